@@ -1,0 +1,71 @@
+package api
+
+import (
+	"context"
+
+	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/state"
+)
+
+// Node is what the server needs of a node. internal/node implements it; all methods may be called
+// from many goroutines at any time between NewServer and the end of Shutdown.
+type Node interface {
+	// Status is the whole of GET /v1/status. It is also what /metrics is made of, so it must be
+	// cheap: it reads what the lanes keep anyhow and asks no broker.
+	Status(ctx context.Context) Status
+	// NotReady has one sentence for each lane that this node should run and does not run yet (or for
+	// the node as a whole); empty means ready.
+	NotReady() []string
+	// Apps are the apps that this node knows, sorted by name.
+	Apps() []*App
+}
+
+// App is one app as a node sees it. Its fields do not change; what changes is behind Lanes.
+type App struct {
+	Name       string
+	ID         string // the random app id
+	Generation int
+	Spec       *spec.Spec
+	Program    *spec.Program
+	// Source is the topic that the positions of the tasks with the state count in: the input, or the
+	// repartition topic of an app with two stages.
+	Source string
+	// Lanes returns a view of each lane that this node can answer for, sorted by lane. It is called
+	// for every query, and every few milliseconds by one that waits.
+	Lanes func() []LaneView
+}
+
+// LaneView is how a query sees a lane at one moment.
+type LaneView struct {
+	Lane  int
+	Node  string       // the name of the node that holds this copy
+	Epoch uint64       // of the grant under which the lane runs
+	Tasks []state.Task // the tasks with state, sorted; also while Store is nil
+	// Store is nil while the lane's state is not loaded up to a known position; a query then waits.
+	// A store that was handed out may be closed meanwhile: reads then give an error, and the query
+	// is answered from the next view.
+	Store *state.Store
+	// Why says in one sentence why Store is nil, with numbers: "restoring: 1200 of 50000 records".
+	Why string
+	// Role is asked before and after each read.
+	Role func() Role
+	// Input is the read position of a partition: the offset below which everything is counted and
+	// visible in Store. It passes control records, aborted data and gaps. It must be taken so that a
+	// read of Store that starts after Input returned sees all of it.
+	Input func(partition int32) int64
+	// Lag is last stable offset - read position, as of AsOfMs.
+	Lag func(partition int32) int64
+	// AsOfMs is when the fetch that proved the lag was made.
+	AsOfMs func() int64
+}
+
+// Role says how far a copy can be trusted to be the newest.
+type Role string
+
+// The roles of a lane's copy.
+const (
+	RoleOwner   Role = "owner"   // membership renewed within its TTL
+	RoleUnsure  Role = "unsure"  // the owner as far as it knows
+	RoleLost    Role = "lost"    // fenced by a stranger: the values are old and stay so
+	RoleStandby Role = "standby" // a warm copy
+)

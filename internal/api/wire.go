@@ -1,0 +1,179 @@
+package api
+
+import "encoding/json"
+
+// This file is the JSON contract. People's scripts depend on the names: add fields, never rename or
+// remove one. Times end in _ms (Unix milliseconds, or a duration where the name says so).
+
+// Count is a group with its values: a line of a scan or a watch, an entry of a top.
+type Count struct {
+	Group  json.RawMessage `json:"group"`  // array of the parts
+	Values json.RawMessage `json:"values"` // object, in the order of the spec's aggregates
+}
+
+// Part says from where a part of an answer comes and how new it is.
+type Part struct {
+	Partition int32            `json:"partition"`
+	Lane      int              `json:"lane"`
+	Node      string           `json:"node"`
+	Role      Role             `json:"role"`
+	Epoch     uint64           `json:"epoch"`
+	Position  map[string]int64 `json:"position"` // "TOPIC/PARTITION": next offset to read
+	Lag       int64            `json:"lag"`
+	AsOfMs    int64            `json:"as_of_ms"`
+	// Values are the group's values in this partition; absent when the partition has none, and in
+	// answers about many groups.
+	Values json.RawMessage `json:"values,omitempty"`
+}
+
+// GetAnswer is the answer to get. Values is absent when Found is false. Parts has every partition
+// that was asked.
+type GetAnswer struct {
+	App    string          `json:"app"`
+	Group  json.RawMessage `json:"group"`
+	Found  bool            `json:"found"`
+	Values json.RawMessage `json:"values,omitempty"`
+	Parts  []Part          `json:"parts"`
+	Token  string          `json:"token"`
+}
+
+// TopAnswer is the answer to top: the largest groups, in order.
+type TopAnswer struct {
+	App    string  `json:"app"`
+	Counts []Count `json:"counts"`
+	Parts  []Part  `json:"parts"`
+	Token  string  `json:"token"`
+}
+
+// End is the last line of a scan. A stream without it is not complete.
+type End struct {
+	End   bool   `json:"end"` // always true
+	Parts []Part `json:"parts"`
+	Token string `json:"token"`
+}
+
+// AppInfo describes an app to those who ask about it.
+type AppInfo struct {
+	App        string   `json:"app"`
+	AppID      string   `json:"app_id"`
+	Generation int      `json:"generation"`
+	Spec       string   `json:"spec"`  // canonical YAML
+	Lanes      int      `json:"lanes"` // that this node can answer for
+	Source     string   `json:"source"`     // the topic that positions count in
+	Partitions []int32  `json:"partitions"` // of Source, that this node can answer for
+}
+
+// AppsAnswer is GET /v1/apps.
+type AppsAnswer struct {
+	Apps []AppInfo `json:"apps"`
+}
+
+// Status is GET /v1/status.
+type Status struct {
+	Cluster string       `json:"cluster"`
+	Leader  string       `json:"leader"`
+	Node    string       `json:"node"` // the one that answers
+	Version string       `json:"version"`
+	Kafka   KafkaStatus  `json:"kafka"`
+	Nodes   []NodeStatus `json:"nodes"`
+	Apps    []AppStatus  `json:"apps"`
+}
+
+// KafkaStatus is the Kafka that the node counts on.
+type KafkaStatus struct {
+	ClusterID string   `json:"cluster_id"`
+	Brokers   []string `json:"brokers"`  // bootstrap addresses
+	Embedded  bool     `json:"embedded"` // tally's own broker, for trying out
+	Error     string   `json:"error,omitempty"`
+}
+
+// NodeStatus is one node of the cluster.
+type NodeStatus struct {
+	Name        string `json:"name"`
+	ID          string `json:"id"`
+	Addr        string `json:"addr"`
+	Alive       bool   `json:"alive"`
+	Pid         int    `json:"pid,omitempty"`
+	Incarnation string `json:"incarnation,omitempty"` // new at each start
+	StartedMs   int64  `json:"started_ms,omitempty"`
+}
+
+// AppStatus is one app. The counters are those of the position records, so they survive restarts.
+type AppStatus struct {
+	App          string       `json:"app"`
+	AppID        string       `json:"app_id"`
+	Generation   int          `json:"generation"`
+	Input        string       `json:"input"`
+	Output       string       `json:"output,omitempty"`
+	Lag          int64        `json:"lag"`
+	Processed    int64        `json:"processed"`
+	Filtered     int64        `json:"filtered"`
+	Skipped      int64        `json:"skipped"`
+	Dead         int64        `json:"dead"`
+	Groups       int64        `json:"groups"`
+	Strays       int64        `json:"strays"`
+	StrayExample string       `json:"stray_example,omitempty"` // one such event, in words
+	Lanes        []LaneStatus `json:"lanes"`
+}
+
+// LaneStatus is one lane.
+type LaneStatus struct {
+	Lane         int              `json:"lane"`
+	Owner        string           `json:"owner"`
+	Epoch        uint64           `json:"epoch"`
+	State        string           `json:"state"`            // acquiring, restoring, running, stopped, lost
+	Reason       string           `json:"reason,omitempty"` // why it is not running, with the next step
+	FenceMs      int64            `json:"fence_ms"`         // how long InitProducerID took at this acquire
+	Standbys     []string         `json:"standbys"`
+	Position     map[string]int64 `json:"position"` // "TOPIC/PARTITION": next offset to read
+	Lag          int64            `json:"lag"`
+	AsOfMs       int64            `json:"as_of_ms"`
+	Groups       int64            `json:"groups"`
+	Transactions int64            `json:"transactions"` // committed since the lane was acquired
+	Aborted      int64            `json:"aborted"`
+	LastCommitMs int64            `json:"last_commit_ms,omitempty"`
+	Restore      *Restore         `json:"restore,omitempty"` // of the last start; while State is restoring, so far
+}
+
+// Restore says what a start had to read of the changelog.
+type Restore struct {
+	FromOffset int64 `json:"from_offset"`
+	ToOffset   int64 `json:"to_offset"`
+	Records    int64 `json:"records"`
+	Ms         int64 `json:"ms"`
+}
+
+// errorBody is the body of every answer that is not 2xx, and the last line of a stream that failed.
+type errorBody struct {
+	Error *Error `json:"error"`
+}
+
+// Error is how the API says no: what is wrong, and what would work. The client returns it too.
+type Error struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Next    string `json:"next,omitempty"`
+	// Status is the HTTP status; it is not in the body.
+	Status int `json:"-"`
+}
+
+func (e *Error) Error() string {
+	if e.Next == "" {
+		return e.Message
+	}
+	return e.Message + ": " + e.Next
+}
+
+// The codes of errors.
+const (
+	CodeBadRequest = "bad_request"
+	CodeForbidden  = "forbidden"
+	CodeUnknownApp = "unknown_app"
+	CodeNotFound   = "not_found"
+	CodeTooLarge   = "too_large"
+	CodeBusy       = "busy"
+	CodeNotReady   = "not_ready"
+	CodeTimeout    = "timeout"
+	CodeConflict   = "conflict"
+	CodeInternal   = "internal"
+)
