@@ -1,0 +1,150 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A row says what the code of one package may import, besides the standard library.
+type row struct {
+	own     []string // the project's packages
+	outside []string // other modules, by the beginning of their import path
+}
+
+const (
+	franz      = "github.com/twmb/franz-go"
+	pebble     = "github.com/cockroachdb/pebble"
+	xxhash     = "github.com/cespare/xxhash"
+	yaml       = "github.com/goccy/go-yaml"
+	gjson      = "github.com/tidwall/gjson"
+	prometheus = "github.com/prometheus"
+	cobra      = "github.com/spf13"
+	mpb        = "github.com/vbauerster/mpb"
+	golangX    = "golang.org/x"
+)
+
+// arrows is the picture of the packages: an import that is not here is a finding, and so is a
+// package that is not here. processor and replication never meet but in internal/node; audit reads
+// none of the counting code, since it is there to judge it; cmd/tally knows neither Kafka's client
+// nor Pebble.
+var arrows = map[string]row{
+	"cmd/tally": {
+		own: []string{
+			"internal/api", "internal/audit", "internal/broker", "internal/demo", "internal/doctor",
+			"internal/kafka", "internal/node", "internal/seam", "internal/step", "processor/spec",
+		},
+		outside: []string{cobra, mpb, golangX},
+	},
+	"internal/node": {
+		own: []string{
+			"internal/api", "internal/kafka", "internal/seam", "internal/step", "processor",
+			"processor/spec", "replication", "state", "txn",
+		},
+		outside: []string{franz, pebble, prometheus, golangX},
+	},
+	"processor": {
+		own:     []string{"internal/kafka", "internal/seam", "internal/step", "processor/spec", "state", "txn"},
+		outside: []string{franz, xxhash, golangX},
+	},
+	"processor/spec": {outside: []string{yaml, gjson, "golang.org/x/text"}},
+	"txn": {
+		own:     []string{"internal/kafka", "internal/seam", "internal/step", "state"},
+		outside: []string{franz},
+	},
+	"state": {
+		own:     []string{"internal/seam", "internal/step"},
+		outside: []string{pebble, xxhash, golangX},
+	},
+	"replication": {
+		own:     []string{"internal/kafka", "internal/seam", "internal/step", "state"},
+		outside: []string{franz, golangX},
+	},
+	"internal/api": {
+		own:     []string{"internal/seam", "processor/spec", "state"},
+		outside: []string{prometheus, golangX},
+	},
+	"internal/kafka":  {own: []string{"internal/seam"}, outside: []string{franz, golangX}},
+	"internal/broker": {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz, golangX}},
+	"internal/audit":  {own: []string{"internal/kafka", "internal/seam", "processor/spec"}},
+	"internal/doctor": {own: []string{"internal/api", "internal/kafka", "internal/seam"}},
+	"internal/demo":   {own: []string{"internal/api", "internal/kafka", "internal/seam"}, outside: []string{golangX}},
+	"bench": {
+		own:     []string{"internal/api", "internal/kafka", "internal/seam", "processor", "processor/spec"},
+		outside: []string{franz},
+	},
+	"internal/testkafka":               {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz}},
+	"internal/testkafka/cmd/testkafka": {own: []string{"internal/testkafka"}},
+	"internal/lint":                    {},
+	"internal/seam":                    {},
+	"internal/step":                    {},
+}
+
+// forTests is what any test file may import besides its package's row: a broker to run against, the
+// modules that only tests need, and the package that it tests from outside.
+var forTests = row{
+	own: []string{
+		"internal/broker", "internal/kafka", "internal/seam", "internal/step", "internal/testkafka", "processor/spec",
+	},
+	outside: []string{franz, pebble + "/v2/vfs", "pgregory.net/rapid", "github.com/cockroachdb/datadriven", golangX},
+}
+
+// apart lists pairs that stay apart in tests too. The first may not import the second.
+var apart = [][2]string{
+	{"processor", "replication"},
+	{"replication", "processor"},
+	{"internal/audit", "state"},
+	{"internal/audit", "txn"},
+	{"internal/audit", "processor"},
+	{"internal/audit", "replication"},
+}
+
+func checkImports(f *file) []Finding {
+	r, ok := arrows[f.dir]
+	if !ok {
+		return []Finding{{f.path, 1, fmt.Sprintf(
+			"package %q has no row in the table of internal/lint/imports.go; add one that says what it may import", f.dir)}}
+	}
+	var found []Finding
+	for _, imp := range f.imports {
+		if why := refused(f, r, imp.path); why != "" {
+			found = append(found, Finding{f.path, imp.line, why})
+		}
+	}
+	return found
+}
+
+// refused says why the import breaks a rule; "" when it does not.
+func refused(f *file, r row, importPath string) string {
+	if importPath == module || strings.HasPrefix(importPath, module+"/") {
+		return refusedOwn(f, r, strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/"))
+	}
+	if first, _, _ := strings.Cut(importPath, "/"); !strings.Contains(first, ".") {
+		return "" // the standard library; checkSeam looks at what is called there
+	}
+	allowed := r.outside
+	if f.test {
+		allowed = append(slices.Clone(allowed), forTests.outside...)
+	}
+	for _, prefix := range allowed {
+		if under(importPath, prefix) {
+			return ""
+		}
+	}
+	return fmt.Sprintf("%s may not import %s (see the table in internal/lint/imports.go)", f.dir, importPath)
+}
+
+func refusedOwn(f *file, r row, dir string) string {
+	for _, pair := range apart {
+		if f.dir == pair[0] && dir == pair[1] {
+			return fmt.Sprintf("%s never imports %s, not even in a test", f.dir, dir)
+		}
+	}
+	if slices.Contains(r.own, dir) {
+		return ""
+	}
+	if f.test && (dir == f.dir || slices.Contains(forTests.own, dir)) {
+		return ""
+	}
+	return fmt.Sprintf("%s may not import %s (see the table in internal/lint/imports.go)", f.dir, dir)
+}
