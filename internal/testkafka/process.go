@@ -1,0 +1,81 @@
+package testkafka
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+)
+
+// process is a child that dies with us.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the child has ended
+}
+
+// startProcess starts cmd so that the kernel kills it when this process ends. The kernel sends that
+// signal when the *thread* that forked ends, so a goroutine holds its thread until the child is gone.
+func startProcess(cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // how it ended is in its log
+			close(p.done)
+		}
+	}()
+	return p, <-started
+}
+
+// signal sends sig; a child that has ended already is no error.
+func (p *process) signal(sig syscall.Signal) {
+	_ = p.cmd.Process.Signal(sig)
+}
+
+// kill ends the child and waits until it is gone. SIGKILL also ends a stopped process.
+func (p *process) kill() {
+	p.signal(syscall.SIGKILL)
+	<-p.done
+}
+
+// ended says whether the child has ended.
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// freePort finds a port that nobody listens on. It can be taken before it is used, so callers that
+// fail to bind try again with another.
+func freePort() (int, error) {
+	const first, last = 20000, 32000 // below the usual ephemeral range, see the package comment
+	for range 200 {
+		port := first + rand.IntN(last-first)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		return port, l.Close()
+	}
+	return 0, fmt.Errorf("no free port between %d and %d", first, last)
+}
+
+// alive says whether a process with this id exists.
+func alive(pid int) bool {
+	p, err := os.FindProcess(pid)
+	return err == nil && p.Signal(syscall.Signal(0)) == nil
+}
