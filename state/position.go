@@ -1,0 +1,88 @@
+package state
+
+// Task is a stage and a partition: the unit of state, of a changelog partition and of a restore.
+type Task struct {
+	Stage     uint8 `json:"stage"`
+	Partition int32 `json:"partition"`
+}
+
+// PositionRecord is what a transaction writes to the changelog partition of every task whose input
+// position moved. It is the truth about the task: the consumer group's offset is its mirror.
+//
+// The zero AppID means that no position record was met yet (see Position.Known).
+type PositionRecord struct {
+	Task
+
+	// What the app is. A record of another app, generation or topic is never taken.
+	AppID            string `json:"app_id"`     // random, made once
+	Generation       int    `json:"generation"` // grows with `reset`
+	InputTopicID     string `json:"input_topic_id"`
+	ChangelogTopicID string `json:"changelog_topic_id"`
+	Fingerprint      string `json:"fingerprint"` // of the spec's fields that may not change
+	Spec             string `json:"spec"`        // canonical YAML
+	// Lanes is L, fixed by the first position records; a grown topic never changes it.
+	Lanes int `json:"lanes"`
+	// Partitions is the number of input partitions at the app's first start: a partition beyond it
+	// was added later and starts at offset 0.
+	Partitions int `json:"partitions"`
+
+	// Who wrote it.
+	TransactionalID string `json:"transactional_id"`
+	ClusterID       string `json:"cluster_id"`
+	Node            string `json:"node"`
+	NodeName        string `json:"node_name"`
+	Incarnation     string `json:"incarnation"` // of the node: drawn at each start of the process
+	Epoch           uint64 `json:"epoch"`
+	Txn             uint64 `json:"txn"`   // transaction number of the lane
+	AtMs            int64  `json:"at_ms"` // time of writing
+
+	// How far the input is counted. Every input offset from Start to Input is in exactly one of
+	// Processed, Filtered, Skipped and Dead, or is no event (control records, aborted data, gaps).
+	Start     int64 `json:"start"` // the resolved start offset
+	Input     int64 `json:"input"` // next input offset
+	Processed int64 `json:"processed"`
+	Filtered  int64 `json:"filtered"`
+	Skipped   int64 `json:"skipped"`
+	Dead      int64 `json:"dead"`
+	Strays    int64 `json:"strays"`
+
+	// What the values add up to at this record: Store.Verify compares.
+	Groups int64  `json:"groups"`
+	Digest uint64 `json:"digest,string"` // sum mod 2^64 of Hash
+
+	Hints Hints `json:"hints,omitzero"`
+}
+
+// Hints count the events that a known partitioner would have put into another partition, so that a
+// query knows whether it may ask one lane only.
+type Hints struct {
+	Murmur2 int64  `json:"murmur2,omitempty"` // Java's default, kafka-python, franz-go
+	CRC32   int64  `json:"crc32,omitempty"`   // librdkafka's default
+	Example []byte `json:"example,omitempty"` // key of an event that neither explains
+}
+
+// Position is how far a task's state has come.
+type Position struct {
+	// Record is the last position record below Changelog.
+	Record PositionRecord
+	// Changelog is the next changelog offset to read: everything below it is in the state.
+	Changelog int64
+}
+
+// Known tells whether a position record was met. While it is false, only Record.Task and Changelog
+// say anything.
+func (p Position) Known() bool { return p.Record.AppID != "" }
+
+// Barrier is a position record's little sister, without state: an acquire commits one to each own
+// changelog partition, since only the offset of one's own write proves the end of the changelog.
+type Barrier struct {
+	Task
+	AppID       string `json:"app_id"`
+	Generation  int    `json:"generation"`
+	ClusterID   string `json:"cluster_id"`
+	Node        string `json:"node"`
+	NodeName    string `json:"node_name"`
+	Incarnation string `json:"incarnation"`
+	Epoch       uint64 `json:"epoch"`
+	AtMs        int64  `json:"at_ms"`
+}
