@@ -1,0 +1,234 @@
+package processor
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/step"
+	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/state"
+)
+
+// commit carries one batch through its transaction and, when the commit is known, into the store. It
+// runs beside the loop, which fills the next batch meanwhile; it alone uses the session's Begin,
+// Produce and Commit and the builder until it has returned, and the loop changes neither l.records
+// nor l.store before it has seen the ending.
+func (l *Lane) commit(ctx context.Context, b *batch) ending {
+	end := ending{batch: b}
+	changes, records, err := l.prepare(b)
+	if err != nil {
+		end.err = err
+		return end
+	}
+	if _, err := l.session.Commit(ctx, offsets(records)); err != nil {
+		end.err = err
+		return end
+	}
+	// From here on the transaction is a fact. The store's failure cannot undo it: it is an error of
+	// the cache, and the next acquire catches the store up.
+	end.positions = l.positions(records)
+	end.err = l.publish(end.positions, changes)
+	l.out.reset()
+	return end
+}
+
+// prepare reads the groups' values, folds the deltas into them, and hands every record of the
+// transaction to the session.
+func (l *Lane) prepare(b *batch) ([]state.Change, []state.PositionRecord, error) {
+	if err := l.session.Begin(); err != nil {
+		return nil, nil, err
+	}
+	l.out.begin(l.cfg, l.cfg.Seam.Now(), b.groups)
+	var changes []state.Change
+	var records []state.PositionRecord
+	for _, p := range b.partitions() {
+		rec, moved := l.nextRecord(p, b.tasks[p], b.force)
+		if !moved {
+			continue
+		}
+		var err error
+		if changes, err = l.prepareTask(b.tasks[p], &rec, changes); err != nil {
+			return nil, nil, err
+		}
+		records = append(records, rec)
+	}
+	if l.every {
+		l.produceIncrements(b)
+	}
+	l.produceDead(b)
+	l.producePositions(records)
+	return changes, records, nil
+}
+
+// nextRecord makes the position record that follows the task's last one. moved is false for a task
+// whose position stays: it gets no record.
+func (l *Lane) nextRecord(p int32, t *taskDelta, force bool) (rec state.PositionRecord, moved bool) {
+	last, ok := l.records[p]
+	if !ok {
+		panic(fmt.Sprintf("%v: partition %d of lane %d", errNoTask, p, l.cfg.Lane))
+	}
+	rec = l.cfg.Stamp
+	rec.Task, rec.Start, rec.Partitions = last.Task, last.Start, last.Partitions
+	rec.Txn, rec.AtMs = last.Txn+1, l.out.now.UnixMilli()
+	rec.Input = t.next
+	rec.Processed = last.Processed + t.processed
+	rec.Filtered = last.Filtered + t.filtered
+	rec.Skipped = last.Skipped + t.skipped
+	rec.Dead = last.Dead + t.dead
+	rec.Hints = last.Hints
+	rec.Hints.Murmur2 += t.strays[0]
+	rec.Hints.CRC32 += t.strays[1]
+	rec.Strays = min(rec.Hints.Murmur2, rec.Hints.CRC32)
+	if rec.Strays > 0 && rec.Hints.Example == nil {
+		if s := l.StrayExample(); s != nil {
+			rec.Hints.Example = s.Key
+		}
+	}
+	rec.Groups, rec.Digest = last.Groups, last.Digest
+	return rec, t.next > last.Input || force
+}
+
+// prepareTask folds a task's deltas into its committed values and produces what changed.
+func (l *Lane) prepareTask(t *taskDelta, rec *state.PositionRecord, changes []state.Change) ([]state.Change, error) {
+	for _, d := range t.order {
+		before, found, err := l.store.Get(rec.Task, d.group, l.out.before[:0])
+		if err != nil {
+			return nil, fmt.Errorf("read the values of a group: %w", err)
+		}
+		l.out.before = before[:0]
+		l.cfg.Step.At(step.Read)
+		values, err := l.foldInto(d, before, found)
+		if err != nil {
+			return nil, err
+		}
+		if found && bytes.Equal(values, before) {
+			continue // a max that did not rise, a sum of zero: nothing changed, nothing is written
+		}
+		if found {
+			rec.Digest -= state.Hash(d.group, before)
+		} else {
+			rec.Groups++
+		}
+		rec.Digest += state.Hash(d.group, values)
+		changes = append(changes, state.Change{Task: rec.Task, Group: d.group, Values: values})
+		l.produceChange(rec.Task, d, values)
+	}
+	return changes, nil
+}
+
+// foldInto returns the group's new values, encoded, and leaves in d.inc the new values and in d.after
+// those from which single increments are counted on.
+func (l *Lane) foldInto(d *delta, before []byte, found bool) ([]byte, error) {
+	if found {
+		old, err := l.cfg.Program.DecodeValues(before, l.out.numbers[:0])
+		if err != nil {
+			return nil, fmt.Errorf("the stored values of a group: %w", err)
+		}
+		l.out.numbers = old[:0]
+		if l.every {
+			d.after = append([]spec.Decimal(nil), old...)
+		}
+		l.cfg.Program.Fold(old, d.inc)
+		copy(d.inc, old)
+	}
+	return l.out.values(l.cfg.Program, d.inc), nil
+}
+
+func (l *Lane) produceChange(task state.Task, d *delta, values []byte) {
+	l.session.Produce(l.out.changelog(task, d.group, values))
+	l.cfg.Step.At(step.ProduceChangelog)
+	if l.cfg.Spec.Output != nil && !l.every {
+		l.session.Produce(l.out.output(task, d.group, d.inc, d.newest))
+		l.cfg.Step.At(step.ProduceOutput)
+	}
+}
+
+// produceIncrements emits the running values of each increment, in input order.
+func (l *Lane) produceIncrements(b *batch) {
+	for _, inc := range b.increments {
+		d := inc.delta
+		if d.after == nil {
+			d.after = append([]spec.Decimal(nil), inc.inc...)
+		} else {
+			l.cfg.Program.Fold(d.after, inc.inc)
+		}
+		task := l.records[inc.task].Task
+		l.session.Produce(l.out.output(task, d.group, d.after, inc.time))
+		l.cfg.Step.At(step.ProduceOutput)
+	}
+}
+
+func (l *Lane) produceDead(b *batch) {
+	for _, letter := range b.dead {
+		l.session.Produce(l.out.deadLetter(letter))
+		l.cfg.Step.At(step.ProduceDead)
+	}
+}
+
+func (l *Lane) producePositions(records []state.PositionRecord) {
+	l.out.positions = l.out.positions[:0]
+	for _, rec := range records {
+		r := l.out.position(rec)
+		l.out.positions = append(l.out.positions, r)
+		l.session.Produce(r)
+		l.cfg.Step.At(step.ProducePosition)
+	}
+}
+
+func offsets(records []state.PositionRecord) map[int32]int64 {
+	at := make(map[int32]int64, len(records))
+	for _, rec := range records {
+		at[rec.Partition] = rec.Input
+	}
+	return at
+}
+
+// positions gives the committed position records their place in the changelog: a position record is
+// the last record that its transaction wrote to the partition, so all before it is in the values.
+func (l *Lane) positions(records []state.PositionRecord) []state.Position {
+	out := make([]state.Position, len(records))
+	for i, rec := range records {
+		out[i] = state.Position{Record: rec, Changelog: l.out.positions[i].Offset + 1}
+	}
+	return out
+}
+
+// publish makes the values visible, then moves what others see of the position: in this order, so
+// that whoever sees the position finds the values.
+func (l *Lane) publish(positions []state.Position, changes []state.Change) error {
+	if err := l.store.Publish(positions, changes); err != nil {
+		return err
+	}
+	for _, pos := range positions {
+		l.views[pos.Record.Partition].passed(pos)
+	}
+	return nil
+}
+
+// FirstRecords commits, for a lane at its first start, a position record with the resolved start
+// offset for each of these tasks, and the same offset to the consumer group, before the first poll.
+// For a lane whose group offsets are missing it does the same with the positions it has.
+func FirstRecords(ctx context.Context, cfg Config, session Session, store *state.Store, records []state.PositionRecord) error {
+	l := New(cfg, nil)
+	l.session, l.store = session, store
+	if err := session.Begin(); err != nil {
+		return err
+	}
+	l.out.begin(l.cfg, cfg.Seam.Now(), 0)
+	l.producePositions(records)
+	if _, err := session.Commit(ctx, offsets(records)); err != nil {
+		return fmt.Errorf("commit the positions of lane %d: %w", cfg.Lane, err)
+	}
+	return store.Publish(l.positions(records), nil)
+}
+
+// sinceEpoch is t in milliseconds, clamped to now: Kafka refuses a timestamp of the future (since 4.0
+// one hour ahead), and a missing one (-1) means now. exact is false when the time had to be changed.
+func sinceEpoch(ms int64, now time.Time) (clamped int64, exact bool) {
+	if limit := now.UnixMilli(); ms < 0 || ms > limit {
+		return limit, false
+	}
+	return ms, true
+}

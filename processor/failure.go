@@ -1,0 +1,111 @@
+package processor
+
+import (
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+// StopError ends a lane at an event that cannot be read, where the spec says `on_error: stop`.
+// Everything before it is committed.
+type StopError struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+	Reason    string
+}
+
+func (e *StopError) Error() string {
+	return fmt.Sprintf("stopped at %s/%d offset %d: %s (on_error: stop); change on_error to dead or skip and restart to pass it",
+		e.Topic, e.Partition, e.Offset, e.Reason)
+}
+
+// DeadLetterError says that a dead letter itself was refused: there is no place left to put the
+// event, and passing it would lose it.
+type DeadLetterError struct {
+	Partition int32
+	Offset    int64
+	Err       error
+}
+
+func (e *DeadLetterError) Error() string {
+	return fmt.Sprintf("the dead letter of partition %d offset %d was refused: %v; raise max.message.bytes of the dead-letter topic, or set on_error: skip",
+		e.Partition, e.Offset, e.Err)
+}
+
+// Unwrap gives the broker's refusal.
+func (e *DeadLetterError) Unwrap() error { return e.Err }
+
+// halving finds the event whose record a broker refuses. After a refusal the batch is repeated with
+// half as many events, down to one; that one gets its on_error. Each success doubles the size again.
+//
+// It outlives a Run: the batch is repeated only after a new acquire.
+type halving struct {
+	events   int // size of the next batch; 0: not bounded
+	verdicts map[int32]verdict
+}
+
+// verdict is the last event of a partition that was found to be refused.
+type verdict struct {
+	offset int64
+	reason string
+}
+
+// limit is the bound on a batch's events, most when nothing was refused.
+func (h *halving) limit(most int) int {
+	if h.events == 0 {
+		return most
+	}
+	return min(h.events, most)
+}
+
+// refused tells whether rec was found to be the one that the broker refuses.
+func (h *halving) refused(rec *kgo.Record) (reason string, ok bool) {
+	v, ok := h.verdicts[rec.Partition]
+	if !ok || v.offset != rec.Offset {
+		return "", false
+	}
+	return v.reason, true
+}
+
+// failed takes note of a batch of which a record was refused. With one event left the refusal is
+// that event's own, unless it already was a dead letter: then nothing is left to try.
+func (h *halving) failed(b *batch, err error) error {
+	if b.events > 1 {
+		h.events = b.events / 2
+		return err
+	}
+	for p, t := range b.tasks {
+		if t.lastEvent < 0 {
+			continue
+		}
+		if t.dead > 0 {
+			return &DeadLetterError{Partition: p, Offset: t.lastEvent, Err: err}
+		}
+		if h.verdicts == nil {
+			h.verdicts = map[int32]verdict{}
+		}
+		h.verdicts[p] = verdict{t.lastEvent, "refused by the broker: " + err.Error()}
+	}
+	h.events = 1
+	return err
+}
+
+// succeeded doubles the size of the next batch, until most is reached.
+func (h *halving) succeeded(most int) {
+	if h.events == 0 {
+		return
+	}
+	if h.events *= 2; h.events >= most {
+		h.events, h.verdicts = 0, nil
+	}
+}
+
+func tooLarge(size, bound int) error {
+	return &spec.EventError{
+		Field:  "group",
+		Reason: fmt.Sprintf("its record may need %d bytes, more than the %d that the app's topics take", size, bound),
+	}
+}

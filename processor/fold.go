@@ -1,0 +1,267 @@
+package processor
+
+import (
+	"time"
+	"unsafe"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/internal/step"
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+// batch is what one transaction will say: the deltas of the events folded so far. It reads nothing
+// and writes nothing, so the next one fills while this one commits.
+type batch struct {
+	tasks      map[int32]*taskDelta
+	increments []increment // in input order; only with emit: every
+	dead       []deadLetter
+	arena      arena
+	slab       []delta
+	numbers    []spec.Decimal
+
+	events int   // input records folded
+	groups int   // distinct groups
+	bytes  int64 // held in the arena and by dead letters
+	first  time.Time
+	slot   time.Time // of the commit budget
+	behind bool      // a poll was full: more waits at the broker
+	force  bool      // commit the positions even though none moved
+}
+
+// taskDelta is what a batch adds to one task.
+type taskDelta struct {
+	groups map[string]*delta
+	order  []*delta // by first touch, so that a transaction's records have a defined order
+
+	next      int64 // next input offset: behind the last event, control record or gap seen
+	lastEvent int64 // offset of the last event, -1 for none
+
+	processed, filtered, skipped, dead int64
+	strays                             [Partitioners]int64
+}
+
+// delta is what a batch adds to one group.
+type delta struct {
+	group  []byte
+	inc    []spec.Decimal // the increments folded together
+	newest int64          // newest event time, ms
+	stray  [Partitioners]bool
+	after  []spec.Decimal // the running values, while the commit emits every increment
+}
+
+// increment is one item, kept singly for emit: every.
+type increment struct {
+	task  int32
+	delta *delta
+	inc   []spec.Decimal
+	time  int64
+}
+
+type deadLetter struct {
+	rec    *kgo.Record
+	reason string
+}
+
+func newBatch() *batch { return &batch{tasks: map[int32]*taskDelta{}} }
+
+// empty reports whether there is nothing to commit. A batch that only saw control records is empty:
+// its position goes along with the next event.
+func (b *batch) empty() bool { return b.events == 0 && !b.force }
+
+func (b *batch) task(partition int32) *taskDelta {
+	t := b.tasks[partition]
+	if t == nil {
+		t = &taskDelta{groups: map[string]*delta{}, lastEvent: -1}
+		b.tasks[partition] = t
+	}
+	return t
+}
+
+// foldPending folds fetched records until the batch is full or the lane has to stop at an event.
+func (l *Lane) foldPending() {
+	if len(l.pending) == 0 {
+		return
+	}
+	for len(l.pending) > 0 && !l.full() && l.stop == nil {
+		if l.foldRecord(l.pending[0]) {
+			l.pending = l.pending[1:]
+		}
+	}
+	l.cfg.Step.At(step.Fold)
+}
+
+// foldRecord folds one record and reports whether it was taken. One that is not taken stops the lane
+// (on_error: stop) and stays the next to read.
+func (l *Lane) foldRecord(rec *kgo.Record) bool {
+	b := l.filling
+	t := b.task(rec.Partition)
+	if rec.Attrs.IsControl() {
+		t.next = rec.Offset + 1
+		l.views[rec.Partition].read.Store(t.next)
+		return true
+	}
+	items, verdict, err := l.evaluate(rec)
+	if err != nil && l.cfg.Spec.OnError == spec.Stop {
+		l.stop = &StopError{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Reason: err.Error()}
+		return false
+	}
+	if b.empty() {
+		b.first = l.cfg.Seam.Now()
+		b.slot = l.cfg.Budget.Reserve(b.first)
+	}
+	switch {
+	case err != nil:
+		l.foldUnreadable(t, rec, err)
+	case verdict == spec.Filtered:
+		t.filtered++
+	default:
+		t.processed++
+		l.foldItems(t, rec, items)
+	}
+	b.events++
+	t.next, t.lastEvent = rec.Offset+1, rec.Offset
+	v := l.views[rec.Partition]
+	v.lastEvent.Store(rec.Offset)
+	v.read.Store(t.next)
+	return true
+}
+
+// evaluate applies the spec, the bound on a record's size and what halving has found out.
+func (l *Lane) evaluate(rec *kgo.Record) ([]spec.Item, spec.Verdict, error) {
+	if reason, ok := l.halving.refused(rec); ok {
+		return nil, spec.Unreadable, &spec.EventError{Reason: reason}
+	}
+	ev := spec.Event{Key: rec.Key, Value: rec.Value, Partition: rec.Partition}
+	items, verdict, err := l.cfg.Program.Eval(ev, &l.scratch)
+	if err != nil || l.cfg.RecordBytes == 0 {
+		return items, verdict, err
+	}
+	for i := range items {
+		n := l.cfg.Program.MaxRecordSize(len(items[i].Group)) + recordOverhead
+		if n > l.cfg.RecordBytes {
+			return nil, spec.Unreadable, tooLarge(n, l.cfg.RecordBytes)
+		}
+	}
+	return items, verdict, nil
+}
+
+func (l *Lane) foldUnreadable(t *taskDelta, rec *kgo.Record, err error) {
+	if l.cfg.Spec.OnError == spec.Skip {
+		t.skipped++
+		return
+	}
+	t.dead++
+	l.filling.dead = append(l.filling.dead, deadLetter{rec, err.Error()})
+	l.filling.bytes += int64(len(rec.Key) + len(rec.Value) + deadOverhead)
+}
+
+func (l *Lane) foldItems(t *taskDelta, rec *kgo.Record, items []spec.Item) {
+	b := l.filling
+	ms := rec.Timestamp.UnixMilli()
+	var strays [Partitioners]bool
+	for i := range items {
+		d := t.groups[unsafe.String(unsafe.SliceData(items[i].Group), len(items[i].Group))]
+		if d == nil {
+			d = l.newDelta(t, rec, &items[i], ms)
+		} else {
+			l.cfg.Program.Fold(d.inc, items[i].Inc)
+			d.newest = max(d.newest, ms)
+		}
+		strays = d.stray
+		if l.every {
+			inc := b.copyNumbers(items[i].Inc)
+			b.increments = append(b.increments, increment{rec.Partition, d, inc, ms})
+			b.bytes += incrementOverhead
+		}
+	}
+	for k, stray := range strays {
+		if stray {
+			t.strays[k]++
+		}
+	}
+}
+
+// newDelta takes a group into the batch. Its key is placed by each known partitioner once here, not
+// once an event: all events of one group with a key have that key.
+func (l *Lane) newDelta(t *taskDelta, rec *kgo.Record, item *spec.Item, ms int64) *delta {
+	b := l.filling
+	d := b.newDelta()
+	d.group = b.arena.copy(item.Group)
+	d.inc = b.copyNumbers(item.Inc)
+	d.newest = ms
+	d.stray = l.strays(rec)
+	t.groups[unsafe.String(unsafe.SliceData(d.group), len(d.group))] = d
+	t.order = append(t.order, d)
+	b.groups++
+	b.bytes += int64(len(d.group)) + deltaOverhead
+	return d
+}
+
+// strays says for each known partitioner whether it would have put the event elsewhere. A null key
+// is placed by none. Where the grouping has the partition in it, or there is one, nothing strays.
+func (l *Lane) strays(rec *kgo.Record) (stray [Partitioners]bool) {
+	if !l.canStray {
+		return stray
+	}
+	for k, place := range l.cfg.Partitioners {
+		stray[k] = rec.Key == nil || place(rec.Key, l.cfg.Partitions) != rec.Partition
+	}
+	if stray == allStray {
+		l.view.setStray(rec)
+	}
+	return stray
+}
+
+var allStray = func() (s [Partitioners]bool) {
+	for k := range s {
+		s[k] = true
+	}
+	return s
+}()
+
+const (
+	slabDeltas  = 256
+	slabNumbers = 1024
+	arenaChunk  = 64 << 10
+
+	// What a delta and an increment weigh in memory besides their bytes: the struct, the map entry,
+	// the records that the commit makes of them.
+	deltaOverhead     = 400
+	incrementOverhead = 300
+)
+
+func (b *batch) newDelta() *delta {
+	if len(b.slab) == 0 {
+		b.slab = make([]delta, slabDeltas)
+	}
+	d := &b.slab[0]
+	b.slab = b.slab[1:]
+	return d
+}
+
+func (b *batch) copyNumbers(src []spec.Decimal) []spec.Decimal {
+	if len(b.numbers) < len(src) {
+		b.numbers = make([]spec.Decimal, slabNumbers)
+	}
+	dst := b.numbers[:len(src):len(src)]
+	b.numbers = b.numbers[len(src):]
+	copy(dst, src)
+	return dst
+}
+
+// arena hands out byte slices from large chunks that are never moved or reused, so that a slice of it
+// can be a map key.
+type arena struct{ chunk []byte }
+
+func (a *arena) copy(src []byte) []byte { return append(a.room(len(src)), src...) }
+
+// room returns an empty slice with space for n bytes, which belongs to the caller.
+func (a *arena) room(n int) []byte {
+	if cap(a.chunk)-len(a.chunk) < n {
+		a.chunk = make([]byte, 0, max(arenaChunk, n))
+	}
+	used := len(a.chunk)
+	a.chunk = a.chunk[:used+n]
+	return a.chunk[used : used : used+n]
+}

@@ -1,0 +1,266 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/internal/step"
+	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/state"
+	"github.com/tally-kafka/tally/txn"
+)
+
+// Session is what a lane needs of its fenced client; *txn.Session is the real one, and tests script
+// another.
+type Session interface {
+	// Poll waits for up to max records of the input, control records among them.
+	Poll(ctx context.Context, max int) ([]*kgo.Record, error)
+	// Begin, Produce and Commit are one transaction. After an error the session is dead.
+	Begin() error
+	Produce(rec *kgo.Record)
+	Commit(ctx context.Context, offsets map[int32]int64) (txn.Outcome, error)
+}
+
+// Lane runs one lane. It lives as long as the node does; each Run is one stay as the owner.
+type Lane struct {
+	cfg      Config
+	every    bool // emit: every
+	canStray bool
+	halving  halving
+	view     view
+	views    map[int32]*taskView // by input partition; the map itself never changes
+
+	// The rest belongs to one Run, and only its loop touches it, except where commit.go says.
+	session    Session
+	store      *state.Store
+	scratch    spec.Scratch
+	filling    *batch
+	committing *batch        // nil: no commit in flight
+	pending    []*kgo.Record // fetched, not yet folded
+	records    map[int32]state.PositionRecord
+	refreshed  map[int32]time.Time // when a partition's group offset was last committed
+	lastEnd    time.Time           // EndTxn's last answer
+	draining   bool
+	stop       *StopError
+	out        builder
+}
+
+// New prepares a lane for the tasks of these input partitions.
+func New(cfg Config, partitions []int32) *Lane {
+	cfg.Limits, cfg.Pace = cfg.Limits.withDefaults(), cfg.Pace.withDefaults()
+	l := &Lane{cfg: cfg, views: map[int32]*taskView{}}
+	l.every = cfg.Spec.Output != nil && cfg.Spec.Output.Emit == spec.EmitEvery
+	l.canStray = cfg.Partitions > 1 && cfg.Spec.KeyPart() >= 0 && !hasPartition(cfg.Spec)
+	for _, p := range partitions {
+		v := &taskView{}
+		v.lastEvent.Store(-1)
+		l.views[p] = v
+	}
+	return l
+}
+
+// Stamp sets the grant's fields of all further position records: called before a Run, by who
+// acquired the lane.
+func (l *Lane) Stamp(rec state.PositionRecord) { l.cfg.Stamp = rec }
+
+// Run processes from the store's positions until ctx ends, drain is closed, or something fails. On a
+// closed drain it commits what it has folded and returns nil. The caller closes the session, whatever
+// Run returns, and acquires anew before the next Run.
+func (l *Lane) Run(ctx context.Context, session Session, store *state.Store, drain <-chan struct{}) error {
+	l.begin(session, store)
+	ctx, cancel := context.WithCancel(ctx)
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	defer cancel()
+
+	fetched := make(chan fetch) // unbuffered: one batch in the fetcher's hand is the bound
+	workers.Go(func() { l.fetch(ctx, fetched) })
+	ended := make(chan ending, 1)
+
+	for {
+		l.foldPending()
+		if b := l.takeDue(l.cfg.Seam.Now()); b != nil {
+			workers.Go(func() { ended <- l.commit(ctx, b) })
+		}
+		if l.committing == nil && l.filling.empty() && (l.draining || l.stop != nil) {
+			return l.stopped()
+		}
+		wake, stopTimer := l.timer()
+		var in <-chan fetch
+		if len(l.pending) == 0 && !l.draining && l.stop == nil {
+			in = fetched
+		}
+		var err error
+		select {
+		case f := <-in:
+			err = l.onFetch(f)
+		case e := <-ended:
+			err = l.onEnding(e)
+		case <-wake:
+		case <-drain:
+			l.draining, l.pending, drain = true, nil, nil
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		stopTimer()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// begin drops whatever an earlier Run held and takes the positions of the store.
+func (l *Lane) begin(session Session, store *state.Store) {
+	l.session, l.store = session, store
+	l.filling, l.committing, l.pending = newBatch(), nil, nil
+	l.draining, l.stop = false, nil
+	now := l.cfg.Seam.Now()
+	l.lastEnd = now // the acquire has just ended a transaction: the barrier's
+	l.records, l.refreshed = map[int32]state.PositionRecord{}, map[int32]time.Time{}
+	for _, pos := range store.Positions() {
+		p := pos.Record.Task.Partition
+		l.records[p] = pos.Record
+		l.refreshed[p] = time.UnixMilli(pos.Record.AtMs)
+		v := l.views[p]
+		v.read.Store(pos.Record.Input)
+		v.lastEvent.Store(-1)
+		v.passed(pos)
+	}
+}
+
+func (l *Lane) stopped() error {
+	if l.stop != nil {
+		return l.stop
+	}
+	return nil
+}
+
+// fetch is one poll's result.
+type fetch struct {
+	recs []*kgo.Record
+	err  error
+}
+
+// fetch polls until ctx ends or a poll fails, one batch ahead of the loop.
+func (l *Lane) fetch(ctx context.Context, out chan<- fetch) {
+	for ctx.Err() == nil {
+		recs, err := l.session.Poll(ctx, l.cfg.Limits.PollRecords)
+		if len(recs) == 0 && err == nil {
+			continue
+		}
+		l.cfg.Step.At(step.Poll)
+		select {
+		case out <- fetch{recs, err}:
+		case <-ctx.Done():
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (l *Lane) onFetch(f fetch) error {
+	l.pending = f.recs
+	if len(f.recs) >= l.cfg.Limits.PollRecords {
+		l.filling.behind = true
+	}
+	return f.err
+}
+
+// ending is a commit's result.
+type ending struct {
+	batch     *batch
+	positions []state.Position
+	err       error
+}
+
+func (l *Lane) onEnding(e ending) error {
+	now := l.cfg.Seam.Now()
+	l.lastEnd, l.committing = now, nil
+	if e.err != nil {
+		if txn.Refused(e.err) {
+			return l.halving.failed(e.batch, e.err)
+		}
+		return e.err
+	}
+	l.halving.succeeded(l.cfg.Limits.TxnEvents)
+	for _, pos := range e.positions {
+		p := pos.Record.Task.Partition
+		l.records[p] = pos.Record
+		l.refreshed[p] = now
+	}
+	l.view.txns.Add(1)
+	l.view.events.Add(int64(e.batch.events))
+	return nil
+}
+
+// takeDue takes the filling batch for a commit when it is time and none is in flight.
+func (l *Lane) takeDue(now time.Time) *batch {
+	if l.committing != nil {
+		return nil
+	}
+	if l.filling.empty() && !now.Before(l.refreshAt()) {
+		l.filling.first, l.filling.force = now, true
+	}
+	if l.filling.empty() || now.Before(l.due()) {
+		return nil
+	}
+	b := l.filling
+	if b.force || l.refreshAt().Before(now) {
+		l.addStale(b, now)
+	}
+	l.committing, l.filling = b, newBatch()
+	return b
+}
+
+// refreshAt is when the oldest group offset has to be committed again.
+func (l *Lane) refreshAt() time.Time {
+	var oldest time.Time
+	for _, at := range l.refreshed {
+		if oldest.IsZero() || at.Before(oldest) {
+			oldest = at
+		}
+	}
+	return oldest.Add(l.cfg.Pace.Refresh)
+}
+
+// addStale adds the tasks whose group offset is old to the batch, with the position they have.
+func (l *Lane) addStale(b *batch, now time.Time) {
+	for p, at := range l.refreshed {
+		if now.Sub(at) >= l.cfg.Pace.Refresh {
+			t := b.task(p)
+			t.next = max(t.next, l.records[p].Input)
+		}
+	}
+}
+
+// timer returns the loop's next wake-up; a nil channel when a message will wake it.
+func (l *Lane) timer() (<-chan time.Time, func()) {
+	at, ok := l.nextWake()
+	if !ok {
+		return nil, func() {}
+	}
+	return l.cfg.Seam.Timer(at.Sub(l.cfg.Seam.Now()))
+}
+
+// partitions lists the input partitions of a batch in order, so that its records have a defined one.
+func (b *batch) partitions() []int32 {
+	ps := make([]int32, 0, len(b.tasks))
+	for p := range b.tasks {
+		ps = append(ps, p)
+	}
+	slices.Sort(ps)
+	return ps
+}
+
+// errNoTask is impossible: a session reads only the partitions that it was assigned.
+var errNoTask = errors.New("processor: a record of a partition that the lane does not own")
+
+func hasPartition(s *spec.Spec) bool {
+	return slices.ContainsFunc(s.Group, func(p spec.Part) bool { return p.Kind == spec.PartPartition })
+}

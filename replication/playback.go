@@ -1,0 +1,228 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/step"
+	"github.com/tally-kafka/tally/state"
+)
+
+// Config is what a playback of one lane needs. Zero limits mean their defaults.
+type Config struct {
+	Kafka     kafka.Config
+	Changelog string       // topic
+	Tasks     []state.Task // the lane's tasks; a task's changelog partition has the task's number
+	Store     *state.Store
+	// Check refuses a position record that is not this app's; its error ends the playback.
+	Check func(state.PositionRecord) error
+	// Progress is called after each poll that brought records. It must not block.
+	Progress func(Progress)
+
+	ChunkBytes          int64 // folded values held before they are applied; default 32 MB
+	FetchBytes          int32 // on the wire; default 4 MB
+	FetchPartitionBytes int32 // default 1 MB
+	DecompressBytes     int   // of one batch; default 64 MB
+
+	Seam seam.Seam
+	Step step.Hook
+}
+
+func (c Config) withDefaults() Config {
+	if c.ChunkBytes == 0 {
+		c.ChunkBytes = 32 << 20
+	}
+	if c.FetchBytes == 0 {
+		c.FetchBytes = 4 << 20
+	}
+	if c.FetchPartitionBytes == 0 {
+		c.FetchPartitionBytes = 1 << 20
+	}
+	if c.DecompressBytes == 0 {
+		c.DecompressBytes = 64 << 20
+	}
+	return c
+}
+
+// Progress tells how far a catch-up has come. Offsets are sums over the lane's partitions.
+type Progress struct {
+	From, At, To int64 // changelog offsets
+	Records      int64 // value and position records read
+	Elapsed      time.Duration
+}
+
+// Playback reads one lane's changelog into its store.
+type Playback struct {
+	cfg   Config
+	tasks map[int32]state.Task
+}
+
+// New prepares a playback.
+func New(cfg Config) *Playback {
+	p := &Playback{cfg: cfg.withDefaults(), tasks: map[int32]state.Task{}}
+	for _, t := range cfg.Tasks {
+		p.tasks[t.Partition] = t
+	}
+	return p
+}
+
+// CatchUp reads until the barrier of each partition, whose offsets are in to, and returns what it
+// read. When it returns without an error the store holds, durably, everything below the barriers.
+// After an error the store is still consistent: a later CatchUp goes on from its position.
+func (p *Playback) CatchUp(ctx context.Context, to map[int32]int64) (Progress, error) {
+	run := &run{Playback: p, to: to, at: map[int32]int64{}, began: p.cfg.Seam.Now()}
+	offsets := map[int32]kgo.Offset{}
+	for part, t := range p.tasks {
+		pos, known := p.cfg.Store.Position(t)
+		offsets[part] = kgo.NewOffset().AtStart()
+		if known {
+			offsets[part] = kgo.NewOffset().At(pos.Changelog)
+		}
+		run.at[part] = pos.Changelog
+		run.progress.From += pos.Changelog
+		run.progress.To += to[part]
+	}
+	cl, err := p.client(offsets)
+	if err != nil {
+		return run.progress, err
+	}
+	defer cl.Close()
+	run.load = p.cfg.Store.Load(state.LoadOptions{ChunkBytes: p.cfg.ChunkBytes})
+	if err := run.play(ctx, cl); err != nil {
+		run.load.Drop()
+		return run.progress, err
+	}
+	if err := run.load.Finish(); err != nil {
+		return run.progress, fmt.Errorf("apply the changelog: %w", err)
+	}
+	run.report()
+	return run.progress, nil
+}
+
+func (p *Playback) client(offsets map[int32]kgo.Offset) (*kgo.Client, error) {
+	return p.cfg.Kafka.Client(
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{p.cfg.Changelog: offsets}),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.KeepControlRecords(),
+		kgo.FetchMaxBytes(p.cfg.FetchBytes),
+		kgo.FetchMaxPartitionBytes(p.cfg.FetchPartitionBytes),
+		kgo.MaxDecompressBatchBytes(p.cfg.DecompressBytes),
+	)
+}
+
+// run is one catch-up.
+type run struct {
+	*Playback
+	load     *state.Load
+	to       map[int32]int64
+	at       map[int32]int64 // next offset a partition
+	progress Progress
+	began    time.Time
+}
+
+// pollRecords bounds what one poll takes out of the client's buffer.
+const pollRecords = 20_000
+
+func (r *run) play(ctx context.Context, cl *kgo.Client) error {
+	for !r.done() {
+		fs := cl.PollRecords(ctx, pollRecords)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := r.fetchErrors(fs); err != nil {
+			return err
+		}
+		for iter := fs.RecordIter(); !iter.Done(); {
+			if err := r.take(iter.Next()); err != nil {
+				return err
+			}
+		}
+		r.report()
+	}
+	return nil
+}
+
+// done reports whether every partition was read through its barrier. The barrier is a record of its
+// own key and is read like any other, so no rule about markers or gaps at the end is needed.
+func (r *run) done() bool {
+	for part, barrier := range r.to {
+		if r.at[part] <= barrier {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *run) fetchErrors(fs kgo.Fetches) error {
+	var errs []error
+	fs.EachError(func(topic string, part int32, err error) {
+		errs = append(errs, fmt.Errorf("read %s/%d at offset %d (the barrier is at %d): %w",
+			topic, part, r.at[part], r.to[part], err))
+	})
+	return errors.Join(errs...)
+}
+
+// take puts one record into the load. Records behind the barrier are left for whoever reads next.
+func (r *run) take(rec *kgo.Record) error {
+	if rec.Offset > r.to[rec.Partition] {
+		return nil
+	}
+	task, next := r.tasks[rec.Partition], rec.Offset+1
+	r.at[rec.Partition] = next
+	if rec.Attrs.IsControl() {
+		return r.load.Advance(task, next)
+	}
+	kind, _, group, err := state.DecodeKey(rec.Key)
+	if err != nil {
+		return foreign(rec, err)
+	}
+	switch kind {
+	case state.KindBarrier:
+		return r.load.Advance(task, next)
+	case state.KindPosition:
+		r.progress.Records++
+		return r.takePosition(rec, task)
+	default:
+		r.progress.Records++
+		values, err := state.DecodeValue(rec.Value)
+		if err != nil {
+			return foreign(rec, err)
+		}
+		return r.load.Value(task, group, values, rec.Offset)
+	}
+}
+
+func (r *run) takePosition(rec *kgo.Record, task state.Task) error {
+	pos, err := state.DecodePosition(rec.Value)
+	if err != nil {
+		return foreign(rec, err)
+	}
+	if r.cfg.Check != nil {
+		if err := r.cfg.Check(pos); err != nil {
+			return foreign(rec, err)
+		}
+	}
+	return r.load.Position(task, pos, rec.Offset)
+}
+
+func foreign(rec *kgo.Record, err error) error {
+	return fmt.Errorf("%s/%d offset %d is not a record of this app: %w", rec.Topic, rec.Partition, rec.Offset, err)
+}
+
+func (r *run) report() {
+	r.progress.At = 0
+	for _, at := range r.at {
+		r.progress.At += at
+	}
+	r.progress.Elapsed = r.cfg.Seam.Since(r.began)
+	if r.cfg.Progress != nil {
+		r.cfg.Progress(r.progress)
+	}
+}

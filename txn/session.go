@@ -1,0 +1,197 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/step"
+)
+
+// Config is what a lane's sessions need. Zero limits mean their defaults.
+type Config struct {
+	Kafka           kafka.Config
+	TransactionalID string // stable: <app>.lane-<k>
+	Group           string // the consumer group that mirrors the positions: the app's name
+	Input           string // input topic
+	InputID         [16]byte
+	AddOffsets      bool // the broker's transaction.version is below 2: AddOffsetsToTxn comes first
+
+	Timeout       time.Duration // transaction timeout at the broker; default 10 s
+	CommitTimeout time.Duration // bound of flush, offsets and EndTxn together; default 30 s
+
+	// Fetched data is bounded by its size on the wire here and, against compression that hides its
+	// size, by DecompressBytes for one batch.
+	FetchBytes          int32 // default 1 MB
+	FetchPartitionBytes int32 // default 300 KB
+	DecompressBytes     int   // default 64 MB
+	BatchBytes          func(topic string) int32
+	BufferedRecords     int // records of one transaction that the client holds; default 4 M
+
+	Seam seam.Seam
+	Step step.Hook
+}
+
+func (c Config) withDefaults() Config {
+	if c.Timeout == 0 {
+		c.Timeout = 10 * time.Second
+	}
+	if c.CommitTimeout == 0 {
+		c.CommitTimeout = 30 * time.Second
+	}
+	if c.FetchBytes == 0 {
+		c.FetchBytes = 1 << 20
+	}
+	if c.FetchPartitionBytes == 0 {
+		c.FetchPartitionBytes = 300 << 10
+	}
+	if c.DecompressBytes == 0 {
+		c.DecompressBytes = 64 << 20
+	}
+	if c.BufferedRecords == 0 {
+		c.BufferedRecords = 4 << 20
+	}
+	return c
+}
+
+// Session is one fenced client. Its methods are for one goroutine at a time, except that Poll may run
+// beside the others.
+type Session struct {
+	cfg Config
+	cl  *kgo.Client
+
+	// produced and refused belong to the open transaction. Invariant: EndTxn is never sent while
+	// produced is 0 or refused is set.
+	produced int
+	refused  atomic.Pointer[ProduceError]
+
+	mu       sync.Mutex
+	position map[int32]int64 // next offset that Poll will read, for the error that names it
+}
+
+// Fence takes the lane: a new client and InitProducerID on the lane's transactional id. When it
+// returns, no earlier session of that id can commit, and what this one reads is not older. ctx bounds
+// the call.
+func Fence(ctx context.Context, cfg Config) (*Session, error) {
+	s := &Session{cfg: cfg.withDefaults(), position: map[int32]int64{}}
+	cl, err := s.cfg.Kafka.Client(s.options()...)
+	if err != nil {
+		return nil, err
+	}
+	s.cl = cl
+	if _, _, err := cl.ProducerID(ctx); err != nil {
+		cl.Close()
+		return nil, fmt.Errorf("fence %s: %w", cfg.TransactionalID, err)
+	}
+	s.cfg.Step.At(step.Fence)
+	return s, nil
+}
+
+func (s *Session) options() []kgo.Opt {
+	opts := []kgo.Opt{
+		kgo.TransactionalID(s.cfg.TransactionalID),
+		kgo.TransactionTimeout(s.cfg.Timeout),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ManualFlushing(),
+		kgo.MaxBufferedRecords(s.cfg.BufferedRecords),
+		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.KeepControlRecords(),
+		kgo.FetchMaxBytes(s.cfg.FetchBytes),
+		kgo.FetchMaxPartitionBytes(s.cfg.FetchPartitionBytes),
+		kgo.MaxDecompressBatchBytes(s.cfg.DecompressBytes),
+		kgo.ConcurrentTransactionsBackoff(5 * time.Millisecond),
+		kgo.WithHooks(endTxnHook{s.cfg.Step}),
+	}
+	if s.cfg.BatchBytes != nil {
+		opts = append(opts, kgo.ProducerBatchMaxBytesFn(s.cfg.BatchBytes))
+	}
+	return opts
+}
+
+// endTxnHook reports the moment at which EndTxn is on the wire.
+type endTxnHook struct{ step step.Hook }
+
+// OnBrokerWrite is franz-go's hook after a request was written.
+func (h endTxnHook) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, err error) {
+	if key == kmsg.EndTxn.Int16() && err == nil {
+		h.step.At(step.EndTxnSent)
+	}
+}
+
+// Close drops the client with everything it has fetched or not yet sent. An open transaction stays
+// open at the broker until the next fence or its timeout.
+func (s *Session) Close() { s.cl.Close() }
+
+// Barrier commits one record to each changelog partition in recs, alone in a transaction, and
+// returns their offsets. An acknowledged offset of one's own write proves the end of the partition,
+// where a deposed broker's answer to a question does not.
+func (s *Session) Barrier(ctx context.Context, recs []*kgo.Record) (map[int32]int64, error) {
+	if err := s.Begin(); err != nil {
+		return nil, err
+	}
+	for _, r := range recs {
+		s.Produce(r)
+	}
+	if _, err := s.Commit(ctx, nil); err != nil {
+		return nil, fmt.Errorf("barrier of %s: %w", s.cfg.TransactionalID, err)
+	}
+	offsets := make(map[int32]int64, len(recs))
+	for _, r := range recs {
+		offsets[r.Partition] = r.Offset
+	}
+	s.cfg.Step.At(step.Barrier)
+	return offsets, nil
+}
+
+// Assign starts to read the input at these offsets. It is called once, before the first Poll.
+func (s *Session) Assign(positions map[int32]int64) {
+	at := make(map[int32]kgo.Offset, len(positions))
+	s.mu.Lock()
+	for p, o := range positions {
+		at[p] = kgo.NewOffset().At(o)
+		s.position[p] = o
+	}
+	s.mu.Unlock()
+	s.cl.AddConsumePartitions(map[string]map[int32]kgo.Offset{s.cfg.Input: at})
+}
+
+// Poll waits for up to max records of the input; control records are among them. It returns nil
+// records when ctx ends, and an error when a partition can no longer be read.
+func (s *Session) Poll(ctx context.Context, max int) ([]*kgo.Record, error) {
+	fs := s.cl.PollRecords(ctx, max)
+	if fs.IsClientClosed() {
+		return nil, kgo.ErrClientClosed
+	}
+	var errs []error
+	fs.EachError(func(topic string, partition int32, err error) {
+		s.mu.Lock()
+		at := s.position[partition]
+		s.mu.Unlock()
+		if e := fetchError(topic, partition, at, err); e != nil {
+			errs = append(errs, e)
+		}
+	})
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	recs := make([]*kgo.Record, 0, fs.NumRecords())
+	s.mu.Lock()
+	fs.EachPartition(func(p kgo.FetchTopicPartition) {
+		if n := len(p.Records); n > 0 {
+			recs = append(recs, p.Records...)
+			s.position[p.Partition] = p.Records[n-1].Offset + 1
+		}
+	})
+	s.mu.Unlock()
+	return recs, nil
+}
