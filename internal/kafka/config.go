@@ -1,29 +1,152 @@
 package kafka
 
 import (
+	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
+	"net"
+	"strings"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
 )
 
-// Config says how to reach a cluster. Copies are independent; it is not changed after Load.
+// Config says how to reach a cluster. It is not changed after Load; copies share its parts.
 type Config struct {
 	Brokers  []string // host:port, at least one
 	TLS      *tls.Config
 	SASL     []sasl.Mechanism
-	ClientID string
+	ClientID string // "": tally
 	Seam     seam.Seam
 	Log      *slog.Logger // nil: nothing is logged
-	Warnings []string     // what Load ignored, for the user
+	Warnings []string     // what Load left unused, in sentences for the user
+
+	user string // of SASL, for String only; the password lies in SASL alone
 }
 
-// Load reads a Java client.properties ("" for none).
-func Load(brokers []string, propertiesFile string, env func(string) string, s seam.Seam) (Config, error) {
-	panic("not yet")
+// Back-offs between tries. Kafka's own defaults (250 ms to 5 s) would hold a lane up for seconds
+// after errors that a broker mends in milliseconds.
+const (
+	backoffMin     = 20 * time.Millisecond
+	backoffMax     = time.Second
+	metadataMinAge = 50 * time.Millisecond
+	metadataMaxAge = time.Minute
+	tlsTimeout     = 10 * time.Second
+)
+
+// Client makes a franz-go client. It connects at its first use. The options given come after those
+// that hold for every client, and win.
+func (c Config) Client(opts ...kgo.Opt) (*kgo.Client, error) {
+	if len(c.Brokers) == 0 {
+		return nil, fmt.Errorf("no Kafka brokers are named: give --brokers, or bootstrap.servers in --kafka-config")
+	}
+	for _, b := range c.Brokers {
+		if _, _, err := net.SplitHostPort(b); err != nil {
+			return nil, fmt.Errorf("broker %q is not HOST:PORT; %s:9092 is what a default Kafka listens on", b, b)
+		}
+	}
+	id := c.ClientID
+	if id == "" {
+		id = "tally"
+	}
+	all := []kgo.Opt{
+		kgo.SeedBrokers(c.Brokers...),
+		kgo.ClientID(id),
+		kgo.Dialer(c.dial),
+		kgo.DisableClientMetrics(),
+		kgo.MetadataMinAge(metadataMinAge),
+		kgo.MetadataMaxAge(metadataMaxAge),
+		kgo.RetryBackoffFn(c.backoff),
+		// franz-go would choose snappy, which kafka-python cannot read without a further library.
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+	}
+	if len(c.SASL) > 0 {
+		all = append(all, kgo.SASL(c.SASL...))
+	}
+	if c.Log != nil {
+		all = append(all, kgo.WithLogger(debugLog{c.Log}))
+	}
+	cl, err := kgo.NewClient(append(all, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("make a Kafka client: %w", err)
+	}
+	return cl, nil
 }
 
-// Client makes a franz-go client; opts come last and win.
-func (c Config) Client(opts ...kgo.Opt) (*kgo.Client, error) { panic("not yet") }
+// dial connects through the seam and, when asked for, speaks TLS to the host that was named.
+func (c Config) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := c.Seam.Dial(ctx, network, addr)
+	if err != nil || c.TLS == nil {
+		return conn, err
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	own := c.TLS.Clone()
+	own.ServerName = host
+	ctx, cancel := context.WithTimeout(ctx, tlsTimeout)
+	defer cancel()
+	secure := tls.Client(conn, own)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, &tlsError{addr, err}
+	}
+	return secure, nil
+}
+
+// backoff doubles from backoffMin to backoffMax. Its jitter keeps many clients from retrying in step.
+func (c Config) backoff(tries int) time.Duration {
+	d := backoffMin << min(max(tries-1, 0), 10)
+	return c.Seam.Jitter(min(d, backoffMax))
+}
+
+// security names what is spoken, as security.protocol does.
+func (c Config) security() string {
+	switch {
+	case c.TLS != nil && len(c.SASL) > 0:
+		return "SASL_SSL"
+	case c.TLS != nil:
+		return "SSL"
+	case len(c.SASL) > 0:
+		return "SASL_PLAINTEXT"
+	}
+	return "PLAINTEXT"
+}
+
+// String names brokers, security and user, and no secret.
+func (c Config) String() string {
+	s := fmt.Sprintf("%s (%s", strings.Join(c.Brokers, ","), c.security())
+	for _, m := range c.SASL {
+		s += " " + m.Name()
+	}
+	if c.user != "" {
+		s += " as " + c.user
+	}
+	return s + ")"
+}
+
+// GoString keeps %#v from printing the parts.
+func (c Config) GoString() string { return c.String() }
+
+// LogValue is String: a Config in a log line shows no secret.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// debugLog hands franz-go's log to slog, all of it at the debug level: what matters to a user comes
+// back as an error.
+type debugLog struct{ to *slog.Logger }
+
+func (l debugLog) Level() kgo.LogLevel {
+	if l.to.Enabled(context.Background(), slog.LevelDebug) {
+		return kgo.LogLevelDebug
+	}
+	return kgo.LogLevelNone
+}
+
+func (l debugLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
+	l.to.Debug("franz-go: "+msg, append(keyvals, "franz_level", level.String())...)
+}

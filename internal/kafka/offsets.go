@@ -1,0 +1,208 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Special timestamps of a ListOffsets request.
+const (
+	listEnd   = -1
+	listStart = -2
+)
+
+// StartOffsets are the first offsets that each partition still has.
+func (a *Admin) StartOffsets(ctx context.Context, topic string) (map[int32]int64, error) {
+	return a.listOffsets(ctx, topic, listStart, 0)
+}
+
+// EndOffsets are the offsets after each partition's last record; with committed, the last stable
+// ones, beyond which a transaction is open.
+func (a *Admin) EndOffsets(ctx context.Context, topic string, committed bool) (map[int32]int64, error) {
+	var isolation int8
+	if committed {
+		isolation = 1
+	}
+	return a.listOffsets(ctx, topic, listEnd, isolation)
+}
+
+// listOffsets answers for every partition of the topic or not at all.
+func (a *Admin) listOffsets(ctx context.Context, topic string, at int64, isolation int8) (map[int32]int64, error) {
+	var offsets map[int32]int64
+	err := a.try(ctx, fmt.Sprintf("read the offsets of topic %q", topic), func() error {
+		t, ok, err := a.topicOnce(ctx, topic)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("there is no topic %q", topic)
+		}
+		offsets, err = a.listOnce(ctx, t, at, isolation)
+		return err
+	})
+	return offsets, err
+}
+
+func (a *Admin) listOnce(ctx context.Context, t kmsg.MetadataResponseTopic, at int64, isolation int8) (map[int32]int64, error) {
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID, req.IsolationLevel, req.TimeoutMillis = -1, isolation, 15_000
+	rt := kmsg.NewListOffsetsRequestTopic()
+	rt.Topic = *t.Topic
+	for _, p := range t.Partitions {
+		rp := kmsg.NewListOffsetsRequestTopicPartition()
+		rp.Partition, rp.Timestamp = p.Partition, at
+		rt.Partitions = append(rt.Partitions, rp)
+	}
+	req.Topics = append(req.Topics, rt)
+	offsets := make(map[int32]int64, len(t.Partitions))
+	for _, shard := range a.cl.RequestSharded(ctx, req) {
+		if shard.Err != nil {
+			return nil, shard.Err
+		}
+		for _, t := range shard.Resp.(*kmsg.ListOffsetsResponse).Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return nil, fmt.Errorf("partition %d: %w", p.Partition, err)
+				}
+				offsets[p.Partition] = p.Offset
+			}
+		}
+	}
+	for _, p := range t.Partitions {
+		if _, ok := offsets[p.Partition]; !ok {
+			return nil, fmt.Errorf("partition %d was left out of the answer: %w", p.Partition, kerr.UnknownTopicOrPartition)
+		}
+	}
+	return offsets, nil
+}
+
+// GroupOffsets are a consumer group's committed offsets of the given partitions of a topic; a
+// partition without one is absent. It waits for pending transactions of these partitions, and only
+// these: without partitions it asks for all, and a busy neighbour can hold it up.
+func (a *Admin) GroupOffsets(ctx context.Context, group, topic string, partitions ...int32) (map[int32]int64, error) {
+	var offsets map[int32]int64
+	err := a.try(ctx, fmt.Sprintf("read the offsets of consumer group %q", group), func() error {
+		ask := partitions
+		if len(ask) == 0 {
+			t, ok, err := a.topicOnce(ctx, topic)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				return fmt.Errorf("there is no topic %q", topic)
+			}
+			for _, p := range t.Partitions {
+				ask = append(ask, p.Partition)
+			}
+		}
+		var err error
+		offsets, err = a.groupOffsetsOnce(ctx, group, topic, ask)
+		return err
+	})
+	return offsets, err
+}
+
+func (a *Admin) groupOffsetsOnce(ctx context.Context, group, topic string, partitions []int32) (map[int32]int64, error) {
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.RequireStable = true
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group = group
+	t := kmsg.NewOffsetFetchRequestGroupTopic()
+	t.Topic, t.Partitions = topic, slices.Sorted(slices.Values(partitions))
+	g.Topics = append(g.Topics, t)
+	req.Groups = append(req.Groups, g)
+	resp, err := req.RequestWith(ctx, a.cl)
+	if err != nil {
+		return nil, err
+	}
+	if len(resp.Groups) != 1 {
+		return nil, fmt.Errorf("Kafka answered for %d consumer groups, not one", len(resp.Groups))
+	}
+	if err := kerr.ErrorForCode(resp.Groups[0].ErrorCode); err != nil {
+		return nil, err
+	}
+	offsets := map[int32]int64{}
+	answered := 0
+	for _, t := range resp.Groups[0].Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return nil, fmt.Errorf("partition %d: %w", p.Partition, err)
+			}
+			answered++
+			if p.Offset >= 0 {
+				offsets[p.Partition] = p.Offset
+			}
+		}
+	}
+	if answered != len(partitions) {
+		return nil, fmt.Errorf("Kafka answered for %d of %d partitions: %w", answered, len(partitions), kerr.UnknownTopicOrPartition)
+	}
+	return offsets, nil
+}
+
+// GroupMembers is the number of members that a consumer group has now, and its state as Kafka says
+// it (Empty, Stable, Dead for one that is not there). Groups of both protocols are seen.
+func (a *Admin) GroupMembers(ctx context.Context, group string) (n int, state string, err error) {
+	err = a.try(ctx, fmt.Sprintf("describe consumer group %q", group), func() error {
+		n, state, err = a.classicGroupOnce(ctx, group)
+		if err != nil || state != "Dead" {
+			return err
+		}
+		n, state, err = a.consumerGroupOnce(ctx, group)
+		return err
+	})
+	return n, state, err
+}
+
+// classicGroupOnce calls a group Dead that is of the newer protocol, as Kafka does.
+func (a *Admin) classicGroupOnce(ctx context.Context, group string) (int, string, error) {
+	req := kmsg.NewPtrDescribeGroupsRequest()
+	req.Groups = []string{group}
+	resp, err := req.RequestWith(ctx, a.cl)
+	if err != nil {
+		return 0, "", err
+	}
+	for _, g := range resp.Groups {
+		err := kerr.ErrorForCode(g.ErrorCode)
+		if errors.Is(err, kerr.GroupIDNotFound) {
+			return 0, "Dead", nil
+		}
+		return len(g.Members), g.State, err
+	}
+	return 0, "", errors.New("Kafka described no group")
+}
+
+// consumerGroupOnce asks for a group of the protocol of Kafka 4; an older Kafka has none.
+func (a *Admin) consumerGroupOnce(ctx context.Context, group string) (int, string, error) {
+	req := kmsg.NewPtrConsumerGroupDescribeRequest()
+	if ok, err := a.supports(ctx, req.Key()); err != nil || !ok {
+		return 0, "Dead", err
+	}
+	req.Groups = []string{group}
+	resp, err := req.RequestWith(ctx, a.cl)
+	if err != nil {
+		return 0, "", err
+	}
+	for _, g := range resp.Groups {
+		err := kerr.ErrorForCode(g.ErrorCode)
+		if errors.Is(err, kerr.GroupIDNotFound) || errors.Is(err, kerr.UnsupportedVersion) {
+			return 0, "Dead", nil
+		}
+		return len(g.Members), g.State, err
+	}
+	return 0, "", errors.New("Kafka described no group")
+}
+
+// supports asks a broker whether it knows a request.
+func (a *Admin) supports(ctx context.Context, key int16) (bool, error) {
+	resp, err := a.apiVersionsOnce(ctx)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(resp.ApiKeys, func(k kmsg.ApiVersionsResponseApiKey) bool { return k.ApiKey == key }), nil
+}

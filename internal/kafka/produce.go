@@ -1,0 +1,133 @@
+package kafka
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// ProduceOptions say where lines go.
+type ProduceOptions struct {
+	Topic         string
+	Key           KeyFunc // nil: null keys, which spread one group over partitions
+	LineBytesMax  int     // a longer line is an error; 0: 1 MiB
+	BufferedBytes int     // of lines not acknowledged yet; 0: 32 MiB
+}
+
+// ProduceLines sends each line of r as a record, in order within each key, and puts keys where
+// Java's producer would (murmur2). It returns how many records the cluster has acknowledged, also
+// beside an error. After a first error no further line is read. progress, when not nil, is called
+// now and then with that number, from one goroutine at a time.
+func ProduceLines(ctx context.Context, c Config, opt ProduceOptions, r io.Reader, progress func(acked int)) (int, error) {
+	if opt.LineBytesMax == 0 {
+		opt.LineBytesMax = 1 << 20
+	}
+	if opt.BufferedBytes == 0 {
+		opt.BufferedBytes = 32 << 20
+	}
+	if err := topicMustExist(ctx, c, opt.Topic); err != nil {
+		return 0, err
+	}
+	cl, err := c.Client(
+		kgo.DefaultProduceTopic(opt.Topic),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
+		kgo.MaxBufferedRecords(100_000), kgo.MaxBufferedBytes(opt.BufferedBytes),
+		kgo.ProducerBatchMaxBytes(int32(max(opt.LineBytesMax, 1<<20))),
+	)
+	if err != nil {
+		return 0, err
+	}
+	defer cl.Close()
+	p := &production{progress: progress}
+	readErr := p.send(ctx, cl, opt, r)
+	flushErr := cl.Flush(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if progress != nil {
+		progress(p.acked)
+	}
+	if p.failed != nil {
+		return p.acked, fmt.Errorf("produce to topic %q: %w", opt.Topic, c.Explain(p.failed))
+	}
+	return p.acked, errors.Join(readErr, flushErr)
+}
+
+// production counts acknowledgements.
+type production struct {
+	progress func(int)
+
+	mu     sync.Mutex
+	acked  int
+	failed error // the first
+}
+
+func (p *production) send(ctx context.Context, cl *kgo.Client, opt ProduceOptions, r io.Reader) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 64<<10), opt.LineBytesMax)
+	for n := 1; lines.Scan(); n++ {
+		if p.hasFailed() || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		line := bytes.Clone(lines.Bytes()) // the client keeps it
+		rec := &kgo.Record{Value: line}
+		if opt.Key != nil {
+			key, value, err := opt.Key(line)
+			if err != nil {
+				return fmt.Errorf("line %d: %w", n, err)
+			}
+			rec.Key, rec.Value = key, value
+		}
+		cl.Produce(ctx, rec, p.done) // waits while too much is buffered
+	}
+	if errors.Is(lines.Err(), bufio.ErrTooLong) {
+		return fmt.Errorf("a line is longer than %d bytes", opt.LineBytesMax)
+	}
+	return lines.Err()
+}
+
+func (p *production) hasFailed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed != nil
+}
+
+// done hears of each record.
+func (p *production) done(_ *kgo.Record, err error) {
+	const every = 1000
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		if p.failed == nil {
+			p.failed = err
+		}
+		return
+	}
+	p.acked++
+	if p.progress != nil && p.acked%every == 0 {
+		p.progress(p.acked)
+	}
+}
+
+// topicMustExist turns a typing mistake into a sentence, where the client would wait and retry.
+func topicMustExist(ctx context.Context, c Config, topic string) error {
+	a, err := NewAdmin(c)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	_, ok, err := a.Topic(ctx, topic)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("there is no topic %q; create it: kafka-topics --bootstrap-server %s --create --topic %s --partitions 4",
+			topic, c.Brokers[0], topic)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	readBytes  = 4 << 20 // of one answer, compressed
+	readWaitMs = 500
+
+	tailWindow = 1000     // offsets of Tail's first look back; each further one is ten times as wide
+	tailBytes  = 32 << 20 // records that Tail holds at once, at most
+)
+
+// Read calls fn for each committed record of a partition from offset from up to, not including, to,
+// in order. It ends when the read position has reached to, whether or not the last offsets before it
+// hold a record: control records, aborted records and gaps of compaction count as read. That is the
+// difference to a consumer, which tells only of records and cannot know that it has come to the end.
+// An error of fn ends it and comes back as it is.
+func (a *Admin) Read(ctx context.Context, topic string, partition int32, from, to int64, fn func(*kgo.Record) error) error {
+	for from < to {
+		fp, next, err := a.fetch(ctx, topic, partition, from)
+		if err != nil {
+			return err
+		}
+		for _, r := range fp.Records {
+			if r.Offset >= to {
+				return nil
+			}
+			if err := fn(r); err != nil {
+				return err
+			}
+		}
+		if next == from {
+			if fp.LastStableOffset >= to {
+				return nil // an empty answer below the last stable offset: nothing is left there
+			}
+			if err := a.cfg.Seam.Sleep(ctx, backoffMin); err != nil {
+				return fmt.Errorf("read %s/%d up to offset %d: it stays at %d, its last stable offset is %d: %w",
+					topic, partition, to, from, fp.LastStableOffset, err)
+			}
+		}
+		from = next
+	}
+	return nil
+}
+
+// fetch reads one answer's worth of committed records from the partition's leader, and the offset
+// that follows what was read.
+func (a *Admin) fetch(ctx context.Context, topic string, partition int32, from int64) (fp kgo.FetchPartition, next int64, err error) {
+	err = a.try(ctx, fmt.Sprintf("read %s/%d from offset %d", topic, partition, from), func() error {
+		fp, next, err = a.fetchOnce(ctx, topic, partition, from)
+		return err
+	})
+	return fp, next, err
+}
+
+func (a *Admin) fetchOnce(ctx context.Context, topic string, partition int32, from int64) (kgo.FetchPartition, int64, error) {
+	none := kgo.FetchPartition{}
+	t, ok, err := a.topicOnce(ctx, topic)
+	if err != nil {
+		return none, 0, err
+	}
+	leader := int32(-1)
+	for _, p := range t.Partitions {
+		if p.Partition == partition {
+			leader = p.Leader
+		}
+	}
+	if !ok || leader < 0 {
+		return none, 0, fmt.Errorf("it has no leader: %w", kerr.LeaderNotAvailable)
+	}
+	resp, err := a.cl.Broker(int(leader)).Request(ctx, fetchRequest(t.TopicID, topic, partition, from))
+	if err != nil {
+		return none, 0, err
+	}
+	answer := resp.(*kmsg.FetchResponse)
+	if err := kerr.ErrorForCode(answer.ErrorCode); err != nil {
+		return none, 0, err
+	}
+	if len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1 {
+		return none, 0, fmt.Errorf("the broker's answer is not of one partition: %w", kerr.UnknownTopicOrPartition)
+	}
+	opts := kgo.ProcessFetchPartitionOpts{Offset: from, IsolationLevel: kgo.ReadCommitted(), Topic: topic, Partition: partition}
+	fp, next := kgo.ProcessFetchPartition(opts, &answer.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
+	return fp, next, fp.Err
+}
+
+func fetchRequest(id [16]byte, topic string, partition int32, from int64) *kmsg.FetchRequest {
+	req := kmsg.NewPtrFetchRequest()
+	req.ReplicaID, req.SessionEpoch, req.IsolationLevel = -1, -1, 1
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = readWaitMs, 1, readBytes
+	t := kmsg.NewFetchRequestTopic()
+	t.Topic, t.TopicID = topic, id
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.Partition, p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch = partition, from, readBytes, -1
+	t.Partitions = append(t.Partitions, p)
+	req.Topics = append(req.Topics, t)
+	return req
+}
+
+// Tail calls accept for the committed records of a partition from the newest to the oldest, each
+// once, until accept says true or none is left. It looks back in windows that grow tenfold, and
+// holds a bounded part of them in memory.
+func (a *Admin) Tail(ctx context.Context, topic string, partition int32, accept func(*kgo.Record) bool) error {
+	start, end, err := a.bounds(ctx, topic, partition)
+	if err != nil {
+		return err
+	}
+	window := int64(tailWindow)
+	for end > start {
+		from := max(start, end-window)
+		records, whole, err := a.newest(ctx, topic, partition, from, end)
+		if err != nil {
+			return err
+		}
+		for i := len(records) - 1; i >= 0; i-- {
+			if accept(records[i]) {
+				return nil
+			}
+		}
+		if whole {
+			end, window = from, window*10
+			continue
+		}
+		// The window was too wide for memory: go on below the oldest record that was held.
+		end, window = records[0].Offset, int64(len(records))
+	}
+	return nil
+}
+
+// bounds are a partition's first offset and its last stable one.
+func (a *Admin) bounds(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
+	ends, err := a.EndOffsets(ctx, topic, true)
+	if err != nil {
+		return 0, 0, err
+	}
+	starts, err := a.StartOffsets(ctx, topic)
+	if err != nil {
+		return 0, 0, err
+	}
+	end, ok := ends[partition]
+	if !ok {
+		return 0, 0, fmt.Errorf("topic %q has no partition %d", topic, partition)
+	}
+	return starts[partition], end, nil
+}
+
+// newest holds the newest records of a window that fit into tailBytes, one at least; whole says
+// whether these are all.
+func (a *Admin) newest(ctx context.Context, topic string, partition int32, from, to int64) (held []*kgo.Record, whole bool, err error) {
+	whole = true
+	bytes := 0
+	err = a.Read(ctx, topic, partition, from, to, func(r *kgo.Record) error {
+		held = append(held, r)
+		bytes += recordSize(r)
+		for bytes > tailBytes && len(held) > 1 {
+			bytes -= recordSize(held[0])
+			held, whole = held[1:], false
+		}
+		return nil
+	})
+	return held, whole, err
+}
+
+// recordSize is about what a record takes in memory.
+func recordSize(r *kgo.Record) int {
+	n := 200 + len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	return n
+}

@@ -1,0 +1,244 @@
+package kafka
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Topic is what a cluster says of a topic.
+type Topic struct {
+	Name        string
+	ID          string // as Kafka prints it; "" from a Kafka before 2.8
+	Partitions  int
+	Replication int
+	Configs     map[string]string // nil when the user may not read them
+}
+
+// TopicSpec is a topic to be created.
+type TopicSpec struct {
+	Name        string
+	Partitions  int // -1: the brokers' default
+	Replication int // -1: the brokers' default
+	Configs     map[string]string
+}
+
+// metadata asks for the cluster and, unless topic is "", for that topic.
+func (a *Admin) metadata(ctx context.Context, what, topic string) (*kmsg.MetadataResponse, error) {
+	var resp *kmsg.MetadataResponse
+	err := a.try(ctx, what, func() (err error) {
+		resp, err = a.metadataOnce(ctx, topic)
+		return err
+	})
+	return resp, err
+}
+
+// metadataOnce goes past the client's cache.
+func (a *Admin) metadataOnce(ctx context.Context, topic string) (*kmsg.MetadataResponse, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{} // none; nil would be all
+	if topic != "" {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = &topic
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, a.cl)
+	if err != nil {
+		return nil, err
+	}
+	if topic != "" && len(resp.Topics) != 1 {
+		return nil, fmt.Errorf("Kafka answered for %d topics, not one", len(resp.Topics))
+	}
+	return resp, nil
+}
+
+// Topic describes a topic; ok is false when there is none of the name.
+func (a *Admin) Topic(ctx context.Context, name string) (t Topic, ok bool, err error) {
+	err = a.try(ctx, fmt.Sprintf("describe topic %q", name), func() error {
+		var meta kmsg.MetadataResponseTopic
+		if meta, ok, err = a.topicOnce(ctx, name); err != nil || !ok {
+			return err
+		}
+		t = Topic{Name: name, ID: topicID(meta.TopicID), Partitions: len(meta.Partitions)}
+		for _, p := range meta.Partitions {
+			t.Replication = max(t.Replication, len(p.Replicas))
+		}
+		t.Configs, err = a.topicConfigs(ctx, name)
+		if errors.Is(err, kerr.TopicAuthorizationFailed) {
+			return nil
+		}
+		return err
+	})
+	return t, ok, err
+}
+
+// topicOnce asks for one topic's metadata.
+func (a *Admin) topicOnce(ctx context.Context, name string) (t kmsg.MetadataResponseTopic, ok bool, err error) {
+	resp, err := a.metadataOnce(ctx, name)
+	if err != nil {
+		return t, false, err
+	}
+	t = resp.Topics[0]
+	err = kerr.ErrorForCode(t.ErrorCode)
+	if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
+		return t, false, nil
+	}
+	return t, err == nil, err
+}
+
+func (a *Admin) topicConfigs(ctx context.Context, name string) (map[string]string, error) {
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	r := kmsg.NewDescribeConfigsRequestResource()
+	r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, name
+	req.Resources = append(req.Resources, r)
+	resp, err := req.RequestWith(ctx, a.cl)
+	if err != nil {
+		return nil, err
+	}
+	configs := map[string]string{}
+	for _, r := range resp.Resources {
+		if err := withMessage(r.ErrorCode, r.ErrorMessage); err != nil {
+			return nil, err
+		}
+		for _, c := range r.Configs {
+			if c.Value != nil {
+				configs[c.Name] = *c.Value
+			}
+		}
+	}
+	return configs, nil
+}
+
+// Create makes a topic and waits until each partition of it has a leader. A topic that exists
+// already is ErrTopicExists, unless an earlier try of this call may have made it.
+func (a *Admin) Create(ctx context.Context, spec TopicSpec) error {
+	what := fmt.Sprintf("create topic %q", spec.Name)
+	tries := 0
+	err := a.try(ctx, what, func() error {
+		tries++
+		err := a.createOnce(ctx, spec)
+		if errors.Is(err, kerr.TopicAlreadyExists) {
+			if tries > 1 {
+				return nil
+			}
+			return ErrTopicExists
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.awaitLeaders(ctx, spec.Name, spec.Partitions)
+}
+
+func (a *Admin) createOnce(ctx context.Context, spec TopicSpec) error {
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.TimeoutMillis = 15_000
+	t := kmsg.NewCreateTopicsRequestTopic()
+	t.Topic, t.NumPartitions, t.ReplicationFactor = spec.Name, int32(spec.Partitions), int16(spec.Replication)
+	for k, v := range spec.Configs {
+		c := kmsg.NewCreateTopicsRequestTopicConfig()
+		c.Name, c.Value = k, &v
+		t.Configs = append(t.Configs, c)
+	}
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, a.cl)
+	if err != nil {
+		return err
+	}
+	if len(resp.Topics) != 1 {
+		return fmt.Errorf("Kafka answered for %d topics, not one", len(resp.Topics))
+	}
+	return withMessage(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage)
+}
+
+// AddPartitions grows a topic to a total number of partitions and waits for their leaders.
+func (a *Admin) AddPartitions(ctx context.Context, topic string, total int) error {
+	err := a.try(ctx, fmt.Sprintf("grow topic %q to %d partitions", topic, total), func() error {
+		req := kmsg.NewPtrCreatePartitionsRequest()
+		req.TimeoutMillis = 15_000
+		t := kmsg.NewCreatePartitionsRequestTopic()
+		t.Topic, t.Count = topic, int32(total)
+		req.Topics = append(req.Topics, t)
+		resp, err := req.RequestWith(ctx, a.cl)
+		if err != nil {
+			return err
+		}
+		if len(resp.Topics) != 1 {
+			return fmt.Errorf("Kafka answered for %d topics, not one", len(resp.Topics))
+		}
+		return withMessage(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage)
+	})
+	if err != nil {
+		return err
+	}
+	return a.awaitLeaders(ctx, topic, total)
+}
+
+// DeleteTopics deletes the topics that exist of those named.
+func (a *Admin) DeleteTopics(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		err := a.try(ctx, fmt.Sprintf("delete topic %q", name), func() error {
+			req := kmsg.NewPtrDeleteTopicsRequest()
+			req.TimeoutMillis = 15_000
+			t := kmsg.NewDeleteTopicsRequestTopic()
+			t.Topic = &name
+			req.Topics, req.TopicNames = append(req.Topics, t), []string{name}
+			resp, err := req.RequestWith(ctx, a.cl)
+			if err != nil {
+				return err
+			}
+			for _, t := range resp.Topics {
+				err := withMessage(t.ErrorCode, t.ErrorMessage)
+				if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitLeaders waits until all partitions of a new topic are known and have leaders.
+func (a *Admin) awaitLeaders(ctx context.Context, topic string, partitions int) error {
+	return a.try(ctx, fmt.Sprintf("see the leaders of topic %q", topic), func() error {
+		t, ok, err := a.topicOnce(ctx, topic)
+		if err != nil {
+			return err
+		}
+		if !ok || len(t.Partitions) < partitions {
+			return kerr.UnknownTopicOrPartition // the broker that was asked has not heard of it yet
+		}
+		for _, p := range t.Partitions {
+			if p.Leader < 0 || p.ErrorCode != 0 {
+				return fmt.Errorf("partition %d: %w", p.Partition, kerr.LeaderNotAvailable)
+			}
+		}
+		return nil
+	})
+}
+
+// topicID prints an id as Kafka does; the zero id means that there is none.
+func topicID(id [16]byte) string {
+	if id == [16]byte{} {
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+// withMessage is a broker's error with the sentence that it sent along.
+func withMessage(code int16, message *string) error {
+	err := kerr.ErrorForCode(code)
+	if err == nil || message == nil || *message == "" {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, *message)
+}
