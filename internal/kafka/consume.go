@@ -60,7 +60,7 @@ func Consume(ctx context.Context, c Config, opt ConsumeOptions, fn func(Record) 
 			return c.Explain(err)
 		}
 		for _, r := range fetches.Records() {
-			if err := fn(plain(r)); err != nil {
+			if err := fn(plainRecord(r)); err != nil {
 				return err
 			}
 			if left--; left == 0 {
@@ -88,7 +88,7 @@ func pollWithin(ctx context.Context, cl *kgo.Client, timeout time.Duration) (kgo
 	return fetches, nil
 }
 
-func plain(r *kgo.Record) Record {
+func plainRecord(r *kgo.Record) Record {
 	out := Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
 		TimestampMs: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value}
 	for _, h := range r.Headers {
