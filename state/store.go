@@ -1,113 +1,204 @@
 package state
 
 import (
-	"context"
+	"maps"
+	"sync"
 	"time"
 
-	"log/slog"
-
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/internal/step"
 )
 
-type Identity struct {
-	KafkaCluster     string `json:"kafka_cluster"`
-	App              string `json:"app"`
-	AppID            string `json:"app_id"`
-	Lane             int    `json:"lane"`
-	InputTopicID     string `json:"input_topic_id"`
-	ChangelogTopicID string `json:"changelog_topic_id"`
-	Generation       int    `json:"generation"`
-	Fingerprint      string `json:"fingerprint"`
+// Store is one lane's values and positions.
+//
+// One writer and many readers: the methods that write (Publish, Tick, Apply, Flush, Cut, a Load's)
+// wait for each other, and all methods are safe for concurrent use. Readers wait only while a
+// transaction becomes visible, never for Pebble's disk work.
+type Store struct {
+	dir   string
+	id    Identity
+	opt   Options
+	db    *pebble.DB
+	watch *watcher
+	lock  *pebble.Lock
+	block *BlockCache // this store's reference
+
+	// w is the writer's lock; it is taken before mu. What is below is guarded by it.
+	w       sync.Mutex
+	loading bool
+	moved   map[Task]struct{} // tasks whose position is not applied yet
+	txns    int               // transactions published since the last apply
+	// memBytes were applied since the last flush was started: about what the memtable holds.
+	memBytes int64
+	// pendingSince is when the oldest published change, of those for which no flush was started, came;
+	// zero if there is none.
+	pendingSince time.Time
+	flushing     <-chan struct{} // closed when the flush that was started ends; nil without one
+	applied      int64           // transactions applied since Open
+
+	// mu guards what readers see. To change it, hold w too.
+	mu        sync.RWMutex
+	closed    bool
+	cache     *cache // its clean entries may change under mu alone
+	positions map[Task]Position
+	verified  bool
+	version   uint64 // grows with each visible change
+
+	cuts  cutSet
+	subs  subscriptions
+	count counters
 }
 
-type BlockCache = pebble.Cache
-
-func NewBlockCache(bytes int64) *BlockCache { return pebble.NewCache(bytes) }
-
-type Options struct {
-	Seam            seam.Seam
-	Step            step.Hook
-	FS              vfs.FS
-	Log             *slog.Logger
-	CacheBytes      int64
-	BlockCache      *BlockCache
-	BlockCacheBytes int64
-	MemTableBytes   int64
-	ApplyTxns       int
-	ApplyBytes      int64
-	FlushBytes      int64
-	FlushInterval   time.Duration
-	Compactions     int
-}
-
-type Store struct{}
-
-func Open(dir string, id Identity, opt Options) (*Store, error) { panic("soon") }
-
-func (s *Store) Position(t Task) (Position, bool)                    { panic("soon") }
-func (s *Store) Positions() map[Task]Position                        { panic("soon") }
-func (s *Store) Durable(t Task) (changelog int64, ok bool)           { panic("soon") }
-func (s *Store) Get(t Task, group, dst []byte) ([]byte, bool, error) { panic("soon") }
-func (s *Store) GetMany(t Task, groups [][]byte, fn func(i int, values []byte, ok bool)) error {
-	panic("soon")
-}
-
+// Change is a group's new values.
 type Change struct {
 	Task          Task
 	Group, Values []byte
 }
 
-func (s *Store) Publish(pos []Position, ch []Change) error { panic("soon") }
-func (s *Store) Tick() error                               { panic("soon") }
-func (s *Store) Apply() error                              { panic("soon") }
-func (s *Store) Flush() error                              { panic("soon") }
-func (s *Store) Close() error                              { panic("soon") }
-func (s *Store) Abandon() error                            { panic("soon") }
-
-type Cut struct{}
-
-func (s *Store) Cut() (*Cut, error)         { panic("soon") }
-func (c *Cut) Positions() map[Task]Position { panic("soon") }
-func (c *Cut) Close()                       { panic("soon") }
-func (c *Cut) Scan(ctx context.Context, t Task, prefix []byte, fn func(group, values []byte) error) error {
-	panic("soon")
+// Publish makes a transaction's values and positions visible, all or none. It is called only after the
+// transaction is known to be committed, with the position of every task that it moved. The slices are
+// the caller's again when it returns.
+//
+// It also does the writing that is due: applies to Pebble and starts a flush, whose end it does not
+// wait for. An error means that this failed, now or earlier in the background; the values may be
+// visible or not, and the store is of no further use: close and open it.
+func (s *Store) Publish(pos []Position, ch []Change) error {
+	s.w.Lock()
+	defer s.w.Unlock()
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if s.loading {
+		panic("state: Publish during a Load: an owner finishes the playback first")
+	}
+	s.checkMoves(pos, ch)
+	s.show(pos, ch)
+	s.opt.Step.At(step.Publish)
+	return s.work()
 }
 
-type LoadOptions struct{ ChunkBytes int64 }
-type Load struct{}
-
-func (s *Store) Load(opt LoadOptions) *Load                             { panic("soon") }
-func (l *Load) Value(t Task, group, values []byte, offset int64) error  { panic("soon") }
-func (l *Load) Position(t Task, rec PositionRecord, offset int64) error { panic("soon") }
-func (l *Load) Advance(t Task, next int64) error                        { panic("soon") }
-func (l *Load) Apply() error                                            { panic("soon") }
-func (l *Load) Finish() error                                           { panic("soon") }
-func (l *Load) Drop()                                                   { panic("soon") }
-
-type DigestError struct {
-	Task               Task
-	WantGroups, Groups int64
-	WantDigest, Digest uint64
+// checkMoves panics on what a correct owner never does.
+func (s *Store) checkMoves(pos []Position, ch []Change) {
+	moved := make(map[Task]struct{}, len(pos))
+	for _, p := range pos {
+		if old, ok := s.positions[p.Record.Task]; ok && p.Changelog < old.Changelog {
+			panic("state: Publish moves a changelog position back: two owners, or a transaction published twice")
+		}
+		moved[p.Record.Task] = struct{}{}
+	}
+	var last *Task
+	for i := range ch {
+		if last == nil || ch[i].Task != *last {
+			last = &ch[i].Task
+			if _, ok := moved[*last]; !ok {
+				panic("state: Publish has values of a task without its position")
+			}
+		}
+	}
 }
 
-func (e *DigestError) Error() string              { panic("soon") }
-func (s *Store) Verify(ctx context.Context) error { panic("soon") }
-func (s *Store) Verified() bool                   { panic("soon") }
+// show is the critical section in which a transaction becomes visible.
+func (s *Store) show(pos []Position, ch []Change) {
+	s.mu.Lock()
+	var key []byte
+	for i := range ch {
+		key = appendStoreKey(key[:0], ch[i].Task, ch[i].Group)
+		s.cache.put(key, ch[i].Values, true)
+	}
+	s.move(pos)
+	s.mu.Unlock()
 
-type Subscription struct{}
-
-func (s *Store) Subscribe(match func(t Task, group []byte) bool, limit int) *Subscription {
-	panic("soon")
+	s.published(pos)
+	s.subs.tell(ch)
 }
-func (u *Subscription) Next(ctx context.Context) (ch []Change, lost bool, err error) { panic("soon") }
-func (u *Subscription) Close()                                                       { panic("soon") }
 
-type Metrics struct{}
+// published notes what is to be applied and flushed.
+func (s *Store) published(pos []Position) {
+	for _, p := range pos {
+		s.moved[p.Record.Task] = struct{}{}
+	}
+	s.txns++
+	s.touch()
+}
 
-func (s *Store) Metrics() Metrics { panic("soon") }
+// move sets positions. It is called under both locks.
+func (s *Store) move(pos []Position) {
+	for _, p := range pos {
+		s.positions[p.Record.Task] = p
+	}
+	s.version++
+}
 
-func SetAside(dir string, s seam.Seam) (string, error) { panic("soon") }
+// touch notes that something changed that no flush covers yet.
+func (s *Store) touch() {
+	if s.pendingSince.IsZero() {
+		s.pendingSince = s.opt.Seam.Now()
+	}
+}
+
+// writable tells why nothing can be written. It is called under w.
+func (s *Store) writable() error {
+	if s.closed {
+		return ErrClosed
+	}
+	return s.watch.failure()
+}
+
+// Position is the task's position in the visible state.
+func (s *Store) Position(t Task) (Position, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p, ok := s.positions[t]
+	return p, ok
+}
+
+// Positions are those of all tasks in the visible state, at one transaction's end.
+func (s *Store) Positions() map[Task]Position {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return maps.Clone(s.positions)
+}
+
+// Close applies and flushes what is visible, and closes. Cuts and subscriptions end.
+func (s *Store) Close() error { return s.close(true) }
+
+// Abandon closes without writing anything, as a crash would.
+func (s *Store) Abandon() error { return s.close(false) }
+
+func (s *Store) close(flush bool) error {
+	s.w.Lock()
+	defer s.w.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	var err error
+	if flush {
+		if err = s.watch.failure(); err == nil {
+			err = s.flush()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.subs.close()
+	s.cuts.close()
+	if cerr := s.release(); err == nil {
+		err = cerr
+	}
+	s.cache = newCache(0)
+	return err
+}
+
+// release closes Pebble and what the store holds around it.
+func (s *Store) release() error {
+	var err error
+	if s.db != nil {
+		err = classify(s.dir, s.db.Close())
+	}
+	if lerr := s.lock.Close(); err == nil && lerr != nil {
+		err = classify(s.dir, lerr)
+	}
+	s.block.Unref()
+	return err
+}

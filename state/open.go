@@ -1,0 +1,217 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+)
+
+// Open opens the store in dir, or creates it. It fails with *IdentityError if the store is another's,
+// ErrLocked if it is in use, ErrNewer if a newer tally wrote it, and ErrDamaged if its files are
+// broken. Nothing is written before all that is known.
+func Open(dir string, id Identity, opt Options) (*Store, error) {
+	opt, err := opt.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := opt.FS.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("create state directory %s: %w", dir, err)
+	}
+	lock, err := pebble.LockDirectory(dir, opt.FS)
+	if err != nil {
+		return nil, lockError(dir, err)
+	}
+	s := &Store{
+		dir: dir, id: id, opt: opt, lock: lock,
+		watch:     newWatcher(opt.Log, dir),
+		block:     ownBlockCache(opt),
+		cache:     newCache(opt.CacheBytes),
+		positions: make(map[Task]Position),
+		moved:     make(map[Task]struct{}),
+	}
+	if err := s.open(); err != nil {
+		_ = s.release() // the first error tells more
+		return nil, err
+	}
+	return s, nil
+}
+
+func ownBlockCache(opt Options) *BlockCache {
+	if opt.BlockCache == nil {
+		return NewBlockCache(opt.BlockCacheBytes)
+	}
+	opt.BlockCache.Ref()
+	return opt.BlockCache
+}
+
+// open checks what is there without writing, and then opens it for writing.
+func (s *Store) open() error {
+	exists, err := s.inspect()
+	if err != nil {
+		return err
+	}
+	if err := s.dropLeftovers(); err != nil {
+		return err
+	}
+	po := s.opt.pebbleOptions(s.watch, s.block)
+	po.Lock = s.lock
+	if s.db, err = pebble.Open(s.dir, po); err != nil {
+		return openError(s.dir, err)
+	}
+	if !exists {
+		return s.create()
+	}
+	return s.recover()
+}
+
+// inspect opens the store read-only and checks its format and identity. A store without an identity
+// is one whose creation a crash cut off: it must be empty, and counts as not there.
+func (s *Store) inspect() (exists bool, err error) {
+	po := s.opt.pebbleOptions(newWatcher(s.opt.Log, s.dir), s.block)
+	po.Lock, po.ReadOnly = s.lock, true
+	db, err := pebble.Open(s.dir, po)
+	if errors.Is(err, pebble.ErrDBDoesNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, openError(s.dir, err)
+	}
+	stored, err := readIdentity(db)
+	if cerr := db.Close(); err == nil {
+		err = cerr
+	}
+	switch {
+	case errors.Is(err, errNoIdentity):
+		return false, nil
+	case errors.Is(err, ErrNewer):
+		return false, fmt.Errorf("state in %s: %w", s.dir, err)
+	case err != nil:
+		return false, openError(s.dir, err)
+	}
+	return true, sameIdentity(s.dir, stored, s.id)
+}
+
+var errNoIdentity = errors.New("no identity")
+
+// readIdentity reads the identity and checks that no key has a format of its own beyond this build's:
+// the identity's key begins with the format, so a newer store shows by any key at all.
+func readIdentity(db *pebble.DB) (Identity, error) {
+	it, err := db.NewIter(nil)
+	if err != nil {
+		return Identity{}, err
+	}
+	defer func() { _ = it.Close() }()
+	if !it.Last() {
+		if err := it.Error(); err != nil {
+			return Identity{}, err
+		}
+		return Identity{}, errNoIdentity
+	}
+	if err := checkFormat(it.Key(), "the store"); err != nil {
+		return Identity{}, asDamage(err)
+	}
+	key := storeKey(storeIdentity)
+	if !it.SeekGE(key) || string(it.Key()) != string(key) {
+		if err := it.Error(); err != nil {
+			return Identity{}, err
+		}
+		return Identity{}, asDamage(errors.New("it has values but no identity"))
+	}
+	id, err := decodeIdentity(it.Value())
+	return id, asDamage(err)
+}
+
+// asDamage marks err as damage, unless it says that the store is newer.
+func asDamage(err error) error {
+	if err == nil || errors.Is(err, ErrNewer) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+// openError classifies what Pebble's Open says. It tells a store of a newer Pebble by its text alone.
+func openError(dir string, err error) error {
+	if strings.Contains(err.Error(), "unknown format major version") {
+		return fmt.Errorf("state in %s: %w: %w: run the newer version here", dir, ErrNewer, err)
+	}
+	if errors.Is(err, ErrDamaged) {
+		return damaged(dir, err)
+	}
+	return classify(dir, err)
+}
+
+// create writes the identity of a new store, durable before anything else is.
+func (s *Store) create() error {
+	if err := s.db.Set(storeKey(storeIdentity), encodeIdentity(s.id), pebble.NoSync); err != nil {
+		return classify(s.dir, err)
+	}
+	done, err := s.db.AsyncFlush()
+	if err != nil {
+		return classify(s.dir, err)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-s.watch.failed:
+		return s.watch.failure()
+	}
+}
+
+// recover reads the positions and marks of an existing store.
+func (s *Store) recover() error {
+	_, closer, err := s.db.Get(storeKey(storeVerified))
+	switch {
+	case err == nil:
+		s.verified = true
+		_ = closer.Close()
+	case !errors.Is(err, pebble.ErrNotFound):
+		return classify(s.dir, err)
+	}
+	prefix := storeKey(KindPosition)
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return classify(s.dir, err)
+	}
+	defer func() { _ = it.Close() }()
+	for it.First(); it.Valid(); it.Next() {
+		t, _, err := splitStoreKey(it.Key())
+		if err != nil {
+			return damaged(s.dir, err)
+		}
+		p, err := decodeStorePosition(it.Value())
+		if err != nil || p.Record.Task != t {
+			return damaged(s.dir, fmt.Errorf("position of task %v: %w", t, err))
+		}
+		s.positions[t] = p
+	}
+	return classify(s.dir, it.Error())
+}
+
+// loadFile is where a Load writes a table before Pebble takes it over.
+const loadFile = "load.tmp"
+
+func (s *Store) loadPath() string { return s.opt.FS.PathJoin(s.dir, loadFile) }
+
+// dropLeftovers removes the table of a Load that a crash cut off.
+func (s *Store) dropLeftovers() error {
+	if _, err := s.opt.FS.Stat(s.loadPath()); err != nil {
+		return nil // not there: the usual case
+	}
+	if err := s.opt.FS.Remove(s.loadPath()); err != nil {
+		return fmt.Errorf("remove the unfinished load in %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// tableOptions are how tables are written, on every level alike: a filter on whole keys, since the
+// commit asks for groups that are often new.
+func tableOptions(p *pebble.Options) {
+	for i := range p.Levels {
+		p.Levels[i].BlockSize = blockBytes
+		p.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
+		p.Levels[i].FilterType = pebble.TableFilter
+	}
+}

@@ -1,0 +1,143 @@
+package state
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/step"
+)
+
+// BlockCache holds blocks of tables. The lanes of a node share one, so that its size bounds the node
+// and not the lane. Each NewBlockCache is paired with an Unref once no store uses it.
+type BlockCache = pebble.Cache
+
+// NewBlockCache makes a block cache of so many bytes.
+func NewBlockCache(bytes int64) *BlockCache { return pebble.NewCache(bytes) }
+
+// Options of a Store. Seam is required; the zero of every other field is its default.
+type Options struct {
+	Seam seam.Seam
+	Step step.Hook
+	FS   vfs.FS       // the disk by default
+	Log  *slog.Logger // silent by default
+
+	// CacheBytes bounds the write-back cache, all its overhead included (default 64 MB). One
+	// transaction may exceed it for as long as its Publish takes.
+	CacheBytes int64
+	// BlockCache is the shared block cache; without one the store makes its own of BlockCacheBytes
+	// (default 16 MB).
+	BlockCache      *BlockCache
+	BlockCacheBytes int64
+	// MemTableBytes is the size of one of Pebble's memtables, of which at most four wait for their
+	// flush (default 16 MB).
+	MemTableBytes int64
+
+	// Published values are applied to Pebble after so many transactions (default 100) or once they
+	// take so many bytes of the cache (default a quarter of it, at most half of it).
+	ApplyTxns  int
+	ApplyBytes int64
+	// Applied values are flushed once they are so many bytes (default 32 MB), and nothing stays
+	// published for longer than FlushInterval without a flush being started (default 5 s). They bound
+	// what a restart after a crash reads again.
+	FlushBytes    int64
+	FlushInterval time.Duration
+
+	// Compactions bounds Pebble's concurrent compactions of this store (default 2).
+	Compactions int
+}
+
+// What is the same for every store.
+const (
+	// pebbleFormat is pinned: a newer one is taken by a deliberate change, since older builds of
+	// tally cannot open the store after it.
+	pebbleFormat = pebble.FormatTableFormatV6
+	blockBytes   = 32 << 10
+	bloomBits    = 10
+	maxOpenFiles = 500
+	// memTablesMax memtables may wait for their flush before Pebble stops writes.
+	memTablesMax = 4
+	// l0ReadsMax is the number of overlapping tables in L0 at which Pebble stops writes, and a Load
+	// waits for a compaction well before that. Pebble's default of 12 would stop a Load at once:
+	// each of its chunks overlaps all others.
+	l0ReadsMax     = 96
+	l0ReadsLoadMax = 64
+)
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Seam.Now == nil {
+		panic("state: Options.Seam is required")
+	}
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&o.CacheBytes, 64<<20)
+	setDefault(&o.BlockCacheBytes, 16<<20)
+	setDefault(&o.MemTableBytes, 16<<20)
+	setDefault(&o.ApplyTxns, 100)
+	setDefault(&o.ApplyBytes, o.CacheBytes/4)
+	setDefault(&o.FlushBytes, 32<<20)
+	setDefault(&o.FlushInterval, 5*time.Second)
+	setDefault(&o.Compactions, 2)
+	return o, o.check()
+}
+
+// setDefault fills an option that was not said.
+func setDefault[T int | int64 | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+func (o Options) check() error {
+	for _, f := range []struct {
+		name       string
+		v, lo, hi  int64
+		constraint string
+	}{
+		{"CacheBytes", o.CacheBytes, 64 << 10, 1 << 40, "from 64 KB on"},
+		{"BlockCacheBytes", o.BlockCacheBytes, 1, 1 << 40, "positive"},
+		{"MemTableBytes", o.MemTableBytes, 64 << 10, 1 << 30, "from 64 KB to 1 GB"},
+		{"ApplyTxns", int64(o.ApplyTxns), 1, 1 << 30, "positive"},
+		{"ApplyBytes", o.ApplyBytes, 1, o.CacheBytes / 2, "positive and at most half of CacheBytes"},
+		{"FlushBytes", o.FlushBytes, 1, 1 << 40, "positive"},
+		{"FlushInterval", int64(o.FlushInterval), 1, 1 << 62, "positive"},
+		{"Compactions", int64(o.Compactions), 1, 1024, "positive"},
+	} {
+		if f.v < f.lo || f.v > f.hi {
+			return fmt.Errorf("state option %s is %d and must be %s", f.name, f.v, f.constraint)
+		}
+	}
+	return nil
+}
+
+// pebbleOptions are Pebble's, with its logger and its events bound to w.
+func (o Options) pebbleOptions(w *watcher, block *BlockCache) *pebble.Options {
+	p := &pebble.Options{
+		FS:                 o.FS,
+		Cache:              block,
+		DisableWAL:         true, // the changelog is the log
+		FormatMajorVersion: pebbleFormat,
+		Logger:             w,
+		EventListener:      w.listener(),
+		MaxOpenFiles:       maxOpenFiles,
+
+		MemTableSize:                uint64(o.MemTableBytes),
+		MemTableStopWritesThreshold: memTablesMax,
+		L0StopWritesThreshold:       l0ReadsMax,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, o.Compactions },
+	}
+	// A flushable ingest would return before its table is durable.
+	p.Experimental.DisableIngestAsFlushable = func() bool { return true }
+	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
+	tableOptions(p)
+	p.EnsureDefaults()
+	return p
+}

@@ -1,0 +1,99 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// watcher is what Pebble reports to: its logger, and the events that the store must know.
+//
+// Pebble calls it with its own lock held, so it only notes what happened.
+type watcher struct {
+	log *slog.Logger
+	dir string
+
+	once   sync.Once
+	failed chan struct{} // closed at the first background error
+	err    error         // of it; read after failed is closed
+
+	compacted chan struct{} // holds one token when a compaction ended
+
+	flushes, compactions, stalls atomic.Int64
+}
+
+func newWatcher(log *slog.Logger, dir string) *watcher {
+	return &watcher{
+		log: log, dir: dir,
+		failed:    make(chan struct{}),
+		compacted: make(chan struct{}, 1),
+	}
+}
+
+// failure is the first error of Pebble's background work. It stays: Pebble tries again without a
+// pause, and whoever owns the store opens it anew when the cause is gone.
+func (w *watcher) failure() error {
+	select {
+	case <-w.failed:
+		return w.err
+	default:
+		return nil
+	}
+}
+
+func (w *watcher) fail(err error) {
+	w.once.Do(func() {
+		w.err = classify(w.dir, err)
+		w.log.Error("state: background work failed", "dir", w.dir, "err", w.err)
+		close(w.failed)
+	})
+}
+
+func (w *watcher) listener() *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: w.fail,
+		DataCorruption:  func(i pebble.DataCorruptionInfo) { w.fail(damaged(w.dir, errors.New(i.String()))) },
+		FlushEnd: func(i pebble.FlushInfo) {
+			if len(i.Output) > 0 {
+				w.flushes.Add(1)
+			}
+		},
+		CompactionEnd: func(pebble.CompactionInfo) {
+			w.compactions.Add(1)
+			select {
+			case w.compacted <- struct{}{}:
+			default:
+			}
+		},
+		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
+			w.stalls.Add(1)
+			w.log.Debug("state: writes stall", "dir", w.dir, "reason", i.Reason)
+		},
+	}
+}
+
+// Infof implements pebble.Logger.
+func (w *watcher) Infof(format string, args ...any) {
+	if w.log.Enabled(context.Background(), slog.LevelDebug) {
+		w.log.Debug("pebble: "+strings.TrimSpace(fmt.Sprintf(format, args...)), "dir", w.dir)
+	}
+}
+
+// Errorf implements pebble.Logger.
+func (w *watcher) Errorf(format string, args ...any) {
+	w.log.Error("pebble: "+strings.TrimSpace(fmt.Sprintf(format, args...)), "dir", w.dir)
+}
+
+// Fatalf implements pebble.Logger. Pebble cannot go on after it, for instance when its manifest
+// cannot be written; what is durable stays a consistent prefix.
+func (w *watcher) Fatalf(format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	w.log.Error("pebble: fatal: "+msg, "dir", w.dir)
+	panic(fmt.Sprintf("state: Pebble cannot go on with %s: %s", w.dir, msg))
+}
