@@ -54,13 +54,13 @@ type End struct {
 
 // AppInfo describes an app to those who ask about it.
 type AppInfo struct {
-	App        string   `json:"app"`
-	AppID      string   `json:"app_id"`
-	Generation int      `json:"generation"`
-	Spec       string   `json:"spec"`  // canonical YAML
-	Lanes      int      `json:"lanes"` // that this node can answer for
-	Source     string   `json:"source"`     // the topic that positions count in
-	Partitions []int32  `json:"partitions"` // of Source, that this node can answer for
+	App        string  `json:"app"`
+	AppID      string  `json:"app_id"`
+	Generation int     `json:"generation"`
+	Spec       string  `json:"spec"`       // canonical YAML
+	Lanes      int     `json:"lanes"`      // that this node can answer for
+	Source     string  `json:"source"`     // the topic that positions count in
+	Partitions []int32 `json:"partitions"` // of Source, that this node can answer for
 }
 
 // AppsAnswer is GET /v1/apps.
@@ -116,12 +116,21 @@ type AppStatus struct {
 	Lanes        []LaneStatus `json:"lanes"`
 }
 
+// The states of a lane.
+const (
+	LaneAcquiring = "acquiring" // fencing, and finding the position
+	LaneRestoring = "restoring" // reading the changelog
+	LaneRunning   = "running"
+	LaneStopped   = "stopped" // by an error that needs a person: see the reason
+	LaneLost      = "lost"    // fenced by a stranger
+)
+
 // LaneStatus is one lane.
 type LaneStatus struct {
 	Lane         int              `json:"lane"`
 	Owner        string           `json:"owner"`
 	Epoch        uint64           `json:"epoch"`
-	State        string           `json:"state"`            // acquiring, restoring, running, stopped, lost
+	State        string           `json:"state"`            // one of the Lane constants
 	Reason       string           `json:"reason,omitempty"` // why it is not running, with the next step
 	FenceMs      int64            `json:"fence_ms"`         // how long InitProducerID took at this acquire
 	Standbys     []string         `json:"standbys"`

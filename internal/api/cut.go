@@ -1,0 +1,95 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/tally-kafka/tally/state"
+)
+
+// cut is one commit boundary a lane, over all lanes of an app: a vector of positions, not one
+// instant.
+type cut struct {
+	rd    *read
+	lanes []laneCut
+}
+
+type laneCut struct {
+	view   LaneView
+	role   Role // before the cut
+	inputs map[state.Task]int64
+	cut    *state.Cut
+}
+
+// openCut waits until the query can be answered and cuts every lane. The caller closes it.
+func (rd *read) openCut(ctx context.Context) (*cut, error) {
+	for {
+		views, err := rd.views(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c, err := rd.cutViews(views)
+		if err == nil {
+			return c, nil
+		}
+		if err := rd.pause(ctx, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (rd *read) cutViews(views []LaneView) (*cut, error) {
+	c := &cut{rd: rd}
+	for _, v := range views {
+		lc := laneCut{view: v, role: v.Role(), inputs: make(map[state.Task]int64, len(v.Tasks))}
+		for _, t := range v.Tasks {
+			lc.inputs[t] = v.Input(t.Partition)
+		}
+		var err error
+		if lc.cut, err = v.Store.Cut(); err != nil {
+			c.close()
+			return nil, fmt.Errorf("read lane %d: %w", v.Lane, err)
+		}
+		for t, pos := range lc.cut.Positions() {
+			lc.inputs[t] = max(lc.inputs[t], pos.Record.Input)
+		}
+		c.lanes = append(c.lanes, lc)
+	}
+	return c, nil
+}
+
+func (c *cut) close() {
+	for _, lc := range c.lanes {
+		lc.cut.Close()
+	}
+}
+
+// parts describes the cut; call it after the last read.
+func (c *cut) parts() []Part {
+	parts := []Part{}
+	for _, lc := range c.lanes {
+		for _, t := range lc.view.Tasks {
+			parts = append(parts, c.rd.newPart(lc.view, t, lc.inputs[t], lc.role))
+		}
+	}
+	return finishParts(parts)
+}
+
+// merge calls fn for each group that begins with prefix, in group order, with the values of all its
+// partitions folded. Each task's groups are sorted, so that a merge needs one group a task in memory.
+// What fn gets is valid during the call.
+func (c *cut) merge(ctx context.Context, prefix []byte, fn groupFunc) error {
+	var sources []*source
+	defer func() {
+		for _, src := range sources {
+			src.stop()
+		}
+	}()
+	for _, lc := range c.lanes {
+		for _, t := range lc.view.Tasks {
+			sources = append(sources, newSource(ctx, lc, t, prefix))
+		}
+	}
+	return mergeSources(c.rd.app.Program, slices.Clone(sources), fn)
+}

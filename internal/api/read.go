@@ -1,0 +1,201 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tally-kafka/tally/state"
+)
+
+// read is one query on its way: what it asks of the state before it may be answered.
+type read struct {
+	s        *Server
+	app      *App
+	bounds   []bound
+	wait     time.Duration
+	deadline time.Time
+}
+
+// beginRead finds the app and reads what all queries have in common.
+func (s *Server) beginRead(r *http.Request) (*read, error) {
+	app, err := s.app(r.PathValue("app"))
+	if err != nil {
+		return nil, err
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("the query of the URL cannot be read: %v", err)
+	}
+	rd := &read{s: s, app: app}
+	if rd.wait, err = s.parseWait(q.Get("wait")); err != nil {
+		return nil, err
+	}
+	for _, text := range q["after"] {
+		b, err := parseAfter(app, text)
+		if err != nil {
+			return nil, err
+		}
+		rd.bounds = append(rd.bounds, b)
+	}
+	if token := q.Get("min_position"); token != "" {
+		bounds, err := parseToken(app, token)
+		if err != nil {
+			return nil, err
+		}
+		rd.bounds = append(rd.bounds, bounds...)
+	}
+	rd.deadline = s.opt.Seam.Now().Add(rd.wait)
+	return rd, nil
+}
+
+func (s *Server) parseWait(text string) (time.Duration, error) {
+	if text == "" {
+		return s.opt.WaitDefault, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 || d > s.opt.WaitMax {
+		return 0, badRequest("wait=%q is not a duration from 0s to %s, for example 500ms", text, s.opt.WaitMax)
+	}
+	return d, nil
+}
+
+// app finds an app by name.
+func (s *Server) app(name string) (*App, error) {
+	var known []string
+	for _, a := range s.node.Apps() {
+		if a.Name == name {
+			return a, nil
+		}
+		known = append(known, a.Name)
+	}
+	e := &Error{Status: http.StatusNotFound, Code: CodeUnknownApp,
+		Message: fmt.Sprintf("this node has no app %q", name), Next: "it has " + strings.Join(known, ", ")}
+	if len(known) == 0 {
+		e.Next = "it has none yet: start it with --spec FILE"
+	}
+	return nil, e
+}
+
+// views waits until the lanes are loaded and have reached what the query asks for.
+func (rd *read) views(ctx context.Context) ([]LaneView, error) {
+	for {
+		views := rd.app.Lanes()
+		why := rd.missing(views)
+		if why == nil {
+			return views, nil
+		}
+		if err := rd.pause(ctx, why); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause waits a moment before another try; at the deadline it returns why.
+func (rd *read) pause(ctx context.Context, why error) error {
+	left := rd.deadline.Sub(rd.s.opt.Seam.Now())
+	if left <= 0 {
+		return why
+	}
+	return rd.s.opt.Seam.Sleep(ctx, min(left, rd.s.opt.PollInterval))
+}
+
+// missing says what is still to wait for; nil when the query can be answered.
+func (rd *read) missing(views []LaneView) error {
+	if len(views) == 0 {
+		return rd.notReady("this node runs no lane of app " + rd.app.Name + " yet")
+	}
+	for _, v := range views {
+		if v.Store == nil {
+			return rd.notReady(fmt.Sprintf("lane %d of app %s is not loaded (%s)", v.Lane, rd.app.Name, v.Why))
+		}
+	}
+	for _, b := range rd.bounds {
+		if err := rd.reached(views, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (rd *read) notReady(what string) *Error {
+	return &Error{Status: http.StatusServiceUnavailable, Code: CodeNotReady,
+		Message: fmt.Sprintf("%s; waited %s", what, rd.wait), Next: "see `tally status`, or ask with a longer --wait"}
+}
+
+func (rd *read) reached(views []LaneView, b bound) error {
+	at, known := int64(0), []int32(nil)
+	for _, v := range views {
+		for _, t := range v.Tasks {
+			known = append(known, t.Partition)
+			if t.Partition == b.partition {
+				at = position(v, t)
+			}
+		}
+	}
+	if !slices.Contains(known, b.partition) {
+		return badRequest("app %s reads no partition %d of %s here, but %v", rd.app.Name, b.partition, rd.app.Source, known)
+	}
+	if at >= b.position {
+		return nil
+	}
+	return &Error{Status: http.StatusGatewayTimeout, Code: CodeTimeout,
+		Message: fmt.Sprintf("%s is counted up to offset %d, and %d was asked for; waited %s",
+			sourceName(rd.app, b.partition), at-1, b.position-1, rd.wait),
+		Next: "see `tally status`, or ask with a longer --wait"}
+}
+
+// position is the offset below which everything is in the store. The read position is taken before
+// the store's own, and either is true of a read of the store that comes after both.
+func position(v LaneView, t state.Task) int64 {
+	in := v.Input(t.Partition)
+	if pos, ok := v.Store.Position(t); ok {
+		in = max(in, pos.Record.Input)
+	}
+	return in
+}
+
+// newPart describes a task. roleBefore was asked before the read; the copy is an owner's only if it
+// was one before and after.
+func (rd *read) newPart(v LaneView, t state.Task, input int64, roleBefore Role) Part {
+	role := v.Role()
+	if role != roleBefore {
+		role = RoleUnsure
+	}
+	return Part{
+		Partition: t.Partition, Lane: v.Lane, Node: v.Node, Role: role, Epoch: v.Epoch,
+		Position: map[string]int64{sourceName(rd.app, t.Partition): input},
+		Lag:      v.Lag(t.Partition), AsOfMs: v.AsOfMs(),
+	}
+}
+
+// finishParts orders the parts as people look for them.
+func finishParts(parts []Part) []Part {
+	slices.SortFunc(parts, func(a, b Part) int { return int(a.Partition - b.Partition) })
+	return parts
+}
+
+// parseCount reads a number of things from 1 to limit.
+func parseCount(name, text string, def, limit int) (int, error) {
+	if text == "" {
+		return def, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > limit {
+		return 0, badRequest("%s=%q is not a number from 1 to %d", name, text, limit)
+	}
+	return n, nil
+}
+
+// retryable says whether a failed read may succeed with new views: the store was closed because the
+// lane moved or began anew.
+func retryable(err error) bool {
+	var e *Error
+	return !errors.As(err, &e) && !errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,220 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// route is one method and path; Routes and the tests walk them.
+type route struct {
+	pattern string
+	handle  func(w http.ResponseWriter, r *http.Request) error
+}
+
+func (s *Server) routeTable() []route {
+	return []route{
+		{"GET /v1/status", s.serveStatus},
+		{"GET /v1/apps", s.serveApps},
+		{"POST /v1/apps/{app}/get", s.serveGet},
+		{"POST /v1/apps/{app}/top", s.serveTop},
+		{"POST /v1/apps/{app}/scan", s.serveScan},
+		{"POST /v1/apps/{app}/watch", s.serveWatch},
+		{"GET /healthz", s.serveHealth},
+		{"GET /readyz", s.serveReady},
+		{"GET /metrics", s.metricsHandler()},
+		{"/", s.serveUnknown},
+	}
+}
+
+func (s *Server) routes() {
+	for _, rt := range s.routeTable() {
+		s.mux.Handle(rt.pattern, handler(rt.handle))
+	}
+}
+
+// handler turns a handler's error into the error's answer.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := h(w, r); err != nil {
+		writeError(w, err)
+	}
+}
+
+// ServeHTTP guards every route, bounds it, and ends it when the server stops.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := guardOrigin(r); err != nil {
+		writeError(w, err)
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.stopping, cancel)()
+	dw := &deadlineWriter{ResponseWriter: w, ctl: http.NewResponseController(w), now: s.opt.Seam.Now,
+		timeout: s.opt.WriteTimeout}
+	s.mux.ServeHTTP(dw, r.WithContext(ctx))
+}
+
+// guardOrigin refuses what a web page could make a browser send: a page of a foreign origin, and one
+// whose name was rebound to 127.0.0.1 (its Host is then that name).
+func guardOrigin(r *http.Request) *Error {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(r.Host); err == nil {
+		host = h
+	}
+	if !isLoopback(strings.Trim(host, "[]")) {
+		return forbidden("the Host header says %q, which is not this machine", r.Host)
+	}
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return nil
+	}
+	if u, err := url.Parse(origin); err != nil || u.Host != r.Host {
+		return forbidden("a web page of %s may not use the API of this node", origin)
+	}
+	return nil
+}
+
+func forbidden(format string, args ...any) *Error {
+	return &Error{Status: http.StatusForbidden, Code: CodeForbidden, Message: fmt.Sprintf(format, args...),
+		Next: "use http://127.0.0.1 or http://localhost with the node's port"}
+}
+
+// deadlineWriter gives each write its own deadline, so that streams may be long but no reader that
+// stops reading can hold a snapshot of the store.
+type deadlineWriter struct {
+	http.ResponseWriter
+	ctl     *http.ResponseController
+	now     func() time.Time
+	timeout time.Duration
+	started bool // something was written: the status can no longer change
+}
+
+func (d *deadlineWriter) Write(b []byte) (int, error) {
+	d.started = true
+	// Not every ResponseWriter has deadlines (a test's has none); then there is nothing to bound.
+	_ = d.ctl.SetWriteDeadline(d.now().Add(d.timeout))
+	return d.ResponseWriter.Write(b)
+}
+
+func (d *deadlineWriter) WriteHeader(code int) {
+	d.started = true
+	d.ResponseWriter.WriteHeader(code)
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (d *deadlineWriter) Unwrap() http.ResponseWriter { return d.ResponseWriter }
+
+// readBody reads a bounded body in a bounded time.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	ctl := http.NewResponseController(w)
+	_ = ctl.SetReadDeadline(s.opt.Seam.Now().Add(s.opt.BodyTimeout))
+	defer func() { _ = ctl.SetReadDeadline(time.Time{}) }()
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.opt.BodyBytesMax))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, &Error{Status: http.StatusRequestEntityTooLarge, Code: CodeTooLarge,
+			Message: fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit),
+			Next:    "no group is as large as that"}
+	case err != nil:
+		return nil, badRequest("the body cannot be read: %v", err)
+	}
+	return body, nil
+}
+
+func badRequest(format string, args ...any) *Error {
+	return &Error{Status: http.StatusBadRequest, Code: CodeBadRequest, Message: fmt.Sprintf(format, args...)}
+}
+
+// asError makes the answer of any error; what is not an *Error is the server's fault.
+func asError(err error) *Error {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.Is(err, context.Canceled):
+		return &Error{Status: http.StatusServiceUnavailable, Code: CodeNotReady,
+			Message: "the node is stopping", Next: "ask again when it runs"}
+	}
+	return &Error{Status: http.StatusInternalServerError, Code: CodeInternal, Message: err.Error(),
+		Next: "the node's log may say more"}
+}
+
+// writeError answers with an error, or, when a stream has begun, appends it as its last line.
+func writeError(w http.ResponseWriter, err error) {
+	e := asError(err)
+	if dw, ok := w.(*deadlineWriter); ok && dw.started {
+		_ = encodeJSON(w, errorBody{e})
+		return
+	}
+	writeJSON(w, e.Status, errorBody{e})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_ = encodeJSON(w, v) // a client that has gone needs no answer
+}
+
+// encodeJSON writes one line. Groups are canonical JSON and stay byte for byte as they are, so <, >
+// and & are not escaped as for HTML.
+func encodeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+func (s *Server) serveHealth(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, "ok\n")
+	return nil
+}
+
+func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) error {
+	why := s.node.NotReady()
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if len(why) == 0 {
+		_, _ = io.WriteString(w, "ready\n")
+		return nil
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = io.WriteString(w, strings.Join(why, "\n")+"\n")
+	return nil
+}
+
+func (s *Server) metricsHandler() func(http.ResponseWriter, *http.Request) error {
+	h := promhttp.HandlerFor(s.opt.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Registry: s.opt.Registry})
+	return func(w http.ResponseWriter, r *http.Request) error {
+		h.ServeHTTP(w, r)
+		return nil
+	}
+}
+
+// serveUnknown names the routes, so that whoever explores with curl gets on.
+func (s *Server) serveUnknown(_ http.ResponseWriter, r *http.Request) error {
+	var known []string
+	for _, rt := range s.routeTable() {
+		if method, path, ok := strings.Cut(rt.pattern, " "); ok {
+			if path == strings.TrimSuffix(r.URL.Path, "/") && method != r.Method {
+				return &Error{Status: http.StatusMethodNotAllowed, Code: CodeNotFound,
+					Message: fmt.Sprintf("%s %s is not there", r.Method, r.URL.Path), Next: "use " + rt.pattern}
+			}
+			known = append(known, rt.pattern)
+		}
+	}
+	return &Error{Status: http.StatusNotFound, Code: CodeNotFound,
+		Message: fmt.Sprintf("there is nothing at %s %s", r.Method, r.URL.Path),
+		Next:    "there is " + strings.Join(known, ", ")}
+}

@@ -1,0 +1,154 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/tally-kafka/tally/internal/seam"
+)
+
+// Options are the server's surroundings and limits. Zero means the default.
+type Options struct {
+	Seam     seam.Seam // required
+	Log      *slog.Logger
+	Registry *prometheus.Registry // what /metrics shows; the node's own metrics may be in it too
+
+	BodyBytesMax int64         // of a request (1 MiB: more than the largest group)
+	WaitDefault  time.Duration // how long a read waits for what it asks for (2 s)
+	WaitMax      time.Duration // the longest wait that may be asked for (1 min)
+	PollInterval time.Duration // between looks while waiting (5 ms)
+	TopMax       int           // the largest n of a top (10,000); that many groups are held in memory
+	ScansMax     int           // scans and tops at a time (4); each holds one snapshot a lane
+	WatchesMax   int           // watches at a time (32)
+
+	WatchInterval  time.Duration // between the lines of one group in a watch (50 ms)
+	WatchGroupsMax int           // changed groups that wait to be sent (65,536); more: all are sent again
+
+	BodyTimeout  time.Duration // for a request's body (10 s)
+	WriteTimeout time.Duration // for each write: a reader that stops reading frees its snapshot (30 s)
+}
+
+func (o Options) withDefaults() Options {
+	if o.Seam.Now == nil {
+		panic("api: Options.Seam is not set")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	o.BodyBytesMax = orDefault(o.BodyBytesMax, 1<<20)
+	o.WaitDefault = orDefault(o.WaitDefault, 2*time.Second)
+	o.WaitMax = orDefault(o.WaitMax, time.Minute)
+	o.PollInterval = orDefault(o.PollInterval, 5*time.Millisecond)
+	o.TopMax = orDefault(o.TopMax, 10_000)
+	o.ScansMax = orDefault(o.ScansMax, 4)
+	o.WatchesMax = orDefault(o.WatchesMax, 32)
+	o.WatchInterval = orDefault(o.WatchInterval, 50*time.Millisecond)
+	o.WatchGroupsMax = orDefault(o.WatchGroupsMax, 65_536)
+	o.BodyTimeout = orDefault(o.BodyTimeout, 10*time.Second)
+	o.WriteTimeout = orDefault(o.WriteTimeout, 30*time.Second)
+	return o
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Server answers the HTTP requests of one node.
+type Server struct {
+	node Node
+	opt  Options
+	mux  *http.ServeMux
+	http *http.Server
+	// stopping ends every stream and every wait, so that Shutdown need not wait for them.
+	stopping context.Context
+	stop     context.CancelFunc
+	scans    chan struct{} // a token a running scan or top
+	watches  chan struct{}
+}
+
+// NewServer makes the server of a node; it serves after Serve, or as an http.Handler.
+func NewServer(n Node, opt Options) *Server {
+	opt = opt.withDefaults()
+	s := &Server{
+		node: n, opt: opt, mux: http.NewServeMux(),
+		scans: make(chan struct{}, opt.ScansMax), watches: make(chan struct{}, opt.WatchesMax),
+	}
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.http = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: opt.BodyTimeout,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    256 << 10, // a token has 15 bytes or so a partition
+		ErrorLog:          slog.NewLogLogger(opt.Log.Handler(), slog.LevelWarn),
+	}
+	opt.Registry.MustRegister(newCollector(n))
+	s.routes()
+	return s
+}
+
+// Serve answers on l until Shutdown; then it returns nil.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP at %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// Shutdown ends the streams and the waits, lets the other requests finish until ctx ends, and then
+// closes what is left.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop()
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(err, s.http.Close())
+	}
+	return nil
+}
+
+// CheckListen refuses an address that other machines could reach: there is no TLS and there are no
+// tokens yet, and whoever reaches the API can read every count.
+func CheckListen(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("--listen %q is not HOST:PORT: say for example 127.0.0.1:7400", addr)
+	}
+	if isLoopback(host) {
+		return nil
+	}
+	return fmt.Errorf("--listen %s could be reached from other machines, and the API has neither TLS"+
+		" nor tokens yet: say 127.0.0.1:PORT, and reach it from afar through an SSH tunnel", addr)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Listen opens the address for Serve.
+func Listen(addr string) (net.Listener, error) {
+	if err := CheckListen(addr); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is in use, perhaps by another tally node: stop it, or say"+
+			" --listen 127.0.0.1:0 for any free port", addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen at %s: %w", addr, err)
+	}
+	return l, nil
+}

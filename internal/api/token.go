@@ -1,0 +1,89 @@
+package api
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A token is the position of an answer, to be given back as min_position. It is opaque to users: the
+// base64url of the JSON of tokenBody.
+type tokenBody struct {
+	AppID      string          `json:"a"`
+	Generation int             `json:"g"`
+	Positions  map[int32]int64 `json:"p"`
+}
+
+// tokenBytesMax bounds what a request can make the server decode.
+const tokenBytesMax = 200 << 10
+
+func newToken(app *App, parts []Part) string {
+	t := tokenBody{AppID: app.ID, Generation: app.Generation, Positions: make(map[int32]int64, len(parts))}
+	for _, p := range parts {
+		t.Positions[p.Partition] = p.Position[sourceName(app, p.Partition)]
+	}
+	b, err := json.Marshal(t)
+	if err != nil {
+		panic(fmt.Sprintf("api: a token is not JSON: %v", err))
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func sourceName(app *App, partition int32) string {
+	return app.Source + "/" + strconv.Itoa(int(partition))
+}
+
+// parseToken gives the positions to wait for.
+func parseToken(app *App, text string) ([]bound, error) {
+	var t tokenBody
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || len(b) > tokenBytesMax || json.Unmarshal(b, &t) != nil {
+		return nil, badRequest("min_position is not a token: give back the token of an answer as it stands")
+	}
+	if t.AppID != app.ID || t.Generation != app.Generation {
+		return nil, &Error{Status: http.StatusConflict, Code: CodeConflict,
+			Message: fmt.Sprintf("the token is of another app than %s (generation %d), or of the time before its reset",
+				app.Name, app.Generation),
+			Next: "ask without it, and go on with the token of that answer"}
+	}
+	bounds := make([]bound, 0, len(t.Positions))
+	for p, pos := range t.Positions {
+		bounds = append(bounds, bound{partition: p, position: pos})
+	}
+	slices.SortFunc(bounds, func(a, b bound) int { return int(a.partition - b.partition) })
+	return bounds, nil
+}
+
+// bound is a position that an answer must have reached.
+type bound struct {
+	partition int32
+	position  int64
+}
+
+// parseAfter reads TOPIC/PARTITION:OFFSET; the event at the offset is included, so the position must
+// be beyond it.
+func parseAfter(app *App, text string) (bound, error) {
+	place, offsetText, ok := cutLast(text, ":")
+	topic, partitionText, ok2 := cutLast(place, "/")
+	partition, err := strconv.ParseInt(partitionText, 10, 32)
+	offset, err2 := strconv.ParseInt(offsetText, 10, 64)
+	if !ok || !ok2 || err != nil || err2 != nil || partition < 0 || offset < 0 {
+		return bound{}, badRequest("after=%q is not TOPIC/PARTITION:OFFSET, for example %s/0:1234", text, app.Source)
+	}
+	if topic != app.Source {
+		return bound{}, badRequest("app %s reads %s, not %s", app.Name, app.Source, topic)
+	}
+	return bound{partition: int32(partition), position: offset + 1}, nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
