@@ -1,0 +1,39 @@
+"""Print the counts as they change, and the last count of each word at the end.
+
+    pip install kafka-python
+    python consume.py [BOOTSTRAP] [TOPIC]
+
+Ends when nothing has come for five seconds (or the environment's SECONDS_IDLE).
+"""
+import json
+import os
+import sys
+
+from kafka import KafkaConsumer
+
+bootstrap = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("KAFKA", "127.0.0.1:9092")
+topic = sys.argv[2] if len(sys.argv) > 2 else os.environ.get("TOPIC", "output_event")
+seconds_idle = float(os.environ.get("SECONDS_IDLE", "5"))
+
+consumer = KafkaConsumer(
+    topic,
+    bootstrap_servers=bootstrap,
+    auto_offset_reset="earliest",
+    isolation_level="read_committed",  # only what a committed transaction wrote
+    consumer_timeout_ms=int(seconds_idle * 1000),
+    key_deserializer=bytes.decode,
+    value_deserializer=json.loads,
+)
+latest = {}
+for record in consumer:
+    word, count = record.value["item"], record.value["count"]
+    print(f"{record.key}: {word} = {count}")
+    # The output keeps its counter's partition, so (partition, key, word) names one counter.
+    latest[record.partition, record.key, word] = count
+
+totals = {}
+for (_, user, word), count in latest.items():
+    totals[user, word] = totals.get((user, word), 0) + count
+print("--- totals")
+for (user, word), count in sorted(totals.items()):
+    print(f"{user} {word} {count}")
