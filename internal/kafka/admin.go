@@ -74,7 +74,7 @@ func (a *Admin) ClusterID(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if m.ClusterID == nil || *m.ClusterID == "" {
-		return "", errors.New("Kafka has no cluster id: it is too old (before 0.10.1)")
+		return "", errors.New("this Kafka has no cluster id: it is too old (before 0.10.1)")
 	}
 	return *m.ClusterID, nil
 }
@@ -142,7 +142,7 @@ func (a *Admin) DescribeTransaction(ctx context.Context, id string) (t Transacti
 			return err
 		}
 		if len(resp.TransactionStates) != 1 {
-			return fmt.Errorf("Kafka described %d transactional ids, not one", len(resp.TransactionStates))
+			return fmt.Errorf("the answer is for %d transactional ids, not one", len(resp.TransactionStates))
 		}
 		s := resp.TransactionStates[0]
 		err = kerr.ErrorForCode(s.ErrorCode)

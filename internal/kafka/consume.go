@@ -79,13 +79,15 @@ func pollWithin(ctx context.Context, cl *kgo.Client, timeout time.Duration) (kgo
 	}
 	const batch = 1000
 	fetches := cl.PollRecords(ctx, batch)
-	for _, e := range fetches.Errors() {
-		if errors.Is(e.Err, context.Canceled) || errors.Is(e.Err, context.DeadlineExceeded) {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("consume %s/%d: %w", e.Topic, e.Partition, e.Err)
+	errs := fetches.Errors()
+	if len(errs) == 0 {
+		return fetches, nil
 	}
-	return fetches, nil
+	e := errs[0]
+	if errors.Is(e.Err, context.Canceled) || errors.Is(e.Err, context.DeadlineExceeded) {
+		return nil, nil
+	}
+	return nil, fmt.Errorf("consume %s/%d: %w", e.Topic, e.Partition, e.Err)
 }
 
 func plainRecord(r *kgo.Record) Record {

@@ -121,7 +121,7 @@ func (a *Admin) groupOffsetsOnce(ctx context.Context, group, topic string, parti
 		return nil, err
 	}
 	if len(resp.Groups) != 1 {
-		return nil, fmt.Errorf("Kafka answered for %d consumer groups, not one", len(resp.Groups))
+		return nil, fmt.Errorf("the answer is for %d consumer groups, not one", len(resp.Groups))
 	}
 	if err := kerr.ErrorForCode(resp.Groups[0].ErrorCode); err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ func (a *Admin) groupOffsetsOnce(ctx context.Context, group, topic string, parti
 		}
 	}
 	if answered != len(partitions) {
-		return nil, fmt.Errorf("Kafka answered for %d of %d partitions: %w", answered, len(partitions), kerr.UnknownTopicOrPartition)
+		return nil, fmt.Errorf("the answer is for %d of %d partitions: %w", answered, len(partitions), kerr.UnknownTopicOrPartition)
 	}
 	return offsets, nil
 }
@@ -167,14 +167,17 @@ func (a *Admin) classicGroupOnce(ctx context.Context, group string) (int, string
 	if err != nil {
 		return 0, "", err
 	}
-	for _, g := range resp.Groups {
-		err := kerr.ErrorForCode(g.ErrorCode)
+	if len(resp.Groups) != 1 {
+		return 0, "", fmt.Errorf("the answer is for %d consumer groups, not one", len(resp.Groups))
+	}
+	g := resp.Groups[0]
+	if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
 		if errors.Is(err, kerr.GroupIDNotFound) {
 			return 0, "Dead", nil
 		}
-		return len(g.Members), g.State, err
+		return 0, "", err
 	}
-	return 0, "", errors.New("Kafka described no group")
+	return len(g.Members), g.State, nil
 }
 
 // consumerGroupOnce asks for a group of the protocol of Kafka 4; an older Kafka has none.
@@ -188,14 +191,17 @@ func (a *Admin) consumerGroupOnce(ctx context.Context, group string) (int, strin
 	if err != nil {
 		return 0, "", err
 	}
-	for _, g := range resp.Groups {
-		err := kerr.ErrorForCode(g.ErrorCode)
+	if len(resp.Groups) != 1 {
+		return 0, "", fmt.Errorf("the answer is for %d consumer groups, not one", len(resp.Groups))
+	}
+	g := resp.Groups[0]
+	if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
 		if errors.Is(err, kerr.GroupIDNotFound) || errors.Is(err, kerr.UnsupportedVersion) {
 			return 0, "Dead", nil
 		}
-		return len(g.Members), g.State, err
+		return 0, "", err
 	}
-	return 0, "", errors.New("Kafka described no group")
+	return len(g.Members), g.State, nil
 }
 
 // supports asks a broker whether it knows a request.

@@ -51,7 +51,7 @@ func (a *Admin) metadataOnce(ctx context.Context, topic string) (*kmsg.MetadataR
 		return nil, err
 	}
 	if topic != "" && len(resp.Topics) != 1 {
-		return nil, fmt.Errorf("Kafka answered for %d topics, not one", len(resp.Topics))
+		return nil, fmt.Errorf("the answer is for %d topics, not one", len(resp.Topics))
 	}
 	return resp, nil
 }
@@ -151,7 +151,7 @@ func (a *Admin) createOnce(ctx context.Context, spec TopicSpec) error {
 		return err
 	}
 	if len(resp.Topics) != 1 {
-		return fmt.Errorf("Kafka answered for %d topics, not one", len(resp.Topics))
+		return fmt.Errorf("the answer is for %d topics, not one", len(resp.Topics))
 	}
 	return withMessage(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage)
 }
@@ -169,7 +169,7 @@ func (a *Admin) AddPartitions(ctx context.Context, topic string, total int) erro
 			return err
 		}
 		if len(resp.Topics) != 1 {
-			return fmt.Errorf("Kafka answered for %d topics, not one", len(resp.Topics))
+			return fmt.Errorf("the answer is for %d topics, not one", len(resp.Topics))
 		}
 		return withMessage(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage)
 	})
