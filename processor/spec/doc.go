@@ -11,9 +11,10 @@
 //     order of their tuples; the encoding of the first parts of a tuple is a prefix of the whole.
 //   - A Program never changes once compiled; all that Eval writes lies in the caller's Scratch.
 //
-// Files: spec.go (what a spec is), parse.go, field.go and yamlnode.go (YAML to Spec), render.go (Spec
+// Files: spec.go (what a spec is), parse.go and yamlnode.go (YAML to Spec), render.go (Spec
 // to YAML), fit.go, path.go, decimal.go, tuple.go, json.go (one pass that validates an event and takes
-// out every asked path), words.go, program.go and eval.go, output.go and group.go (JSON out and in).
+// out every asked path), words.go, program.go and eval.go (event to increments), values.go,
+// output.go and group.go (JSON out and in), template.go.
 //
 // It may import the standard library and goccy/go-yaml, and nothing of tally.
 package spec

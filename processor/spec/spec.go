@@ -58,8 +58,8 @@ type SplitKind string
 // The values of SplitKind.
 const (
 	SplitNone  SplitKind = "none"  // the event is its one item
-	SplitWords SplitKind = "words" // see AppendWords' comment for what a word is
-	SplitLines SplitKind = "lines" // separated by \n; a \r before it is dropped, a last \n begins no line
+	SplitWords SplitKind = "words" // words.go says what a word is
+	SplitLines SplitKind = "lines" // they end in \n; a \r before the end is dropped, empty lines count
 	SplitEach  SplitKind = "each"  // the elements of a JSON array
 )
 

@@ -1,0 +1,137 @@
+package spec
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// YAML is the canonical form of the spec: equal specs have equal bytes, and Parse reads it back. It is
+// stored with the app. A field that a later version adds must not appear here unless it is set, or
+// the fingerprint of every stored app would change.
+func (s *Spec) YAML() []byte {
+	var b strings.Builder
+	line := func(name, value string) { b.WriteString(name + ": " + value + "\n") }
+	line("app", quote(s.App))
+	line("input", flow("topic", quote(s.Input.Topic), "start", string(s.Input.Start), "format", string(s.Input.Format)))
+	line("where", flowList(s.Where, Condition.yaml))
+	line("split", s.Split.yaml())
+	line("group", flowList(s.Group, Part.yaml))
+	b.WriteString("aggregates:\n")
+	for _, a := range s.Aggregates {
+		line("  "+quote(a.Name), a.yaml())
+	}
+	if s.Output != nil {
+		line("output", s.Output.yaml())
+	}
+	line("on_error", string(s.OnError))
+	if s.Lanes > 0 {
+		line("lanes", strconv.Itoa(s.Lanes))
+	}
+	return []byte(b.String())
+}
+
+// flow is a mapping of names and values, of which the empty ones are left out.
+func flow(pairs ...string) string {
+	var fields []string
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			fields = append(fields, pairs[i]+": "+pairs[i+1])
+		}
+	}
+	return "{" + strings.Join(fields, ", ") + "}"
+}
+
+func flowList[T any](list []T, text func(T) string) string {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = text(v)
+	}
+	return "[" + strings.Join(texts, ", ") + "]"
+}
+
+func (c Condition) yaml() string {
+	in, exists, not := "", "", ""
+	if len(c.In) > 0 {
+		in = flowList(c.In, Scalar.yaml)
+	} else {
+		exists = "true"
+	}
+	if c.Not {
+		not = "true"
+	}
+	return flow("path", quote(c.Path.String()), "in", in, "exists", exists, "not", not)
+}
+
+func (s Split) yaml() string {
+	if s.Path.IsZero() {
+		return string(s.Kind)
+	}
+	return flow(string(s.Kind), quote(s.Path.String()))
+}
+
+func (p Part) yaml() string {
+	if p.Kind != PartPath {
+		return string(p.Kind)
+	}
+	return flow("path", quote(p.Path.String()), "as", quote(p.As))
+}
+
+func (a Aggregate) yaml() string {
+	if a.Kind == Count {
+		return string(a.Kind)
+	}
+	return flow(string(a.Kind), quote(a.Path.String()))
+}
+
+func (o Output) yaml() string {
+	return flow("topic", quote(o.Topic), "emit", string(o.Emit), "key", string(o.Key))
+}
+
+func (s Scalar) yaml() string {
+	switch s.Kind {
+	case ScalarNull:
+		return "null"
+	case ScalarBool:
+		return strconv.FormatBool(s.Bool)
+	case ScalarNumber:
+		return s.Number.String()
+	}
+	return quote(s.Text)
+}
+
+// plain are the strings that no version of YAML takes for anything else.
+var plain = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]*$`)
+
+var yamlWords = map[string]bool{
+	"true": true, "false": true, "yes": true, "no": true, "on": true, "off": true, "y": true, "n": true,
+	"null": true, "nan": true, "inf": true,
+}
+
+func quote(s string) string {
+	if plain.MatchString(s) && !yamlWords[strings.ToLower(s)] {
+		return s
+	}
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteString(`\` + string(r))
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			b.WriteString(`\U` + hexDigits(r, 8))
+		default:
+			b.WriteString(`\u` + hexDigits(r, 4))
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+func hexDigits(r rune, width int) string {
+	digits := strconv.FormatInt(int64(r), 16)
+	return strings.Repeat("0", width-len(digits)) + digits
+}
