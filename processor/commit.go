@@ -69,15 +69,12 @@ func (l *Lane) nextRecord(p int32, t *taskDelta, force bool) (rec state.Position
 	if !ok {
 		panic(fmt.Sprintf("%v: partition %d of lane %d", errNoTask, p, l.cfg.Lane))
 	}
-	rec = l.cfg.Stamp
-	rec.Task, rec.Start, rec.Partitions = last.Task, last.Start, last.Partitions
-	rec.Txn, rec.AtMs = last.Txn+1, l.out.now.UnixMilli()
+	rec = Follow(last, l.cfg.Stamp, l.out.now)
 	rec.Input = t.next
-	rec.Processed = last.Processed + t.processed
-	rec.Filtered = last.Filtered + t.filtered
-	rec.Skipped = last.Skipped + t.skipped
-	rec.Dead = last.Dead + t.dead
-	rec.Hints = last.Hints
+	rec.Processed += t.processed
+	rec.Filtered += t.filtered
+	rec.Skipped += t.skipped
+	rec.Dead += t.dead
 	rec.Hints.Murmur2 += t.strays[0]
 	rec.Hints.CRC32 += t.strays[1]
 	rec.Strays = min(rec.Hints.Murmur2, rec.Hints.CRC32)
@@ -86,8 +83,18 @@ func (l *Lane) nextRecord(p int32, t *taskDelta, force bool) (rec state.Position
 			rec.Hints.Example = s.Key
 		}
 	}
-	rec.Groups, rec.Digest = last.Groups, last.Digest
 	return rec, t.next > last.Input || force
+}
+
+// Follow is the position record that comes after last, written under the grant of stamp: the same
+// position, counters and digest, for the caller to move.
+func Follow(last, stamp state.PositionRecord, now time.Time) state.PositionRecord {
+	rec := stamp
+	rec.Task, rec.Start, rec.Partitions = last.Task, last.Start, last.Partitions
+	rec.Txn, rec.AtMs, rec.Input = last.Txn+1, now.UnixMilli(), last.Input
+	rec.Processed, rec.Filtered, rec.Skipped, rec.Dead = last.Processed, last.Filtered, last.Skipped, last.Dead
+	rec.Strays, rec.Hints, rec.Groups, rec.Digest = last.Strays, last.Hints, last.Groups, last.Digest
+	return rec
 }
 
 // prepareTask folds a task's deltas into its committed values and produces what changed.
@@ -207,19 +214,18 @@ func (l *Lane) publish(positions []state.Position, changes []state.Change) error
 	return nil
 }
 
-// FirstRecords commits, for a lane at its first start, a position record with the resolved start
-// offset for each of these tasks, and the same offset to the consumer group, before the first poll.
-// For a lane whose group offsets are missing it does the same with the positions it has.
-func FirstRecords(ctx context.Context, cfg Config, session Session, store *state.Store, records []state.PositionRecord) error {
-	l := New(cfg, nil)
-	l.session, l.store = session, store
+// CommitPositions commits, alone in a transaction, these position records and the group offsets that
+// mirror them: at a lane's first start the resolved start offsets, before the first poll; later the
+// offsets that the group has lost. It is called by who acquires the lane, never beside Run.
+func (l *Lane) CommitPositions(ctx context.Context, session Session, store *state.Store, records []state.PositionRecord) error {
 	if err := session.Begin(); err != nil {
 		return err
 	}
-	l.out.begin(l.cfg, cfg.Seam.Now(), 0)
+	l.session = session
+	l.out.begin(l.cfg, l.cfg.Seam.Now(), 0)
 	l.producePositions(records)
 	if _, err := session.Commit(ctx, offsets(records)); err != nil {
-		return fmt.Errorf("commit the positions of lane %d: %w", cfg.Lane, err)
+		return fmt.Errorf("commit the positions of lane %d: %w", l.cfg.Lane, err)
 	}
 	return store.Publish(l.positions(records), nil)
 }

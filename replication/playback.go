@@ -81,6 +81,9 @@ func (p *Playback) CatchUp(ctx context.Context, to map[int32]int64) (Progress, e
 	for part, t := range p.tasks {
 		pos, known := p.cfg.Store.Position(t)
 		offsets[part] = kgo.NewOffset().AtStart()
+		if known && pos.Changelog > to[part] {
+			return run.progress, &AheadError{Topic: p.cfg.Changelog, Partition: part, Store: pos.Changelog, Barrier: to[part]}
+		}
 		if known {
 			offsets[part] = kgo.NewOffset().At(pos.Changelog)
 		}
@@ -213,7 +216,7 @@ func (r *run) takePosition(rec *kgo.Record, task state.Task) error {
 }
 
 func foreign(rec *kgo.Record, err error) error {
-	return fmt.Errorf("%s/%d offset %d is not a record of this app: %w", rec.Topic, rec.Partition, rec.Offset, err)
+	return fmt.Errorf("%s/%d offset %d: %w: %w", rec.Topic, rec.Partition, rec.Offset, ErrForeign, err)
 }
 
 func (r *run) report() {
@@ -226,3 +229,19 @@ func (r *run) report() {
 		r.cfg.Progress(r.progress)
 	}
 }
+
+// AheadError says that a store has applied more of the changelog than the changelog has: what Kafka
+// holds is older than what it once acknowledged.
+type AheadError struct {
+	Topic          string
+	Partition      int32
+	Store, Barrier int64 // next offset of the store; offset of the barrier just written
+}
+
+func (e *AheadError) Error() string {
+	return fmt.Sprintf("the store has applied %s/%d up to offset %d, but a record written now got offset %d: Kafka was restored from an older copy, or the topic was truncated; to count on from what Kafka has, remove the state directory",
+		e.Topic, e.Partition, e.Store, e.Barrier)
+}
+
+// ErrForeign says that the changelog holds a record that the app did not write.
+var ErrForeign = errors.New("not a record of this app")

@@ -1,0 +1,270 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/internal/step"
+	"github.com/tally-kafka/tally/processor"
+	"github.com/tally-kafka/tally/replication"
+	"github.com/tally-kafka/tally/state"
+	"github.com/tally-kafka/tally/txn"
+)
+
+// fenceTimeout bounds InitProducerID: it ends a predecessor's open transaction, which takes the
+// broker milliseconds once it answers at all.
+const fenceTimeout = 15 * time.Second
+
+// acquire is the only way to a running lane, in the only order: fence, barrier, catch up to the
+// barrier, take the last position record below it as the position, compare with the consumer group.
+// The session that it returns reads the input from that position.
+func (l *lane) acquire(ctx context.Context) (*txn.Session, error) {
+	l.setState(api.LaneAcquiring, "")
+	if l.store == nil {
+		if err := l.openStore(); err != nil {
+			return nil, err
+		}
+	}
+	session, err := l.fence(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.settle(ctx, session); err != nil {
+		session.Close()
+		return nil, err
+	}
+	return session, nil
+}
+
+func (l *lane) fence(ctx context.Context) (*txn.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
+	defer cancel()
+	began := l.seam().Now()
+	session, err := txn.Fence(ctx, l.sessionConfig(l.transactionalID()))
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	l.status.fenceMs = l.seam().Since(began).Milliseconds()
+	l.mu.Unlock()
+	return session, nil
+}
+
+// settle brings store, position records and consumer group to one position and starts to read there.
+func (l *lane) settle(ctx context.Context, session *txn.Session) error {
+	for fenced := map[string]bool{l.transactionalID(): true}; ; {
+		if err := l.catchUp(ctx, session); err != nil {
+			return err
+		}
+		again, err := l.fenceOthers(ctx, fenced)
+		if err != nil {
+			return err
+		}
+		if !again {
+			break
+		}
+	}
+	if err := l.verify(ctx); err != nil {
+		return err
+	}
+	records, err := l.compareOffsets(ctx)
+	if err != nil {
+		return err
+	}
+	if len(records) > 0 {
+		if err := l.proc.CommitPositions(ctx, session, l.store, records); err != nil {
+			return err
+		}
+	}
+	at := map[int32]int64{}
+	for _, t := range l.tasks {
+		pos, known := l.store.Position(t)
+		if !known || !pos.Known() {
+			panic(fmt.Sprintf("node: lane %d was acquired without a position of partition %d", l.k, t.Partition))
+		}
+		at[t.Partition] = pos.Record.Input
+	}
+	session.Assign(at)
+	return nil
+}
+
+func (l *lane) catchUp(ctx context.Context, session *txn.Session) error {
+	stamp := l.stamp()
+	var recs []*kgo.Record
+	for _, t := range l.tasks {
+		recs = append(recs, &kgo.Record{
+			Topic: l.app.changelog.Name, Partition: t.Partition, Key: state.BarrierKey(t), Timestamp: l.seam().Now(),
+			Value: state.EncodeBarrier(state.Barrier{
+				AppID: stamp.AppID, Generation: stamp.Generation, ClusterID: stamp.ClusterID, Node: stamp.Node,
+				NodeName: stamp.NodeName, Incarnation: stamp.Incarnation, Epoch: stamp.Epoch, AtMs: l.seam().Now().UnixMilli(),
+			}),
+		})
+	}
+	to, err := session.Barrier(ctx, recs)
+	if err != nil {
+		return err
+	}
+	l.setState(api.LaneRestoring, "")
+	progress, err := l.playback().CatchUp(ctx, to)
+	if err != nil {
+		return err
+	}
+	l.restored(progress)
+	l.raiseEpoch()
+	return nil
+}
+
+// raiseEpoch puts the grant's epoch above every epoch in the position records: another may have owned
+// the lane since this node last looked. The position records of this stay carry it.
+func (l *lane) raiseEpoch() {
+	for _, t := range l.tasks {
+		pos, _ := l.store.Position(t)
+		if rec := pos.Record; rec.Epoch >= l.epoch && rec.Incarnation != l.app.node.incarnation {
+			l.epoch = rec.Epoch + 1
+		}
+	}
+	l.mu.Lock()
+	l.status.epoch = l.epoch
+	l.mu.Unlock()
+	l.proc.Stamp(l.stamp())
+}
+
+// fenceOthers fences every transactional id that the lane's position records name besides its own:
+// one under which an owner of another cut of the lanes could still commit. again says that one was
+// fenced, so that the end has to be found anew.
+func (l *lane) fenceOthers(ctx context.Context, fenced map[string]bool) (again bool, err error) {
+	for _, t := range l.tasks {
+		pos, ok := l.store.Position(t)
+		id := pos.Record.TransactionalID
+		if !ok || id == "" || fenced[id] {
+			continue
+		}
+		other, err := txn.Fence(ctx, l.sessionConfig(id))
+		if err != nil {
+			return false, err
+		}
+		other.Close()
+		fenced[id], again = true, true
+	}
+	return again, nil
+}
+
+// verify compares a store that was made from nothing with the position records' number of groups and
+// digest. A store that fails was perhaps damaged: it is set aside and made anew once. If it fails
+// again, the changelog itself has a hole.
+func (l *lane) verify(ctx context.Context) error {
+	if l.store.Verified() {
+		return nil
+	}
+	return l.store.Verify(ctx)
+}
+
+func (l *lane) restored(p replication.Progress) {
+	r := &api.Restore{FromOffset: p.From, ToOffset: p.To, Records: p.Records, Ms: p.Elapsed.Milliseconds()}
+	l.mu.Lock()
+	l.status.restore = r
+	l.loaded = true
+	l.mu.Unlock()
+	l.log().Info("restored", "from_offset", r.FromOffset, "to_offset", r.ToOffset, "records", r.Records, "ms", r.Ms)
+}
+
+// compareOffsets holds the positions against the consumer group. It returns the position records that
+// have to be committed, with their offsets, before the first poll: those of a first start, and those
+// whose group offset is missing.
+func (l *lane) compareOffsets(ctx context.Context) ([]state.PositionRecord, error) {
+	began, admin := l.seam().Now(), l.app.node.admin
+	for {
+		offsets, err := admin.GroupOffsets(ctx, l.app.name(), l.app.input.Name)
+		if err != nil {
+			return nil, err
+		}
+		records, stale, err := l.compare(ctx, offsets)
+		if err != nil {
+			return nil, err
+		}
+		if stale == nil {
+			l.app.node.cfg.Step.At(step.CompareOffsets)
+			return records, nil
+		}
+		if l.seam().Since(began) >= l.app.node.cfg.OffsetsWait {
+			return nil, stale
+		}
+		l.log().Warn("the consumer group is behind the position record; asking again", "reason", stale)
+		if admin, err = l.askAnew(ctx, admin); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// askAnew waits a little and returns a client with fresh metadata: a deposed coordinator answers with
+// what it last knew.
+func (l *lane) askAnew(ctx context.Context, old *kafka.Admin) (*kafka.Admin, error) {
+	if err := l.seam().Sleep(ctx, 500*time.Millisecond); err != nil {
+		return nil, err
+	}
+	fresh, err := l.app.node.admin.Fresh()
+	if err != nil {
+		return nil, err
+	}
+	if old != l.app.node.admin {
+		old.Close()
+	}
+	return fresh, nil
+}
+
+// compare is one look. stale is set when an offset is behind its position record, which an old answer
+// explains as well as a wrong state.
+func (l *lane) compare(ctx context.Context, offsets map[int32]int64) (records []state.PositionRecord, stale, err error) {
+	for _, t := range l.tasks {
+		pos, _ := l.store.Position(t)
+		offset, has := offsets[t.Partition]
+		differ := &OffsetsError{Group: l.app.name(), Topic: l.app.input.Name, Partition: t.Partition, Offset: offset, Record: pos.Record.Input}
+		switch {
+		case !pos.Known() && has:
+			differ.Record = -1
+			return nil, nil, differ
+		case !pos.Known():
+			rec, err := l.firstRecord(ctx, t)
+			if err != nil {
+				return nil, nil, err
+			}
+			records = append(records, rec)
+		case !has:
+			records = append(records, processor.Follow(pos.Record, l.stamp(), l.seam().Now()))
+		case offset > pos.Record.Input:
+			return nil, nil, differ
+		case offset < pos.Record.Input:
+			stale = differ
+		}
+	}
+	return records, stale, nil
+}
+
+func (l *lane) firstRecord(ctx context.Context, t state.Task) (state.PositionRecord, error) {
+	at, err := l.startOffset(ctx, t.Partition)
+	if err != nil {
+		return state.PositionRecord{}, err
+	}
+	rec := l.stamp()
+	rec.Task, rec.Txn, rec.AtMs, rec.Start, rec.Input = t, 1, l.seam().Now().UnixMilli(), at, at
+	return rec, nil
+}
+
+// needsPerson reports whether an error will not go away by trying again.
+func needsPerson(err error) bool {
+	var (
+		offsets  *OffsetsError
+		ahead    *replication.AheadError
+		digest   *state.DigestError
+		identity *state.IdentityError
+		gap      *txn.GapError
+	)
+	return errors.As(err, &offsets) || errors.As(err, &ahead) || errors.As(err, &digest) ||
+		errors.As(err, &identity) || errors.As(err, &gap) || errors.Is(err, replication.ErrForeign)
+}

@@ -1,0 +1,231 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/state"
+)
+
+const (
+	lanesDefault = 4 // a commit costs a broker 3-4 ms of CPU however small it is, so lanes are few
+	retryPause   = 50 * time.Millisecond
+)
+
+// app is one counting job on this node.
+type app struct {
+	node    *Node
+	spec    *spec.Spec
+	program *spec.Program
+
+	input, output, changelog, dead kafka.Topic
+
+	id         string // random, made once, in every position record
+	generation int
+	// partitions is the number of input partitions at the app's first start; lanesN is L.
+	partitions, lanesN int
+	fresh              bool // no partition has a position record: this is the first start
+	lanes              []*lane
+
+	mu     sync.Mutex
+	ends   map[int32]int64 // last stable offsets of the input
+	endsAt time.Time       // when the fetch that proved them was made
+}
+
+func (a *app) name() string { return a.spec.App }
+
+// open checks everything that can be refused, and writes nothing but missing topics.
+func (n *Node) open(ctx context.Context, s *spec.Spec) (*app, error) {
+	a := &app{node: n, spec: s, program: spec.Compile(s), ends: map[int32]int64{}}
+	if err := a.openTopics(ctx); err != nil {
+		return nil, err
+	}
+	heads, err := readHeads(ctx, n.admin, a.changelog.Name, a.changelog.Partitions)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.fit(heads); err != nil {
+		return nil, err
+	}
+	if err := a.checkGroup(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.watchForeign(ctx, heads); err != nil {
+		return nil, err
+	}
+	return a, a.openLanes(heads)
+}
+
+// fit takes the app's identity from the position records and refuses a spec or a topic that is not
+// the one they were written under.
+func (a *app) fit(heads map[int32]head) error {
+	a.id, a.fresh, a.generation = "", true, 1
+	a.partitions = a.input.Partitions
+	for p := range int32(a.changelog.Partitions) {
+		rec := heads[p].record
+		if rec == nil {
+			continue
+		}
+		if err := a.fitRecord(rec); err != nil {
+			return err
+		}
+		a.id, a.fresh, a.generation = rec.AppID, false, rec.Generation
+		a.partitions, a.lanesN = rec.Partitions, rec.Lanes
+	}
+	if a.fresh {
+		a.id = a.node.cfg.Seam.NewID()
+		a.lanesN = lanesOf(a.spec, a.input.Partitions)
+		if a.lanesN > a.input.Partitions {
+			return fmt.Errorf("app %s: lanes: %d, but the input %s has %d partitions: at most one lane a partition",
+				a.name(), a.lanesN, a.input.Name, a.input.Partitions)
+		}
+	}
+	return nil
+}
+
+func (a *app) fitRecord(rec *state.PositionRecord) error {
+	if a.id != "" && rec.AppID != a.id {
+		return fmt.Errorf("the changelog %s holds position records of two apps, ids %s and %s: it was written by two apps of one name; use another app name",
+			a.changelog.Name, a.id, rec.AppID)
+	}
+	stored, err := spec.Parse([]byte(rec.Spec), "the stored spec of app "+a.name())
+	if err != nil {
+		return err
+	}
+	diff := spec.Fit(stored, a.spec)
+	if now := lanesOf(a.spec, rec.Partitions); now != rec.Lanes {
+		diff = append(diff, spec.Difference{Field: "lanes", Stored: fmt.Sprint(rec.Lanes), Now: fmt.Sprint(now)})
+	}
+	if len(diff) > 0 {
+		return &MisfitError{App: a.name(), Diff: dedupe(diff)}
+	}
+	for _, t := range []struct{ what, stored, now string }{
+		{"input topic " + a.input.Name, rec.InputTopicID, a.input.ID},
+		{"changelog " + a.changelog.Name, rec.ChangelogTopicID, a.changelog.ID},
+	} {
+		if t.stored != t.now {
+			return fmt.Errorf("the %s was deleted and made again: the app counted the topic with id %s, now it has id %s; start the app anew with another `app:` name, or `tally reset %s`",
+				t.what, t.stored, t.now, a.name())
+		}
+	}
+	return nil
+}
+
+// lanesOf is what a spec says of L. The default looks at the partitions of the app's first start, so
+// that a topic that grew since then does not change it.
+func lanesOf(s *spec.Spec, partitions int) int {
+	if s.Lanes > 0 {
+		return s.Lanes
+	}
+	return min(partitions, lanesDefault)
+}
+
+// dedupe keeps one difference a field.
+func dedupe(diff []spec.Difference) []spec.Difference {
+	seen := map[string]bool{}
+	var out []spec.Difference
+	for _, d := range diff {
+		if !seen[d.Field] {
+			seen[d.Field] = true
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// checkGroup refuses a consumer group that others use.
+func (a *app) checkGroup(ctx context.Context) error {
+	members, _, err := a.node.admin.GroupMembers(ctx, a.name())
+	if err != nil {
+		return err
+	}
+	if members > 0 {
+		return fmt.Errorf("the consumer group %s has %d members: it is another program's, and tally keeps its positions in the group of the app's name; use another app name",
+			a.name(), members)
+	}
+	if !a.fresh {
+		return nil
+	}
+	offsets, err := a.node.admin.GroupOffsets(ctx, a.name(), a.input.Name)
+	if err != nil {
+		return err
+	}
+	for p, o := range offsets {
+		return &OffsetsError{Group: a.name(), Topic: a.input.Name, Partition: p, Offset: o, Record: -1}
+	}
+	return nil
+}
+
+// openLanes opens every lane's store, so that what is wrong with a data dir shows at the start.
+func (a *app) openLanes(heads map[int32]head) error {
+	for k := range a.lanesN {
+		l := newLane(a, k, heads)
+		if err := l.openStore(); err != nil {
+			return errors.Join(err, a.closeStores())
+		}
+		a.lanes = append(a.lanes, l)
+	}
+	return nil
+}
+
+func (a *app) closeStores() error {
+	var errs []error
+	for _, l := range a.lanes {
+		errs = append(errs, l.closeStore())
+	}
+	return errors.Join(errs...)
+}
+
+// run runs every lane until ctx ends or drain is closed.
+func (a *app) run(ctx context.Context, drain <-chan struct{}) {
+	var lanes sync.WaitGroup
+	for _, l := range a.lanes {
+		lanes.Go(func() { l.run(ctx, drain) })
+	}
+	lanes.Wait()
+}
+
+// lookAtEnds asks for the input's last stable offsets, so that lag is known while nothing arrives.
+func (a *app) lookAtEnds(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	at := a.node.cfg.Seam.Now()
+	ends, err := a.node.admin.EndOffsets(ctx, a.input.Name, true)
+	if err != nil {
+		a.node.reached(err)
+		return
+	}
+	a.node.reached(nil)
+	a.mu.Lock()
+	a.ends, a.endsAt = ends, at
+	a.mu.Unlock()
+}
+
+// lag of a partition whose read position is at, and when the fetch that proves it was made. Before
+// the first such fetch nothing is known, and all of it counts as lag.
+func (a *app) lag(partition int32, at int64) (lag int64, asOf time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return max(a.ends[partition]-at, 0), a.endsAt
+}
+
+func (a *app) view() *api.App {
+	return &api.App{
+		Name: a.name(), ID: a.id, Generation: a.generation, Spec: a.spec, Program: a.program,
+		Source: a.input.Name, Lanes: a.laneViews,
+	}
+}
+
+func (a *app) laneViews() []api.LaneView {
+	views := make([]api.LaneView, len(a.lanes))
+	for i, l := range a.lanes {
+		views[i] = l.queryView()
+	}
+	return views
+}

@@ -1,0 +1,81 @@
+package node
+
+import (
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/step"
+	"github.com/tally-kafka/tally/processor"
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+// Config is what `tally run` needs. Zero durations and sizes mean their defaults.
+type Config struct {
+	Specs       []*spec.Spec // to run; none: those that this data dir has run before
+	Brokers     []string     // none: the embedded broker in the data dir
+	KafkaConfig string       // a Java client.properties, "" for none
+	Env         func(string) string
+
+	DataDir      string // default ./tally-data
+	Listen       string // default 127.0.0.1:7400
+	Name         string // default: the host's name
+	Memory       int64  // for caches, memtables and fetches together, bytes; default 512 MB
+	CreateTopics int    // partitions of an input that is missing; 0: refuse (embedded: EmbeddedPartitions)
+	Takeover     bool   // fence another cluster's node without watching for it
+
+	CommitsPerSecond int // of all lanes together; default 100
+	Limits           processor.Limits
+	Pace             processor.Pace
+
+	Watch         time.Duration // how long to watch for another cluster's commits; default 3 s
+	WatchAge      time.Duration // age of a foreign position record that asks for the watch; default 10 s
+	OffsetsWait   time.Duration // how long a lower group offset is asked again; default 60 s
+	LagInterval   time.Duration // between two looks at the input's end; default 500 ms
+	DrainTimeout  time.Duration // bound of a clean stop; default 5 s
+	RetryMax      time.Duration // longest pause before a lane is acquired again; default 2 s
+	UnreachableAt time.Duration // how often an unreachable broker is said; default 5 s
+
+	Version string
+	Seam    seam.Seam
+	Step    step.Hook
+	Log     *slog.Logger
+	Out     io.Writer // what a person should see at the start
+	TTY     bool      // Out is a terminal: a restore draws a bar
+}
+
+// EmbeddedPartitions is the number of partitions of an input that is made on the embedded broker.
+const EmbeddedPartitions = 4
+
+func (c Config) withDefaults() Config {
+	c.DataDir = or(c.DataDir, "./tally-data")
+	c.Listen = or(c.Listen, "127.0.0.1:7400")
+	c.Memory = or(c.Memory, 512<<20)
+	c.CommitsPerSecond = or(c.CommitsPerSecond, 100)
+	c.Watch = or(c.Watch, 3*time.Second)
+	c.WatchAge = or(c.WatchAge, 10*time.Second)
+	c.OffsetsWait = or(c.OffsetsWait, time.Minute)
+	c.LagInterval = or(c.LagInterval, 500*time.Millisecond)
+	c.DrainTimeout = or(c.DrainTimeout, 5*time.Second)
+	c.RetryMax = or(c.RetryMax, 2*time.Second)
+	c.UnreachableAt = or(c.UnreachableAt, 5*time.Second)
+	if c.Env == nil {
+		c.Env = func(string) string { return "" }
+	}
+	if c.Out == nil {
+		c.Out = io.Discard
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func or[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}

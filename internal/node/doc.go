@@ -1,0 +1,17 @@
+// Package node is the composition root: it puts a processor, a session, a store and a playback
+// together for each lane, in the one order in which a lane may start, and holds all role transitions
+// of a lane.
+//
+// Invariants:
+//
+//   - The acquire order: fence, barrier, catch up to the barrier, the position is the last position
+//     record below it, compare with the consumer group, run. Nothing else starts processing.
+//   - A node acquires a lane only under an epoch above every epoch in the lane's position records.
+//   - The position record decides. The consumer group's offset is its mirror: when it is ahead, or
+//     stays behind, the lane stops and says both numbers.
+//   - A stranger's fence ends the lane here: the node goes on answering, with its age, and does not
+//     fence back.
+//   - What a node refuses at its start it refuses before it has written anything.
+//
+// The package may import every other package but cmd.
+package node

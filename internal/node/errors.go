@@ -1,0 +1,68 @@
+package node
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+// RunningElsewhereError refuses an app that another cluster's node is running right now.
+type RunningElsewhereError struct {
+	App, Node string
+	Age       time.Duration // of its last commit
+}
+
+func (e *RunningElsewhereError) Error() string {
+	return fmt.Sprintf("app %s is being run by node %s (last commit %d ms ago); use another app name, or --takeover",
+		e.App, e.Node, e.Age.Milliseconds())
+}
+
+// ExitCode is the process's exit code: fenced by, or rather not fencing, another.
+func (e *RunningElsewhereError) ExitCode() int { return 5 }
+
+// MisfitError refuses a spec that does not fit what the app has counted so far.
+type MisfitError struct {
+	App  string
+	Diff []spec.Difference
+}
+
+func (e *MisfitError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "the spec of app %s does not fit what it has counted so far:", e.App)
+	for _, d := range e.Diff {
+		fmt.Fprintf(&b, "\n  %s: counted with %s, now %s", d.Field, d.Stored, d.Now)
+	}
+	b.WriteString("\ngive the new spec another `app:` name, or start the app anew: `tally reset " + e.App + "`")
+	return b.String()
+}
+
+// OffsetsError stops a lane whose consumer group and position record disagree.
+type OffsetsError struct {
+	Group, Topic string
+	Partition    int32
+	Offset       int64 // the consumer group's offset
+	Record       int64 // the position record's, -1 for none
+}
+
+func (e *OffsetsError) Error() string {
+	if e.Record < 0 {
+		return fmt.Sprintf("consumer group %s has offset %d for %s/%d, but the changelog has no position record for it: the changelog was deleted, or the group is another program's; restore the changelog, or delete the group's offsets with kafka-consumer-groups --delete-offsets --group %s --topic %s to count anew",
+			e.Group, e.Offset, e.Topic, e.Partition, e.Group, e.Topic)
+	}
+	return fmt.Sprintf("consumer group %s has offset %d for %s/%d, but the last position record says %d: someone moved the group's offsets, or Kafka was restored from an older copy; if the position record is right, delete the group's offsets with kafka-consumer-groups --delete-offsets --group %s --topic %s and restart",
+		e.Group, e.Offset, e.Topic, e.Partition, e.Record, e.Group, e.Topic)
+}
+
+// LostError ends a lane that a stranger has fenced.
+type LostError struct {
+	App  string
+	Lane int
+	Node string // who wrote after the fence
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("lane %d of app %s was fenced by node %s: this node no longer counts it and answers with what it had; stop one of the two, or start this one again with --takeover",
+		e.Lane, e.App, e.Node)
+}

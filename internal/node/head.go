@@ -1,0 +1,117 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/state"
+)
+
+// head is what the end of one changelog partition says.
+type head struct {
+	record *state.PositionRecord // the last position record, nil for none
+	author author                // of the newest position record or barrier
+}
+
+// author is who wrote a record to the changelog.
+type author struct {
+	cluster, node, name, incarnation string
+	epoch                            uint64
+	atMs                             int64
+	offset                           int64 // -1: nobody wrote
+}
+
+// readHeads reads the head of each changelog partition. It runs before the fence and so may be old:
+// what it finds is used to refuse and to choose an epoch, never as a position.
+func readHeads(ctx context.Context, admin *kafka.Admin, topic string, partitions int) (map[int32]head, error) {
+	heads := map[int32]head{}
+	for p := range int32(partitions) {
+		h, err := readHead(ctx, admin, topic, p)
+		if err != nil {
+			return nil, fmt.Errorf("read the end of %s/%d: %w", topic, p, err)
+		}
+		heads[p] = h
+	}
+	return heads, nil
+}
+
+func readHead(ctx context.Context, admin *kafka.Admin, topic string, partition int32) (head, error) {
+	h := head{author: author{offset: -1}}
+	var broken error
+	err := admin.Tail(ctx, topic, partition, func(rec *kgo.Record) bool {
+		a, pos, err := readAuthor(rec)
+		if err != nil {
+			broken = err
+			return true
+		}
+		if a.offset > h.author.offset {
+			h.author = a
+		}
+		h.record = pos
+		return pos != nil
+	})
+	if err == nil {
+		err = broken
+	}
+	return h, err
+}
+
+// readAuthor decodes a barrier or a position record; for a value it returns offset -1.
+func readAuthor(rec *kgo.Record) (author, *state.PositionRecord, error) {
+	kind, _, _, err := state.DecodeKey(rec.Key)
+	if err != nil {
+		return author{}, nil, fmt.Errorf("%s/%d offset %d is not a record of tally: %w", rec.Topic, rec.Partition, rec.Offset, err)
+	}
+	switch kind {
+	case state.KindPosition:
+		p, err := state.DecodePosition(rec.Value)
+		return author{p.ClusterID, p.Node, p.NodeName, p.Incarnation, p.Epoch, p.AtMs, rec.Offset}, &p, err
+	case state.KindBarrier:
+		b, err := state.DecodeBarrier(rec.Value)
+		return author{b.ClusterID, b.Node, b.NodeName, b.Incarnation, b.Epoch, b.AtMs, rec.Offset}, nil, err
+	default:
+		return author{offset: -1}, nil, nil
+	}
+}
+
+// foreign tells whether another cluster wrote the newest record less than age ago.
+func (a author) foreign(cluster string, now time.Time, age time.Duration) bool {
+	return a.offset >= 0 && a.cluster != cluster && now.Sub(time.UnixMilli(a.atMs)) < age
+}
+
+// watchForeign refuses an app whose newest records are another cluster's and which goes on writing:
+// fencing it would end a running job by accident. An idle one is not noticed; its node then finds
+// itself fenced, says by whom, and does not fight back.
+func (a *app) watchForeign(ctx context.Context, heads map[int32]head) error {
+	cfg := a.node.cfg
+	seen := map[int32]author{}
+	for p, h := range heads {
+		if h.author.foreign(a.node.cluster(), cfg.Seam.Now(), cfg.WatchAge) {
+			seen[p] = h.author
+		}
+	}
+	if len(seen) == 0 || cfg.Takeover {
+		return nil
+	}
+	cfg.Log.Info("another node has committed a moment ago; watching whether it still runs", "app", a.name(), "for", cfg.Watch)
+	for end := cfg.Seam.Now().Add(cfg.Watch); cfg.Seam.Now().Before(end); {
+		if err := cfg.Seam.Sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+		for p, before := range seen {
+			h, err := readHead(ctx, a.node.admin, a.changelog.Name, p)
+			if err != nil {
+				return err
+			}
+			if h.author.offset > before.offset && h.author.cluster != a.node.cluster() {
+				age := cfg.Seam.Now().Sub(time.UnixMilli(h.author.atMs))
+				return &RunningElsewhereError{App: a.name(), Node: h.author.name, Age: max(age, 0)}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"syscall"
+
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+// dataDir is the node's place on disk:
+//
+//	node.json            who this node is
+//	LOCK                 held while a node runs
+//	apps/<app>.yaml      the specs that it runs
+//	broker/              the embedded broker's
+//	state/<app>/<lane>/  a cache of the changelog: removing it is always safe
+type dataDir struct {
+	path string
+	lock *os.File
+	id   identity
+}
+
+// identity is node.json. The id is random, so that a node whose data dir was wiped is another node.
+type identity struct {
+	ID        string `json:"id"`
+	CreatedMs int64  `json:"created_ms"`
+}
+
+// openDataDir makes and locks the data dir.
+func openDataDir(path string, s seam.Seam) (*dataDir, error) {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return nil, fmt.Errorf("data dir: %w", err)
+	}
+	d := &dataDir{path: path}
+	lock, err := os.OpenFile(filepath.Join(path, "LOCK"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("data dir: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, d.lockedError(err)
+	}
+	d.lock = lock
+	if err := d.loadIdentity(s); err != nil {
+		d.close()
+		return nil, err
+	}
+	if err := d.writePID(); err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *dataDir) lockedError(err error) error {
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
+		return fmt.Errorf("lock the data dir %s: %w", d.path, err)
+	}
+	pid, _ := os.ReadFile(filepath.Join(d.path, "LOCK"))
+	return fmt.Errorf("the data dir %s is in use by another node (pid %s): give each node its own --data-dir", d.path, pid)
+}
+
+func (d *dataDir) writePID() error {
+	if err := d.lock.Truncate(0); err != nil {
+		return err
+	}
+	_, err := d.lock.WriteAt([]byte(fmt.Sprint(os.Getpid())), 0)
+	return err
+}
+
+func (d *dataDir) close() { d.lock.Close() }
+
+func (d *dataDir) loadIdentity(s seam.Seam) error {
+	path := filepath.Join(d.path, "node.json")
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		d.id = identity{ID: s.NewID(), CreatedMs: s.Now().UnixMilli()}
+		data, err := json.Marshal(d.id)
+		if err != nil {
+			return err
+		}
+		return writeFile(path, append(data, '\n'))
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, &d.id); err != nil || d.id.ID == "" {
+		return fmt.Errorf("%s is damaged (%v): remove it to make this a new node", path, err)
+	}
+	return nil
+}
+
+// writeFile replaces a file so that a crash leaves the old or the new one.
+func writeFile(path string, data []byte) error {
+	tmp := path + ".tmp"
+	f, err := os.Create(tmp)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+func (d *dataDir) appFile(app string) string { return filepath.Join(d.path, "apps", app+".yaml") }
+
+func (d *dataDir) laneDir(app string, lane int) string {
+	return filepath.Join(d.path, "state", app, fmt.Sprint(lane))
+}
+
+// storeSpec keeps a spec, so that a later start without --spec runs it again.
+func (d *dataDir) storeSpec(s *spec.Spec) error {
+	if err := os.MkdirAll(filepath.Join(d.path, "apps"), 0o755); err != nil {
+		return err
+	}
+	return writeFile(d.appFile(s.App), s.YAML())
+}
+
+// storedSpecs reads the specs of earlier starts, sorted by app.
+func (d *dataDir) storedSpecs() ([]*spec.Spec, error) {
+	files, err := filepath.Glob(filepath.Join(d.path, "apps", "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	sort.Strings(files)
+	var specs []*spec.Spec
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			return nil, err
+		}
+		s, err := spec.Parse(data, f)
+		if err != nil {
+			return nil, err
+		}
+		specs = append(specs, s)
+	}
+	return specs, nil
+}

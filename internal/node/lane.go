@@ -1,0 +1,219 @@
+package node
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/processor"
+	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/replication"
+	"github.com/tally-kafka/tally/state"
+	"github.com/tally-kafka/tally/txn"
+)
+
+// lane is one lane on this node: its store, its processor, and what it is doing now. All changes of
+// what it is doing are in run and stay.
+type lane struct {
+	app   *app
+	k     int
+	tasks []state.Task
+	proc  *processor.Lane
+
+	// Of the goroutine that runs the lane alone.
+	epoch   uint64 // of the grant; above every epoch in the lane's position records
+	rebuilt bool   // the store was set aside and made from nothing by this process
+	meter   meter
+
+	mu     sync.Mutex
+	status laneStatus
+	store  *state.Store // nil: not open
+	loaded bool         // the store has been caught up to a barrier once
+}
+
+// laneStatus is what others see.
+type laneStatus struct {
+	state   string // of the api's Lane constants
+	reason  string
+	epoch   uint64
+	fenceMs int64
+	aborted int64
+	restore *api.Restore
+}
+
+func newLane(a *app, k int, heads map[int32]head) *lane {
+	l := &lane{app: a, k: k, status: laneStatus{state: api.LaneAcquiring}}
+	var partitions []int32
+	for p := k; p < a.input.Partitions; p += a.lanesN { // partition p belongs to lane p mod L
+		partitions = append(partitions, int32(p))
+		l.tasks = append(l.tasks, state.Task{Partition: int32(p)})
+		if rec := heads[int32(p)].record; rec != nil {
+			l.epoch = max(l.epoch, rec.Epoch)
+		}
+		l.epoch = max(l.epoch, heads[int32(p)].author.epoch)
+	}
+	l.epoch++
+	l.proc = processor.New(l.processorConfig(), partitions)
+	return l
+}
+
+func (l *lane) transactionalID() string { return fmt.Sprintf("%s.lane-%d", l.app.name(), l.k) }
+
+func (l *lane) processorConfig() processor.Config {
+	cfg, a := l.app.node.cfg, l.app
+	limits := cfg.Limits
+	limits.TxnBytes = or(limits.TxnBytes, max(cfg.Memory/8/int64(a.lanesN), 1<<20))
+	return processor.Config{
+		Spec: a.spec, Program: a.program, Lane: l.k,
+		Partitions: a.input.Partitions, Changelog: a.changelog.Name, Dead: a.dead.Name,
+		Partitioners: [...]func([]byte, int) int32{kafka.PartitionMurmur2, kafka.PartitionCRC32},
+		RecordBytes:  a.recordBytes(), Limits: limits, Pace: cfg.Pace, Budget: a.node.budget,
+		Seam: cfg.Seam, Step: cfg.Step, Log: cfg.Log,
+	}
+}
+
+// recordBytes is the smaller limit of the topics that a group's records go to.
+func (a *app) recordBytes() int {
+	n := recordLimit(a.changelog)
+	if a.spec.Output != nil {
+		n = min(n, recordLimit(a.output))
+	}
+	return n
+}
+
+func (l *lane) identity() state.Identity {
+	a := l.app
+	return state.Identity{
+		KafkaCluster: a.node.kafkaCluster, App: a.name(), AppID: a.id, Lane: l.k,
+		InputTopicID: a.input.ID, ChangelogTopicID: a.changelog.ID,
+		Generation: a.generation, Fingerprint: a.spec.Fingerprint(),
+	}
+}
+
+// openStore opens the lane's store. A damaged one is set aside under a name that says when, and the
+// changelog makes a new one.
+func (l *lane) openStore() error {
+	dir := l.app.node.dir.laneDir(l.app.name(), l.k)
+	store, err := state.Open(dir, l.identity(), l.storeOptions())
+	if errors.Is(err, state.ErrDamaged) {
+		if err = l.setAside(err); err != nil {
+			return err
+		}
+		store, err = state.Open(dir, l.identity(), l.storeOptions())
+	}
+	if err != nil {
+		return fmt.Errorf("lane %d of app %s: %w", l.k, l.app.name(), err)
+	}
+	l.mu.Lock()
+	l.store = store
+	l.mu.Unlock()
+	return nil
+}
+
+func (l *lane) setAside(damage error) error {
+	name, err := state.SetAside(l.app.node.dir.laneDir(l.app.name(), l.k), l.app.node.cfg.Seam)
+	if err != nil {
+		return fmt.Errorf("the store is damaged (%w) and cannot be set aside: %w", damage, err)
+	}
+	l.rebuilt = true
+	l.log().Warn("the store is damaged: set aside, and restored from the changelog", "kept", name, "damage", damage)
+	return nil
+}
+
+func (l *lane) storeOptions() state.Options {
+	n := l.app.node
+	lanes := int64(l.app.lanesN)
+	return state.Options{
+		Seam: n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks,
+		CacheBytes:    n.cfg.Memory / 2 / lanes,
+		MemTableBytes: min(max(n.cfg.Memory/16/lanes, 1<<20), 16<<20),
+	}
+}
+
+func (l *lane) closeStore() error {
+	l.mu.Lock()
+	store := l.store
+	l.store, l.loaded = nil, false
+	l.mu.Unlock()
+	if store == nil {
+		return nil
+	}
+	return store.Close()
+}
+
+func (l *lane) stamp() state.PositionRecord {
+	a, n := l.app, l.app.node
+	return state.PositionRecord{
+		AppID: a.id, Generation: a.generation, InputTopicID: a.input.ID, ChangelogTopicID: a.changelog.ID,
+		Fingerprint: a.spec.Fingerprint(), Spec: string(a.spec.YAML()), Lanes: a.lanesN, Partitions: a.partitions,
+		TransactionalID: l.transactionalID(), ClusterID: n.cluster(), Node: n.dir.id.ID,
+		NodeName: n.cfg.Name, Incarnation: n.incarnation, Epoch: l.epoch,
+	}
+}
+
+func (l *lane) sessionConfig(id string) txn.Config {
+	a, n := l.app, l.app.node
+	return txn.Config{
+		Kafka: n.kafka, TransactionalID: id, Group: a.name(), Input: a.input.Name, InputID: topicID(a.input.ID),
+		AddOffsets: n.addOffsets, BatchBytes: a.batchBytes, Seam: n.cfg.Seam, Step: n.cfg.Step,
+		FetchBytes:          int32(min(max(n.cfg.Memory/64, 256<<10), 1<<20)),
+		FetchPartitionBytes: int32(min(max(n.cfg.Memory/256, 64<<10), 300<<10)),
+	}
+}
+
+// batchBytes bounds a produced batch by what its topic takes.
+func (a *app) batchBytes(topic string) int32 {
+	limit := recordLimit(a.changelog)
+	switch topic {
+	case a.output.Name:
+		limit = recordLimit(a.output)
+	case a.dead.Name:
+		limit = recordLimit(a.dead)
+	}
+	return int32(min(limit-1024, 8<<20))
+}
+
+// topicID decodes Kafka's base64 form; zero where the broker gave none.
+func topicID(id string) (b [16]byte) {
+	raw, err := base64.RawURLEncoding.DecodeString(id)
+	if err == nil {
+		copy(b[:], raw)
+	}
+	return b
+}
+
+func (l *lane) playback() *replication.Playback {
+	n := l.app.node
+	return replication.New(replication.Config{
+		Kafka: n.kafka, Changelog: l.app.changelog.Name, Tasks: l.tasks, Store: l.store,
+		Check: l.checkRecord, Progress: l.restoring, ChunkBytes: max(n.cfg.Memory/16/int64(l.app.lanesN), 1<<20),
+		Seam: n.cfg.Seam, Step: n.cfg.Step,
+	})
+}
+
+// checkRecord refuses a position record that another app, generation or topic wrote.
+func (l *lane) checkRecord(rec state.PositionRecord) error {
+	a := l.app
+	if rec.AppID != a.id || rec.Generation != a.generation {
+		return fmt.Errorf("it is of app id %s generation %d, this app is %s generation %d", rec.AppID, rec.Generation, a.id, a.generation)
+	}
+	return nil
+}
+
+// startOffset resolves where the input of a partition without a position record begins.
+func (l *lane) startOffset(ctx context.Context, partition int32) (int64, error) {
+	a := l.app
+	if int(partition) >= a.partitions {
+		return 0, nil // added after the app's first start: every event in it is to be counted
+	}
+	if a.spec.Input.Start == spec.StartLatest {
+		ends, err := a.node.admin.EndOffsets(ctx, a.input.Name, true)
+		return ends[partition], err
+	}
+	starts, err := a.node.admin.StartOffsets(ctx, a.input.Name)
+	return starts[partition], err
+}

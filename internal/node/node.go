@@ -1,0 +1,333 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/vbauerster/mpb/v8"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/broker"
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/processor"
+	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/state"
+)
+
+// Node is one running `tally run`.
+type Node struct {
+	cfg         Config
+	dir         *dataDir
+	incarnation string // drawn at each start of the process
+	started     time.Time
+	listener    net.Listener
+	server      *api.Server
+
+	kafka        kafka.Config
+	kafkaCluster string // Kafka's cluster id
+	addOffsets   bool   // transaction.version is below 2
+	embedded     *broker.Running
+	admin        *kafka.Admin
+	blocks       *state.BlockCache
+	budget       *processor.Budget
+	bars         *mpb.Progress // of restores, on a terminal; else nil
+
+	mu        sync.Mutex
+	apps      []*app
+	waiting   string    // why there are no apps yet, "" when all have started
+	trouble   error     // of the last contact with Kafka
+	contactAt time.Time // of the last good one
+}
+
+// Run runs a node until ctx ends, then stops it cleanly: every lane commits what it has folded, every
+// store is flushed, within DrainTimeout. It returns an error when the node cannot start: a spec or a
+// data dir that does not fit, a missing topic, a port in use. An unreachable broker is waited for.
+func Run(ctx context.Context, cfg Config) error {
+	n, err := start(cfg.withDefaults())
+	if err != nil {
+		return err
+	}
+	defer n.dir.close()
+	serving := make(chan error, 1)
+	go func() { serving <- n.server.Serve(n.listener) }()
+	err = n.run(ctx)
+	err = errors.Join(err, n.stopServing())
+	return errors.Join(err, <-serving)
+}
+
+// start takes what belongs to this machine alone: the port, the data dir, the name.
+func start(cfg Config) (*Node, error) {
+	if cfg.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("no --node name, and the host has none: %w", err)
+		}
+		cfg.Name = host
+	}
+	n := &Node{cfg: cfg, started: cfg.Seam.Now(), incarnation: cfg.Seam.NewID(), waiting: "starting"}
+	if cfg.TTY {
+		n.bars = mpb.New(mpb.WithOutput(cfg.Out), mpb.WithWidth(50))
+	}
+	n.budget = processor.NewBudget(cfg.CommitsPerSecond)
+	var err error
+	if n.dir, err = openDataDir(cfg.DataDir, cfg.Seam); err != nil {
+		return nil, err
+	}
+	if n.listener, err = api.Listen(cfg.Listen); err != nil {
+		n.dir.close()
+		return nil, err
+	}
+	n.server = api.NewServer(n, api.Options{Seam: cfg.Seam, Log: cfg.Log, Registry: prometheus.NewRegistry()})
+	return n, nil
+}
+
+func (n *Node) stopServing() error {
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DrainTimeout)
+	defer cancel()
+	return n.server.Shutdown(ctx)
+}
+
+// cluster is the id under which this node commits: a lone node is a cluster of one.
+func (n *Node) cluster() string { return n.dir.id.ID }
+
+func (n *Node) run(ctx context.Context) error {
+	specs, err := n.specs()
+	if err != nil {
+		return err
+	}
+	if err := n.connect(ctx); err != nil {
+		return n.unlessEnded(ctx, err)
+	}
+	defer n.disconnect()
+	n.blocks = state.NewBlockCache(n.cfg.Memory / 8)
+	defer n.blocks.Unref()
+	apps, err := n.openApps(ctx, specs)
+	if err != nil {
+		return n.unlessEnded(ctx, err)
+	}
+	fmt.Fprintf(n.cfg.Out, "node %s runs %s; ask it at http://%s\n", n.cfg.Name, names(apps), n.listener.Addr())
+	n.runApps(ctx, apps)
+	return n.closeApps(apps)
+}
+
+// unlessEnded is nil when ctx has ended: whatever failed then, the user asked for the end.
+func (n *Node) unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// specs are those given, and otherwise those that the data dir has run before.
+func (n *Node) specs() ([]*spec.Spec, error) {
+	specs := n.cfg.Specs
+	if len(specs) == 0 {
+		var err error
+		if specs, err = n.dir.storedSpecs(); err != nil {
+			return nil, err
+		}
+	}
+	if len(specs) == 0 {
+		return nil, fmt.Errorf("nothing to run: the data dir %s has run no app yet; write a spec with `tally init wordcount > wordcount.yaml` and start with --spec wordcount.yaml", n.cfg.DataDir)
+	}
+	seen := map[string]bool{}
+	for _, s := range specs {
+		if seen[s.App] {
+			return nil, fmt.Errorf("two of the specs are of app %s: give each its own `app:` name", s.App)
+		}
+		seen[s.App] = true
+	}
+	return specs, nil
+}
+
+// connect finds or starts the broker and waits until it answers, saying so while it does not.
+func (n *Node) connect(ctx context.Context) error {
+	brokers := n.cfg.Brokers
+	if len(brokers) == 0 && n.cfg.KafkaConfig == "" {
+		var err error
+		if n.embedded, err = broker.Ensure(ctx, broker.Options{DataDir: n.cfg.DataDir, Seam: n.cfg.Seam, Log: n.cfg.Log}); err != nil {
+			return fmt.Errorf("the embedded broker: %w", err)
+		}
+		brokers = []string{n.embedded.Addr}
+		n.sayEmbedded()
+	}
+	var err error
+	if n.kafka, err = kafka.Load(brokers, n.cfg.KafkaConfig, n.cfg.Env, n.cfg.Seam); err != nil {
+		return err
+	}
+	n.kafka.Log, n.kafka.ClientID = n.cfg.Log, "tally-"+n.cfg.Name
+	for _, w := range n.kafka.Warnings {
+		n.cfg.Log.Warn(w)
+	}
+	if n.admin, err = kafka.NewAdmin(n.kafka); err != nil {
+		return err
+	}
+	if err := n.patiently(ctx, n.introduce); err != nil {
+		n.admin.Close()
+		return err
+	}
+	return nil
+}
+
+func (n *Node) sayEmbedded() {
+	fmt.Fprintf(n.cfg.Out, "embedded broker at %s (for trying out; its data is in %s/broker); in examples/python/produce.py:\n  bootstrap_servers=%q\n",
+		n.embedded.Addr, strings.TrimRight(n.cfg.DataDir, "/"), n.embedded.Addr)
+	for _, w := range n.embedded.Warnings {
+		n.cfg.Log.Warn(w)
+	}
+}
+
+// introduce asks the broker who it is and what it can do.
+func (n *Node) introduce(ctx context.Context) error {
+	var err error
+	if n.kafkaCluster, err = n.admin.ClusterID(ctx); err != nil {
+		return err
+	}
+	version, err := n.admin.TransactionVersion(ctx)
+	if err != nil {
+		return err
+	}
+	if n.addOffsets = version < 2; n.addOffsets {
+		n.cfg.Log.Warn("the broker's transaction.version is below 2: a late EndTxn can end a later transaction (KAFKA-17754); run kafka-features upgrade --feature transaction.version=2",
+			"transaction.version", version)
+	}
+	return nil
+}
+
+// patiently repeats a call until it succeeds, says every few seconds why it does not, and gives up
+// only for what a person must mend.
+func (n *Node) patiently(ctx context.Context, call func(context.Context) error) error {
+	var said time.Time
+	for {
+		tryCtx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		err := call(tryCtx)
+		cancel()
+		n.reached(err)
+		if err == nil || ctx.Err() != nil || !unanswered(err) {
+			return err
+		}
+		n.setWaiting("Kafka does not answer: " + err.Error())
+		if n.cfg.Seam.Since(said) >= n.cfg.UnreachableAt {
+			n.cfg.Log.Warn("Kafka does not answer; trying on", "brokers", strings.Join(n.kafka.Brokers, ","), "error", err)
+			said = n.cfg.Seam.Now()
+		}
+		if err := n.cfg.Seam.Sleep(ctx, n.cfg.Seam.Jitter(500*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+}
+
+// unanswered reports whether a call may succeed by itself a little later.
+func unanswered(err error) bool {
+	return kafka.Retriable(err) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// openApps opens every app before any runs: a refusal of one is the node's.
+func (n *Node) openApps(ctx context.Context, specs []*spec.Spec) ([]*app, error) {
+	var apps []*app
+	for _, s := range specs {
+		var a *app
+		err := n.patiently(ctx, func(ctx context.Context) (err error) {
+			a, err = n.open(ctx, s)
+			return err
+		})
+		if err == nil {
+			err = n.dir.storeSpec(s)
+		}
+		if err != nil {
+			return nil, errors.Join(err, n.closeApps(apps))
+		}
+		apps = append(apps, a)
+	}
+	n.mu.Lock()
+	n.apps, n.waiting = apps, ""
+	n.mu.Unlock()
+	return apps, nil
+}
+
+// runApps runs all lanes until ctx ends and they have drained, or DrainTimeout after that.
+func (n *Node) runApps(ctx context.Context, apps []*app) {
+	lanes, kill := context.WithCancel(context.Background())
+	defer kill()
+	var running sync.WaitGroup
+	for _, a := range apps {
+		running.Go(func() { a.run(lanes, ctx.Done()) })
+		running.Go(func() { n.watchEnds(ctx, a) })
+	}
+	<-ctx.Done()
+	n.cfg.Log.Info("stopping: committing what is folded")
+	drained := make(chan struct{})
+	go func() { running.Wait(); close(drained) }()
+	wait, stop := n.cfg.Seam.Timer(n.cfg.DrainTimeout)
+	defer stop()
+	select {
+	case <-drained:
+	case <-wait:
+		n.cfg.Log.Warn("a lane did not drain in time; what it had folded is not committed, and is read again at the next start")
+		kill()
+		<-drained
+	}
+}
+
+func (n *Node) watchEnds(ctx context.Context, a *app) {
+	for {
+		a.lookAtEnds(ctx)
+		if n.cfg.Seam.Sleep(ctx, n.cfg.LagInterval) != nil {
+			return
+		}
+	}
+}
+
+func (n *Node) closeApps(apps []*app) error {
+	n.mu.Lock()
+	n.apps = nil
+	n.mu.Unlock()
+	var errs []error
+	for _, a := range apps {
+		errs = append(errs, a.closeStores())
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) disconnect() {
+	n.admin.Close()
+	if n.embedded == nil {
+		return
+	}
+	n.embedded.Release()
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DrainTimeout)
+	defer cancel()
+	if err := broker.Stop(ctx, n.cfg.DataDir, n.cfg.Seam); err != nil {
+		n.cfg.Log.Warn("stop the embedded broker", "error", err)
+	}
+}
+
+// reached keeps what the last contact with Kafka said.
+func (n *Node) reached(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.trouble = err; err == nil {
+		n.contactAt = n.cfg.Seam.Now()
+	}
+}
+
+func (n *Node) setWaiting(why string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.waiting = why
+}
+
+func names(apps []*app) string {
+	var out []string
+	for _, a := range apps {
+		out = append(out, "app "+a.name())
+	}
+	return strings.Join(out, ", ")
+}

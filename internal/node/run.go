@@ -1,0 +1,212 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/processor"
+	"github.com/tally-kafka/tally/state"
+	"github.com/tally-kafka/tally/txn"
+)
+
+// tick is how often a running lane's store is asked whether a flush is due.
+const tick = time.Second
+
+func (l *lane) seam() seam.Seam { return l.app.node.cfg.Seam }
+
+func (l *lane) log() *slog.Logger {
+	return l.app.node.cfg.Log.With("app", l.app.name(), "lane", l.k)
+}
+
+func (l *lane) setState(name, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status.state, l.status.reason = name, reason
+}
+
+// run keeps the lane going until ctx ends or drain is closed: one stay as the owner after another, and
+// between two of them whatever the error asks for.
+func (l *lane) run(ctx context.Context, drain <-chan struct{}) {
+	pause := retryPause
+	for {
+		began := l.seam().Now()
+		err := l.stay(ctx, drain)
+		if err == nil || ctx.Err() != nil || closed(drain) {
+			return
+		}
+		if l.seam().Since(began) > 10*l.app.node.cfg.RetryMax {
+			pause = retryPause // it ran well for a while: this is a new trouble, not the old one
+		}
+		if !l.after(ctx, err) {
+			<-firstOf(ctx, drain)
+			return
+		}
+		if txn.Refused(err) {
+			continue
+		}
+		wait, stop := l.seam().Timer(l.seam().Jitter(pause))
+		select {
+		case <-wait:
+		case <-ctx.Done():
+		case <-drain:
+		}
+		stop()
+		pause = min(2*pause, l.app.node.cfg.RetryMax)
+	}
+}
+
+// stay acquires the lane and runs it until something ends it. The session is closed whatever happens,
+// and with it everything that it fetched.
+func (l *lane) stay(ctx context.Context, drain <-chan struct{}) error {
+	session, err := l.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	l.setState(api.LaneRunning, "")
+	l.log().Info("running", "epoch", l.epoch)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go l.tickStore(ctx, l.store)
+	return l.proc.Run(ctx, session, l.store, drain)
+}
+
+// tickStore lets the store flush by time while nothing is published.
+func (l *lane) tickStore(ctx context.Context, store *state.Store) {
+	for l.seam().Sleep(ctx, tick) == nil {
+		if err := store.Tick(); err != nil {
+			l.log().Warn("the store cannot flush", "error", err)
+			return
+		}
+	}
+}
+
+// after decides what an error asks for, and says so. It returns false when the lane is over for this
+// process: it needs a person, or another owns it.
+func (l *lane) after(ctx context.Context, err error) (again bool) {
+	l.mu.Lock()
+	l.status.aborted++
+	l.mu.Unlock()
+	switch {
+	case txn.Fenced(err):
+		if by := l.fencedBy(ctx); by != "" {
+			return l.end(api.LaneLost, &LostError{App: l.app.name(), Lane: l.k, Node: by})
+		}
+		l.log().Warn("fenced by nobody else: the transaction timed out at the broker; acquiring again", "error", err)
+	case errors.Is(err, state.ErrDamaged), l.rebuildable(err):
+		if e := errors.Join(l.abandonStore(), l.setAside(err)); e != nil {
+			return l.end(api.LaneStopped, e)
+		}
+	case needsPerson(err), stopsLane(err):
+		return l.end(api.LaneStopped, err)
+	case txn.Refused(err):
+		l.log().Warn("a record was refused; repeating the batch in halves", "error", err)
+	default:
+		l.log().Warn("acquiring the lane again", "error", err)
+	}
+	l.setState(api.LaneAcquiring, reasonOf(err))
+	return true
+}
+
+func (l *lane) end(name string, err error) bool {
+	l.setState(name, err.Error())
+	l.log().Error("the lane has ended here", "state", name, "reason", err)
+	return false
+}
+
+func stopsLane(err error) bool {
+	var stop *processor.StopError
+	var dead *processor.DeadLetterError
+	return errors.As(err, &stop) || errors.As(err, &dead)
+}
+
+// rebuildable reports whether the store, made before this process began, failed its verification: a
+// new one made from the changelog alone tells whether the store or the changelog is at fault.
+func (l *lane) rebuildable(err error) bool {
+	var digest *state.DigestError
+	return errors.As(err, &digest) && !l.rebuilt
+}
+
+func (l *lane) abandonStore() error {
+	l.mu.Lock()
+	store := l.store
+	l.store, l.loaded = nil, false
+	l.mu.Unlock()
+	if store == nil {
+		return nil
+	}
+	if err := store.Abandon(); err != nil {
+		l.log().Warn("close the damaged store", "error", err)
+	}
+	return nil
+}
+
+// fencedBy names the node whose record stands behind this node's last one, "" when there is none
+// within two seconds: then nobody took the lane, and the broker only aborted a slow transaction.
+// The broker tells the two apart sooner: after a timeout the transactional id stays in CompleteAbort,
+// through which a fence passes only for a moment.
+func (l *lane) fencedBy(ctx context.Context) string {
+	n, timedOut := l.app.node, 0
+	for end := l.seam().Now().Add(2 * time.Second); l.seam().Now().Before(end); {
+		for _, t := range l.tasks {
+			h, err := readHead(ctx, n.admin, l.app.changelog.Name, t.Partition)
+			if err == nil && h.author.offset >= 0 && h.author.incarnation != n.incarnation && h.author.epoch >= l.epoch {
+				return h.author.name
+			}
+		}
+		tx, ok, err := n.admin.DescribeTransaction(ctx, l.transactionalID())
+		if err == nil && ok && tx.State == "CompleteAbort" {
+			timedOut++
+		} else {
+			timedOut = 0
+		}
+		if timedOut == 6 {
+			return ""
+		}
+		if l.seam().Sleep(ctx, 50*time.Millisecond) != nil {
+			return ""
+		}
+	}
+	return ""
+}
+
+// reasonOf says an error to a user; an authorization error says which right is missing.
+func reasonOf(err error) string {
+	for _, e := range []error{
+		kerr.TransactionalIDAuthorizationFailed, kerr.TopicAuthorizationFailed,
+		kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed,
+	} {
+		if errors.Is(err, e) {
+			return err.Error() + ": grant it with kafka-acls; the lane goes on by itself then"
+		}
+	}
+	return err.Error()
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// firstOf closes its channel when ctx ends or drain is closed.
+func firstOf(ctx context.Context, drain <-chan struct{}) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-ctx.Done():
+		case <-drain:
+		}
+	}()
+	return done
+}

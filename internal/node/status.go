@@ -1,0 +1,214 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/state"
+)
+
+// contactTTL is how old the last contact with Kafka may be for a lane to be called its owner's: a node
+// that is cut off cannot know whether it was fenced.
+const contactTTL = 3 * time.Second
+
+// Status is what GET /v1/status says. It asks no broker.
+func (n *Node) Status(context.Context) api.Status {
+	apps := n.running()
+	s := api.Status{
+		Cluster: n.cluster(), Leader: n.cfg.Name, Node: n.cfg.Name, Version: n.cfg.Version,
+		Kafka: n.kafkaStatus(),
+		Nodes: []api.NodeStatus{{
+			Name: n.cfg.Name, ID: n.dir.id.ID, Addr: n.listener.Addr().String(), Alive: true,
+			Pid: os.Getpid(), Incarnation: n.incarnation, StartedMs: n.started.UnixMilli(),
+		}},
+	}
+	for _, a := range apps {
+		s.Apps = append(s.Apps, a.status())
+	}
+	return s
+}
+
+func (n *Node) kafkaStatus() api.KafkaStatus {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	k := api.KafkaStatus{ClusterID: n.kafkaCluster, Brokers: n.kafka.Brokers, Embedded: n.embedded != nil}
+	if n.trouble != nil {
+		k.Error = n.trouble.Error()
+	}
+	return k
+}
+
+// NotReady says for each lane why it does not run.
+func (n *Node) NotReady() []string {
+	n.mu.Lock()
+	waiting := n.waiting
+	n.mu.Unlock()
+	if waiting != "" {
+		return []string{waiting}
+	}
+	var reasons []string
+	for _, a := range n.running() {
+		for _, l := range a.lanes {
+			if st := l.snapshot(); st.state != api.LaneRunning {
+				reasons = append(reasons, fmt.Sprintf("app %s lane %d is %s %s", a.name(), l.k, st.state, st.reason))
+			}
+		}
+	}
+	return reasons
+}
+
+// Apps are the apps that run here, by name.
+func (n *Node) Apps() []*api.App {
+	apps := n.running()
+	views := make([]*api.App, len(apps))
+	for i, a := range apps {
+		views[i] = a.view()
+	}
+	slices.SortFunc(views, func(a, b *api.App) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return views
+}
+
+func (n *Node) running() []*app {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.apps)
+}
+
+// inTouch reports whether Kafka has answered within the TTL.
+func (n *Node) inTouch() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cfg.Seam.Since(n.contactAt) <= contactTTL
+}
+
+func (a *app) status() api.AppStatus {
+	s := api.AppStatus{App: a.name(), AppID: a.id, Generation: a.generation, Input: a.input.Name, Output: a.output.Name}
+	var hints state.Hints
+	for _, l := range a.lanes {
+		ls, records := l.statusView()
+		s.Lanes = append(s.Lanes, ls)
+		s.Lag += ls.Lag
+		for _, rec := range records {
+			s.Processed += rec.Processed
+			s.Filtered += rec.Filtered
+			s.Skipped += rec.Skipped
+			s.Dead += rec.Dead
+			s.Groups += rec.Groups
+			hints.Murmur2 += rec.Hints.Murmur2
+			hints.CRC32 += rec.Hints.CRC32
+		}
+		if example := l.proc.StrayExample(); example != nil && s.StrayExample == "" {
+			s.StrayExample = fmt.Sprintf("key %s in partition %d at offset %d", keyText(example.Key, example.Null), example.Partition, example.Offset)
+		}
+	}
+	// Each event that one partitioner explains is right under that one; where neither explains all
+	// events of the app, the better of the two leaves this many.
+	if s.Strays = min(hints.Murmur2, hints.CRC32); s.Strays == 0 {
+		s.StrayExample = ""
+	}
+	return s
+}
+
+func keyText(key []byte, null bool) string {
+	if null {
+		return "null"
+	}
+	return strconv.Quote(string(key))
+}
+
+func (l *lane) snapshot() laneStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.status
+}
+
+// statusView is the lane's status, with the position records that it was made of.
+func (l *lane) statusView() (api.LaneStatus, []state.PositionRecord) {
+	l.mu.Lock()
+	st, store, loaded := l.status, l.store, l.loaded
+	l.mu.Unlock()
+	txns, _ := l.proc.Progress()
+	s := api.LaneStatus{
+		Lane: l.k, Owner: l.app.node.cfg.Name, Epoch: st.epoch, State: st.state, Reason: st.reason,
+		FenceMs: st.fenceMs, Position: map[string]int64{}, Transactions: txns, Aborted: st.aborted, Restore: st.restore,
+	}
+	var records []state.PositionRecord
+	for _, t := range l.tasks {
+		if store == nil || !loaded {
+			continue
+		}
+		pos, _ := store.Position(t)
+		records = append(records, pos.Record)
+		at := l.position(t.Partition)
+		s.Position[fmt.Sprintf("%s/%d", l.app.input.Name, t.Partition)] = at
+		lag, asOf := l.app.lag(t.Partition, at)
+		s.Lag += lag
+		s.AsOfMs = asOf.UnixMilli()
+		s.Groups += pos.Record.Groups
+		s.LastCommitMs = max(s.LastCommitMs, pos.Record.AtMs)
+	}
+	return s, records
+}
+
+// queryView is how a query sees the lane.
+func (l *lane) queryView() api.LaneView {
+	l.mu.Lock()
+	st, store, loaded := l.status, l.store, l.loaded
+	l.mu.Unlock()
+	v := api.LaneView{
+		Lane: l.k, Node: l.app.node.cfg.Name, Epoch: st.epoch, Tasks: l.tasks, Role: l.role,
+		Input: l.position,
+		Lag: func(p int32) int64 {
+			lag, _ := l.app.lag(p, l.position(p))
+			return lag
+		},
+		AsOfMs: func() int64 {
+			_, asOf := l.app.lag(0, 0)
+			return asOf.UnixMilli()
+		},
+	}
+	if loaded {
+		v.Store = store
+	} else {
+		v.Why = st.state
+		if st.reason != "" {
+			v.Why += ": " + st.reason
+		}
+	}
+	return v
+}
+
+// role says how far this copy can be trusted to be the newest.
+func (l *lane) role() api.Role {
+	switch st := l.snapshot(); {
+	case st.state == api.LaneLost:
+		return api.RoleLost
+	case st.state == api.LaneRunning && l.app.node.inTouch():
+		return api.RoleOwner
+	default:
+		return api.RoleUnsure
+	}
+}
+
+// position is the read position of a partition: what is below it is counted and visible.
+func (l *lane) position(partition int32) int64 {
+	l.mu.Lock()
+	store := l.store
+	l.mu.Unlock()
+	at := l.proc.Position(partition)
+	if store == nil {
+		return at
+	}
+	pos, _ := store.Position(state.Task{Partition: partition})
+	return max(at, pos.Record.Input)
+}
