@@ -1,0 +1,48 @@
+# tally. `make` or `make help` says what there is.
+GO          ?= go
+BIN         := bin/tally
+# Flags for every `go test` of `make test`, such as TESTFLAGS="-count=1 -v".
+TESTFLAGS   ?=
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Where the benchmarks run: empty is a real Kafka of their own.
+BENCHFLAGS  ?=
+
+export CGO_ENABLED = 0
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check bench proof gosource clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build ./bin/tally, one static binary
+	$(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/tally
+
+demo: build ## Build and show it all: count, kill -9 in the middle, restart, compare
+	./$(BIN) demo
+
+test: ## Run all tests (those on a real Kafka where a JDK and Maven are there)
+	$(GO) test -timeout 10m $(TESTFLAGS) ./...
+	@command -v java >/dev/null && { command -v mvn >/dev/null || ls -d .cache/kafka-*/jars >/dev/null 2>&1; } || \
+	  echo "left out: the tests on a real Apache Kafka, for want of a JDK and Maven"
+
+check: ## Formatting, vet, staticcheck, the project's own rules, and the short tests with -race
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
+	  if [ -n "$$unformatted" ]; then echo "not as gofmt has it: $$unformatted"; exit 1; fi
+	$(GO) test ./internal/lint
+	$(GO) vet ./...
+	$(GO) vet -tags failpoint ./cmd/tally
+	$(GO) run $(STATICCHECK) ./...
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 10m ./...
+
+bench: ## Measure: tally and its limit on the same Kafka, in Go's benchmark format (<= 5 min)
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 10m $(BENCHFLAGS) ./bench
+
+gosource: build ## The main job: the words of Go's own source, kills in the middle, a recount in Python
+	./examples/gosource/run.sh
+
+proof: gosource ## The long proofs: the main job, and every kill that the tests know
+	TALLY_PROOF=1 $(GO) test -count=1 -timeout 60m -run Proof ./...
+
+clean: ## Remove what was built and fetched
+	rm -rf bin .cache tally-data
