@@ -16,6 +16,7 @@ root = sys.argv[3] if len(sys.argv) > 3 else "/usr/local/go/src"
 longest = 4 << 20
 new = NewTopic(topic, num_partitions=8, config={"max.message.bytes": str(longest)})
 AdminClient({"bootstrap.servers": bootstrap}).create_topics([new])[topic].result()
+print("created", topic, file=sys.stderr, flush=True)
 
 failed = 0
 

@@ -1,0 +1,51 @@
+"""Compare the answers and the outputs of tally with the recount. Ends with 1 when they differ.
+
+Usage: compare.py expected.tsv scan.jsonl outputs.jsonl LINES
+"""
+import json
+import sys
+
+expected_path, scan_path, outputs_path, lines = sys.argv[1:]
+differences = []
+
+
+def compare(what, got, want):
+    for group in got.keys() | want.keys():
+        if got.get(group) != want.get(group):
+            differences.append(f"{what} of {group}: {got.get(group)}, recounted {want.get(group)}")
+
+
+expected = {}
+for line in open(expected_path, encoding="utf-8", newline="\n"):
+    package, word, count = line.rstrip("\n").split("\t")
+    expected[package, word] = int(count)
+
+answers, complete = {}, False
+for line in open(scan_path, encoding="utf-8"):
+    answer = json.loads(line)
+    if "group" in answer:
+        answers[tuple(answer["group"])] = answer["values"]["count"]
+    complete = answer.get("end", False)
+if not complete:
+    differences.append("the scan did not end")
+compare("the answer", answers, expected)
+
+counters, outputs = {}, 0
+for line in open(outputs_path, encoding="utf-8"):
+    record = json.loads(line)
+    value = json.loads(record["value"])
+    counter = record["partition"], record["key"], value["item"]
+    if value["count"] <= counters.get(counter, 0):
+        differences.append(f"the output {counter} does not rise: {value['count']} after {counters[counter]}")
+    counters[counter] = value["count"]
+    outputs += 1
+last = {}
+for (_, package, word), count in counters.items():
+    last[package, word] = last.get((package, word), 0) + count
+compare("the last output", last, expected)
+
+for difference in differences[:20]:
+    print(difference)
+print(f"{'exact' if not differences else 'wrong'}: {lines} lines, {sum(expected.values())} words, "
+      f"{len(expected)} groups, {outputs} outputs, {len(differences)} differences")
+sys.exit(1 if differences else 0)
