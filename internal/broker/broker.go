@@ -2,46 +2,218 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 // MainOptions are those of the broker's own process.
 type MainOptions struct {
-	DataDir string // the node's data dir; the broker's files are in broker/ below it
-	Port    int    // 0: the stored one, or any
-	Keep    bool   // does not end when its last node is gone
-	Seam    seam.Seam
-	Log     *slog.Logger
+	DataDir   string        // the node's; the broker's files are in broker/ below it
+	Port      int           // 0: the stored one, or any at the first start
+	Keep      bool          // stays when its last node is gone; a broker that Ensure started never does
+	IdleAfter time.Duration // how long it stays without nodes; 0: a minute
+	Seam      seam.Seam
+	Log       *slog.Logger
 }
 
-// Main is what `tally broker` runs; it returns when ctx ends or, without Keep, a minute after the
-// last node is gone.
-func Main(ctx context.Context, opt MainOptions) error { panic("not yet") }
+const (
+	defaultPartitions = 4
+	lookEvery         = time.Second     // for nodes that are gone
+	lockWait          = 5 * time.Second // for a broker that is just ending
+)
 
-// Options are those of a node that wants a broker.
-type Options struct {
-	DataDir string
-	Command []string // starts the broker; nil: this binary with `broker --data-dir DIR`
-	Seam    seam.Seam
-	Log     *slog.Logger
+// childEnv marks the process that Ensure starts: it ends with its nodes, whatever its Keep says.
+const childEnv = "TALLY_BROKER_OF_NODES"
+
+// Main is what `tally broker` runs. It returns after an orderly end when ctx ends or, without Keep,
+// when the last node has been gone for a minute.
+func Main(ctx context.Context, opt MainOptions) error {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.IdleAfter == 0 {
+		opt.IdleAfter = time.Minute
+	}
+	if os.Getenv(childEnv) != "" {
+		opt.Keep = false
+	}
+	d := dir(filepath.Join(opt.DataDir, "broker"))
+	if err := os.MkdirAll(d.nodes(), 0o755); err != nil {
+		return err
+	}
+	lock, err := d.acquire(ctx, opt.Seam)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	s := &server{opt: opt, dir: d, lock: lock}
+	if err := s.start(); err != nil {
+		return err
+	}
+	s.serve(ctx)
+	return s.stop()
 }
 
-// Running is a broker that answers.
-type Running struct {
-	Addr      string
-	PID       int
-	ClusterID string
-	Started   bool     // by this call
-	Warnings  []string // what it found at its start: an unclean end, half transactions
+// server is the running broker. Its process holds lock.
+type server struct {
+	opt     MainOptions
+	dir     dir
+	lock    *os.File
+	state   state
+	cluster *kfake.Cluster
+	intent  *intent
 }
 
-// Ensure finds the running broker of a data dir, or starts it, and waits until it answers.
-func Ensure(ctx context.Context, opt Options) (*Running, error) { panic("not yet") }
+func (s *server) start() (err error) {
+	id, err := s.dir.identity(s.opt.Seam)
+	if err != nil {
+		return err
+	}
+	if s.state.Warnings, err = s.dir.examine(); err != nil {
+		return fmt.Errorf("look for traces of an unclean end: %w", err)
+	}
+	for _, w := range s.state.Warnings {
+		s.opt.Log.Warn(w)
+	}
+	if s.opt.Port != 0 {
+		id.Port = s.opt.Port
+	}
+	if s.cluster, err = s.listen(&id); err != nil {
+		return err
+	}
+	if err := s.dir.saveIdentity(id); err != nil {
+		return errors.Join(err, s.stop())
+	}
+	if s.intent, err = openIntent(s.dir, s.opt.Seam); err != nil {
+		return errors.Join(err, s.stop())
+	}
+	s.cluster.Control(s.intent.observe)
+	guardZombies(s.cluster, fmt.Sprintf("127.0.0.1:%d", id.Port), s.opt.Seam)
+	if err := s.dir.markRunning(); err != nil {
+		return errors.Join(err, s.stop())
+	}
+	s.state.PID, s.state.Addr, s.state.ClusterID, s.state.Keep =
+		os.Getpid(), fmt.Sprintf("127.0.0.1:%d", id.Port), id.ClusterID, s.opt.Keep
+	s.opt.Log.Info("the embedded broker listens", "addr", s.state.Addr, "cluster", id.ClusterID, "data", string(s.dir))
+	return s.dir.announce(s.lock, s.state)
+}
 
-// Release lets go of the broker: it ends by itself a minute after the last node has let go.
-func (r *Running) Release() { panic("not yet") }
+// listen starts kfake on the stored port, or at the first start on one that is free.
+func (s *server) listen(id *identity) (*kfake.Cluster, error) {
+	if id.Port != 0 {
+		c, err := s.kfake(*id)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("port %d of the embedded broker is used by another program: end that one, "+
+				"or give the broker another with --port (producers must then use it too): %w", id.Port, err)
+		}
+		return c, err
+	}
+	// Below the usual ephemeral range: a client that redials while the broker is down must not be
+	// given this very port as its own, and connect to itself.
+	const first, last, tries = 20000, 32000, 100
+	var err error
+	for range tries {
+		id.Port = first + int(s.opt.Seam.Uint64()%(last-first))
+		var c *kfake.Cluster
+		if c, err = s.kfake(*id); !errors.Is(err, syscall.EADDRINUSE) {
+			return c, err
+		}
+	}
+	return nil, fmt.Errorf("no free port between %d and %d: %w", first, last, err)
+}
 
-// Stop ends the broker of a data dir, if one runs, and waits until it is gone.
-func Stop(ctx context.Context, dataDir string, s seam.Seam) error { panic("not yet") }
+func (s *server) kfake(id identity) (*kfake.Cluster, error) {
+	c, err := kfake.NewCluster(
+		kfake.Ports(id.Port),
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
+			return net.Listen(network, fmt.Sprintf("127.0.0.1:%d", id.Port))
+		}),
+		kfake.ClusterID(id.ClusterID),
+		kfake.DataDir(s.dir.data()),
+		kfake.DefaultNumPartitions(defaultPartitions),
+		kfake.WithLogger(brokerLog{s.opt.Log}),
+		kfake.BrokerConfigs(map[string]string{
+			"default.replication.factor": "1",
+			// What keeps the data dir from growing without end: a partition keeps 1 GiB or a week, and
+			// compaction runs often and on segments small enough to be rewritten at once.
+			"log.retention.bytes":    "1073741824",
+			"log.retention.ms":       "604800000",
+			"log.segment.bytes":      "67108864",
+			"log.cleaner.backoff.ms": "300000",
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded broker: %w", err)
+	}
+	return c, nil
+}
+
+// serve waits for the end: ctx's, or that of the last node.
+func (s *server) serve(ctx context.Context) {
+	seen := s.opt.Seam.Now()
+	for {
+		if s.opt.Seam.Sleep(ctx, lookEvery) != nil {
+			s.opt.Log.Info("the embedded broker was told to end")
+			return
+		}
+		if s.opt.Keep || s.dir.liveNodes() > 0 {
+			seen = s.opt.Seam.Now()
+			continue
+		}
+		if s.opt.Seam.Since(seen) >= s.opt.IdleAfter && s.retire() {
+			s.opt.Log.Info("the embedded broker ends, since its last node is gone")
+			return
+		}
+	}
+}
+
+// retire hides the address, and only then looks for nodes once more.
+func (s *server) retire() bool {
+	if err := s.dir.announce(s.lock, state{}); err != nil {
+		s.opt.Log.Warn("the embedded broker stays", "error", err)
+		return false
+	}
+	if s.dir.liveNodes() == 0 {
+		return true
+	}
+	if err := s.dir.announce(s.lock, s.state); err != nil {
+		s.opt.Log.Warn("the embedded broker ends although a node came", "error", err)
+		return true
+	}
+	return false
+}
+
+// stop writes everything and takes the mark of an unclean end away.
+func (s *server) stop() error {
+	hidden := s.dir.announce(s.lock, state{})
+	s.cluster.Close()
+	if s.intent != nil {
+		s.intent.close()
+	}
+	return errors.Join(hidden, s.dir.markEnded())
+}
+
+// brokerLog hands kfake's log to slog; its info is of every request and so is debug here.
+type brokerLog struct{ to *slog.Logger }
+
+func (l brokerLog) Logf(level kfake.LogLevel, format string, args ...any) {
+	at := slog.LevelDebug
+	switch level {
+	case kfake.LogLevelError:
+		at = slog.LevelError
+	case kfake.LogLevelWarn:
+		at = slog.LevelWarn
+	}
+	if l.to.Enabled(context.Background(), at) {
+		l.to.Log(context.Background(), at, fmt.Sprintf(format, args...))
+	}
+}

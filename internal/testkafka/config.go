@@ -51,7 +51,7 @@ func (c *Cluster) properties(n *node) string {
 		"group.initial.rebalance.delay.ms":                 "0",
 		"log.cleaner.dedupe.buffer.size":                   "33554432",
 		"log.index.size.max.bytes":                         "1048576",
-		"broker.session.timeout.ms": "3000",
+		"broker.session.timeout.ms":                        "3000",
 		"broker.heartbeat.interval.ms":                     "500",
 	}
 	if c.opt.SASLSSL {

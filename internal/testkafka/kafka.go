@@ -228,12 +228,12 @@ func (c *Cluster) awaitReady(nodes []*node) error {
 		for _, n := range nodes {
 			if n.run.ended() {
 				log, _ := os.ReadFile(c.Log(n.id))
-				return fmt.Errorf("Kafka node %d ended before it was ready\n%s", n.id, tail(log))
+				return fmt.Errorf("node %d of Kafka ended before it was ready\n%s", n.id, tail(log))
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("Kafka was not ready in time: %w", err)
+			return fmt.Errorf("the cluster was not ready in time: %w", err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
