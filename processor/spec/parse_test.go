@@ -183,7 +183,7 @@ func TestParseRefusals(t *testing.T) {
 		{json + "where: [{path: a, exists: false}]\n", "4:27: where[0].exists is true or left out: for what must be missing write `exists: true, not: true`"},
 		{json + "where: [{path: a, exists: 1}]\n", "4:27: where[0].exists must be true or false, not a number"},
 		{json + "where: [{path: a, exits: true}]\n", `4:19: unknown field "exits" in where[0]; did you mean "exists"?`},
-		{json + "where: [{path: a., in: [1]}]\n", `4:16: where[0].path: the PATH "a." is wrong: a name is missing at "the end"`},
+		{json + "where: [{path: a., in: [1]}]\n", `4:16: where[0].path: the PATH "a." is wrong: a name is missing at the end`},
 		{json + "where: [{path: a[0], in: [1]}]\n", `4:17: ',' or '}' must be specified (a PATH with an index or a quoted name stands in single quotes: 'a[0]', '"a.b".c')`},
 		{text + "where: [{path: a, exists: true}]\n", "4:16: where[0].path is a PATH, which needs `format: json` in input"},
 		{json + "where: [" + strings.Repeat("{path: a, exists: true}, ", 33) + "]\n", "4:809: more than 32 in where"},

@@ -74,7 +74,7 @@ func (p *pathParser) name() error {
 		n = len(p.rest)
 	}
 	if n == 0 {
-		return fmt.Errorf("a name is missing at %q", ending(p.rest))
+		return fmt.Errorf("a name is missing %s", place(p.rest))
 	}
 	p.add(pathStep{name: p.rest[:n], index: -1}, n)
 	return nil
@@ -122,12 +122,12 @@ func (p *pathParser) add(s pathStep, size int) {
 	p.rest = p.rest[size:]
 }
 
-// ending names the place of an error.
-func ending(rest string) string {
+// place says where an error is.
+func place(rest string) string {
 	if rest == "" {
-		return "the end"
+		return "at the end"
 	}
-	return rest
+	return "before " + strconv.Quote(rest)
 }
 
 // String is the canonical form: ParsePath(p.String()) equals p.
