@@ -44,7 +44,7 @@ func (l *Lane) prepare(b *batch) ([]state.Change, []state.PositionRecord, error)
 	var changes []state.Change
 	var records []state.PositionRecord
 	for _, p := range b.partitions() {
-		rec, moved := l.nextRecord(p, b.tasks[p], b.force)
+		rec, moved := l.nextRecord(p, b.tasks[p])
 		if !moved {
 			continue
 		}
@@ -64,7 +64,7 @@ func (l *Lane) prepare(b *batch) ([]state.Change, []state.PositionRecord, error)
 
 // nextRecord makes the position record that follows the task's last one. moved is false for a task
 // whose position stays: it gets no record.
-func (l *Lane) nextRecord(p int32, t *taskDelta, force bool) (rec state.PositionRecord, moved bool) {
+func (l *Lane) nextRecord(p int32, t *taskDelta) (rec state.PositionRecord, moved bool) {
 	last, ok := l.records[p]
 	if !ok {
 		panic(fmt.Sprintf("%v: partition %d of lane %d", errNoTask, p, l.cfg.Lane))
@@ -83,7 +83,7 @@ func (l *Lane) nextRecord(p int32, t *taskDelta, force bool) (rec state.Position
 			rec.Hints.Example = s.Key
 		}
 	}
-	return rec, t.next > last.Input || force
+	return rec, t.next > last.Input || t.refresh
 }
 
 // Follow is the position record that comes after last, written under the grant of stamp: the same

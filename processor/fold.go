@@ -26,7 +26,7 @@ type batch struct {
 	first  time.Time
 	slot   time.Time // of the commit budget
 	behind bool      // a poll was full: more waits at the broker
-	force  bool      // commit the positions even though none moved
+	force  bool      // commit although no event came: a group offset has grown old
 }
 
 // taskDelta is what a batch adds to one task.
@@ -36,6 +36,7 @@ type taskDelta struct {
 
 	next      int64 // next input offset: behind the last event, control record or gap seen
 	lastEvent int64 // offset of the last event, -1 for none
+	refresh   bool  // gets a position record even though its position stays
 
 	processed, filtered, skipped, dead int64
 	strays                             [Partitioners]int64
@@ -130,7 +131,7 @@ func (l *Lane) foldRecord(rec *kgo.Record) bool {
 // evaluate applies the spec, the bound on a record's size and what halving has found out.
 func (l *Lane) evaluate(rec *kgo.Record) ([]spec.Item, spec.Verdict, error) {
 	if reason, ok := l.halving.refused(rec); ok {
-		return nil, spec.Unreadable, &spec.EventError{Reason: reason}
+		return nil, spec.Unreadable, &spec.EventError{Field: "output", Reason: reason}
 	}
 	ev := spec.Event{Key: rec.Key, Value: rec.Value, Partition: rec.Partition}
 	items, verdict, err := l.cfg.Program.Eval(ev, &l.scratch)

@@ -211,7 +211,7 @@ func (l *Lane) takeDue(now time.Time) *batch {
 		return nil
 	}
 	b := l.filling
-	if b.force || l.refreshAt().Before(now) {
+	if !now.Before(l.refreshAt()) {
 		l.addStale(b, now)
 	}
 	l.committing, l.filling = b, newBatch()
@@ -234,7 +234,7 @@ func (l *Lane) addStale(b *batch, now time.Time) {
 	for p, at := range l.refreshed {
 		if now.Sub(at) >= l.cfg.Pace.Refresh {
 			t := b.task(p)
-			t.next = max(t.next, l.records[p].Input)
+			t.next, t.refresh = max(t.next, l.records[p].Input), true
 		}
 	}
 }

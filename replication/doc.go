@@ -11,7 +11,7 @@
 //   - Only committed records are read, and in the order of their offsets.
 //   - The store's position never runs ahead of its values; chunks are applied and flushed as it goes,
 //     so that a kill repeats one chunk and not the whole.
-//   - A position record of another app, generation or topic is never taken.
+//   - A position record of another app, generation or topic is never taken: the store refuses it.
 //
 // The package may import state, internal/kafka, internal/seam, internal/step and franz-go. It never
 // imports processor or txn: they meet in internal/node.

@@ -20,8 +20,6 @@ type Config struct {
 	Changelog string       // topic
 	Tasks     []state.Task // the lane's tasks; a task's changelog partition has the task's number
 	Store     *state.Store
-	// Check refuses a position record that is not this app's; its error ends the playback.
-	Check func(state.PositionRecord) error
 	// Progress is called after each poll that brought records. It must not block.
 	Progress func(Progress)
 
@@ -206,11 +204,6 @@ func (r *run) takePosition(rec *kgo.Record, task state.Task) error {
 	pos, err := state.DecodePosition(rec.Value)
 	if err != nil {
 		return foreign(rec, err)
-	}
-	if r.cfg.Check != nil {
-		if err := r.cfg.Check(pos); err != nil {
-			return foreign(rec, err)
-		}
 	}
 	return r.load.Position(task, pos, rec.Offset)
 }

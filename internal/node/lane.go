@@ -190,18 +190,9 @@ func (l *lane) playback() *replication.Playback {
 	n := l.app.node
 	return replication.New(replication.Config{
 		Kafka: n.kafka, Changelog: l.app.changelog.Name, Tasks: l.tasks, Store: l.store,
-		Check: l.checkRecord, Progress: l.restoring, ChunkBytes: max(n.cfg.Memory/16/int64(l.app.lanesN), 1<<20),
+		Progress: l.restoring, ChunkBytes: max(n.cfg.Memory/16/int64(l.app.lanesN), 1<<20),
 		Seam: n.cfg.Seam, Step: n.cfg.Step,
 	})
-}
-
-// checkRecord refuses a position record that another app, generation or topic wrote.
-func (l *lane) checkRecord(rec state.PositionRecord) error {
-	a := l.app
-	if rec.AppID != a.id || rec.Generation != a.generation {
-		return fmt.Errorf("it is of app id %s generation %d, this app is %s generation %d", rec.AppID, rec.Generation, a.id, a.generation)
-	}
-	return nil
 }
 
 // startOffset resolves where the input of a partition without a position record begins.
