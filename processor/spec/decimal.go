@@ -180,8 +180,10 @@ func (d Decimal) Add(e Decimal) Decimal {
 		d, e = align(d, e)
 	}
 	if d.big == nil && e.big == nil {
-		sum := d.coef + e.coef
-		if (sum > d.coef) == (e.coef > 0) {
+		if sum := d.coef + e.coef; (sum > d.coef) == (e.coef > 0) { // else it overflowed
+			if d.scale == 0 {
+				return Decimal{coef: sum}
+			}
 			return normal(Decimal{coef: sum, scale: d.scale})
 		}
 	}

@@ -37,8 +37,8 @@ func (e *EventError) Error() string { return e.Field + ": " + e.Reason }
 type Scratch struct {
 	items []Item
 	buf   []byte // the groups of items; where it grows, earlier groups stay in the array before
-	head  []byte // the encoded parts before item
-	tail  []byte // and after it
+	head  []byte // the encoded parts before item; without item, all parts: the event's one group
+	tail  []byte // the encoded parts after item
 	inc   []Decimal
 	json  jsonScan
 }
@@ -270,28 +270,35 @@ func (p *Program) splitWords(text []byte, sc *Scratch) *EventError {
 	}
 }
 
-// begin starts a group in sc.buf.
+// begin starts a group in sc.buf. Without an item all items are in one group, which is sc.head.
 func (p *Program) begin(sc *Scratch) int {
 	start := len(sc.buf)
-	sc.buf = append(sc.buf, sc.head...)
+	if p.item {
+		sc.buf = append(sc.buf, sc.head...)
+	}
 	return start
 }
 
 // end completes the group that begins at start, and adds its item.
 func (p *Program) end(start int, sc *Scratch) *EventError {
-	sc.buf = append(sc.buf, sc.tail...)
-	group := sc.buf[start:len(sc.buf):len(sc.buf)]
-	if !p.item && len(sc.items) > 0 { // all items are in one group, which is there already
-		sc.buf, group = sc.buf[:start], sc.items[0].Group
+	group := sc.head
+	if p.item {
+		sc.buf = append(sc.buf, sc.tail...)
+		group = sc.buf[start:len(sc.buf):len(sc.buf)]
 	}
+	if len(group) > MaxGroupBytes || len(sc.buf) > MaxEventBytes || len(sc.items) == MaxItems {
+		return tooLarge(group, sc)
+	}
+	sc.items = append(sc.items, Item{Group: group, Inc: sc.inc})
+	return nil
+}
+
+func tooLarge(group []byte, sc *Scratch) *EventError {
 	switch {
 	case len(group) > MaxGroupBytes:
 		return &EventError{"group", fmt.Sprintf("a group of more than %d bytes", MaxGroupBytes)}
 	case len(sc.buf) > MaxEventBytes:
 		return &EventError{"group", fmt.Sprintf("groups of more than %d bytes together", MaxEventBytes)}
-	case len(sc.items) == MaxItems:
-		return &EventError{"split", fmt.Sprintf("more than %d items", MaxItems)}
 	}
-	sc.items = append(sc.items, Item{Group: group, Inc: sc.inc})
-	return nil
+	return &EventError{"split", fmt.Sprintf("more than %d items", MaxItems)}
 }

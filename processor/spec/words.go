@@ -16,8 +16,9 @@ import (
 // to one (Go's unicode.ToLower); Python's str.lower is the full mapping and differs for U+0130 (İ)
 // and for a capital sigma at the end of a word.
 
-// asciiWord is 0 for what is in no word, else the lower-case letter or digit.
-var asciiWord = func() (table [utf8.RuneSelf]byte) {
+// asciiWord is 0 for what is in no word and for what is not ASCII, else the lower-case letter or digit.
+// It has a place for every byte so that looking into it needs no check.
+var asciiWord = func() (table [256]byte) {
 	for c := byte('0'); c <= '9'; c++ {
 		table[c] = c
 	}
@@ -52,27 +53,28 @@ func nextWord(dst, text []byte, i int) ([]byte, int) {
 
 // appendWord appends the word that begins at i.
 func appendWord(dst, text []byte, i int) ([]byte, int) {
-	for i < len(text) {
-		if c := text[i]; c < utf8.RuneSelf {
-			lower := asciiWord[c]
-			if lower == 0 {
-				break
-			}
-			dst = append(dst, lower)
+	for {
+		start, lower := i, len(dst)
+		for i < len(text) && asciiWord[text[i]] != 0 {
 			i++
-			continue
+		}
+		dst = append(dst, text[start:i]...)
+		for k, c := range dst[lower:] {
+			dst[lower+k] = asciiWord[c]
+		}
+		if i == len(text) || text[i] < utf8.RuneSelf {
+			return dst, i
 		}
 		r, size := utf8.DecodeRune(text[i:])
 		if r == utf8.RuneError && size == 1 {
 			return dst, -1
 		}
 		if !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r) {
-			break
+			return dst, i
 		}
 		dst = utf8.AppendRune(dst, unicode.ToLower(r))
 		i += size
 	}
-	return dst, i
 }
 
 // nextLine is the line that begins at i, without its end, and the index after it. Lines end in \n; a
