@@ -143,8 +143,8 @@ func (s *server) kfake(id identity) (*kfake.Cluster, error) {
 		kfake.WithLogger(brokerLog{s.opt.Log}),
 		kfake.BrokerConfigs(map[string]string{
 			"default.replication.factor": "1",
-			// What keeps the data dir from growing without end: a partition keeps 1 GiB or a week, and
-			// compaction runs often and on segments small enough to be rewritten at once.
+			// What keeps the data dir from growing without end: a partition keeps 1 GiB or a week,
+			// and compaction runs often and on segments small enough to be rewritten at once.
 			"log.retention.bytes":    "1073741824",
 			"log.retention.ms":       "604800000",
 			"log.segment.bytes":      "67108864",

@@ -110,8 +110,8 @@ type child struct {
 	logged int64 // size of the log before
 }
 
-// startChild starts the broker in a session of its own, so that neither a signal to the node's process
-// group nor the end of its terminal reaches it.
+// startChild starts the broker in a session of its own, so that neither a signal to the node's
+// process group nor the end of its terminal reaches it.
 func startChild(d dir, opt Options) (*child, error) {
 	command := opt.Command
 	if command == nil {
@@ -182,8 +182,8 @@ func (c *child) reason() string {
 	return fmt.Sprintf("%s (its log: %s)", text, c.log)
 }
 
-// Release lets go of the broker, which ends by itself a minute after the last node has let go. It may
-// be called twice.
+// Release lets go of the broker, which ends by itself a minute after the last node has let go. It
+// may be called twice.
 func (r *Running) Release() {
 	if r.hold == nil {
 		return

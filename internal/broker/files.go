@@ -139,8 +139,9 @@ func (d dir) saveIdentity(id identity) error {
 	return os.Rename(part, d.file("identity.json"))
 }
 
-// register makes a lock file for this node. The kernel frees the lock when the process ends, however
-// it ends. The file gets its name only once it is locked: the broker removes names without a lock.
+// register makes a lock file for this node. The kernel frees the lock when the process ends,
+// however it ends. The file gets its name only once it is locked: the broker removes names without
+// a lock.
 func (d dir) register(s seam.Seam) (*os.File, error) {
 	if err := os.MkdirAll(d.nodes(), 0o755); err != nil {
 		return nil, err
@@ -156,7 +157,8 @@ func (d dir) register(s seam.Seam) (*os.File, error) {
 	return f, os.Rename(name+".new", name+".lock")
 }
 
-// liveNodes counts the nodes that run, and removes what others left. When it cannot tell, it counts.
+// liveNodes counts the nodes that run, and removes what others left. When it cannot tell, it
+// counts.
 func (d dir) liveNodes() int {
 	entries, err := os.ReadDir(d.nodes())
 	if err != nil {

@@ -17,11 +17,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// A commit in kfake is several writes: a marker to each partition, the offsets, and last an entry in
-// pids.log. When the process is killed in between, the next start keeps what has its marker and aborts the
-// rest: half a transaction. This file makes that known. Before each commit its transaction is written
-// to the file endtxn; kfake serves one request at a time, so the next request of anybody says that the commit
-// is whole, and at most one can be torn.
+// A commit in kfake is several writes: a marker to each partition, the offsets, and last an entry
+// in pids.log. When the process is killed in between, the next start keeps what has its marker and
+// aborts the rest: half a transaction. This file makes that known. Before each commit its
+// transaction is written to the file endtxn; kfake serves one request at a time, so the next
+// request of anybody says that the commit is whole, and at most one can be torn.
 
 // commitIntent is the commit that was being made when the process ended.
 type commitIntent struct {
@@ -170,8 +170,8 @@ func (d dir) commitEnded(c commitIntent) (bool, error) {
 	return false, nil
 }
 
-// marks divides the partitions that the transaction wrote to: those with its commit marker, and those
-// where its records are still open.
+// marks divides the partitions that the transaction wrote to: those with its commit marker, and
+// those where its records are still open.
 func (d dir) marks(c commitIntent) (marked, open []string, err error) {
 	parts, err := os.ReadDir(filepath.Join(d.data(), "partitions"))
 	if err != nil {

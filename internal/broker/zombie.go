@@ -15,8 +15,9 @@ import (
 // transactional id has now. kfake takes it, and so lets an owner that was fenced come back to life
 // and fence its successor; Apache Kafka answers PRODUCER_FENCED.
 //
-// It learns the present epoch by asking the broker itself over a connection, since kfake lets nobody
-// look inside. Only a client that recovers in place sends such a request, so the cost is rare.
+// It learns the present epoch by asking the broker itself over a connection, since kfake lets
+// nobody look inside. Only a client that recovers in place sends such a request, so the cost is
+// rare.
 func guardZombies(c *kfake.Cluster, addr string, s seam.Seam) {
 	c.ControlKey(int16(kmsg.InitProducerID), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()

@@ -24,8 +24,8 @@ const complainEvery = 5 * time.Second
 
 // NewAdmin makes an Admin. It connects at its first use.
 func NewAdmin(c Config) (*Admin, error) {
-	// franz-go gives up soon, so that the loop in try sees each error: inside franz-go the end of the
-	// context would hide it.
+	// franz-go gives up soon, so that the loop in try sees each error: inside franz-go the end of
+	// the context would hide it.
 	cl, err := c.Client(kgo.RequestRetries(1), kgo.RetryTimeout(5*time.Second))
 	if err != nil {
 		return nil, err

@@ -99,7 +99,8 @@ func (c Config) dial(ctx context.Context, network, addr string) (net.Conn, error
 	return secure, nil
 }
 
-// backoff doubles from backoffMin to backoffMax. Its jitter keeps many clients from retrying in step.
+// backoff doubles from backoffMin to backoffMax. Its jitter keeps many clients from retrying in
+// step.
 func (c Config) backoff(tries int) time.Duration {
 	d := backoffMin << min(max(tries-1, 0), 10)
 	return c.Seam.Jitter(min(d, backoffMax))

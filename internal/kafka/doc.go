@@ -2,8 +2,8 @@
 // besides transactions: topics, offsets, the end of a log, producing lines and consuming records.
 //
 // Invariants:
-//   - Every client of the project comes from Config.Client, so that back-offs, TLS, SASL and the seam
-//     hold everywhere.
+//   - Every client of the project comes from Config.Client, so that back-offs, TLS, SASL and the
+//     seam hold everywhere.
 //   - No answer is used before the error code of its every partition was looked at.
 //   - No secret is in an error, a log line or a printed Config.
 //

@@ -106,7 +106,7 @@ func (c Config) adviceNetwork(err error) string {
 		return fmt.Sprintf("the name %s is not known here; see the brokers given (%s)", dns.Name, at)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("no Kafka listens there; start it, or correct the brokers given (%s)", at)
-	case errors.As(err, &first), errors.Is(err, io.EOF):
+	case errors.As(err, &first), errors.Is(err, io.EOF), strings.Contains(err.Error(), "tls alert"):
 		return "the broker closed the connection; it is starting or stopping, or this listener wants " +
 			"another security.protocol than " + c.security()
 	}

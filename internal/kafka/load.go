@@ -9,7 +9,8 @@ import (
 	"github.com/tally-kafka/tally/internal/seam"
 )
 
-// envPrefix begins the variables that override the file: TALLY_KAFKA_SASL_PASSWORD for sasl.password.
+// envPrefix begins the variables that override the file: TALLY_KAFKA_SASL_PASSWORD for
+// sasl.password.
 const envPrefix = "TALLY_KAFKA_"
 
 // known are the keys that tally uses.
@@ -39,8 +40,8 @@ var harmless = []string{
 }
 
 // Load reads a Java client.properties ("" for none). The given brokers win over bootstrap.servers,
-// and variables TALLY_KAFKA_* over the file. A value may contain ${env:NAME}. What it leaves unused is in
-// Warnings.
+// and variables TALLY_KAFKA_* over the file. A value may contain ${env:NAME}. What it leaves
+// unused is in Warnings.
 func Load(brokers []string, propertiesFile string, env func(string) string, s seam.Seam) (Config, error) {
 	l := &loading{file: propertiesFile, env: env, values: map[string]string{}}
 	if err := l.readFile(); err != nil {

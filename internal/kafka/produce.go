@@ -69,7 +69,7 @@ type production struct {
 
 func (p *production) send(ctx context.Context, cl *kgo.Client, opt ProduceOptions, r io.Reader) error {
 	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 64<<10), opt.LineBytesMax)
+	lines.Buffer(make([]byte, 0, min(64<<10, opt.LineBytesMax)), opt.LineBytesMax)
 	for n := 1; lines.Scan(); n++ {
 		if p.hasFailed() || ctx.Err() != nil {
 			return ctx.Err()

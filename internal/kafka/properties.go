@@ -14,8 +14,8 @@ type property struct {
 	line       int // where it begins
 }
 
-// parseProperties reads the format of java.util.Properties, in UTF-8. Of two entries with one key the
-// later wins, as in Java.
+// parseProperties reads the format of java.util.Properties, in UTF-8. Of two entries with one key
+// the later wins, as in Java.
 func parseProperties(text string) ([]property, error) {
 	var out []property
 	lines := strings.Split(strings.TrimPrefix(text, "\ufeff"), "\n")

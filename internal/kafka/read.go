@@ -17,11 +17,11 @@ const (
 	tailBytes  = 32 << 20 // records that Tail holds at once, at most
 )
 
-// Read calls fn for each committed record of a partition from offset from up to, not including, to,
-// in order. It ends when the read position has reached to, whether or not the last offsets before it
-// hold a record: control records, aborted records and gaps of compaction count as read. That is the
-// difference to a consumer, which tells only of records and cannot know that it has come to the end.
-// An error of fn ends it and comes back as it is.
+// Read calls fn for each committed record of a partition from offset from up to, not including,
+// to, in order. It ends when the read position has reached to, whether or not the last offsets
+// before it hold a record: control records, aborted records and gaps of compaction count as read.
+// That is the difference to a consumer, which tells only of records and cannot know that it has
+// come to the end. An error of fn ends it and comes back as it is.
 func (a *Admin) Read(ctx context.Context, topic string, partition int32, from, to int64, fn func(*kgo.Record) error) error {
 	for from < to {
 		fp, next, err := a.fetch(ctx, topic, partition, from)

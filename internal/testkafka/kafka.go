@@ -62,8 +62,8 @@ func Start(t testing.TB, opt Options) *Cluster {
 	return c
 }
 
-// shared is the one broker of this test process. It is package state on purpose: the kernel ends the
-// JVM with the process, and the next Launch of anybody removes its files.
+// shared is the one broker of this test process. It is package state on purpose: the kernel ends
+// the JVM with the process, and the next Launch of anybody removes its files.
 var shared = sync.OnceValues(func() (*Cluster, error) { return Launch(Options{}) })
 
 // Shared returns a one-node cluster that all tests of this process use: they must not kill or stop

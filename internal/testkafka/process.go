@@ -16,8 +16,9 @@ type process struct {
 	done chan struct{} // closed when the child has ended
 }
 
-// startProcess starts cmd so that the kernel kills it when this process ends. The kernel sends that
-// signal when the *thread* that forked ends, so a goroutine holds its thread until the child is gone.
+// startProcess starts cmd so that the kernel kills it when this process ends. The kernel sends
+// that signal when the *thread* that forked ends, so a goroutine holds its thread until the child
+// is gone.
 func startProcess(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	if cmd.SysProcAttr == nil {

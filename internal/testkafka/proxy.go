@@ -20,8 +20,8 @@ const (
 	KeyTxnOffsetCommit = 28
 )
 
-// Action is what the proxy does with a request that a Fault chose. Each ends in a closed connection,
-// as a broken network does.
+// Action is what the proxy does with a request that a Fault chose. Each ends in a closed
+// connection, as a broken network does.
 type Action int
 
 const (
@@ -235,8 +235,8 @@ func (p *Proxy) choose(key int16) *Hits {
 	return nil
 }
 
-// link is one connection through the proxy. doomed are the correlation ids of requests whose answers
-// are dropped.
+// link is one connection through the proxy. doomed are the correlation ids of requests whose
+// answers are dropped.
 type link struct {
 	p      *Proxy
 	mu     sync.Mutex

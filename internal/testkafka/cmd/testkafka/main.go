@@ -2,8 +2,8 @@
 //
 //	go run ./internal/testkafka/cmd/testkafka --port 19092 [--nodes 3]
 //
-// prints "ready 127.0.0.1:19092" when it is ready, and ends with its brokers on SIGINT or SIGTERM. Its
-// data does not outlive it.
+// prints "ready 127.0.0.1:19092" when it is ready, and ends with its brokers on SIGINT or SIGTERM.
+// Its data does not outlive it.
 package main
 
 import (
