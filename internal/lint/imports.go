@@ -34,14 +34,14 @@ var arrows = map[string]row{
 			"internal/api", "internal/audit", "internal/broker", "internal/demo", "internal/doctor",
 			"internal/kafka", "internal/node", "internal/seam", "internal/step", "processor/spec",
 		},
-		outside: []string{cobra, mpb, golangX},
+		outside: []string{cobra, yaml, golangX},
 	},
 	"internal/node": {
 		own: []string{
-			"internal/api", "internal/kafka", "internal/seam", "internal/step", "processor",
+			"internal/api", "internal/broker", "internal/kafka", "internal/seam", "internal/step", "processor",
 			"processor/spec", "replication", "state", "txn",
 		},
-		outside: []string{franz, pebble, prometheus, golangX},
+		outside: []string{franz, pebble, prometheus, mpb, golangX},
 	},
 	"processor": {
 		own:     []string{"internal/kafka", "internal/seam", "internal/step", "processor/spec", "state", "txn"},
@@ -68,13 +68,14 @@ var arrows = map[string]row{
 	"internal/broker": {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz, golangX}},
 	"internal/audit":  {own: []string{"internal/kafka", "internal/seam", "processor/spec"}},
 	"internal/doctor": {own: []string{"internal/api", "internal/kafka", "internal/seam"}},
-	"internal/demo":   {own: []string{"internal/api", "internal/kafka", "internal/seam"}, outside: []string{golangX}},
+	"internal/demo":   {own: []string{"internal/api", "internal/kafka", "internal/seam"}, outside: []string{franz}},
 	"bench": {
 		own:     []string{"internal/api", "internal/kafka", "internal/seam", "processor", "processor/spec"},
 		outside: []string{franz},
 	},
 	"internal/testkafka":               {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz}},
 	"internal/testkafka/cmd/testkafka": {own: []string{"internal/testkafka"}},
+	"internal/chaos":                   {}, // tests alone: they kill the binary and recount
 	"internal/lint":                    {},
 	"internal/seam":                    {},
 	"internal/step":                    {},

@@ -11,7 +11,8 @@ func doc(dir, name string) Source {
 	return Source{dir + "/doc.go", []byte("// Package " + name + " is planted.\npackage " + name + "\n")}
 }
 
-// TestPlantedViolations shows each rule failing: a rule that finds nothing here has stopped working.
+// TestPlantedViolations shows each rule failing: a rule that finds nothing here has stopped
+// working.
 func TestPlantedViolations(t *testing.T) {
 	long := strings.Repeat("x", 101)
 	tests := []struct {
