@@ -30,6 +30,9 @@ func TestLaneCountsExactly(t *testing.T) {
 			w.step(rt)
 			w.check(rt)
 		}
+		if err := w.store.Verify(context.Background()); err != nil {
+			rt.Fatal(err)
+		}
 	})
 }
 
