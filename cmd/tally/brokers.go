@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tally-kafka/tally/internal/kafka"
+)
+
+// brokerFlags say which Kafka produce and consume use.
+type brokerFlags struct {
+	server      string
+	brokers     []string
+	kafkaConfig string
+}
+
+func (f *brokerFlags) add(cmd *cobra.Command) {
+	addServerFlag(cmd, &f.server)
+	cmd.Flags().StringSliceVar(&f.brokers, "brokers", nil, "`HOST:PORT,...` of Kafka (default: the node's at --server)")
+	cmd.Flags().StringVar(&f.kafkaConfig, "kafka-config", "", "Java client.properties `FILE` with security settings")
+}
+
+// kafka asks the node for its brokers unless they are said.
+func (f *brokerFlags) kafka(ctx context.Context, t *tool) (kafka.Config, error) {
+	brokers := f.brokers
+	if len(brokers) == 0 {
+		client, err := newClient(t, f.server)
+		if err != nil {
+			return kafka.Config{}, err
+		}
+		st, err := client.Status(ctx)
+		if err != nil {
+			return kafka.Config{}, fmt.Errorf("%w; or say --brokers HOST:PORT", err)
+		}
+		brokers = st.Kafka.Brokers
+	}
+	cfg, err := kafka.Load(brokers, f.kafkaConfig, t.getenv, t.seam)
+	if err != nil {
+		return kafka.Config{}, &exitError{exitUsage, err}
+	}
+	for _, w := range cfg.Warnings {
+		fmt.Fprintf(t.err, "tally: %s\n", w)
+	}
+	return cfg, nil
+}
+
+// keyFlags say how a line is taken apart into key and value.
+type keyFlags struct {
+	delimiter string
+	jsonPath  string
+}
+
+func (f *keyFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.delimiter, "key-delimiter", "", "the key is what is before the first `C`, the value what is behind it")
+	cmd.Flags().StringVar(&f.jsonPath, "json-key", "", "the key is the value at this `PATH` of a JSON line, the value the whole line")
+}
+
+// keyFunc is nil when no key option is said: then keys are null.
+func (f *keyFlags) keyFunc() (kafka.KeyFunc, error) {
+	switch {
+	case f.delimiter != "" && f.jsonPath != "":
+		return nil, usagef("--key-delimiter and --json-key exclude each other: say one of them")
+	case f.delimiter != "":
+		return kafka.KeyByDelimiter(f.delimiter), nil
+	case f.jsonPath != "":
+		key, err := kafka.KeyByJSONPath(f.jsonPath)
+		if err != nil {
+			return nil, usagef("--json-key: %w", err)
+		}
+		return key, nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,73 @@
+//go:build failpoint
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/tally-kafka/tally/internal/step"
+)
+
+// failpoint makes the hook that TALLY_FAILPOINT=step[:n] asks for: at the n-th hit of the step the
+// process kills itself as kill -9 would. TALLY_FAILPOINT_LOG=FILE gets the name of each step when it
+// is first hit, so that a test can prove that a step is reached at all.
+func failpoint(getenv func(string) string) step.Hook {
+	target, hits := parseFailpoint(getenv("TALLY_FAILPOINT"))
+	logPath := getenv("TALLY_FAILPOINT_LOG")
+	if target == "" && logPath == "" {
+		return nil
+	}
+	var mu sync.Mutex
+	seen := map[step.Name]int{}
+	return func(n step.Name) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[n]++
+		if seen[n] == 1 && logPath != "" {
+			logStep(logPath, n)
+		}
+		if n == target && seen[n] == hits {
+			fmt.Fprintf(os.Stderr, "failpoint %s hit %d times: kill -9\n", n, hits)
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {} // nothing more may happen while the signal is on its way
+		}
+	}
+}
+
+func parseFailpoint(text string) (step.Name, int) {
+	if text == "" {
+		return "", 0
+	}
+	name, count, counted := strings.Cut(text, ":")
+	hits := 1
+	if counted {
+		n, err := strconv.Atoi(count)
+		if err != nil || n < 1 {
+			panic(fmt.Sprintf("TALLY_FAILPOINT=%s: %q is not a number of hits", text, count))
+		}
+		hits = n
+	}
+	for _, n := range step.All {
+		if n == step.Name(name) {
+			return n, hits
+		}
+	}
+	panic(fmt.Sprintf("TALLY_FAILPOINT=%s: there is no step %q", text, name))
+}
+
+// logStep appends and closes at once, so that the line is there after a kill.
+func logStep(path string, n step.Name) {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		panic(fmt.Sprintf("TALLY_FAILPOINT_LOG: %v", err))
+	}
+	if _, err := fmt.Fprintln(f, n); err != nil {
+		panic(fmt.Sprintf("TALLY_FAILPOINT_LOG: %v", err))
+	}
+	_ = f.Close()
+}

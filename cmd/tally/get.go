@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tally-kafka/tally/internal/api"
+)
+
+type getOptions struct {
+	readFlags
+	null  bool
+	parts []string
+}
+
+func newCmdGet(t *tool) *cobra.Command {
+	var opt getOptions
+	cmd := &cobra.Command{
+		Use:   "get PART...",
+		Short: "Print the values of one group",
+		Long: `Print the values of one group, given by its parts in the spec's order.
+
+A PART b64:... is bytes. For a part that comes from a JSON path, or an item of {each: PATH}, a PART
+that is a JSON number, true, false, null or a "quoted" string is that; anything else is a string.
+When one group has counters in several partitions (clients that hash keys differently, null keys,
+a grown topic) the values are folded, and the parts are shown on stderr.
+
+Exits 3 when the group has no values.`,
+		Example: `  tally get user-1 spark
+  tally get --null spark                       # the events without a key
+  tally get user-1 spark --after input_event/0:1234 --wait 10s
+  tally get user-1 spark --json`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opt.parts = args
+			return runGet(cmd.Context(), t, opt)
+		},
+	}
+	opt.add(cmd)
+	cmd.Flags().BoolVar(&opt.null, "null", false, "the event key is null and takes no PART")
+	return cmd
+}
+
+func runGet(ctx context.Context, t *tool, opt getOptions) error {
+	a, err := opt.resolve(ctx, t)
+	if err != nil {
+		return err
+	}
+	group, err := a.program.GroupFromArgs(opt.parts, opt.null)
+	if err == nil {
+		_, err = a.program.ParseGroupJSON(group)
+	}
+	if err != nil {
+		return usagef("app %s groups by %s: %w", a.name, strings.Join(a.partNames(), ", "), err)
+	}
+	answer, err := a.client.Get(ctx, a.name, group, a.opt)
+	if err != nil {
+		return err
+	}
+	if opt.json {
+		err = printJSON(t.out, answer)
+	} else if answer.Found {
+		err = printGet(t, answer)
+	}
+	if err != nil || answer.Found {
+		return err
+	}
+	t.noteParts(answer.Parts)
+	return &exitError{exitNoValues, fmt.Errorf("app %s has no values for %s", a.name, answer.Group)}
+}
+
+func printGet(t *tool, answer api.GetAnswer) error {
+	if _, err := fmt.Fprintln(t.out, valuesText(answer.Values)); err != nil {
+		return err
+	}
+	t.noteParts(answer.Parts)
+	holders := answer.Parts[:0:0]
+	for _, p := range answer.Parts {
+		if p.Values != nil {
+			holders = append(holders, p)
+		}
+	}
+	if len(holders) < 2 {
+		return nil
+	}
+	fmt.Fprintf(t.err, "folded from %d partitions, since its events were not all sent to one:\n", len(holders))
+	tw := table(t.err)
+	for _, p := range holders {
+		fmt.Fprintf(tw, "  partition %d\tlane %d\t%s\n", p.Partition, p.Lane, valuesText(p.Values))
+	}
+	return tw.Flush()
+}

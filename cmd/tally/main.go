@@ -1,0 +1,39 @@
+// Command tally keeps exactly-once running counts of what arrives on Kafka topics, and answers
+// questions about them while they run.
+//
+// Each command is one file: a constructor newCmdX that declares the flags, and a function runX that
+// does the work with what the flags say. What they share of the outside world is the tool.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"github.com/tally-kafka/tally/internal/seam"
+)
+
+func main() {
+	os.Exit(mainExit())
+}
+
+func mainExit() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second signal ends the process at once.
+	defer context.AfterFunc(ctx, stop)()
+	t := &tool{
+		in: os.Stdin, inTTY: isTerminal(os.Stdin),
+		out: os.Stdout, outTTY: isTerminal(os.Stdout),
+		err: os.Stderr, errTTY: isTerminal(os.Stderr),
+		getenv: os.Getenv,
+		seam:   seam.World(),
+		step:   failpoint(os.Getenv),
+	}
+	return t.execute(ctx, os.Args[1:])
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

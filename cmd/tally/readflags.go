@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+const defaultServer = "http://127.0.0.1:7400"
+
+func addServerFlag(cmd *cobra.Command, server *string) {
+	cmd.Flags().StringVar(server, "server", defaultServer, "`URL` of the node to ask")
+}
+
+// readFlags are what all queries have in common.
+type readFlags struct {
+	server      string
+	app         string
+	wait        time.Duration
+	after       []string
+	minPosition string
+	json        bool
+}
+
+func (f *readFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	addServerFlag(cmd, &f.server)
+	fl.StringVar(&f.app, "app", "", "`NAME` of the app; may be left out when there is one")
+	fl.DurationVar(&f.wait, "wait", 2*time.Second, "how long to wait for --after, --min-position and a restore")
+	fl.StringSliceVar(&f.after, "after", nil, "wait until the event at `TOPIC/PARTITION:OFFSET` is included")
+	fl.StringVar(&f.minPosition, "min-position", "", "wait until the answer is as new as the one that gave this `TOKEN`")
+	fl.BoolVar(&f.json, "json", false, "print JSON")
+}
+
+// asked is an app to ask about, found at the node.
+type asked struct {
+	client  *api.Client
+	name    string
+	program *spec.Program
+	spec    *spec.Spec
+	opt     api.ReadOptions
+}
+
+// resolve finds the app, and its spec: the names and kinds of the parts of its groups.
+func (f *readFlags) resolve(ctx context.Context, t *tool) (*asked, error) {
+	client, err := newClient(t, f.server)
+	if err != nil {
+		return nil, err
+	}
+	info, err := client.App(ctx, f.app)
+	if err != nil {
+		return nil, err
+	}
+	s, err := spec.Parse([]byte(info.Spec), "the node's spec of "+info.App)
+	if err != nil {
+		return nil, &exitError{exitFailed, err}
+	}
+	return &asked{
+		client: client, name: info.App, spec: s, program: spec.Compile(s),
+		opt: api.ReadOptions{Wait: f.wait, After: f.after, MinPosition: f.minPosition},
+	}, nil
+}
+
+func newClient(t *tool, server string) (*api.Client, error) {
+	client, err := api.NewClient(server, t.seam)
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	return client, nil
+}
+
+// partNames are the names of the parts of a group, and valueNames those of the values, in order.
+func (a *asked) partNames() []string {
+	var names []string
+	for _, p := range a.spec.Group {
+		names = append(names, p.Name())
+	}
+	return names
+}
+
+func (a *asked) valueNames() []string {
+	var names []string
+	for _, g := range a.spec.Aggregates {
+		names = append(names, g.Name)
+	}
+	return names
+}
+
+// prefix turns PARTs into the beginning of a group; nil for all groups.
+func (a *asked) prefix(parts []string, nullKey bool) ([]byte, error) {
+	if len(parts) == 0 && !nullKey {
+		return nil, nil
+	}
+	prefix, err := a.program.GroupFromArgs(parts, nullKey)
+	if err == nil {
+		_, err = a.program.ParsePrefixJSON(prefix)
+	}
+	if err != nil {
+		return nil, usagef("app %s: %w", a.name, err)
+	}
+	return prefix, nil
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tally-kafka/tally/internal/node"
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+type runOptions struct {
+	specs        []string
+	brokers      []string
+	kafkaConfig  string
+	dataDir      string
+	listen       string
+	node         string
+	memory       byteSize
+	createTopics int
+	takeover     bool
+	logLevel     string
+	logFormat    string
+}
+
+func newCmdRun(t *tool) *cobra.Command {
+	opt := runOptions{memory: 512_000_000}
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run a node: count what arrives, and answer questions",
+		Long: `Run a node until interrupted: count what arrives as the specs say, and answer questions about it.
+
+Without --spec the apps of the data dir run on. Without --brokers an embedded broker is started in
+the data dir, for trying out; its address is printed and stays the same. After an interruption or
+kill -9, start it again in the same way: it goes on exactly where it was.
+
+Exits 5 when another node runs the app.`,
+		Example: `  tally run --spec wordcount.yaml
+  tally run --spec wordcount.yaml --brokers kafka-1:9092,kafka-2:9092 --kafka-config client.properties
+  tally run --spec a.yaml --spec b.yaml --data-dir /var/lib/tally --memory 2GB`,
+		Args: argsOf(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runRun(cmd.Context(), t, opt) },
+	}
+	fl := cmd.Flags()
+	fl.StringSliceVar(&opt.specs, "spec", nil, "spec `FILE` of an app to run; may be repeated")
+	fl.StringSliceVar(&opt.brokers, "brokers", nil, "`HOST:PORT,...` of Kafka (default: an embedded broker)")
+	fl.StringVar(&opt.kafkaConfig, "kafka-config", "", "Java client.properties `FILE` with security settings")
+	fl.StringVar(&opt.dataDir, "data-dir", "./tally-data", "`DIR` for state and the embedded broker")
+	fl.StringVar(&opt.listen, "listen", "127.0.0.1:7400", "`HOST:PORT` of the HTTP API; this machine only")
+	fl.StringVar(&opt.node, "node", "", "`NAME` of this node (default: the host's name)")
+	fl.Var(&opt.memory, "memory", "`SIZE` for caches and fetched data together, such as 512MB")
+	fl.IntVar(&opt.createTopics, "create-topics", 0, "create a missing input topic with `N` partitions")
+	fl.BoolVar(&opt.takeover, "takeover", false, "take the lanes even if another node seems to run the app")
+	addLogFlags(cmd, &opt.logLevel, &opt.logFormat)
+	return cmd
+}
+
+func runRun(ctx context.Context, t *tool, opt runOptions) error {
+	log, err := t.newLogger(opt.logLevel, opt.logFormat)
+	if err != nil {
+		return err
+	}
+	if opt.createTopics < 0 {
+		return usagef("--create-topics %d: say the number of partitions, from 1", opt.createTopics)
+	}
+	specs, err := readSpecs(opt.specs)
+	if err != nil {
+		return err
+	}
+	return node.Run(ctx, node.Config{
+		Specs: specs, Brokers: opt.brokers, KafkaConfig: opt.kafkaConfig, Env: t.getenv,
+		DataDir: opt.dataDir, Listen: opt.listen, Name: opt.node, Memory: int64(opt.memory),
+		CreateTopics: opt.createTopics, Takeover: opt.takeover,
+		Version: version(), Seam: t.seam, Step: t.step, Log: log, Out: t.out, TTY: t.outTTY,
+	})
+}
+
+// readSpecs reads the spec files; a bad one, or two of one app, is the user's error.
+func readSpecs(paths []string) ([]*spec.Spec, error) {
+	var specs []*spec.Spec
+	files := map[string]string{}
+	for _, path := range paths {
+		s, err := readSpec(path)
+		if err != nil {
+			return nil, err
+		}
+		if first, ok := files[s.App]; ok {
+			return nil, usagef("%s and %s both define app %s: give one of them another name", first, path, s.App)
+		}
+		files[s.App] = path
+		specs = append(specs, s)
+	}
+	return specs, nil
+}
+
+func readSpec(path string) (*spec.Spec, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &exitError{exitUsage, fmt.Errorf("read the spec: %w", err)}
+	}
+	return spec.Parse(data, path)
+}

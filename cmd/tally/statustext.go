@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tally-kafka/tally/internal/api"
+)
+
+func statusNodes(w io.Writer, st api.Status) {
+	kind := ""
+	if st.Kafka.Embedded {
+		kind = " (embedded, for trying out)"
+	}
+	fmt.Fprintf(w, "Kafka %s at %s%s\n", st.Kafka.ClusterID, strings.Join(st.Kafka.Brokers, ","), kind)
+	if st.Kafka.Error != "" {
+		fmt.Fprintf(w, "  %s\n", st.Kafka.Error)
+	}
+	tw := table(w)
+	fmt.Fprintln(tw, "\nNODE\tADDR\tALIVE\tLEADER")
+	for _, n := range st.Nodes {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", n.Name, n.Addr, yes(n.Alive), yes(n.Name == st.Leader))
+	}
+	tw.Flush()
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func statusApps(w io.Writer, st api.Status) {
+	tw := table(w)
+	fmt.Fprintln(tw, "\nAPP\tINPUT\tOUTPUT\tLAG\tPROCESSED\tFILTERED\tSKIPPED\tDEAD\tGROUPS\tSTRAYS")
+	for _, a := range st.Apps {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", a.App, a.Input, orDash(a.Output), a.Lag,
+			a.Processed, a.Filtered, a.Skipped, a.Dead, a.Groups, a.Strays)
+	}
+	tw.Flush()
+}
+
+func statusLanes(w io.Writer, st api.Status) {
+	tw := table(w)
+	fmt.Fprintln(tw, "\nAPP\tLANE\tOWNER\tEPOCH\tSTATE\tLAG\tPOSITION\tRESTORED")
+	for _, a := range st.Apps {
+		for _, l := range a.Lanes {
+			fmt.Fprintf(tw, "%s\t%d\t%s\t%d\t%s\t%d\t%s\t%s\n", a.App, l.Lane, orDash(l.Owner), l.Epoch, l.State, l.Lag,
+				positionText(l.Position), restoreText(l.Restore))
+		}
+	}
+	tw.Flush()
+}
+
+// statusReasons says what people should know or do.
+func statusReasons(w io.Writer, st api.Status) {
+	for _, a := range st.Apps {
+		if a.Strays > 0 {
+			fmt.Fprintf(w, "\n%s: %d strays: events lie where no known partitioner puts their keys, so a group may have"+
+				" counters in several partitions; queries fold them\n", a.App, a.Strays)
+			if a.StrayExample != "" {
+				fmt.Fprintf(w, "  for example %s\n", a.StrayExample)
+			}
+		}
+		for _, l := range a.Lanes {
+			if l.Reason != "" {
+				fmt.Fprintf(w, "\n%s lane %d is %s: %s\n", a.App, l.Lane, l.State, l.Reason)
+			}
+		}
+	}
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func positionText(position map[string]int64) string {
+	var texts []string
+	for _, name := range slices.Sorted(maps.Keys(position)) {
+		texts = append(texts, fmt.Sprintf("%s:%d", name, position[name]))
+	}
+	return orDash(strings.Join(texts, " "))
+}
+
+func restoreText(r *api.Restore) string {
+	if r == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%d records (%d to %d) in %d ms", r.Records, r.FromOffset, r.ToOffset, r.Ms)
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tally-kafka/tally/internal/api"
+)
+
+type watchOptions struct {
+	readFlags
+	null  bool
+	parts []string
+}
+
+func newCmdWatch(t *tool) *cobra.Command {
+	var opt watchOptions
+	cmd := &cobra.Command{
+		Use:   "watch [PART...]",
+		Short: "Print the values of groups, and each time they change",
+		Long: `Print the present values of all groups, or of those that begin with the PARTs, and then a line for
+each change until interrupted. When a group changes often, values in between are left out.`,
+		Example: `  tally watch user-1
+  tally watch user-1 spark --json`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opt.parts = args
+			return runWatch(cmd.Context(), t, opt)
+		},
+	}
+	opt.add(cmd)
+	cmd.Flags().BoolVar(&opt.null, "null", false, "the event key is null and takes no PART")
+	return cmd
+}
+
+func runWatch(ctx context.Context, t *tool, opt watchOptions) error {
+	a, err := opt.resolve(ctx, t)
+	if err != nil {
+		return err
+	}
+	prefix, err := a.prefix(opt.parts, opt.null)
+	if err != nil {
+		return err
+	}
+	err = a.client.Watch(ctx, a.name, prefix, a.opt, func(c api.Count) error {
+		if opt.json {
+			return printJSON(t.out, c)
+		}
+		columns := append(groupColumns(c.Group), valuesText(c.Values))
+		_, err := fmt.Fprintln(t.out, strings.Join(columns, "  "))
+		return err
+	})
+	return endless(ctx, err)
+}
+
+// endless is the end of a command that only an interruption ends: that is then no failure.
+func endless(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
