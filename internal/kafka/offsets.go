@@ -123,10 +123,12 @@ func (a *Admin) groupOffsetsOnce(ctx context.Context, group, topic string, parti
 	if len(resp.Groups) != 1 {
 		return nil, fmt.Errorf("the answer is for %d consumer groups, not one", len(resp.Groups))
 	}
-	if err := kerr.ErrorForCode(resp.Groups[0].ErrorCode); err != nil {
+	offsets := map[int32]int64{}
+	if err := kerr.ErrorForCode(resp.Groups[0].ErrorCode); errors.Is(err, kerr.GroupIDNotFound) {
+		return offsets, nil // kfake says so of a group that does not exist yet; Kafka answers -1
+	} else if err != nil {
 		return nil, err
 	}
-	offsets := map[int32]int64{}
 	answered := 0
 	for _, t := range resp.Groups[0].Topics {
 		for _, p := range t.Partitions {

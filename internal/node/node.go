@@ -30,16 +30,19 @@ type Node struct {
 	listener    net.Listener
 	server      *api.Server
 
+	addOffsets bool // transaction.version is below 2
+	admin      *kafka.Admin
+	blocks     *state.BlockCache
+	budget     *processor.Budget
+	bars       *mpb.Progress // of restores, on a terminal; else nil
+
+	mu sync.Mutex
+	// These three are written by connect alone, under mu, since the status is asked for meanwhile;
+	// what starts after connect reads them without.
 	kafka        kafka.Config
 	kafkaCluster string // Kafka's cluster id
-	addOffsets   bool   // transaction.version is below 2
 	embedded     *broker.Running
-	admin        *kafka.Admin
-	blocks       *state.BlockCache
-	budget       *processor.Budget
-	bars         *mpb.Progress // of restores, on a terminal; else nil
 
-	mu        sync.Mutex
 	apps      []*app
 	waiting   string    // why there are no apps yet, "" when all have started
 	trouble   error     // of the last contact with Kafka
@@ -151,18 +154,20 @@ func (n *Node) specs() ([]*spec.Spec, error) {
 func (n *Node) connect(ctx context.Context) error {
 	brokers := n.cfg.Brokers
 	if len(brokers) == 0 && n.cfg.KafkaConfig == "" {
-		var err error
-		if n.embedded, err = broker.Ensure(ctx, broker.Options{DataDir: n.cfg.DataDir, Seam: n.cfg.Seam, Log: n.cfg.Log}); err != nil {
+		running, err := broker.Ensure(ctx, broker.Options{DataDir: n.cfg.DataDir, Seam: n.cfg.Seam, Log: n.cfg.Log})
+		if err != nil {
 			return fmt.Errorf("the embedded broker: %w", err)
 		}
-		brokers = []string{n.embedded.Addr}
+		brokers = []string{running.Addr}
+		n.guarded(func() { n.embedded = running })
 		n.sayEmbedded()
 	}
-	var err error
-	if n.kafka, err = kafka.Load(brokers, n.cfg.KafkaConfig, n.cfg.Env, n.cfg.Seam); err != nil {
+	cfg, err := kafka.Load(brokers, n.cfg.KafkaConfig, n.cfg.Env, n.cfg.Seam)
+	if err != nil {
 		return err
 	}
-	n.kafka.Log, n.kafka.ClientID = n.cfg.Log, "tally-"+n.cfg.Name
+	cfg.Log, cfg.ClientID = n.cfg.Log, "tally-"+n.cfg.Name
+	n.guarded(func() { n.kafka = cfg })
 	for _, w := range n.kafka.Warnings {
 		n.cfg.Log.Warn(w)
 	}
@@ -186,10 +191,11 @@ func (n *Node) sayEmbedded() {
 
 // introduce asks the broker who it is and what it can do.
 func (n *Node) introduce(ctx context.Context) error {
-	var err error
-	if n.kafkaCluster, err = n.admin.ClusterID(ctx); err != nil {
+	id, err := n.admin.ClusterID(ctx)
+	if err != nil {
 		return err
 	}
+	n.guarded(func() { n.kafkaCluster = id })
 	version, err := n.admin.TransactionVersion(ctx)
 	if err != nil {
 		return err
@@ -318,10 +324,12 @@ func (n *Node) reached(err error) {
 	}
 }
 
-func (n *Node) setWaiting(why string) {
+func (n *Node) setWaiting(why string) { n.guarded(func() { n.waiting = why }) }
+
+func (n *Node) guarded(change func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.waiting = why
+	change()
 }
 
 func names(apps []*app) string {
