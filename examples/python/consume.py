@@ -1,6 +1,6 @@
 """Print the counts as they change, and the last count of each word at the end.
 
-    pip install kafka-python
+    pip install "kafka-python[lz4]"
     python consume.py [BOOTSTRAP] [TOPIC]
 
 Ends when nothing has come for five seconds (or the environment's SECONDS_IDLE).
@@ -21,15 +21,14 @@ consumer = KafkaConsumer(
     auto_offset_reset="earliest",
     isolation_level="read_committed",  # only what a committed transaction wrote
     consumer_timeout_ms=int(seconds_idle * 1000),
-    key_deserializer=bytes.decode,
-    value_deserializer=json.loads,
 )
 latest = {}
 for record in consumer:
-    word, count = record.value["item"], record.value["count"]
-    print(f"{record.key}: {word} = {count}")
-    # The output keeps its counter's partition, so (partition, key, word) names one counter.
-    latest[record.partition, record.key, word] = count
+    user, value = record.key.decode(), json.loads(record.value)
+    word, count = value["item"], value["count"]
+    print(f"{user}: {word} = {count}")
+    # The output keeps its counter's partition, so (partition, user, word) names one counter.
+    latest[record.partition, user, word] = count
 
 totals = {}
 for (_, user, word), count in latest.items():

@@ -1,6 +1,6 @@
 """Send a few events to Kafka: a user's name is the key, what the user wrote is the value.
 
-    pip install kafka-python
+    pip install "kafka-python[lz4]"
     python produce.py [BOOTSTRAP] [TOPIC]
 
 BOOTSTRAP is host:port of a broker (or the environment's KAFKA; default 127.0.0.1:9092).
@@ -20,12 +20,8 @@ events = [
     ("user-3", "Привет, Kafka"),
 ]
 
-producer = KafkaProducer(
-    bootstrap_servers=bootstrap,
-    key_serializer=str.encode,
-    value_serializer=str.encode,
-)
+producer = KafkaProducer(bootstrap_servers=bootstrap)
 for user, text in events:
-    producer.send(topic, key=user, value=text)
+    producer.send(topic, key=user.encode(), value=text.encode())
 producer.flush()
 print(f"sent {len(events)} events to {topic}")
