@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/tally-kafka/tally/internal/api"
@@ -105,6 +106,11 @@ func (l *lane) openStore() error {
 		}
 		store, err = state.Open(dir, l.identity(), l.storeOptions())
 	}
+	if l.unborn(err) {
+		if err = os.RemoveAll(dir); err == nil {
+			store, err = state.Open(dir, l.identity(), l.storeOptions())
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("lane %d of app %s: %w", l.k, l.app.name(), err)
 	}
@@ -112,6 +118,14 @@ func (l *lane) openStore() error {
 	l.store = store
 	l.mu.Unlock()
 	return nil
+}
+
+// unborn reports whether a store is refused only because it is of an earlier try of this app's first
+// start, which died before its first position record and with it took the app id that it had drawn.
+// There is nothing in such a store.
+func (l *lane) unborn(err error) bool {
+	var identity *state.IdentityError
+	return l.app.fresh && errors.As(err, &identity) && identity.Field == "app_id"
 }
 
 func (l *lane) setAside(damage error) error {

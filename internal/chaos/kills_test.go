@@ -1,0 +1,185 @@
+package chaos
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/step"
+)
+
+// testRandomKills kills the node twenty times at random moments, under load.
+func testRandomKills(t *testing.T, s *suite) {
+	j := newJob(t, s, jobSpec{})
+	m := j.machine("node")
+	longest := 900
+	if s.proof {
+		longest = 3000
+	}
+	load := j.produce(2000, wordEvents(j.rand))
+	compared := 0
+	for kill := 1; kill <= 20; kill++ {
+		durable := m.durable()
+		p := m.start()
+		moment := time.Duration(50+j.rand.IntN(longest)) * time.Millisecond
+		select {
+		case <-time.After(moment):
+		case <-p.done:
+			t.Fatalf("kill %d: the node ended by itself: %v", kill, p.cmd.ProcessState)
+		}
+		p.kill()
+		compared += p.wantRestoreFrom(durable)
+		if kill%5 == 0 && s.proof {
+			load.stop()
+			p := m.start()
+			j.verify(p)
+			p.kill()
+			load = j.produce(2000, wordEvents(j.rand))
+		}
+	}
+	load.stop()
+	durable := m.durable()
+	p := m.start()
+	j.verify(p)
+	if compared += p.wantRestoreFrom(durable); compared < 20 {
+		t.Errorf("only %d restores were compared with the stores' durable positions", compared)
+	}
+	t.Logf("%d restores began exactly at the store's durable position", compared)
+	j.verifyCleanStop(m, p)
+	j.verifyFromNothing(m)
+}
+
+// verifyCleanStop: after SIGTERM the next start has nothing to read again.
+func (j *job) verifyCleanStop(m *machine, p *process) {
+	j.t.Helper()
+	p.stop()
+	durable := m.durable()
+	p = m.start()
+	j.verify(p)
+	p.wantRestoreFrom(durable)
+	for lane, r := range p.restored() {
+		if r.Records != 0 {
+			j.t.Errorf("after a clean stop lane %d read %d records again", lane, r.Records)
+		}
+	}
+	p.kill()
+}
+
+// verifyFromNothing: without its state directory the node makes it again from the changelog.
+func (j *job) verifyFromNothing(m *machine) {
+	j.t.Helper()
+	must(j.t, os.RemoveAll(filepath.Join(m.dir, "state")))
+	p := m.start()
+	j.verify(p)
+	for lane, r := range p.restored() {
+		if r.FromOffset != 0 {
+			j.t.Errorf("lane %d was restored from offset %d of nothing", lane, r.FromOffset)
+		}
+	}
+	p.kill()
+}
+
+// hits are the hits of each step at which the node is killed: one, at random. The first hits of the
+// transaction's steps are the barriers' of an acquire, so these are skipped mostly.
+func hits(j *job, name step.Name) int {
+	switch name {
+	case step.Poll, step.Fold:
+		return 1 + j.rand.IntN(20)
+	case step.Read, step.ProduceOutput, step.ProduceChangelog:
+		return 1 + j.rand.IntN(3000)
+	case step.ProducePosition, step.Publish:
+		return 1 + j.rand.IntN(30)
+	case step.Flush, step.Offsets, step.EndTxnSent, step.EndTxnAnswered:
+		return 1 + j.rand.IntN(40)
+	case step.ProduceDead:
+		return 1 + j.rand.IntN(20)
+	case step.Fence, step.Barrier, step.CatchUp, step.CompareOffsets:
+		return 1 + j.rand.IntN(stepLanes)
+	default: // by time, or once a restore
+		return 1
+	}
+}
+
+const stepLanes = 2 // of the steps' app: two partitions each
+
+// testSteps kills the node once at each named step of a transaction and of an acquire; in the long
+// run, five times at each.
+func testSteps(t *testing.T, s *suite) {
+	j := newJob(t, s, jobSpec{lanes: stepLanes})
+	m := j.machine("node")
+	load := j.produce(3000, wordEvents(j.rand))
+	rounds := 1
+	if s.proof {
+		rounds = 5
+	}
+	for round := range rounds {
+		steps := slices.DeleteFunc(slices.Clone(step.All), func(n step.Name) bool { return n == step.Ingest })
+		j.rand.Shuffle(len(steps), func(a, b int) { steps[a], steps[b] = steps[b], steps[a] })
+		for i, name := range steps {
+			j.killAt(m, name, hits(j, name))
+			if (i == len(steps)-1) || s.proof && i%6 == 5 {
+				load.stop()
+				p := m.start()
+				j.verify(p)
+				p.kill()
+				load = j.produce(3000, wordEvents(j.rand))
+			}
+		}
+		t.Logf("round %d: killed at each of %d steps", round+1, len(steps))
+	}
+	// A chunk is ingested as a table from 4 MB on: the whole changelog has to be read for that.
+	load.awaitMore(20_000)
+	load.stop()
+	p := m.start()
+	j.verify(p)
+	p.kill()
+	must(t, os.RemoveAll(filepath.Join(m.dir, "state")))
+	j.killAt(m, step.Ingest, 1)
+	p = m.start()
+	j.verify(p)
+	wantAllSteps(t, j)
+}
+
+// killAt starts the node and waits until it has killed itself at the n-th hit of the step.
+func (j *job) killAt(m *machine, name step.Name, n int) {
+	j.t.Helper()
+	durable := m.durable()
+	failpoint := fmt.Sprintf("%s:%d", name, n)
+	p := m.start("TALLY_FAILPOINT="+failpoint, "TALLY_FAILPOINT_LOG="+j.stepLog())
+	p.awaitKill(40*time.Second, failpoint)
+	p.wantRestoreFrom(durable)
+}
+
+func (j *job) stepLog() string { return filepath.Join(j.dir, "steps.log") }
+
+// wantAllSteps: each step of the list was met.
+func wantAllSteps(t *testing.T, j *job) {
+	text, err := os.ReadFile(j.stepLog())
+	must(t, err)
+	for _, name := range step.All {
+		if !slices.Contains(lines(string(text)), string(name)) {
+			t.Errorf("the step %s was never hit", name)
+		}
+	}
+}
+
+// testFirstStart kills the very first start of an app at each step of its acquire: what a half-done
+// first start leaves behind must not be in the way of the next.
+func testFirstStart(t *testing.T, s *suite) {
+	j := newJob(t, s, jobSpec{})
+	m := j.machine("node")
+	j.send(2000, wordEvents(j.rand))
+	for _, name := range []step.Name{
+		step.Fence, step.Barrier, step.CompareOffsets, step.ProducePosition, step.Flush, step.EndTxnSent, step.Publish,
+	} {
+		n := 1
+		if name == step.Flush || name == step.EndTxnSent {
+			n = 5 // behind the barriers of four lanes
+		}
+		j.killAt(m, name, n)
+	}
+	j.verify(m.start())
+}

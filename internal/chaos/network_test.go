@@ -1,0 +1,119 @@
+package chaos
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/testkafka"
+)
+
+// testEndTxn cuts EndTxn off, before the broker sees it and after it has done it, from a node that
+// lives on and from one that dies of it. The app has one lane, so that it is known which transaction
+// was hit.
+func testEndTxn(t *testing.T, s *suite) {
+	j := newJob(t, s, jobSpec{lanes: 1})
+	proxy := s.cluster.Proxy(1)
+	m := j.machine("node")
+	m.brokers = s.cluster.ProxyAddrs()
+	load := j.produce(2000, wordEvents(j.rand))
+	for _, test := range []struct {
+		name    string
+		do      testkafka.Action
+		times   int
+		thenDie bool
+		cut     time.Duration // for so long after the hit nothing gets through
+	}{
+		{name: "answer dropped", do: testkafka.DropAnswer, times: 1},
+		{name: "request dropped", do: testkafka.DropRequest, times: 1},
+		{name: "answer dropped three times", do: testkafka.DropAnswer, times: 3},
+		{name: "answer dropped, then killed", do: testkafka.DropAnswer, times: 1, thenDie: true},
+		{name: "request dropped, then killed", do: testkafka.DropRequest, times: 1, thenDie: true},
+		{name: "answer dropped, then cut off", do: testkafka.DropAnswer, times: 1, cut: 1500 * time.Millisecond},
+		{name: "request dropped, then cut off", do: testkafka.DropRequest, times: 1, cut: 1500 * time.Millisecond},
+		{name: "answer dropped, then cut off for longer than a commit may take", do: testkafka.DropAnswer, times: 1, cut: 35 * time.Second},
+		{name: "request dropped, then cut off for longer than a commit may take", do: testkafka.DropRequest, times: 1, cut: 35 * time.Second},
+	} {
+		if test.cut > 2*time.Second && !s.proof {
+			continue
+		}
+		p := m.start()
+		counted := p.awaitStatus(30*time.Second, "the node runs", allRun).Processed
+		fault := testkafka.Fault{Key: testkafka.KeyEndTxn, Do: test.do, Times: test.times, Skip: j.rand.IntN(10)}
+		fault.OnHit = func() {
+			if test.thenDie {
+				p.kill()
+			}
+			if test.cut > 0 {
+				proxy.Cut()
+			}
+		}
+		hits := proxy.Fail(fault)
+		eventually(t, 20*time.Second, "EndTxn is cut off ("+test.name+")", func() string {
+			return atLeast(int64(hits.Count()), int64(test.times))
+		})
+		switch {
+		case test.thenDie:
+			<-p.done
+			j.wantTransaction(test.do == testkafka.DropRequest)
+			hits.Remove()
+			p = m.start()
+			counted = p.awaitStatus(30*time.Second, "the node runs", allRun).Processed
+		case test.cut > 0:
+			time.Sleep(test.cut) // an outage has a length; there is nothing to poll for
+			proxy.Heal()
+		}
+		hits.Remove()
+		p.awaitStatus(60*time.Second, "the node counts on ("+test.name+")", func(st api.AppStatus) string {
+			return atLeast(st.Processed, counted+500)
+		})
+		if s.proof || test.cut > 0 || test.thenDie {
+			load.stop()
+			j.verify(p)
+			load = j.produce(2000, wordEvents(j.rand))
+		}
+		p.kill()
+	}
+	load.stop()
+	j.verify(m.start())
+}
+
+// wantTransaction: what the broker knows of the lane's transaction after EndTxn was cut off.
+func (j *job) wantTransaction(open bool) {
+	j.t.Helper()
+	eventually(j.t, 5*time.Second, "the broker's transaction is as it should be", func() string {
+		tx, _, err := j.s.admin.DescribeTransaction(j.ctx, j.app+".lane-0")
+		must(j.t, err)
+		if tx.Open() != open || !open && tx.State != "CompleteCommit" {
+			return fmt.Sprintf("it is %s", tx.State)
+		}
+		return ""
+	})
+}
+
+// testBrokerKilled kills the broker in the middle of the load and starts it again after a while.
+func testBrokerKilled(t *testing.T, s *suite) {
+	outage := 4 * time.Second
+	times := 1
+	if s.proof {
+		outage, times = 20*time.Second, 3
+	}
+	j := newJob(t, s, jobSpec{})
+	load := j.produce(2000, wordEvents(j.rand))
+	p := j.machine("node").start()
+	p.awaitStatus(30*time.Second, "the node counts", func(st api.AppStatus) string { return atLeast(st.Processed, 2000) })
+	for range times {
+		load.awaitMore(int64(500 + j.rand.IntN(1000)))
+		s.cluster.Kill(1)
+		time.Sleep(outage) // an outage has a length; there is nothing to poll for
+		if p.ended() {
+			t.Fatalf("the node ended while its broker was away: %v", p.cmd.ProcessState)
+		}
+		must(t, s.cluster.Restart(1))
+	}
+	load.awaitMore(3000)
+	load.stop()
+	j.verify(p)
+	p.stop()
+}
