@@ -19,7 +19,8 @@ type Decimal struct {
 	scale uint8    // digits after the point; 0, or the last of them is not 0; at most MaxExponent
 }
 
-// maxBigBytes bounds a big coefficient: 2^64 numbers below 10^36, in units of 10^-18, need 31 bytes.
+// maxBigBytes bounds a big coefficient: 2^64 numbers below 10^36, in units of 10^-18, need 31
+// bytes.
 const maxBigBytes = 32
 
 // maxDecimalText bounds the text of a Decimal: its 78 digits, the sign, the point and a leading 0.

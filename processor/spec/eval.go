@@ -98,8 +98,8 @@ func (p *Program) holds(sc *Scratch) bool {
 	return true
 }
 
-// holds is the condition without its `not`. What is missing, no scalar, or a number too wide to be in
-// a spec is in no list.
+// holds is the condition without its `not`. What is missing, no scalar, or a number too wide to be
+// in a spec is in no list.
 func (c *condition) holds(sc *Scratch) bool {
 	v := sc.json.slots[c.slot]
 	if c.set == nil {
@@ -243,8 +243,8 @@ func (p *Program) splitLines(text []byte, sc *Scratch) *EventError {
 	return nil
 }
 
-// splitWords appends each word to the buffer right where its group wants it: a word holds no byte that
-// would need an escape.
+// splitWords appends each word to the buffer right where its group wants it: a word holds no byte
+// that would need an escape.
 func (p *Program) splitWords(text []byte, sc *Scratch) *EventError {
 	for i := 0; ; {
 		start := p.begin(sc)

@@ -16,9 +16,9 @@ type Difference struct{ Field, Stored, Now string }
 // Adding or removing the whole output is refused, too: an output that was away for a while has no
 // record of what changed meanwhile, so its last values would no longer be the counts.
 //
-// `lanes` is in neither list: the position records hold the number of lanes that was in fact chosen,
-// which is the default when the spec says none. The node compares with that; Fit reports only two
-// spoken numbers that differ.
+// `lanes` is in neither list: the position records hold the number of lanes that was in fact
+// chosen, which is the default when the spec says none. The node compares with that; Fit reports
+// only two spoken numbers that differ.
 
 // Fingerprint is a hex digest of the fields that a restart may not change.
 func (s *Spec) Fingerprint() string {

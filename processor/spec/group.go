@@ -22,8 +22,9 @@ func (p *Program) ParseGroupJSON(b []byte) ([]byte, error) {
 	return group, nil
 }
 
-// ParsePrefixJSON encodes the first parts of a group, given as a JSON array: a prefix of the encoding
-// of each group that begins with them, and of no other group. [] is the prefix of all groups.
+// ParsePrefixJSON encodes the first parts of a group, given as a JSON array: a prefix of the
+// encoding of each group that begins with them, and of no other group. [] is the prefix of all
+// groups.
 func (p *Program) ParsePrefixJSON(b []byte) ([]byte, error) {
 	group, _, err := p.parseParts(b)
 	return group, err
@@ -127,10 +128,10 @@ func (p *Program) anyScalar(def Part) bool {
 	return p.spec.Split.Kind == SplitEach || p.spec.Split.Kind == SplitNone && p.json
 }
 
-// GroupFromArgs turns the PARTs of a command line into a JSON array for ParseGroupJSON or, when there
-// are fewer than the group has, ParsePrefixJSON. b64:... stands for bytes. Where a part can be any
-// JSON scalar, a PART that is a number, true, false, null or "quoted" is that scalar; every other PART
-// is a string. With nullKey the key is null and takes no PART.
+// GroupFromArgs turns the PARTs of a command line into a JSON array for ParseGroupJSON or, when
+// there are fewer than the group has, ParsePrefixJSON. b64:... stands for bytes. Where a part can
+// be any JSON scalar, a PART that is a number, true, false, null or "quoted" is that scalar; every
+// other PART is a string. With nullKey the key is null and takes no PART.
 func (p *Program) GroupFromArgs(args []string, nullKey bool) ([]byte, error) {
 	if nullKey && p.key < 0 {
 		return nil, fmt.Errorf("--null: the group %s has no key", p.grouping())

@@ -6,13 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// The JSON of an event is read in one pass that both validates all of it and takes out the values of
-// the asked paths. gjson was left out: it tolerates broken JSON, so each event would be read once to
-// validate it and once more a path; it also gives `a.0`, `*` and `#` meanings that PATH does not have.
+// The JSON of an event is read in one pass that both validates all of it and takes out the values
+// of the asked paths. gjson was left out: it tolerates broken JSON, so each event would be read
+// once to validate it and once more a path; it also gives `a.0`, `*` and `#` meanings that PATH
+// does not have.
 //
 // Where RFC 8259 leaves a choice: of equal names in an object the last one counts, as in Python,
-// JavaScript and encoding/json; half a surrogate pair is an error where its string is asked for, and
-// in a name equals nothing; a byte order mark is broken JSON.
+// JavaScript and encoding/json; half a surrogate pair is an error where its string is asked for,
+// and in a name equals nothing; a byte order mark is broken JSON.
 
 type jsonKind uint8
 
@@ -93,8 +94,8 @@ func (s *jsonScan) space(i int) int {
 // at reports whether the byte at i is c.
 func (s *jsonScan) at(i int, c byte) bool { return i < len(s.data) && s.data[i] == c }
 
-// value reads the value at i, which the trie's node stands for (nil: nobody asked for it), and returns
-// it with the index after it, which is -1 when it is broken.
+// value reads the value at i, which the trie's node stands for (nil: nobody asked for it), and
+// returns it with the index after it, which is -1 when it is broken.
 func (s *jsonScan) value(i int, node *trieNode) (span, int) {
 	i = s.space(i)
 	if i == len(s.data) {
@@ -234,7 +235,8 @@ func (s *jsonScan) object(i int, node *trieNode) int {
 	}
 }
 
-// member is the node of a name. What an equal name before it gave is forgotten: the last one counts.
+// member is the node of a name. What an equal name before it gave is forgotten: the last one
+// counts.
 func (s *jsonScan) member(node *trieNode, name []byte, escaped bool) *trieNode {
 	if node == nil || len(node.names) == 0 {
 		return nil
@@ -336,8 +338,8 @@ func scanDigits(b []byte, i int) int {
 	return i
 }
 
-// appendUnescaped resolves the escapes of a valid JSON string. It reports false for half a surrogate
-// pair, which is no code point.
+// appendUnescaped resolves the escapes of a valid JSON string. It reports false for half a
+// surrogate pair, which is no code point.
 func appendUnescaped(dst, s []byte) ([]byte, bool) {
 	for i := 0; i < len(s); {
 		if s[i] != '\\' {

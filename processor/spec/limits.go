@@ -2,7 +2,7 @@ package spec
 
 // Limits of a spec. They bound what a Program can cost per event.
 const (
-	MaxSpecBytes  = 64 << 10 // of a spec file
+	MaxSpecBytes  = 32 << 10 // of a spec file: the time of a YAML parser can grow with its square
 	MaxAppName    = 100      // bytes of an app's name
 	MaxTopicName  = 249      // Kafka's own limit
 	MaxName       = 100      // bytes of an aggregate's or a part's name
@@ -16,8 +16,9 @@ const (
 	MaxLanes      = 1024
 )
 
-// Limits of an event. They are constants, and no configuration changes them: an event must count, or
-// not, by itself and the spec alone, or a replay on a differently configured node would count anew.
+// Limits of an event. They are constants, and no configuration changes them: an event must count,
+// or not, by itself and the spec alone, or a replay on a differently configured node would count
+// anew.
 const (
 	MaxGroupBytes  = 32 << 10 // of one encoded group
 	MaxItems       = 1 << 20  // items of one event

@@ -44,7 +44,8 @@ func (r *reader) spec(root ast.Node) *Spec {
 			r.fail(e.key, "%s is not supported yet: the name is reserved; remove it", e.name)
 		}
 	}
-	f := r.fields(root, "the spec", "app", "input", "where", "split", "group", "aggregates", "output", "on_error", "lanes")
+	f := r.fields(root, "the spec",
+		"app", "input", "where", "split", "group", "aggregates", "output", "on_error", "lanes")
 	s := &Spec{}
 	steps := []struct {
 		name    string
@@ -180,7 +181,8 @@ func (r *reader) condition(s *Spec, n ast.Node, what string) Condition {
 		c.In = r.scalars(in.value, what+".in")
 	}
 	if hasExists && !r.truth(exists.value, what+".exists") {
-		r.fail(exists.value, "%s.exists is true or left out: for what must be missing write `exists: true, not: true`", what)
+		r.fail(exists.value, "%s.exists is true or left out: "+
+			"for what must be missing write `exists: true, not: true`", what)
 	}
 	if e, ok := f["not"]; ok {
 		c.Not = r.truth(e.value, what+".not")
@@ -268,7 +270,7 @@ func (r *reader) name(n ast.Node, what string) string {
 
 func (r *reader) checkName(n ast.Node, s, what string) {
 	bad := strings.IndexFunc(s, func(c rune) bool {
-		return c != '_' && c != '-' && c != '.' && !unicode.IsLetter(c) && !unicode.IsNumber(c) && !unicode.IsMark(c)
+		return !strings.ContainsRune("_-.", c) && !unicode.In(c, unicode.L, unicode.N, unicode.M)
 	})
 	switch {
 	case s == "":
@@ -337,7 +339,8 @@ func (r *reader) output(s *Spec, n ast.Node) {
 	f := r.fields(n, "output", "topic", "emit", "key")
 	topic, given := f["topic"]
 	if r.err == nil && !given {
-		r.fail(n, "output.topic is missing; without an output leave out `output`: the counts are for queries then")
+		r.fail(n, "output.topic is missing; without an output leave out `output`: "+
+			"the counts are for queries then")
 	}
 	if r.err != nil {
 		return
@@ -355,7 +358,8 @@ func (r *reader) output(s *Spec, n ast.Node) {
 		out.Key = OutputKey(r.choice(at, "output.key", "event", "group"))
 	}
 	if out.Key == KeyEvent && s.KeyPart() < 0 {
-		r.fail(at, "output.key: event needs key in group, since a group without it has events of many keys; write `key: group`")
+		r.fail(at, "output.key: event needs key in group, "+
+			"since a group without it has events of many keys; write `key: group`")
 	}
 	s.Output = out
 }

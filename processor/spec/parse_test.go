@@ -135,7 +135,7 @@ func TestParseRefusals(t *testing.T) {
 		{"app: \xff\n", "1:6: not UTF-8"},
 		{"app: a\ninput: {topic: t\n", "2:8: could not find flow mapping end token '}'"},
 		{strings.Repeat("[", 3000), "1:2001: nested too deep"},
-		{strings.Repeat("# long\n", 10000), "1:1: the spec has 70000 bytes, more than 65536"},
+		{strings.Repeat("# long\n", 10000), "1:1: the spec has 70000 bytes, more than 32768"},
 		{text + "1: 2\n", "4:1: a name in the spec must be a string, not a number"},
 		{text + "<<: {a: b}\n", "4:1: a name in the spec must be a string, not an anchor or alias (a spec has none)"},
 		{"app: &x a\n" + text[7:], "1:6: app must be a string, not an anchor or alias (a spec has none)"},

@@ -23,8 +23,8 @@ type pathStep struct {
 //	path  = name { "." name | "[" index "]" }
 //	name  = bare | quoted
 //
-// A bare name holds no dot, bracket, quote, backslash, space or control character; in a quoted one \"
-// and \\ stand for " and \. There is no wildcard, and `a.0` is the member "0" of an object.
+// A bare name holds no dot, bracket, quote, backslash, space or control character; in a quoted one
+// \" and \\ stand for " and \. There is no wildcard, and `a.0` is the member "0" of an object.
 func ParsePath(text string) (Path, error) {
 	if len(text) > MaxPathBytes {
 		return Path{}, fmt.Errorf("longer than %d bytes", MaxPathBytes)

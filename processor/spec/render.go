@@ -7,14 +7,14 @@ import (
 	"unicode"
 )
 
-// YAML is the canonical form of the spec: equal specs have equal bytes, and Parse reads it back. It is
-// stored with the app. A field that a later version adds must not appear here unless it is set, or
-// the fingerprint of every stored app would change.
+// YAML is the canonical form of the spec: equal specs have equal bytes, and Parse reads it back. It
+// is stored with the app. A field that a later version adds must not appear here unless it is set,
+// or the fingerprint of every stored app would change.
 func (s *Spec) YAML() []byte {
 	var b strings.Builder
 	line := func(name, value string) { b.WriteString(name + ": " + value + "\n") }
 	line("app", quote(s.App))
-	line("input", flow("topic", quote(s.Input.Topic), "start", string(s.Input.Start), "format", string(s.Input.Format)))
+	line("input", s.Input.yaml())
 	line("where", flowList(s.Where, Condition.yaml))
 	line("split", s.Split.yaml())
 	line("group", flowList(s.Group, Part.yaml))
@@ -49,6 +49,10 @@ func flowList[T any](list []T, text func(T) string) string {
 		texts[i] = text(v)
 	}
 	return "[" + strings.Join(texts, ", ") + "]"
+}
+
+func (in Input) yaml() string {
+	return flow("topic", quote(in.Topic), "start", string(in.Start), "format", string(in.Format))
 }
 
 func (c Condition) yaml() string {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// A Spec is one app's definition, checked and with its defaults filled in. Parse makes it; it is not
-// changed afterwards.
+// A Spec is one app's definition, checked and with its defaults filled in. Parse makes it; it is
+// not changed afterwards.
 type Spec struct {
 	App        string
 	Input      Input
@@ -44,8 +44,8 @@ const (
 	FormatJSON Format = "json"
 )
 
-// A Condition holds when the value at Path is one of In, or, when In is empty, when there is a value
-// at Path, null included. A missing value is not in any list. Not negates the result of that.
+// A Condition holds when the value at Path is one of In, or, when In is empty, when there is a
+// value at Path, null included. A missing value is not in any list. Not negates the result of that.
 type Condition struct {
 	Path Path
 	In   []Scalar
@@ -160,8 +160,8 @@ func (s *Spec) part(kind PartKind) int {
 	return -1
 }
 
-// Local reports whether the events of one group come from one input partition: the grouping contains
-// `key` or `partition`, or there is only one partition.
+// Local reports whether the events of one group come from one input partition: the grouping
+// contains `key` or `partition`, or there is only one partition.
 func (s *Spec) Local(inputPartitions int) bool {
 	return inputPartitions == 1 || s.part(PartKey) >= 0 || s.part(PartPartition) >= 0
 }

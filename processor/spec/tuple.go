@@ -46,9 +46,10 @@ func appendString(dst, s []byte) []byte {
 	}
 }
 
-// A number is 0.d1d2d3... * 10^e with d1 not 0. The byte after the tag is magnitudeZero for 0, above
-// it for positive numbers and growing with e. Each further byte is twice a pair of digits, plus 1
-// when more follow, so that a longer number is the larger one. A negative number is the complement.
+// A number is 0.d1d2d3... * 10^e with d1 not 0. The byte after the tag is magnitudeZero for 0,
+// above it for positive numbers and growing with e. Each further byte is twice a pair of digits,
+// plus 1 when more follow, so that a longer number is the larger one. A negative number is the
+// complement.
 const (
 	magnitudeZero = 0x80
 	magnitudeBias = magnitudeZero + MaxExponent // e is at least 1 - MaxExponent

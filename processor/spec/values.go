@@ -7,8 +7,8 @@ import (
 	"math/big"
 )
 
-// The encoding of values is one Decimal after another: a header byte, then the coefficient. There is
-// one encoding of a number, and decoding accepts no other, so equal values have equal bytes.
+// The encoding of values is one Decimal after another: a header byte, then the coefficient. There
+// is one encoding of a number, and decoding accepts no other, so equal values have equal bytes.
 //
 //	0x00 + scale   a varint
 //	0x40 + scale   a length byte and that many bytes, big endian: a positive big coefficient

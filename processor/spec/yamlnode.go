@@ -120,8 +120,8 @@ func parseYAML(data []byte) (file *ast.File, err error) {
 	return parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 }
 
-// unquotedPath finds what most often breaks the YAML of a spec: in {...} a PATH with an index, or one
-// that begins with a quoted name, needs quotes of its own.
+// unquotedPath finds what most often breaks the YAML of a spec: in {...} a PATH with an index, or
+// one that begins with a quoted name, needs quotes of its own.
 var unquotedPath = regexp.MustCompile(`[^\s'"\[{,]\[\d+\]|"\.`)
 
 func (r *reader) failYAML(err error) {
