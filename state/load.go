@@ -12,11 +12,11 @@ type LoadOptions struct {
 	// ChunkBytes bounds the records held in memory (default 32 MB). A Load takes about twice as much
 	// while it writes a chunk.
 	ChunkBytes int64
+	// IngestBytes is the size from which a chunk is written as a sorted table and ingested (default
+	// 4 MB). A smaller one goes the way of a Publish: each table costs a flush before it, syncs, and a
+	// place in L0.
+	IngestBytes int64
 }
-
-// ingestBytes is the size from which a chunk is written as a sorted table and ingested. A smaller one
-// goes the way of a Publish: each table costs a flush before it, syncs, and a place in L0.
-const ingestBytes = 4 << 20
 
 // Load takes a changelog's records into the store, in bounded chunks: the playback of a restore and of
 // a standby. The records of a task come in the order of their offsets; records below the task's
@@ -30,7 +30,7 @@ const ingestBytes = 4 << 20
 // with Finish or Drop.
 type Load struct {
 	s     *Store
-	limit int64
+	opt   LoadOptions
 	err   error // the first one; all calls return it
 	ended bool
 
@@ -48,9 +48,10 @@ type loadTask struct {
 // Load starts a load. What was published before is applied first.
 func (s *Store) Load(opt LoadOptions) *Load {
 	setDefault(&opt.ChunkBytes, 32<<20)
+	setDefault(&opt.IngestBytes, 4<<20)
 	s.w.Lock()
 	defer s.w.Unlock()
-	l := &Load{s: s, limit: opt.ChunkBytes, tasks: make(map[Task]*loadTask)}
+	l := &Load{s: s, opt: opt, tasks: make(map[Task]*loadTask)}
 	if l.err = s.writable(); l.err != nil {
 		return l
 	}
@@ -74,7 +75,7 @@ func (l *Load) Value(t Task, group, values []byte, offset int64) error {
 	}
 	l.chunk.add(p.index, t, group, values)
 	p.pos.Changelog = offset + 1
-	if l.chunk.size() >= l.limit {
+	if l.chunk.size() >= l.opt.ChunkBytes {
 		return l.Apply()
 	}
 	return nil
@@ -91,7 +92,7 @@ func (l *Load) Position(t Task, rec PositionRecord, offset int64) error {
 		return l.err
 	}
 	p.pos = Position{Record: rec, Changelog: offset + 1}
-	if l.chunk.size() >= l.limit/2 { // a transaction's end: better here than within the next
+	if l.chunk.size() >= l.opt.ChunkBytes/2 { // a transaction's end: better here than within the next
 		return l.Apply()
 	}
 	return nil
@@ -173,7 +174,7 @@ func (l *Load) take() []Position {
 func (l *Load) applyChunk(pos []Position) error {
 	l.chunk.sort()
 	var err error
-	if l.chunk.size() >= ingestBytes {
+	if l.chunk.size() >= l.opt.IngestBytes {
 		err = l.ingest(pos)
 	} else {
 		l.show(pos)

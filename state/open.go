@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -111,36 +112,30 @@ func readIdentity(db *pebble.DB) (Identity, error) {
 		return Identity{}, errNoIdentity
 	}
 	if err := checkFormat(it.Key(), "the store"); err != nil {
-		return Identity{}, asDamage(err)
+		return Identity{}, err
 	}
 	key := storeKey(storeIdentity)
 	if !it.SeekGE(key) || string(it.Key()) != string(key) {
 		if err := it.Error(); err != nil {
 			return Identity{}, err
 		}
-		return Identity{}, asDamage(errors.New("it has values but no identity"))
+		return Identity{}, errors.New("it has values but no identity")
 	}
-	id, err := decodeIdentity(it.Value())
-	return id, asDamage(err)
-}
-
-// asDamage marks err as damage, unless it says that the store is newer.
-func asDamage(err error) error {
-	if err == nil || errors.Is(err, ErrNewer) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", ErrDamaged, err)
+	return decodeIdentity(it.Value())
 }
 
 // openError classifies what Pebble's Open says. It tells a store of a newer Pebble by its text alone.
+// What the operating system refuses is no damage, unless a file is missing; all else is: Pebble does
+// not mark, for instance, a table of a wrong size.
 func openError(dir string, err error) error {
-	if strings.Contains(err.Error(), "unknown format major version") {
+	var refused syscall.Errno
+	switch {
+	case strings.Contains(err.Error(), "unknown format major version"):
 		return fmt.Errorf("state in %s: %w: %w: run the newer version here", dir, ErrNewer, err)
+	case errors.As(err, &refused) && refused != syscall.ENOENT && !pebble.IsCorruptionError(err):
+		return fmt.Errorf("state in %s: %w", dir, err)
 	}
-	if errors.Is(err, ErrDamaged) {
-		return damaged(dir, err)
-	}
-	return classify(dir, err)
+	return damaged(dir, err)
 }
 
 // create writes the identity of a new store, durable before anything else is.

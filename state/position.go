@@ -58,7 +58,7 @@ type PositionRecord struct {
 type Hints struct {
 	Murmur2 int64  `json:"murmur2,omitempty"` // Java's default, kafka-python, franz-go
 	CRC32   int64  `json:"crc32,omitempty"`   // librdkafka's default
-	Example []byte `json:"example,omitempty"` // key of an event that neither explains
+	Example []byte `json:"example,omitempty"` // key of an event that the better of the two does not explain
 }
 
 // Position is how far a task's state has come.

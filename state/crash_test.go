@@ -1,0 +1,221 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"pgregory.net/rapid"
+
+	"github.com/tally-kafka/tally/internal/step"
+)
+
+// crasher takes clones of the disk as a power loss would leave it, at steps and between them.
+type crasher struct {
+	*model
+	vectors map[string]bool // every set of positions that was ever visible
+	clones  []*vfs.MemFS
+	hits    steps
+}
+
+func newCrasher(t tb, seed uint64) *crasher {
+	c := &crasher{vectors: map[string]bool{}, hits: steps{}, model: newModel(t, seed)}
+	must(t, c.s.Abandon())
+	c.opt.Step = c.step
+	c.s = mustOpen(t, "lane", c.opt)
+	c.note()
+	return c
+}
+
+// step runs under the writer's lock, so it may look at the positions.
+func (c *crasher) step(n step.Name) {
+	c.hits[n]++
+	c.note()
+	if c.rng.IntN(4) == 0 {
+		c.crash()
+	}
+}
+
+func (c *crasher) note() { c.vectors[vector(offsets(c.s.positions))] = true }
+
+// crash notes a disk on which a random part of what was not synced is lost.
+func (c *crasher) crash() {
+	percent := []int{0, 0, 30, 100}[c.rng.IntN(4)]
+	if len(c.clones) < 6 {
+		c.clones = append(c.clones, c.fs.CrashClone(vfs.CrashCloneCfg{
+			UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(c.rng.Uint64(), 2)),
+		}))
+	}
+}
+
+// check opens every clone: what is there must be a prefix with its own position, and a state that was
+// once visible as a whole, over all tasks.
+func (c *crasher) check(t tb) {
+	t.Helper()
+	for i, fs := range c.clones {
+		o := smallOptions(fs, c.clock)
+		s := mustOpen(t, "lane", o)
+		at := c.logs.checkPrefix(t, s)
+		if !c.vectors[vector(at)] {
+			t.Fatalf("clone %d is at %v, which was never visible", i, at)
+		}
+		m := *c.model
+		m.s, m.fs = s, fs
+		m.current(t, LoadOptions{ChunkBytes: 30000, IngestBytes: 15000}, true)
+		must(t, s.Verify(context.Background()))
+		must(t, s.Close())
+	}
+	c.clones = nil
+}
+
+// After a crash at any point of an owner's life, what survives is a prefix of the transactions with
+// its own position, and the changelog's rest brings the store up to date.
+func TestCrashWhilePublishing(t *testing.T) {
+	total := steps{}
+	rapid.Check(t, func(t *rapid.T) {
+		c := newCrasher(t, rapid.Uint64().Draw(t, "seed"))
+		defer func() { _ = c.s.Abandon() }()
+		for range 9 {
+			tasks := modelTasks[c.rng.IntN(3):]
+			x := c.logs.commit(c.rng, tasks, 1+c.rng.IntN(400), c.rng.IntN(150))
+			must(t, c.s.Publish(x.positions, x.changes))
+			switch c.rng.IntN(6) {
+			case 0:
+				must(t, c.s.Flush())
+			case 1:
+				c.clock.pass(time.Second)
+				must(t, c.s.Tick())
+			case 2:
+				c.crash()
+			}
+		}
+		c.check(t)
+		add(total, c.hits)
+	})
+	wantSteps(t, total, step.Publish, step.Apply, step.MemtableFlush)
+}
+
+// The same for a Load, whose chunks are ingested tables, batches through the cache, and both in turn.
+// An ingested table is durable at once: without the flush before it, what is below it gets lost.
+func TestCrashWhileLoading(t *testing.T) {
+	total := steps{}
+	rapid.Check(t, func(t *rapid.T) {
+		c := newCrasher(t, rapid.Uint64().Draw(t, "seed"))
+		defer func() { _ = c.s.Abandon() }()
+		if c.rng.IntN(2) == 0 { // it was an owner's
+			x := c.logs.commit(c.rng, modelTasks, 200, 100)
+			must(t, c.s.Publish(x.positions, x.changes))
+		}
+		for range 2 {
+			for range 1 + c.rng.IntN(6) {
+				c.logs.commit(c.rng, modelTasks[c.rng.IntN(3):], 1+c.rng.IntN(400), c.rng.IntN(100))
+			}
+			c.interleave(t)
+		}
+		c.check(t)
+		add(total, c.hits)
+	})
+	wantSteps(t, total, step.CatchUp, step.Ingest, step.Apply, step.MemtableFlush)
+}
+
+// interleave loads all tasks in turns, as fetches bring them.
+func (c *crasher) interleave(t tb) {
+	t.Helper()
+	l := c.s.Load(LoadOptions{ChunkBytes: 1000 + c.rng.Int64N(16000), IngestBytes: 1 + c.rng.Int64N(16000)})
+	defer l.Drop()
+	next := offsets(c.s.Positions())
+	for {
+		left := maps.Clone(c.logs)
+		maps.DeleteFunc(left, func(t Task, r []logRecord) bool { return next[t] >= int64(len(r)) })
+		if len(left) == 0 {
+			break
+		}
+		for _, task := range modelTasks {
+			for range c.rng.IntN(60) {
+				if next[task] < int64(len(c.logs[task])) {
+					must(t, c.logs.feed(l, task, next[task]))
+					next[task]++
+				}
+			}
+		}
+		switch c.rng.IntN(4) {
+		case 0:
+			must(t, l.Apply())
+		case 1:
+			c.crash()
+		}
+	}
+	if c.rng.IntN(4) > 0 {
+		must(t, l.Finish())
+		c.checkCurrent(t)
+	}
+}
+
+// A process that is killed goes on exactly at Durable, also when Pebble flushed by itself.
+func TestKillGoesOnAtDurable(t *testing.T) {
+	c := newClock()
+	fs := vfs.NewCrashableMem()
+	o := smallOptions(fs, c)
+	o.MemTableBytes, o.FlushBytes = 256<<10, 1<<20 // so that Pebble flushes by itself, and not each batch
+	s := mustOpen(t, "lane", o)
+	defer func() { _ = s.Abandon() }()
+	logs, rng := changelogs{}, rand.New(rand.NewPCG(1, 1))
+	ahead := 0
+	for i := range 60 {
+		x := logs.commit(rng, modelTasks, 400, 60)
+		must(t, s.Publish(x.positions, x.changes))
+		if i%20 == 10 {
+			must(t, s.Flush())
+		}
+		waitQuiet(t, s)
+		killed := mustOpen(t, "lane", smallOptions(fs.CrashClone(vfs.CrashCloneCfg{}), c))
+		for _, task := range modelTasks {
+			p, _ := killed.Position(task)
+			if at, _ := s.Durable(task); at != p.Changelog {
+				t.Fatalf("txn %d, task %v: Durable says %d, and a killed process goes on at %d", i, task, at, p.Changelog)
+			}
+			if now, _ := s.Position(task); now.Changelog > p.Changelog {
+				ahead++
+			}
+		}
+		logs.checkPrefix(t, killed)
+		must(t, killed.Close())
+	}
+	if ahead == 0 {
+		t.Fatalf("every transaction was durable at once: the test showed nothing")
+	}
+}
+
+// waitQuiet polls until no flush of Pebble's runs.
+func waitQuiet(t tb, s *Store) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		m := s.db.Metrics()
+		if m.MemTable.Count == 1 && m.Flush.NumInProgress == 0 && m.Compact.NumInProgress == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("Pebble did not come to rest")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func add(total, more steps) {
+	for n, k := range more {
+		total[n] += k
+	}
+}
+
+func wantSteps(t *testing.T, hits steps, names ...step.Name) {
+	t.Helper()
+	for _, n := range names {
+		if hits[n] == 0 {
+			t.Errorf("step %s was never hit: %v", n, fmt.Sprint(hits))
+		}
+	}
+}
