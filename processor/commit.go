@@ -79,7 +79,7 @@ func (l *Lane) nextRecord(p int32, t *taskDelta) (rec state.PositionRecord, move
 	rec.Hints.CRC32 += t.strays[1]
 	rec.Strays = min(rec.Hints.Murmur2, rec.Hints.CRC32)
 	if rec.Strays > 0 && rec.Hints.Example == nil {
-		if s := l.StrayExample(); s != nil {
+		if s := l.StrayExample(Better(rec.Hints)); s != nil {
 			rec.Hints.Example = s.Key
 		}
 	}

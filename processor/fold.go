@@ -206,20 +206,12 @@ func (l *Lane) strays(rec *kgo.Record) (stray [Partitioners]bool) {
 		return stray
 	}
 	for k, place := range l.cfg.Partitioners {
-		stray[k] = rec.Key == nil || place(rec.Key, l.cfg.Partitions) != rec.Partition
-	}
-	if stray == allStray {
-		l.view.setStray(rec)
+		if stray[k] = rec.Key == nil || place(rec.Key, l.cfg.Partitions) != rec.Partition; stray[k] {
+			l.view.setStray(k, rec)
+		}
 	}
 	return stray
 }
-
-var allStray = func() (s [Partitioners]bool) {
-	for k := range s {
-		s[k] = true
-	}
-	return s
-}()
 
 const (
 	slabDeltas  = 256

@@ -1,7 +1,6 @@
 package processor
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -11,13 +10,12 @@ import (
 
 // view is what others may ask of a running lane, from any goroutine.
 type view struct {
-	mu     sync.Mutex
-	stray  *Stray
+	strays [Partitioners]atomic.Pointer[Stray]
 	txns   atomic.Int64
 	events atomic.Int64
 }
 
-// Stray is an example of an event that no known partitioner would have put where it is.
+// Stray is an example of an event that one known partitioner would have put elsewhere.
 type Stray struct {
 	Key       []byte
 	Null      bool
@@ -25,12 +23,11 @@ type Stray struct {
 	Offset    int64
 }
 
-func (v *view) setStray(rec *kgo.Record) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.stray == nil {
+// setStray keeps the first example of each partitioner. Only the lane's loop calls it.
+func (v *view) setStray(partitioner int, rec *kgo.Record) {
+	if v.strays[partitioner].Load() == nil {
 		key := append([]byte(nil), rec.Key...)
-		v.stray = &Stray{Key: key, Null: rec.Key == nil, Partition: rec.Partition, Offset: rec.Offset}
+		v.strays[partitioner].Store(&Stray{Key: key, Null: rec.Key == nil, Partition: rec.Partition, Offset: rec.Offset})
 	}
 }
 
@@ -68,12 +65,16 @@ func (l *Lane) Progress() (transactions, events int64) {
 	return l.view.txns.Load(), l.view.events.Load()
 }
 
-// StrayExample is the first event seen since the start that no known partitioner explains, or nil.
-func (l *Lane) StrayExample() *Stray {
-	l.view.mu.Lock()
-	defer l.view.mu.Unlock()
-	return l.view.stray
+// Better is the partitioner that explains more of the events that were counted into h.
+func Better(h state.Hints) int {
+	if h.Murmur2 <= h.CRC32 {
+		return 0
+	}
+	return 1
 }
+
+// StrayExample is the first event seen since the start that a partitioner does not explain, or nil.
+func (l *Lane) StrayExample(partitioner int) *Stray { return l.view.strays[partitioner].Load() }
 
 // passed moves the view to what a known commit made of a task.
 func (v *taskView) passed(pos state.Position) { v.committed.Store(pos.Record.Input) }

@@ -33,6 +33,8 @@ type app struct {
 	fresh              bool // no partition has a position record: this is the first start
 	lanes              []*lane
 
+	warned struct{ strays, grown bool } // of the goroutine that looks at the ends
+
 	mu     sync.Mutex
 	ends   map[int32]int64 // last stable offsets of the input
 	endsAt time.Time       // when the fetch that proved them was made
@@ -205,6 +207,39 @@ func (a *app) lookAtEnds(ctx context.Context) {
 	a.mu.Lock()
 	a.ends, a.endsAt = ends, at
 	a.mu.Unlock()
+	a.warn()
+}
+
+// warn says once a node what the counts cannot show: groups that are spread over partitions, and
+// partitions that are not counted yet.
+func (a *app) warn() {
+	log := a.node.cfg.Log.With("app", a.name())
+	if now := len(a.ends); now > a.input.Partitions && !a.warned.grown {
+		a.warned.grown = true
+		log.Warn(fmt.Sprintf("the input %s has %d partitions now, of which %d are counted: restart this node to count the new ones from their beginning",
+			a.input.Name, now, a.input.Partitions))
+	}
+	if a.warned.strays {
+		return
+	}
+	if st := a.status(); st.Strays > 0 {
+		a.warned.strays = true
+		log.Warn("strays: events of one key lie in several partitions, since clients place keys differently or keys are null; the counts are exact per partition, and queries add the partitions up, but the output has a counter in each",
+			"strays", st.Strays, "example", st.StrayExample)
+	}
+}
+
+// newPartitionsLag is what lies in partitions that the input got after this node's start: they are
+// counted after the next one.
+func (a *app) newPartitionsLag() (lag int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for p, end := range a.ends {
+		if int(p) >= a.input.Partitions {
+			lag += end
+		}
+	}
+	return lag
 }
 
 // lag of a partition whose read position is at, and when the fetch that proves it was made. Before

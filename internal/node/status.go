@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/processor"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -93,30 +94,47 @@ func (n *Node) inTouch() bool {
 
 func (a *app) status() api.AppStatus {
 	s := api.AppStatus{App: a.name(), AppID: a.id, Generation: a.generation, Input: a.input.Name, Output: a.output.Name}
-	var hints state.Hints
+	var all []state.PositionRecord
 	for _, l := range a.lanes {
 		ls, records := l.statusView()
 		s.Lanes = append(s.Lanes, ls)
 		s.Lag += ls.Lag
+		all = append(all, records...)
 		for _, rec := range records {
 			s.Processed += rec.Processed
 			s.Filtered += rec.Filtered
 			s.Skipped += rec.Skipped
 			s.Dead += rec.Dead
 			s.Groups += rec.Groups
-			hints.Murmur2 += rec.Hints.Murmur2
-			hints.CRC32 += rec.Hints.CRC32
-		}
-		if example := l.proc.StrayExample(); example != nil && s.StrayExample == "" {
-			s.StrayExample = fmt.Sprintf("key %s in partition %d at offset %d", keyText(example.Key, example.Null), example.Partition, example.Offset)
 		}
 	}
-	// Each event that one partitioner explains is right under that one; where neither explains all
-	// events of the app, the better of the two leaves this many.
-	if s.Strays = min(hints.Murmur2, hints.CRC32); s.Strays == 0 {
-		s.StrayExample = ""
-	}
+	s.Lag += a.newPartitionsLag()
+	s.Strays, s.StrayExample = a.strays(all)
 	return s
+}
+
+// strays is how many events the better of the two known partitioners leaves unexplained, with one of
+// them in words. Each event that one partitioner explains is right under that one.
+func (a *app) strays(records []state.PositionRecord) (n int64, example string) {
+	var hints state.Hints
+	for _, rec := range records {
+		hints.Murmur2 += rec.Hints.Murmur2
+		hints.CRC32 += rec.Hints.CRC32
+	}
+	if n = min(hints.Murmur2, hints.CRC32); n == 0 {
+		return 0, ""
+	}
+	for _, l := range a.lanes {
+		if s := l.proc.StrayExample(processor.Better(hints)); s != nil {
+			return n, fmt.Sprintf("key %s in partition %d at offset %d", keyText(s.Key, s.Null), s.Partition, s.Offset)
+		}
+	}
+	for _, rec := range records { // none since the start: one of an earlier run
+		if rec.Hints.Example != nil && processor.Better(rec.Hints) == processor.Better(hints) {
+			return n, fmt.Sprintf("key %s in partition %d", keyText(rec.Hints.Example, false), rec.Partition)
+		}
+	}
+	return n, ""
 }
 
 func keyText(key []byte, null bool) string {
