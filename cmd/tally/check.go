@@ -3,16 +3,10 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tally-kafka/tally/internal/api"
-	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/processor/spec"
 )
 
@@ -75,75 +69,4 @@ func runCheck(ctx context.Context, t *tool, opt checkOptions) error {
 		}
 	}
 	return lines.Err()
-}
-
-// checker shows what becomes of lines.
-type checker struct {
-	program *spec.Program
-	key     kafka.KeyFunc
-	out     io.Writer
-	json    bool
-	scratch spec.Scratch
-	n       int
-}
-
-// checkedLine is a line of check --json.
-type checkedLine struct {
-	Line    int         `json:"line"`
-	Verdict string      `json:"verdict"` // counted, filtered, unreadable
-	Error   string      `json:"error,omitempty"`
-	Items   []api.Count `json:"items"`
-}
-
-func (c *checker) line(text []byte) error {
-	c.n++
-	checked := checkedLine{Line: c.n, Items: []api.Count{}}
-	key, value, err := c.key(text)
-	var items []spec.Item
-	var verdict spec.Verdict
-	if err == nil {
-		items, verdict, err = c.program.Eval(spec.Event{Key: key, Value: value}, &c.scratch)
-	}
-	switch {
-	case err != nil:
-		checked.Verdict, checked.Error = "unreadable", err.Error()
-	case verdict == spec.Filtered:
-		checked.Verdict = "filtered"
-	default:
-		checked.Verdict = "counted"
-	}
-	for _, it := range items {
-		checked.Items = append(checked.Items, api.Count{
-			Group:  json.RawMessage(c.program.AppendGroupJSON(nil, it.Group)),
-			Values: json.RawMessage(c.program.AppendValuesJSON(nil, it.Inc)),
-		})
-	}
-	if c.json {
-		return printJSON(c.out, checked)
-	}
-	return c.print(checked)
-}
-
-func (c *checker) print(l checkedLine) error {
-	note := l.Error
-	if l.Verdict == "counted" && len(l.Items) == 0 {
-		note = "no items"
-	}
-	if _, err := fmt.Fprintln(c.out, strings.TrimRight(fmt.Sprintf("line %d  %s  %s", l.Line, l.Verdict, note), " ")); err != nil {
-		return err
-	}
-	tw := table(c.out)
-	for _, it := range l.Items {
-		fmt.Fprintf(tw, "    %s\t%s\n", strings.Join(groupColumns(it.Group), "\t"), incrementText(it.Values))
-	}
-	return tw.Flush()
-}
-
-// incrementText names each value, since an increment of one aggregate alone looks like nothing.
-func incrementText(values json.RawMessage) string {
-	var texts []string
-	for _, v := range valueList(values) {
-		texts = append(texts, v.name+" "+v.text)
-	}
-	return strings.Join(texts, ", ")
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // failpoint makes the hook that TALLY_FAILPOINT=step[:n] asks for: at the n-th hit of the step the
-// process kills itself as kill -9 would. TALLY_FAILPOINT_LOG=FILE gets the name of each step when it
-// is first hit, so that a test can prove that a step is reached at all.
+// process kills itself as kill -9 would. TALLY_FAILPOINT_LOG=FILE gets the name of each step when
+// it is first hit, so that a test can prove that a step is reached at all.
 func failpoint(getenv func(string) string) step.Hook {
 	target, hits := parseFailpoint(getenv("TALLY_FAILPOINT"))
 	logPath := getenv("TALLY_FAILPOINT_LOG")

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -54,7 +53,7 @@ func runGet(ctx context.Context, t *tool, opt getOptions) error {
 		_, err = a.program.ParseGroupJSON(group)
 	}
 	if err != nil {
-		return usagef("app %s groups by %s: %w", a.name, strings.Join(a.partNames(), ", "), err)
+		return usagef("app %s: %w", a.name, err)
 	}
 	answer, err := a.client.Get(ctx, a.name, group, a.opt)
 	if err != nil {

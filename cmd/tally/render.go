@@ -53,8 +53,8 @@ func scalarText(raw json.RawMessage) string {
 	return string(raw)
 }
 
-// plain says whether a string can be shown as it is: visible, nothing that a terminal obeys, and not
-// to be mistaken for another JSON scalar.
+// plain says whether a string can be shown as it is: visible, nothing that a terminal obeys, and
+// not to be mistaken for another JSON scalar.
 func plain(s string) bool {
 	if s == "" || json.Valid([]byte(s)) && !isDigits(s) {
 		return false

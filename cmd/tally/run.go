@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/node"
 	"github.com/tally-kafka/tally/processor/spec"
 )
@@ -64,6 +65,9 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	}
 	if opt.createTopics < 0 {
 		return usagef("--create-topics %d: say the number of partitions, from 1", opt.createTopics)
+	}
+	if err := api.CheckListen(opt.listen); err != nil {
+		return &exitError{exitUsage, err}
 	}
 	specs, err := readSpecs(opt.specs)
 	if err != nil {

@@ -83,7 +83,7 @@ func (t *tool) readSettings(cmd *cobra.Command) (map[string]any, string, error) 
 	}
 	var file map[string]any
 	if err := yaml.Unmarshal(data, &file); err != nil {
-		return nil, "", usagef("--config %s: %v", path, yaml.FormatError(err, false, true))
+		return nil, "", usagef("--config %s: %v", path, strings.TrimSpace(yaml.FormatError(err, false, true)))
 	}
 	known := settableFlags(cmd.Root())
 	for key := range file {

@@ -77,8 +77,8 @@ func (c *cut) parts() []Part {
 }
 
 // merge calls fn for each group that begins with prefix, in group order, with the values of all its
-// partitions folded. Each task's groups are sorted, so that a merge needs one group a task in memory.
-// What fn gets is valid during the call.
+// partitions folded. Each task's groups are sorted, so that a merge needs one group a task in
+// memory. What fn gets is valid during the call.
 func (c *cut) merge(ctx context.Context, prefix []byte, fn groupFunc) error {
 	var sources []*source
 	defer func() {

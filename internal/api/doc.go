@@ -3,7 +3,8 @@
 //
 // Invariants:
 //   - A query shows only committed values: it reads a lane's published state and nothing else.
-//   - A position in an answer is one that the answer's values hold at least: it is read before them.
+//   - A position in an answer is one that the answer's values hold at least: it is read before
+//     them.
 //   - role is "owner" only if the lane said so before and after the read; else it is "unsure".
 //   - A scan and a top are of one cut a lane, taken before the first line is written.
 //   - Memory is bounded: bodies, waits, streams at a time, the groups that a watch has yet to send

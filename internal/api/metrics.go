@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// collector makes metrics of a node's status at each scrape, so that no counter is kept twice. Their
-// names are part of the contract, as the JSON's are.
+// collector makes metrics of a node's status at each scrape, so that no counter is kept twice.
+// Their names are part of the contract, as the JSON's are.
 type collector struct {
 	node  Node
 	info  *prometheus.Desc

@@ -13,8 +13,8 @@ type Node interface {
 	// Status is the whole of GET /v1/status. It is also what /metrics is made of, so it must be
 	// cheap: it reads what the lanes keep anyhow and asks no broker.
 	Status(ctx context.Context) Status
-	// NotReady has one sentence for each lane that this node should run and does not run yet (or for
-	// the node as a whole); empty means ready.
+	// NotReady has one sentence for each lane that this node should run and does not run yet (or
+	// for the node as a whole); empty means ready.
 	NotReady() []string
 	// Apps are the apps that this node knows, sorted by name.
 	Apps() []*App
@@ -27,8 +27,8 @@ type App struct {
 	Generation int
 	Spec       *spec.Spec
 	Program    *spec.Program
-	// Source is the topic that the positions of the tasks with the state count in: the input, or the
-	// repartition topic of an app with two stages.
+	// Source is the topic that the positions of the tasks with the state count in: the input, or
+	// the repartition topic of an app with two stages.
 	Source string
 	// Lanes returns a view of each lane that this node can answer for, sorted by lane. It is called
 	// for every query, and every few milliseconds by one that waits.
@@ -50,8 +50,8 @@ type LaneView struct {
 	// Role is asked before and after each read.
 	Role func() Role
 	// Input is the read position of a partition: the offset below which everything is counted and
-	// visible in Store. It passes control records, aborted data and gaps. It must be taken so that a
-	// read of Store that starts after Input returned sees all of it.
+	// visible in Store. It passes control records, aborted data and gaps. It must be taken so that
+	// a read of Store that starts after Input returned sees all of it.
 	Input func(partition int32) int64
 	// Lag is last stable offset - read position, as of AsOfMs.
 	Lag func(partition int32) int64

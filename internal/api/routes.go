@@ -65,8 +65,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(dw, r.WithContext(ctx))
 }
 
-// guardOrigin refuses what a web page could make a browser send: a page of a foreign origin, and one
-// whose name was rebound to 127.0.0.1 (its Host is then that name).
+// guardOrigin refuses what a web page could make a browser send: a page of a foreign origin, and
+// one whose name was rebound to 127.0.0.1 (its Host is then that name).
 func guardOrigin(r *http.Request) *Error {
 	host := r.Host
 	if h, _, err := net.SplitHostPort(r.Host); err == nil {

@@ -84,8 +84,8 @@ func TestScanIsOneCut(t *testing.T) {
 // A store that is closed in the middle ends the stream without an end line, and the client says so.
 func TestScanBrokenOff(t *testing.T) {
 	a := newTestApp(t, wordcount, 1, 1)
-	for i := range 5000 {
-		a.event(0, fmt.Sprintf("user-%04d %s", i, strings.Repeat("x", 1000)), "w")
+	for i := range 1500 {
+		a.event(0, fmt.Sprintf("user-%04d %s", i, strings.Repeat("x", 4000)), "w")
 	}
 	client, n := newTestClient(t, serveApp(t, a).URL), 0
 	_, err := client.Scan(t.Context(), "wordcount", nil, ReadOptions{Wait: -1}, func(Count) error {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// A token is the position of an answer, to be given back as min_position. It is opaque to users: the
-// base64url of the JSON of tokenBody.
+// A token is the position of an answer, to be given back as min_position. It is opaque to users:
+// the base64url of the JSON of tokenBody.
 type tokenBody struct {
 	AppID      string          `json:"a"`
 	Generation int             `json:"g"`
@@ -64,8 +64,8 @@ type bound struct {
 	position  int64
 }
 
-// parseAfter reads TOPIC/PARTITION:OFFSET; the event at the offset is included, so the position must
-// be beyond it.
+// parseAfter reads TOPIC/PARTITION:OFFSET; the event at the offset is included, so the position
+// must be beyond it.
 func parseAfter(app *App, text string) (bound, error) {
 	place, offsetText, ok := cutLast(text, ":")
 	topic, partitionText, ok2 := cutLast(place, "/")

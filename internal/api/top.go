@@ -81,7 +81,8 @@ type topEntry struct {
 	values []spec.Decimal
 }
 
-// compareTop orders by the values, and equal ones by the group, so that a top is the same each time.
+// compareTop orders by the values, and equal ones by the group, so that a top is the same each
+// time.
 func compareTop(p *spec.Program, a, b topEntry) int {
 	if c := p.Compare(a.values, b.values); c != 0 {
 		return c

@@ -32,8 +32,8 @@ func (s *Server) serveWatch(w http.ResponseWriter, r *http.Request) error {
 }
 
 // watch sends the present values of the groups that begin with prefix, and then their changes. It
-// has no memory of its own: the subscriptions keep the groups that wait to be sent, the latest value
-// of each, up to a limit; beyond it they say "lost", and all present values are sent again.
+// has no memory of its own: the subscriptions keep the groups that wait to be sent, the latest
+// value of each, up to a limit; beyond it they say "lost", and all present values are sent again.
 type watch struct {
 	rd     *read
 	prefix []byte
@@ -86,8 +86,8 @@ func (wt *watch) round(ctx context.Context) error {
 
 func (wt *watch) match(_ state.Task, group []byte) bool { return bytes.HasPrefix(group, wt.prefix) }
 
-// follow hands on what one subscription has; while nobody takes it, the subscription keeps the latest
-// value of each group.
+// follow hands on what one subscription has; while nobody takes it, the subscription keeps the
+// latest value of each group.
 func follow(ctx context.Context, sub *state.Subscription, batches chan<- batch) {
 	defer sub.Close()
 	for {

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/seam"
+)
+
+// TestScripts runs the scripts in testdata: each line of a "tally" block is one command line, and
+// what it prints follows, stderr with a "! " before each line, and the exit code. -rewrite writes
+// them anew.
+//
+// In a script NODE is the URL of a node that counts words, DIR a directory of the test's own.
+func TestScripts(t *testing.T) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
+		dir := t.TempDir()
+		node := httptest.NewServer(cannedNode())
+		defer node.Close()
+		names := strings.NewReplacer("DIR", dir, "NODE", node.URL)
+		back := strings.NewReplacer(dir, "DIR", node.URL, "NODE", strings.TrimPrefix(node.URL, "http://"), "NODEADDR")
+		env := map[string]string{"TALLY_SERVER": node.URL}
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			switch d.Cmd {
+			case "file":
+				writeFile(t, filepath.Join(dir, d.CmdArgs[0].Key), names.Replace(d.Input))
+				return ""
+			case "env":
+				for _, a := range d.CmdArgs {
+					env[a.Key] = names.Replace(strings.Join(a.Vals, ""))
+				}
+				return ""
+			case "tally":
+				args, stdin, _ := strings.Cut(d.Input, "\n<<\n")
+				return back.Replace(runScript(t, names.Replace(args), stdin, env))
+			}
+			d.Fatalf(t, "there is no %q in a script", d.Cmd)
+			return ""
+		})
+	})
+}
+
+func runScript(t *testing.T, line, stdin string, env map[string]string) string {
+	t.Helper()
+	var out, stderr bytes.Buffer
+	tl := &tool{in: strings.NewReader(stdin), inTTY: stdin == "", out: &out, err: &stderr, seam: seam.World(),
+		getenv: func(name string) string { return env[name] }}
+	code := tl.execute(t.Context(), strings.Fields(line))
+	text := out.String()
+	for l := range strings.Lines(stderr.String()) {
+		text += "! " + l
+	}
+	return fmt.Sprintf("%sexit %d\n", text, code)
+}
+
+const cannedSpec = "app: wordcount\ninput: {topic: input_event}\nsplit: words\ngroup: [key, item]\naggregates: {count: count}\n"
+
+// cannedNode answers as a node does that counts words.
+func cannedNode() http.Handler {
+	mux := http.NewServeMux()
+	say := func(pattern, text string) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text+"\n") })
+	}
+	say("GET /v1/apps", fmt.Sprintf(`{"apps":[{"app":"wordcount","spec":%q}]}`, cannedSpec))
+	mux.HandleFunc("POST /v1/apps/wordcount/get", cannedGet)
+	parts := `"parts":[` + cannedPart(0, "owner", "") + `],"token":"T"`
+	say("POST /v1/apps/wordcount/top", `{"app":"wordcount","counts":[{"group":["user-1","spark"],"values":{"count":12}},`+
+		`{"group":[null,"null"],"values":{"count":3}},{"group":["a\u001b[2J b",""],"values":{"count":1}}],`+parts+`}`)
+	lines := `{"group":["user-1","and"],"values":{"count":2}}` + "\n" + `{"group":["user-1","spark"],"values":{"count":12}}` + "\n"
+	mux.HandleFunc("POST /v1/apps/wordcount/scan", func(w http.ResponseWriter, r *http.Request) {
+		switch body, _ := io.ReadAll(r.Body); string(body) {
+		case `["broken"]`:
+			_, _ = io.WriteString(w, lines)
+		case `["nothing"]`:
+			_, _ = io.WriteString(w, `{"end":true,`+parts+"}\n")
+		default:
+			_, _ = io.WriteString(w, lines+`{"end":true,`+parts+"}\n")
+		}
+	})
+	say("POST /v1/apps/wordcount/watch", strings.TrimSuffix(lines, "\n"))
+	say("GET /v1/status", cannedStatus)
+	return mux
+}
+
+func cannedPart(partition int, role, values string) string {
+	if values != "" {
+		values = `,"values":` + values
+	}
+	return fmt.Sprintf(`{"partition":%d,"lane":%d,"node":"a","role":%q,"epoch":7,"position":{"input_event/%d":123},"lag":0,"as_of_ms":1795393111000%s}`,
+		partition, partition, role, partition, values)
+}
+
+func cannedGet(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	found := func(values string, parts ...string) {
+		fmt.Fprintf(w, `{"app":"wordcount","group":%s,"found":true,"values":%s,"parts":[%s],"token":"T"}`+"\n",
+			body, values, strings.Join(parts, ","))
+	}
+	switch string(body) {
+	case `["user-1","spark"]`:
+		found(`{"count":1}`, cannedPart(0, "owner", `{"count":1}`))
+	case `["user-1","several"]`:
+		found(`{"count":3,"sum":4.5}`, cannedPart(0, "owner", `{"count":3,"sum":4.5}`))
+	case `[null,"spark"]`:
+		found(`{"count":5}`, cannedPart(0, "owner", `{"count":2}`), cannedPart(1, "owner", ""), cannedPart(2, "owner", `{"count":3}`))
+	case `["user-1","late"]`:
+		w.WriteHeader(http.StatusGatewayTimeout)
+		_, _ = io.WriteString(w, `{"error":{"code":"timeout","message":"input_event/0 is counted up to offset 4, and 9 was asked for; waited 2s",`+
+			`"next":"see tally status, or ask with a longer --wait"}}`)
+	default:
+		fmt.Fprintf(w, `{"app":"wordcount","group":%s,"found":false,"parts":[%s],"token":"T"}`+"\n", body, cannedPart(0, "owner", ""))
+	}
+}
+
+const cannedStatus = `{"cluster":"c1","leader":"a","node":"a","version":"v0","kafka":{"cluster_id":"k1","brokers":["127.0.0.1:9092"],"embedded":true},
+"nodes":[{"name":"a","id":"x","addr":"127.0.0.1:7400","alive":true}],
+"apps":[{"app":"wordcount","app_id":"i","generation":1,"input":"input_event","output":"output_event","lag":2,"processed":5,"filtered":0,"skipped":0,"dead":1,"groups":4,"strays":1,
+"stray_example":"key user-9 in partition 2","lanes":[{"lane":0,"owner":"a","epoch":7,"state":"running","fence_ms":3,"standbys":[],"position":{"input_event/0":5,"input_event/2":1},"lag":2,
+"as_of_ms":1795393111000,"groups":4,"transactions":9,"aborted":0,"restore":{"from_offset":4,"to_offset":16,"records":12,"ms":8}},
+{"lane":1,"owner":"","epoch":0,"state":"stopped","reason":"the consumer group has offset 9: delete it","fence_ms":0,"standbys":[],"position":{},"lag":0,"as_of_ms":0,"groups":0,"transactions":0,"aborted":0}]}]}`
+
+func TestNoNode(t *testing.T) {
+	l, err := api.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + l.Addr().String()
+	l.Close()
+	for _, line := range []string{"get a b", "top", "scan", "watch", "status", "produce --topic t", "consume --topic t"} {
+		got := runScript(t, line+" --server "+url, "", nil)
+		if !strings.Contains(got, "! tally: no node answers at "+url+": start one with `tally run`, or say --server") ||
+			!strings.HasSuffix(got, "exit 1\n") {
+			t.Errorf("%s: %s", line, got)
+		}
+	}
+}
