@@ -6,12 +6,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// note is what this suite reads of the changelog's position records and barriers, by itself: behind a
-// format byte and a kind byte they are JSON.
+// note is what this suite reads of the changelog's position records and barriers, by itself:
+// behind a format byte and a kind byte they are JSON.
 type note struct {
 	Barrier     bool
-	Partition   int32
 	Offset      int64
+	Partition   int32  `json:"partition"`
 	AppID       string `json:"app_id"`
 	Incarnation string `json:"incarnation"`
 	NodeName    string `json:"node_name"`
@@ -27,8 +27,11 @@ func (j *job) notes() []note {
 	var notes []note
 	j.readCommitted(j.app+".changelog", func(rec *kgo.Record) {
 		if kind := rec.Key[1]; kind == 'p' || kind == 'b' {
-			n := note{Barrier: kind == 'b', Partition: rec.Partition, Offset: rec.Offset}
+			n := note{Barrier: kind == 'b', Offset: rec.Offset}
 			must(j.t, json.Unmarshal(rec.Value[2:], &n))
+			if n.Partition != rec.Partition {
+				j.t.Errorf("changelog partition %d offset %d is of partition %d", rec.Partition, rec.Offset, n.Partition)
+			}
 			notes = append(notes, n)
 		}
 	})

@@ -1,21 +1,20 @@
-// Package chaos is the crash suite: the real binary, as real processes, against a real Apache Kafka,
-// ended and cut off by real signals and a real broken network.
+// Package chaos is the crash suite: the real binary, as real processes, against a real Apache
+// Kafka, ended and cut off by real signals and a real broken network.
 //
-// There is no code here but tests. They start `tally run`, kill it (or freeze it, or its broker, or
-// one answer) under load, and then compare everything that can be seen from outside with a recount of
-// the input that shares nothing with tally.
+// There is no code here but tests. They start `tally run`, kill it (or freeze it, or its broker,
+// or one answer) under load, and then compare everything that can be seen from outside with a
+// recount of the input that shares nothing with tally.
 //
 // Invariants:
 //
-//   - The recount reads the input topic and knows the words of English prose about the spec, and
-//     nothing of the code that counts.
+//   - The recount reads the input topic, and shares no code with what counts.
 //   - Each fault that a test arranges is proved to have happened: a kill that was not reached, an
 //     answer that was not cut, is a failure.
-//   - What is random follows from one printed seed; CHAOS_SEED=N repeats it as far as a real machine
-//     can.
+//   - What is random follows from one printed seed; CHAOS_SEED=N repeats it as far as a real
+//     machine can.
 //
 // The suite takes about a minute; TALLY_PROOF=1 makes it longer and harder, -short leaves it out.
 //
-// Its tests may import internal/testkafka, internal/kafka, the client of internal/api, state (to open
-// the copy of a dead node's store) and txn (to hold two sessions against each other).
+// Its tests may import internal/testkafka, internal/kafka, the client of internal/api, state (to
+// open the copy of a dead node's store) and txn (to hold two sessions against each other).
 package chaos

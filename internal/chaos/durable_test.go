@@ -11,9 +11,9 @@ import (
 )
 
 // durable is what each lane's store has of the changelog: the sum of its tasks' next changelog
-// offsets. It opens a copy of a dead node's data, whose stores have no write-ahead log, so that what
-// // opens is what was durable. A lane without a store is not in it, nor is any before the app's first
-// position record.
+// offsets. It opens a copy of a dead node's data, whose stores have no write-ahead log, so that
+// what // opens is what was durable. A lane without a store is not in it, nor is any before the
+// app's first position record.
 func (m *machine) durable() map[int]int64 {
 	m.job.t.Helper()
 	from := filepath.Join(m.dir, "state", m.job.app)
@@ -68,7 +68,8 @@ func (j *job) identity(lane int) state.Identity {
 	}
 }
 
-// wantRestoreFrom: each lane that a start has restored began at what was durable before that start.
+// wantRestoreFrom: each lane that a start has restored began at what was durable before that
+// start.
 func (p *process) wantRestoreFrom(durable map[int]int64) (lanes int) {
 	p.t.Helper()
 	for lane, r := range p.restored() {

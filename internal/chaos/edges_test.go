@@ -43,9 +43,9 @@ func (j *job) killUnderLoad(events func(int) *kgo.Record, kills int) {
 	j.verifyFromNothing(m)
 }
 
-// testStartLatest: an app that starts at the end counts nothing from before its first start, and all
-// from then on. The start offsets are committed before the first poll: what comes while the node is
-// dead right behind that commit is counted, what comes before it is not.
+// testStartLatest: an app that starts at the end counts nothing from before its first start, and
+// all from then on. The start offsets are committed before the first poll: what comes while the
+// node is dead right behind that commit is counted, what comes before it is not.
 func testStartLatest(t *testing.T, s *suite) {
 	j := newJob(t, s, jobSpec{start: "latest", lanes: 1})
 	m := j.machine("node")
@@ -70,8 +70,8 @@ func testStartLatest(t *testing.T, s *suite) {
 	}
 }
 
-// testStopAtUnreadable: on_error: stop ends a lane right before the event, all before it counted; with
-// another on_error the next start passes it.
+// testStopAtUnreadable: on_error: stop ends a lane right before the event, all before it counted;
+// with another on_error the next start passes it.
 func testStopAtUnreadable(t *testing.T, s *suite) {
 	j := newJob(t, s, jobSpec{onError: "stop"})
 	m := j.machine("node")
@@ -106,9 +106,10 @@ func testStopAtUnreadable(t *testing.T, s *suite) {
 	}
 }
 
-// testRefusedRecords: the limit of the output topic is lowered while the node runs, so that it believes
-// in the old one. An event whose output is above it is found by halving and becomes a dead letter;
-// all others are counted, though whole batches are refused with it. Some events come from the future.
+// testRefusedRecords: the limit of the output topic is lowered while the node runs, so that it
+// believes in the old one. An event whose output is above it is found by halving and becomes a
+// dead letter; all others are counted, though whole batches are refused with it. Some events come
+// from the future.
 func testRefusedRecords(t *testing.T, s *suite) {
 	j := newJob(t, s, jobSpec{lanes: 1})
 	giant := []byte(strings.Repeat("giant", 800))

@@ -18,8 +18,8 @@ import (
 	"github.com/tally-kafka/tally/txn"
 )
 
-// testFencedSession holds two sessions of one transactional id against each other: another fences the
-// first right before each of its requests, and each of them is refused.
+// testFencedSession holds two sessions of one transactional id against each other: another fences
+// the first right before each of its requests, and each of them is refused.
 func testFencedSession(t *testing.T, s *suite) {
 	j := newJob(t, s, jobSpec{})
 	out := j.app + ".changelog"
@@ -128,8 +128,8 @@ func (j *job) verifyFencedInvisible(topic string) {
 	}
 }
 
-// testPausedOwner freezes the owner in the middle of a transaction, lets another node take its lanes,
-// and wakes it up.
+// testPausedOwner freezes the owner in the middle of a transaction, lets another node take its
+// lanes, and wakes it up.
 func testPausedOwner(t *testing.T, s *suite) {
 	j := newJob(t, s, jobSpec{})
 	load := j.produce(2000, wordEvents(j.rand))
@@ -168,8 +168,8 @@ func atLeast(have, want int64) string {
 	return fmt.Sprintf("%d of %d", have, want)
 }
 
-// freezeInTransaction stops the process at a moment when the broker has a transaction of it open, and
-// says of which lane.
+// freezeInTransaction stops the process at a moment when the broker has a transaction of it open,
+// and says of which lane.
 func (j *job) freezeInTransaction(p *process) (lane int) {
 	j.t.Helper()
 	open := func(lane int) bool {
@@ -231,8 +231,8 @@ func (j *job) verifyAnswersLost(p *process) {
 	}
 }
 
-// testTransactionTimeout freezes the owner for longer than its transaction may take, with nobody to
-// take over: the broker aborts it, and the owner has to find that out and go on by itself.
+// testTransactionTimeout freezes the owner for longer than its transaction may take, with nobody
+// to take over: the broker aborts it, and the owner has to find that out and go on by itself.
 func testTransactionTimeout(t *testing.T, s *suite) {
 	if !s.proof {
 		t.Skip("it takes half a minute: TALLY_PROOF=1")

@@ -46,7 +46,8 @@ func (j *job) poisoned(rec *kgo.Record) bool { return j.poison != nil && j.poiso
 func (j *job) input() string  { return j.app + "-in" }
 func (j *job) output() string { return j.app + "-out" }
 
-// newJob makes the input, with a limit on timestamps that lets events of the future in, and the spec.
+// newJob makes the input, with a limit on timestamps that lets events of the future in, and the
+// spec.
 func newJob(t *testing.T, s *suite, spec jobSpec) *job {
 	t.Helper()
 	j := &job{t: t, s: s, ctx: ctxOf(t), rand: s.rand(t), spec: spec, dir: t.TempDir()}
@@ -85,8 +86,8 @@ func (j *job) machine(name string, args ...string) *machine {
 	return &machine{job: j, name: name, dir: filepath.Join(j.dir, name), brokers: j.s.cluster.Addrs(), args: args}
 }
 
-// words per key: 200 keys, 400 words, and what else may come: no key, no value, letters beyond ASCII,
-// bytes that are no text.
+// words per key: 200 keys, 400 words, and what else may come: no key, no value, letters beyond
+// ASCII, bytes that are no text.
 func wordEvents(r *rand.Rand) func(i int) *kgo.Record {
 	syllables := []string{"ka", "Lo", "mi", "TU", "re", "ñä", "öst", "Zü", "x9", "e\u0301"}
 	word := func() string {

@@ -82,8 +82,8 @@ func (j *job) verifyFromNothing(m *machine) {
 	p.kill()
 }
 
-// hits are the hits of each step at which the node is killed: one, at random. The first hits of the
-// transaction's steps are the barriers' of an acquire, so these are skipped mostly.
+// hits are the hits of each step at which the node is killed: one, at random. The first hits of
+// the transaction's steps are the barriers' of an acquire, so these are skipped mostly.
 func hits(j *job, name step.Name) int {
 	switch name {
 	case step.Poll, step.Fold:
@@ -105,8 +105,8 @@ func hits(j *job, name step.Name) int {
 
 const stepLanes = 2 // of the steps' app: two partitions each
 
-// testSteps kills the node once at each named step of a transaction and of an acquire; in the long
-// run, five times at each.
+// testSteps kills the node once at each named step of a transaction and of an acquire; in the
+// long run, five times at each.
 func testSteps(t *testing.T, s *suite) {
 	j := newJob(t, s, jobSpec{lanes: stepLanes})
 	m := j.machine("node")
@@ -166,8 +166,8 @@ func wantAllSteps(t *testing.T, j *job) {
 	}
 }
 
-// testFirstStart kills the very first start of an app at each step of its acquire: what a half-done
-// first start leaves behind must not be in the way of the next.
+// testFirstStart kills the very first start of an app at each step of its acquire: what a
+// half-done first start leaves behind must not be in the way of the next.
 func testFirstStart(t *testing.T, s *suite) {
 	j := newJob(t, s, jobSpec{})
 	m := j.machine("node")

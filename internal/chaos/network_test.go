@@ -9,9 +9,9 @@ import (
 	"github.com/tally-kafka/tally/internal/testkafka"
 )
 
-// testEndTxn cuts EndTxn off, before the broker sees it and after it has done it, from a node that
-// lives on and from one that dies of it. The app has one lane, so that it is known which transaction
-// was hit.
+// testEndTxn cuts EndTxn off, before the broker sees it and after it has done it, from a node
+// that lives on and from one that dies of it. The app has one lane, so that it is known which
+// transaction was hit.
 func testEndTxn(t *testing.T, s *suite) {
 	j := newJob(t, s, jobSpec{lanes: 1})
 	proxy := s.cluster.Proxy(1)
@@ -61,7 +61,7 @@ func testEndTxn(t *testing.T, s *suite) {
 			p = m.start()
 			counted = p.awaitStatus(30*time.Second, "the node runs", allRun).Processed
 		case test.cut > 0:
-			time.Sleep(test.cut) // an outage has a length; there is nothing to poll for
+			<-time.After(test.cut) // an outage has a length; there is nothing to poll for
 			proxy.Heal()
 		}
 		hits.Remove()
@@ -106,7 +106,7 @@ func testBrokerKilled(t *testing.T, s *suite) {
 	for range times {
 		load.awaitMore(int64(500 + j.rand.IntN(1000)))
 		s.cluster.Kill(1)
-		time.Sleep(outage) // an outage has a length; there is nothing to poll for
+		<-time.After(outage) // an outage has a length; there is nothing to poll for
 		if p.ended() {
 			t.Fatalf("the node ended while its broker was away: %v", p.cmd.ProcessState)
 		}

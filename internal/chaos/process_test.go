@@ -59,8 +59,8 @@ func (m *machine) start(env ...string) *process {
 	return p
 }
 
-// spawn starts the process so that the kernel ends it with us. That signal comes when the *thread*
-// that forked ends, so one goroutine holds its thread until the process is gone.
+// spawn starts the process so that the kernel ends it with us. That signal comes when the
+// *thread* that forked ends, so one goroutine holds its thread until the process is gone.
 func (p *process) spawn() error {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
@@ -220,8 +220,8 @@ func allAre(want string) func(api.AppStatus) string {
 	}
 }
 
-// restored are the first catch-ups of this start, by lane, from its log: a process that was killed
-// soon after has them too.
+// restored are the first catch-ups of this start, by lane, from its log: a process that was
+// killed soon after has them too.
 func (p *process) restored() map[int]api.Restore {
 	found := map[int]api.Restore{}
 	for _, line := range lines(p.text()) {

@@ -67,8 +67,8 @@ func add(a, b value) value {
 	return sum
 }
 
-// recountInput reads the whole input from the offsets in from (0 where there is none) and counts it,
-// plainly: one event after another, one item after another.
+// recountInput reads the whole input from the offsets in from (0 where there is none) and counts
+// it, plainly: one event after another, one item after another.
 func (j *job) recountInput(from map[int32]int64) recount {
 	j.t.Helper()
 	ends, err := j.s.admin.EndOffsets(j.ctx, j.input(), false)

@@ -27,8 +27,8 @@ type suite struct {
 	seed    uint64
 }
 
-// TestCrashProof holds the whole suite, since its tests share a broker. They run one after another:
-// each wants the machine for itself, and the last one kills the broker.
+// TestCrashProof holds the whole suite, since its tests share a broker. They run one after
+// another: each wants the machine for itself, and the last one kills the broker.
 func TestCrashProof(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out with -short: it runs real processes for a minute")
@@ -117,13 +117,20 @@ func (e *buildError) Error() string { return "go build of the binary under test:
 // eventually polls until look is content; what says what was waited for, with look's last reason.
 func eventually(t testing.TB, within time.Duration, what string, look func() (missing string)) {
 	t.Helper()
-	var missing string
-	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if missing = look(); missing == "" {
+	end := time.After(within)
+	pause := time.NewTicker(10 * time.Millisecond)
+	defer pause.Stop()
+	for {
+		missing := look()
+		if missing == "" {
 			return
 		}
+		select {
+		case <-pause.C:
+		case <-end:
+			t.Fatalf("waited %s until %s: %s", within, what, missing)
+		}
 	}
-	t.Fatalf("waited %s until %s: %s", within, what, missing)
 }
 
 // ctxOf bounds all calls of a test.

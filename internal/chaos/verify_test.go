@@ -25,8 +25,8 @@ func (j *job) settle(p *process, r recount) api.AppStatus {
 	})
 }
 
-// verify compares everything that can be seen with a recount of the input: the load is stopped, and
-// the node p runs. It is the end of every test.
+// verify compares everything that can be seen with a recount of the input: the load is stopped,
+// and the node p runs. It is the end of every test.
 func (j *job) verify(p *process) {
 	j.t.Helper()
 	j.verifyFrom(p, nil)
@@ -73,8 +73,8 @@ func (j *job) verifyNothingOpen() {
 	}
 }
 
-// verifyOutput: the last value of each counter is the recount's, and its count rises strictly on the
-// way there (with emit: every, by one).
+// verifyOutput: the last value of each counter is the recount's, and its count rises strictly on
+// the way there (with emit: every, by one).
 func (j *job) verifyOutput(r recount) {
 	j.t.Helper()
 	last := map[counter]value{}

@@ -101,7 +101,7 @@ func (l *lane) catchUp(ctx context.Context, session *txn.Session) error {
 		recs = append(recs, &kgo.Record{
 			Topic: l.app.changelog.Name, Partition: t.Partition, Key: state.BarrierKey(t), Timestamp: l.seam().Now(),
 			Value: state.EncodeBarrier(state.Barrier{
-				AppID: stamp.AppID, Generation: stamp.Generation, ClusterID: stamp.ClusterID, Node: stamp.Node,
+				Task: t, AppID: stamp.AppID, Generation: stamp.Generation, ClusterID: stamp.ClusterID, Node: stamp.Node,
 				NodeName: stamp.NodeName, Incarnation: stamp.Incarnation, Epoch: stamp.Epoch, AtMs: l.seam().Now().UnixMilli(),
 			}),
 		})
