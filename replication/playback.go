@@ -48,6 +48,11 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// fetchWait is how long a broker may hold a fetch that finds nothing. A partition that has been read
+// through would otherwise hold up those whose start is still being looked up: a client has one fetch
+// at a broker at a time, and by default it waits there for 5 s.
+const fetchWait = 100 * time.Millisecond
+
 // Progress tells how far a catch-up has come. Offsets are sums over the lane's partitions.
 type Progress struct {
 	From, At, To int64 // changelog offsets
@@ -112,6 +117,7 @@ func (p *Playback) client(offsets map[int32]kgo.Offset) (*kgo.Client, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.KeepControlRecords(),
+		kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxBytes(p.cfg.FetchBytes),
 		kgo.FetchMaxPartitionBytes(p.cfg.FetchPartitionBytes),
 		kgo.MaxDecompressBatchBytes(p.cfg.DecompressBytes),
