@@ -21,7 +21,7 @@ func (s *show) killAndRestart(ctx context.Context) error {
 		return err
 	}
 	killed := s.node.pid()
-	s.view.say("killed node pid %d inside a transaction: nobody may ever see its %d records", killed, uncommitted)
+	s.view.say("kill -9 %d: the broker reports its transaction open", killed)
 	if err := s.startNode(); err != nil {
 		return err
 	}
