@@ -248,7 +248,7 @@ func (p *place) launch(opts ...option) *tally {
 	p.t.Cleanup(func() {
 		n.cancel()
 		<-n.ended
-		if p.t.Failed() {
+		if p.t.Failed() || os.Getenv("NODELOG") != "" {
 			p.t.Logf("log of %s:\n%s", cfg.Name, n.log)
 		}
 	})
