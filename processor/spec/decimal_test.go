@@ -115,12 +115,15 @@ func TestAddAtTheEdgeOfInt64(t *testing.T) {
 	}
 }
 
-// No sum of 2^64 numbers is wider than its encoding and its text may be.
+// widestSum is beyond every sum of 2^64 numbers: -(10^36 - 10^-18) * 2^64.
+func widestSum() Decimal {
+	units, _ := new(big.Int).SetString(strings.Repeat("9", 54), 10)
+	return normalBig(units.Lsh(units, 64).Neg(units), MaxExponent)
+}
+
+// No sum is wider than its encoding and its text may be.
 func TestWidestSum(t *testing.T) {
-	fraction, _ := new(big.Int).SetString(strings.Repeat("9", 18), 10)
-	wide, _ := new(big.Int).SetString(strings.Repeat("9", 18)+strings.Repeat("0", 36), 10)
-	wide.Add(wide, fraction).Lsh(wide, 64)
-	d := normalBig(new(big.Int).Neg(wide), MaxExponent)
+	d := widestSum()
 	if n := len(appendValue(nil, d)); n > maxValueBytes {
 		t.Errorf("%d bytes, more than %d", n, maxValueBytes)
 	}

@@ -55,7 +55,11 @@ type jsonScan struct {
 // scan reads all of data and returns the value that it is. A reason says why it is none.
 func (s *jsonScan) scan(data []byte, trie *pathTrie) (root span, reason string) {
 	s.data, s.trie, s.depth, s.failed, s.deep = data, trie, 0, -1, false
-	s.slots = append(s.slots[:0], make([]span, trie.slots)...)
+	if cap(s.slots) < trie.slots {
+		s.slots = make([]span, trie.slots)
+	}
+	s.slots = s.slots[:trie.slots]
+	clear(s.slots)
 	if len(data) == 0 {
 		return span{}, "an empty value is not JSON"
 	}

@@ -93,16 +93,23 @@ func TestAppendOutput(t *testing.T) {
 func TestMaxRecordSize(t *testing.T) {
 	s := mustParse(t, everythingText)
 	s.Group = []Part{{Kind: PartKey}, {PartPath, mustPath(t, "a"), "a"}, {PartPath, mustPath(t, "b"), strings.Repeat("b", MaxName)}}
-	p := Compile(s)
-	huge := []Decimal{DecimalOf(1), {}, {}, {}}
-	for i := range 4 {
-		huge[i] = normalBig(normalBig(num("-999999999999999999e18").Number.bigCoef(), 0).Add(num("-1e-18").Number).bigCoef(), MaxExponent)
+	for len(s.Aggregates) < MaxAggregates {
+		s.Aggregates = append(s.Aggregates, Aggregate{fmt.Sprint("sum", len(s.Aggregates)), Sum, mustPath(t, "a")})
 	}
+	p := Compile(s)
+	huge := slices.Repeat([]Decimal{widestSum()}, MaxAggregates)
 	rapid.Check(t, func(t *rapid.T) {
-		group := encodeTuple([]Scalar{
-			str(strings.Repeat(rapid.SampledFrom([]string{"a", "\x00", "\x01", "\xff", "\""}).Draw(t, "byte"), rapid.IntRange(0, 300).Draw(t, "n"))),
-			drawScalar(t), num(rapid.SampledFrom([]string{"-999999999999999999e-18", "-1e-18", "-1e18", "999999999999999999e18"}).Draw(t, "number")),
-		})
+		long := str(strings.Repeat(
+			rapid.SampledFrom([]string{"a", "\x00", "\x01", "\xff", "\""}).Draw(t, "byte"),
+			rapid.SampledFrom([]int{0, 300, 9000}).Draw(t, "n")))
+		number := num(rapid.SampledFrom([]string{
+			"-999999999999999999e-18", "-1e-18", "-1e18", "999999999999999999e18",
+		}).Draw(t, "number"))
+		tuple := []Scalar{drawScalar(t), long, number}
+		if rapid.Bool().Draw(t, "long key") {
+			tuple[0], tuple[1] = long, drawScalar(t)
+		}
+		group := encodeTuple(tuple)
 		output := len(p.AppendGroupJSON(nil, group)) + len(p.AppendOutput(nil, group, huge))
 		changelog := len(group) + len(p.AppendValues(nil, huge))
 		if got := p.MaxRecordSize(len(group)); got < output+200 || got < changelog+200 {
