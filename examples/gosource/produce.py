@@ -14,8 +14,9 @@ root = sys.argv[3] if len(sys.argv) > 3 else "/usr/local/go/src"
 
 # The longest line (the time zone data) has 1.4 MB: more than a topic takes by default.
 longest = 4 << 20
+admin = AdminClient({"bootstrap.servers": bootstrap})
 new = NewTopic(topic, num_partitions=8, config={"max.message.bytes": str(longest)})
-AdminClient({"bootstrap.servers": bootstrap}).create_topics([new])[topic].result()
+admin.create_topics([new])[topic].result()
 print("created", topic, file=sys.stderr, flush=True)
 
 failed = 0
