@@ -99,22 +99,19 @@ func Follow(last, stamp state.PositionRecord, now time.Time) state.PositionRecor
 
 // prepareTask folds a task's deltas into its committed values and produces what changed.
 func (l *Lane) prepareTask(t *taskDelta, rec *state.PositionRecord, changes []state.Change) ([]state.Change, error) {
+	if err := l.readBefore(t, rec.Task); err != nil {
+		return nil, err
+	}
 	for _, d := range t.order {
-		before, found, err := l.store.Get(rec.Task, d.group, l.out.before[:0])
-		if err != nil {
-			return nil, fmt.Errorf("read the values of a group: %w", err)
-		}
-		l.out.before = before[:0]
-		l.cfg.Step.At(step.Read)
-		values, err := l.foldInto(d, before, found)
+		values, err := l.foldInto(d)
 		if err != nil {
 			return nil, err
 		}
-		if found && bytes.Equal(values, before) {
+		if d.before != nil && bytes.Equal(values, d.before) {
 			continue // a max that did not rise, a sum of zero: nothing changed, nothing is written
 		}
-		if found {
-			rec.Digest -= state.Hash(d.group, before)
+		if d.before != nil {
+			rec.Digest -= state.Hash(d.group, d.before)
 		} else {
 			rec.Groups++
 		}
@@ -125,11 +122,30 @@ func (l *Lane) prepareTask(t *taskDelta, rec *state.PositionRecord, changes []st
 	return changes, nil
 }
 
+// readBefore reads the committed values of all groups of a task at once: the store reads what it has
+// to get from disk in the order of its keys.
+func (l *Lane) readBefore(t *taskDelta, task state.Task) error {
+	l.out.groups = l.out.groups[:0]
+	for _, d := range t.order {
+		l.out.groups = append(l.out.groups, d.group)
+	}
+	err := l.store.GetMany(task, l.out.groups, func(i int, values []byte, found bool) {
+		if found {
+			t.order[i].before = l.out.arena.copy(values)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("read the groups' values: %w", err)
+	}
+	l.cfg.Step.At(step.Read)
+	return nil
+}
+
 // foldInto returns the group's new values, encoded, and leaves in d.inc the new values and in d.after
 // those from which single increments are counted on.
-func (l *Lane) foldInto(d *delta, before []byte, found bool) ([]byte, error) {
-	if found {
-		old, err := l.cfg.Program.DecodeValues(before, l.out.numbers[:0])
+func (l *Lane) foldInto(d *delta) ([]byte, error) {
+	if d.before != nil {
+		old, err := l.cfg.Program.DecodeValues(d.before, l.out.numbers[:0])
 		if err != nil {
 			return nil, fmt.Errorf("the stored values of a group: %w", err)
 		}

@@ -48,6 +48,7 @@ type delta struct {
 	inc    []spec.Decimal // the increments folded together
 	newest int64          // newest event time, ms
 	stray  [Partitioners]bool
+	before []byte         // the committed values, encoded; nil: none. Read at the commit
 	after  []spec.Decimal // the running values, while the commit emits every increment
 }
 

@@ -44,7 +44,7 @@ type world struct {
 	store     *state.Store
 	lane      *Lane
 	input     [2][]*kgo.Record
-	read      [2]int64        // where the session polls next
+	read      [2]int64         // where the session polls next
 	changelog [2][]*kgo.Record // committed, by offset; nil for a marker
 	outputs   []*kgo.Record
 	open      []*kgo.Record

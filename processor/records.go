@@ -28,7 +28,7 @@ type builder struct {
 	slab      []kgo.Record
 	positions []*kgo.Record // of the position records, in order
 	scratch   []byte
-	before    []byte // a group's committed values, while its new ones are made
+	groups    [][]byte // to be read from the store
 	numbers   []spec.Decimal
 
 	generation []kgo.RecordHeader
