@@ -35,6 +35,8 @@ const (
 	metadataMinAge = 50 * time.Millisecond
 	metadataMaxAge = time.Minute
 	tlsTimeout     = 10 * time.Second
+
+	unknownTopicRetries = 40
 )
 
 // Client makes a franz-go client. It connects at its first use. The options given come after those
@@ -60,6 +62,9 @@ func (c Config) Client(opts ...kgo.Opt) (*kgo.Client, error) {
 		kgo.MetadataMinAge(metadataMinAge),
 		kgo.MetadataMaxAge(metadataMaxAge),
 		kgo.RetryBackoffFn(c.backoff),
+		// With metadata asked for so often, franz-go's four tries would be over before each broker of a
+		// cluster has heard of a new topic.
+		kgo.UnknownTopicRetries(unknownTopicRetries),
 		// franz-go would choose snappy, which kafka-python cannot read without a further library.
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 	}

@@ -9,9 +9,11 @@ import (
 
 // properties renders the server.properties of one node. Options.Props come last and win.
 func (c *Cluster) properties(n *node) string {
-	replicas, minISR := 1, 1
+	// A killed node can register again only when its session is over, so the shorter the better; but
+	// three JVMs on a busy machine miss heartbeats.
+	replicas, minISR, sessionMs := 1, 1, 3000
 	if len(c.nodes) >= 3 {
-		replicas, minISR = 3, 2
+		replicas, minISR, sessionMs = 3, 2, 6000
 	}
 	listeners := []string{
 		fmt.Sprintf("PLAINTEXT://127.0.0.1:%d", n.port),
@@ -51,7 +53,7 @@ func (c *Cluster) properties(n *node) string {
 		"group.initial.rebalance.delay.ms":                 "0",
 		"log.cleaner.dedupe.buffer.size":                   "33554432",
 		"log.index.size.max.bytes":                         "1048576",
-		"broker.session.timeout.ms":                        "3000",
+		"broker.session.timeout.ms":                        fmt.Sprint(sessionMs),
 		"broker.heartbeat.interval.ms":                     "500",
 	}
 	if c.opt.SASLSSL {

@@ -216,9 +216,12 @@ func (c *Cluster) start(n *node) error {
 	return nil
 }
 
+// readyWait is far more than a start takes, even of three nodes on a machine that is busy with tests.
+const readyWait = 3 * time.Minute
+
 // awaitReady waits for the given nodes, and reports the log of one that died.
 func (c *Cluster) awaitReady(nodes []*node) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), readyWait)
 	defer cancel()
 	for {
 		err := c.probe(ctx, nodes)

@@ -1,0 +1,113 @@
+package testkafka
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// echo answers each request with its own body after the correlation id, as a broker of few words.
+func echo(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				for {
+					frame, err := readFrame(conn)
+					if err != nil {
+						return
+					}
+					writeFrame(conn, frame[4:])
+				}
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func readFrame(r io.Reader) ([]byte, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, err
+	}
+	frame := make([]byte, binary.BigEndian.Uint32(head[:]))
+	_, err := io.ReadFull(r, frame)
+	return frame, err
+}
+
+func writeFrame(w io.Writer, frame []byte) {
+	_, _ = w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...))
+}
+
+// ask sends a request and says whether its answer came within d.
+func ask(t *testing.T, addr string, key uint16, d time.Duration) bool {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(d))
+	frame := binary.BigEndian.AppendUint16(nil, key)
+	frame = append(frame, 0, 1, 0, 0, 0, 42, 'x')
+	writeFrame(conn, frame)
+	answer, err := readFrame(conn)
+	return err == nil && string(answer) == "\x00\x00\x00\x2ax"
+}
+
+func TestProxy(t *testing.T) {
+	p, err := NewProxy(echo(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	const soon, long = 100 * time.Millisecond, 10 * time.Second
+	if !ask(t, p.Addr(), 3, long) {
+		t.Fatal("it does not forward")
+	}
+	told := 0
+	hits := p.Fail(Fault{Key: KeyEndTxn, Do: DropAnswer, Skip: 1, Times: 2, OnHit: func() { told++ }})
+	for i, want := range []bool{true, false, false, true} {
+		if got := ask(t, p.Addr(), KeyEndTxn, long); got != want {
+			t.Errorf("EndTxn %d: answered %v, want %v", i, got, want)
+		}
+		if !ask(t, p.Addr(), KeyProduce, long) {
+			t.Error("another key was hit")
+		}
+	}
+	if hits.Count() != 2 || told != 2 {
+		t.Errorf("%d hits, %d told, want 2", hits.Count(), told)
+	}
+	hits.Remove()
+	all := p.Fail(Fault{Key: KeyProduce, Do: DropRequest})
+	if ask(t, p.Addr(), KeyProduce, long) || all.Count() != 1 {
+		t.Error("a dropped request was answered")
+	}
+	all.Remove()
+	p.Freeze()
+	if ask(t, p.Addr(), KeyProduce, soon) {
+		t.Error("frozen, it forwards")
+	}
+	p.Heal()
+	p.Cut()
+	if ask(t, p.Addr(), KeyProduce, long) {
+		t.Error("cut, it forwards")
+	}
+	p.Heal()
+	p.Delay(50 * time.Millisecond)
+	start := time.Now()
+	if !ask(t, p.Addr(), KeyProduce, long) || time.Since(start) < 100*time.Millisecond {
+		t.Errorf("an answer after %v, want two delays of 50 ms", time.Since(start))
+	}
+}
