@@ -42,6 +42,9 @@ type app struct {
 
 func (a *app) name() string { return a.spec.App }
 
+// memory is the app's share of the node's, in bytes.
+func (a *app) memory() int64 { return a.node.cfg.Memory / int64(max(a.node.appCount, 1)) }
+
 // open checks everything that can be refused, and writes nothing but missing topics.
 func (n *Node) open(ctx context.Context, s *spec.Spec) (*app, error) {
 	a := &app{node: n, spec: s, program: spec.Compile(s), ends: map[int32]int64{}}
@@ -61,7 +64,11 @@ func (n *Node) open(ctx context.Context, s *spec.Spec) (*app, error) {
 	if err := a.watchForeign(ctx, heads); err != nil {
 		return nil, err
 	}
-	return a, a.openLanes(heads)
+	if err := a.openLanes(heads); err != nil {
+		return nil, err
+	}
+	a.lookAtEnds(ctx) // so that no lag is ever said before the input's end is known
+	return a, nil
 }
 
 // fit takes the app's identity from the position records and refuses a spec or a topic that is not

@@ -67,7 +67,7 @@ func (l *lane) transactionalID() string { return fmt.Sprintf("%s.lane-%d", l.app
 func (l *lane) processorConfig() processor.Config {
 	cfg, a := l.app.node.cfg, l.app
 	limits := cfg.Limits
-	limits.TxnBytes = or(limits.TxnBytes, max(cfg.Memory/8/int64(a.lanesN), 1<<20))
+	limits.TxnBytes = or(limits.TxnBytes, max(a.memory()/8/int64(a.lanesN), 1<<20))
 	return processor.Config{
 		Spec: a.spec, Program: a.program, Lane: l.k,
 		Partitions: a.input.Partitions, Changelog: a.changelog.Name, Dead: a.dead.Name,
@@ -143,8 +143,8 @@ func (l *lane) storeOptions() state.Options {
 	lanes := int64(l.app.lanesN)
 	return state.Options{
 		Seam: n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks,
-		CacheBytes:    n.cfg.Memory / 2 / lanes,
-		MemTableBytes: min(max(n.cfg.Memory/16/lanes, 1<<20), 16<<20),
+		CacheBytes:    l.app.memory() / 2 / lanes,
+		MemTableBytes: min(max(l.app.memory()/16/lanes, 1<<20), 16<<20),
 	}
 }
 
@@ -174,8 +174,8 @@ func (l *lane) sessionConfig(id string) txn.Config {
 	return txn.Config{
 		Kafka: n.kafka, TransactionalID: id, Group: a.name(), Input: a.input.Name, InputID: topicID(a.input.ID),
 		AddOffsets: n.addOffsets, BatchBytes: a.batchBytes, Seam: n.cfg.Seam, Step: n.cfg.Step,
-		FetchBytes:          int32(min(max(n.cfg.Memory/64, 256<<10), 1<<20)),
-		FetchPartitionBytes: int32(min(max(n.cfg.Memory/256, 64<<10), 300<<10)),
+		FetchBytes:          int32(min(max(a.memory()/64, 256<<10), 1<<20)),
+		FetchPartitionBytes: int32(min(max(a.memory()/256, 64<<10), 300<<10)),
 	}
 }
 
@@ -204,7 +204,7 @@ func (l *lane) playback() *replication.Playback {
 	n := l.app.node
 	return replication.New(replication.Config{
 		Kafka: n.kafka, Changelog: l.app.changelog.Name, Tasks: l.tasks, Store: l.store,
-		Progress: l.restoring, ChunkBytes: max(n.cfg.Memory/16/int64(l.app.lanesN), 1<<20),
+		Progress: l.restoring, ChunkBytes: max(l.app.memory()/16/int64(l.app.lanesN), 1<<20),
 		Seam: n.cfg.Seam, Step: n.cfg.Step,
 	})
 }

@@ -31,6 +31,7 @@ type Node struct {
 	server      *api.Server
 
 	addOffsets bool // transaction.version is below 2
+	appCount   int  // that share the memory
 	admin      *kafka.Admin
 	blocks     *state.BlockCache
 	budget     *processor.Budget
@@ -238,6 +239,7 @@ func unanswered(err error) bool {
 // openApps opens every app before any runs: a refusal of one is the node's.
 func (n *Node) openApps(ctx context.Context, specs []*spec.Spec) ([]*app, error) {
 	var apps []*app
+	n.appCount = len(specs)
 	for _, s := range specs {
 		var a *app
 		err := n.patiently(ctx, func(ctx context.Context) (err error) {
