@@ -309,10 +309,9 @@ func (n *Node) disconnect() {
 	if n.embedded == nil {
 		return
 	}
-	n.embedded.Release()
 	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DrainTimeout)
 	defer cancel()
-	if err := broker.Stop(ctx, n.cfg.DataDir, n.cfg.Seam); err != nil {
+	if err := n.embedded.StopIfOurs(ctx); err != nil {
 		n.cfg.Log.Warn("stop the embedded broker", "error", err)
 	}
 }
