@@ -25,7 +25,11 @@ const fenceTimeout = 15 * time.Second
 // barrier, take the last position record below it as the position, compare with the consumer group.
 // The session that it returns reads the input from that position.
 func (l *lane) acquire(ctx context.Context) (*txn.Session, error) {
-	l.setState(api.LaneAcquiring, "")
+	if l.stays++; l.stays > 1 {
+		if err := l.checkTopics(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if l.store == nil {
 		if err := l.openStore(); err != nil {
 			return nil, err
@@ -40,6 +44,29 @@ func (l *lane) acquire(ctx context.Context) (*txn.Session, error) {
 		return nil, err
 	}
 	return session, nil
+}
+
+// checkTopics refuses topics that were deleted and made again since the last stay: the positions are
+// those of the old ones. Before the first stay, open has just looked.
+func (l *lane) checkTopics(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
+	defer cancel()
+	for _, t := range []struct {
+		what string
+		kafka.Topic
+	}{{"input topic", l.app.input}, {"changelog", l.app.changelog}} {
+		now, ok, err := l.app.node.admin.Topic(ctx, t.Name)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("the %s %s was deleted", t.what, t.Name)
+		}
+		if err := l.app.sameTopic(t.what, t.Name, t.ID, now.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *lane) fence(ctx context.Context) (*txn.Session, error) {
@@ -264,7 +291,8 @@ func needsPerson(err error) bool {
 		digest   *state.DigestError
 		identity *state.IdentityError
 		gap      *txn.GapError
+		replaced *ReplacedError
 	)
 	return errors.As(err, &offsets) || errors.As(err, &ahead) || errors.As(err, &digest) ||
-		errors.As(err, &identity) || errors.As(err, &gap) || errors.Is(err, replication.ErrForeign)
+		errors.As(err, &identity) || errors.As(err, &gap) || errors.As(err, &replaced) || errors.Is(err, replication.ErrForeign)
 }

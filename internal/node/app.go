@@ -114,16 +114,17 @@ func (a *app) fitRecord(rec *state.PositionRecord) error {
 	if len(diff) > 0 {
 		return &MisfitError{App: a.name(), Diff: dedupe(diff)}
 	}
-	for _, t := range []struct{ what, stored, now string }{
-		{"input topic " + a.input.Name, rec.InputTopicID, a.input.ID},
-		{"changelog " + a.changelog.Name, rec.ChangelogTopicID, a.changelog.ID},
-	} {
-		if t.stored != t.now {
-			return fmt.Errorf("the %s was deleted and made again: the app counted the topic with id %s, now it has id %s; start the app anew with another `app:` name, or `tally reset %s`",
-				t.what, t.stored, t.now, a.name())
-		}
+	if err := a.sameTopic("input topic", a.input.Name, rec.InputTopicID, a.input.ID); err != nil {
+		return err
 	}
-	return nil
+	return a.sameTopic("changelog", a.changelog.Name, rec.ChangelogTopicID, a.changelog.ID)
+}
+
+func (a *app) sameTopic(what, name, stored, now string) error {
+	if stored == now {
+		return nil
+	}
+	return &ReplacedError{App: a.name(), Topic: what + " " + name, Stored: stored, Now: now}
 }
 
 // lanesOf is what a spec says of L. The default looks at the partitions of the app's first start, so

@@ -38,6 +38,17 @@ func (e *MisfitError) Error() string {
 	return b.String()
 }
 
+// ReplacedError refuses a topic that has the name of the one that the app counted, and another id.
+type ReplacedError struct {
+	App, Topic  string // Topic with what it is to the app
+	Stored, Now string // ids
+}
+
+func (e *ReplacedError) Error() string {
+	return fmt.Sprintf("the %s was deleted and made again: the app counted the topic with id %s, now it has id %s; start the app anew with another `app:` name, or `tally reset %s`",
+		e.Topic, e.Stored, e.Now, e.App)
+}
+
 // OffsetsError stops a lane whose consumer group and position record disagree.
 type OffsetsError struct {
 	Group, Topic string

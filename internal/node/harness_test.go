@@ -249,7 +249,7 @@ func (p *place) launch(opts ...option) *tally {
 		n.cancel()
 		<-n.ended
 		if p.t.Failed() || os.Getenv("NODELOG") != "" {
-			p.t.Logf("log of %s:\n%s", cfg.Name, n.log)
+			p.t.Logf("log of %s, its end:\n%s", cfg.Name, n.log.tail(30))
 		}
 	})
 	return n
@@ -282,7 +282,7 @@ func (n *tally) end() error {
 		n.ended <- err
 		return err
 	case <-time.After(patience):
-		n.t.Fatalf("the node has not ended; its log:\n%s", n.log)
+		n.t.Fatal("the node has not ended")
 		return nil
 	}
 }
@@ -505,6 +505,11 @@ func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
+}
+
+func (l *lines) tail(n int) string {
+	all := strings.SplitAfter(l.String(), "\n")
+	return strings.Join(all[max(len(all)-n, 0):], "")
 }
 
 // count is the number of lines that have all parts.

@@ -27,6 +27,7 @@ type lane struct {
 
 	// Of the goroutine that runs the lane alone.
 	epoch   uint64 // of the grant; above every epoch in the lane's position records
+	stays   int    // how often the lane was to be acquired
 	rebuilt bool   // the store was set aside and made from nothing by this process
 	meter   meter
 
