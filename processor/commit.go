@@ -78,10 +78,8 @@ func (l *Lane) nextRecord(p int32, t *taskDelta) (rec state.PositionRecord, move
 	rec.Hints.Murmur2 += t.strays[0]
 	rec.Hints.CRC32 += t.strays[1]
 	rec.Strays = min(rec.Hints.Murmur2, rec.Hints.CRC32)
-	if rec.Strays > 0 && rec.Hints.Example == nil {
-		if s := l.StrayExample(Better(rec.Hints)); s != nil {
-			rec.Hints.Example = s.Key
-		}
+	if rec.Hints.Example == nil && rec.Hints.Murmur2+rec.Hints.CRC32 > 0 {
+		rec.Hints.Example = l.hintExample(rec.Hints)
 	}
 	return rec, t.next > last.Input || t.refresh
 }

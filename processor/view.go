@@ -23,10 +23,14 @@ type Stray struct {
 	Offset    int64
 }
 
+// strayKeyBytes bounds the key of an example: it goes into every position record, which must fit
+// into the changelog's limit whatever keys the input has.
+const strayKeyBytes = 128
+
 // setStray keeps the first example of each partitioner. Only the lane's loop calls it.
 func (v *view) setStray(partitioner int, rec *kgo.Record) {
 	if v.strays[partitioner].Load() == nil {
-		key := append([]byte(nil), rec.Key...)
+		key := append([]byte(nil), rec.Key[:min(len(rec.Key), strayKeyBytes)]...)
 		v.strays[partitioner].Store(&Stray{Key: key, Null: rec.Key == nil, Partition: rec.Partition, Offset: rec.Offset})
 	}
 }
@@ -71,6 +75,18 @@ func Better(h state.Hints) int {
 		return 0
 	}
 	return 1
+}
+
+// hintExample is the key that a position record keeps as an example, so that a later process has one.
+// Which partitioner is the better one is known only over all partitions; here the better one of this
+// partition comes first.
+func (l *Lane) hintExample(h state.Hints) []byte {
+	for _, k := range []int{Better(h), Partitioners - 1 - Better(h)} {
+		if s := l.StrayExample(k); s != nil && !s.Null {
+			return s.Key
+		}
+	}
+	return nil
 }
 
 // StrayExample is the first event seen since the start that a partitioner does not explain, or nil.

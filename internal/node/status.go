@@ -130,7 +130,7 @@ func (a *app) strays(records []state.PositionRecord) (n int64, example string) {
 		}
 	}
 	for _, rec := range records { // none since the start: one of an earlier run
-		if rec.Hints.Example != nil && processor.Better(rec.Hints) == processor.Better(hints) {
+		if rec.Hints.Example != nil {
 			return n, fmt.Sprintf("key %s in partition %d", keyText(rec.Hints.Example, false), rec.Partition)
 		}
 	}
