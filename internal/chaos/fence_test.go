@@ -137,6 +137,7 @@ func testPausedOwner(t *testing.T, s *suite) {
 	first.awaitStatus(30*time.Second, "the first node counts", func(st api.AppStatus) string {
 		return atLeast(st.Processed, 2000)
 	})
+	j.wantRefused("first")
 	lane := j.freezeInTransaction(first)
 	second := j.machine("second", "--takeover").start()
 	st := second.awaitStatus(30*time.Second, "the second node runs", allRun)
@@ -158,7 +159,20 @@ func testPausedOwner(t *testing.T, s *suite) {
 	j.verifyAnswersLost(first)
 	t.Logf("lane %d was frozen within its transaction", lane)
 	first.stop()
-	second.stop()
+	second.kill()
+	// A node of another data dir, without the flag: it watches for a while, and then takes over.
+	j.verify(j.machine("third").start())
+}
+
+// wantRefused: a node of another data dir does not take a running app away by accident.
+func (j *job) wantRefused(owner string) {
+	j.t.Helper()
+	p := j.machine("intruder").start()
+	<-p.done
+	says := fmt.Sprintf("app %s is being run by node %s", j.app, owner)
+	if text := p.text(); p.cmd.ProcessState.ExitCode() != 5 || !strings.Contains(text, says) || !strings.Contains(text, "--takeover") {
+		j.t.Errorf("the intruder ended with %v; want exit 5 and %q", p.cmd.ProcessState, says)
+	}
 }
 
 func atLeast(have, want int64) string {

@@ -17,7 +17,7 @@ func testEndTxn(t *testing.T, s *suite) {
 	proxy := s.cluster.Proxy(1)
 	m := j.machine("node")
 	m.brokers = s.cluster.ProxyAddrs()
-	load := j.produce(2000, wordEvents(j.rand))
+	load := j.produce(1000, wordEvents(j.rand))
 	for _, test := range []struct {
 		name    string
 		do      testkafka.Action
@@ -71,7 +71,7 @@ func testEndTxn(t *testing.T, s *suite) {
 		if s.proof || test.cut > 0 || test.thenDie {
 			load.stop()
 			j.verify(p)
-			load = j.produce(2000, wordEvents(j.rand))
+			load = j.produce(1000, wordEvents(j.rand))
 		}
 		p.kill()
 	}
@@ -100,7 +100,7 @@ func testBrokerKilled(t *testing.T, s *suite) {
 		outage, times = 20*time.Second, 3
 	}
 	j := newJob(t, s, jobSpec{})
-	load := j.produce(2000, wordEvents(j.rand))
+	load := j.produce(1000, wordEvents(j.rand))
 	p := j.machine("node").start()
 	p.awaitStatus(30*time.Second, "the node counts", func(st api.AppStatus) string { return atLeast(st.Processed, 2000) })
 	for range times {

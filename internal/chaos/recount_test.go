@@ -44,7 +44,7 @@ type recount struct {
 	counts     map[counter]value
 	events     int64
 	unreadable int64
-	ends       map[int32]int64 // of the input
+	next, ends map[int32]int64 // of the input: behind the last event, and the very end
 }
 
 // groups adds the partitions up: a key without a partitioner's blessing may have several.
@@ -73,10 +73,11 @@ func (j *job) recountInput(from map[int32]int64) recount {
 	j.t.Helper()
 	ends, err := j.s.admin.EndOffsets(j.ctx, j.input(), false)
 	must(j.t, err)
-	r := recount{counts: map[counter]value{}, ends: ends}
+	r := recount{counts: map[counter]value{}, next: map[int32]int64{}, ends: ends}
 	for p, end := range ends {
 		must(j.t, j.s.admin.Read(j.ctx, j.input(), p, from[p], end, func(rec *kgo.Record) error {
 			r.events++
+			r.next[p] = rec.Offset + 1
 			items, ok := j.items(rec.Value)
 			if !ok || j.poisoned(rec) {
 				r.unreadable++

@@ -50,6 +50,10 @@ func TestCrashProof(t *testing.T) {
 		{"StartLatest", testStartLatest},
 		{"StopAtUnreadable", testStopAtUnreadable},
 		{"RefusedRecords", testRefusedRecords},
+		{"TransactionalInput", testTransactionalInput},
+		{"GrownInput", testGrownInput},
+		{"CompactedChangelog", testCompactedChangelog},
+		{"GroupOffsets", testGroupOffsets},
 		{"BrokerKilled", testBrokerKilled},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -65,7 +69,9 @@ func newSuite(t *testing.T) *suite {
 	t.Logf("CHAOS_SEED=%d", s.seed)
 	built := make(chan error, 1)
 	go func() { built <- s.build() }()
-	s.cluster = testkafka.Start(t, testkafka.Options{Proxy: true})
+	s.cluster = testkafka.Start(t, testkafka.Options{Proxy: true, Props: map[string]string{
+		"log.cleaner.backoff.ms": "300", // so that a test sees a compaction
+	}})
 	if err := <-built; err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +108,7 @@ func (s *suite) rand(t testing.TB) *rand.Rand {
 // build makes the binary with failpoints. Everything else in it is what users run.
 func (s *suite) build() error {
 	s.bin = filepath.Join(s.dir, "tally")
-	cmd := exec.Command("go", "build", "-tags", "failpoint", "-o", s.bin, "../../cmd/tally")
+	cmd := exec.Command("go", "build", "-tags", "failpoint", "-ldflags=-s -w", "-o", s.bin, "../../cmd/tally")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return &buildError{string(out)}
