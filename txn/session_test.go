@@ -1,0 +1,290 @@
+package txn_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/step"
+	"github.com/tally-kafka/tally/internal/testkafka"
+	"github.com/tally-kafka/tally/txn"
+)
+
+// env is a Kafka with an input and an output topic of its own for each test.
+type env struct {
+	kafka     kafka.Config
+	admin     *kafka.Admin
+	input     string
+	output    string
+	cfg       txn.Config
+	stepsSeen map[step.Name]int
+}
+
+func onEachKafka(t *testing.T, test func(t *testing.T, e *env)) {
+	t.Run("kfake", func(t *testing.T) {
+		c, err := kfake.NewCluster(kfake.NumBrokers(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		test(t, newEnv(t, c.ListenAddrs()))
+	})
+	t.Run("kafka", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("left out of the short tests")
+		}
+		test(t, newEnv(t, testkafka.Shared(t).Addrs()))
+	})
+}
+
+func newEnv(t *testing.T, addrs []string) *env {
+	s := seam.World()
+	e := &env{kafka: kafka.Config{Brokers: addrs, Seam: s}, stepsSeen: map[step.Name]int{}}
+	var err error
+	if e.admin, err = kafka.NewAdmin(e.kafka); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.admin.Close)
+	id := s.NewID()
+	e.input, e.output = "input-"+id, "output-"+id
+	for _, topic := range []string{e.input, e.output} {
+		spec := kafka.TopicSpec{Name: topic, Partitions: 2, Replication: 1, Configs: map[string]string{"max.message.bytes": "20000"}}
+		if err := e.admin.Create(context.Background(), spec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	topic, ok, err := e.admin.Topic(context.Background(), e.input)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(topic.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.cfg = txn.Config{
+		Kafka: e.kafka, TransactionalID: "lane-" + id, Group: "group-" + id, Input: e.input, InputID: [16]byte(raw), Seam: s,
+		Step: func(n step.Name) { e.stepsSeen[n]++ },
+	}
+	return e
+}
+
+func (e *env) fence(t *testing.T) *txn.Session {
+	t.Helper()
+	s, err := txn.Fence(context.Background(), e.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (e *env) record(text string) *kgo.Record {
+	return &kgo.Record{Topic: e.output, Partition: 1, Value: []byte(text)}
+}
+
+// begin opens a transaction with one record in it.
+func (e *env) begin(t *testing.T, s *txn.Session, text string) {
+	t.Helper()
+	if err := s.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	s.Produce(e.record(text))
+}
+
+// visible are the values that a read-committed reader of the output sees.
+func (e *env) visible(t *testing.T) string {
+	t.Helper()
+	var out []string
+	end, err := e.admin.EndOffsets(context.Background(), e.output, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl, err := e.kafka.Client(kgo.ConsumeTopics(e.output), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for at := int64(0); at < end[1]; {
+		fs := cl.PollFetches(context.Background())
+		fs.EachRecord(func(r *kgo.Record) {
+			at = r.Offset + 1
+			if !r.Attrs.IsControl() {
+				out = append(out, string(r.Value))
+			}
+		})
+	}
+	return strings.Join(out, " ")
+}
+
+func (e *env) offset(t *testing.T) int64 {
+	t.Helper()
+	at, err := e.admin.GroupOffsets(context.Background(), e.cfg.Group, e.input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at[0]
+}
+
+func TestCommit(t *testing.T) {
+	onEachKafka(t, func(t *testing.T, e *env) {
+		s := e.fence(t)
+		for i := range int64(3) { // each EndTxn bumps the producer epoch under transactions v2
+			e.begin(t, s, fmt.Sprint(i))
+			if out, err := s.Commit(context.Background(), map[int32]int64{0: 10 * i, 1: i}); out != txn.Committed || err != nil {
+				t.Fatal(out, err)
+			}
+			if at := e.offset(t); at != 10*i {
+				t.Fatalf("the group's offset is %d, want %d", at, 10*i)
+			}
+		}
+		if got := e.visible(t); got != "0 1 2" {
+			t.Fatalf("visible: %s", got)
+		}
+		for _, n := range []step.Name{step.Fence, step.Flush, step.Offsets, step.EndTxnSent, step.EndTxnAnswered} {
+			if e.stepsSeen[n] == 0 {
+				t.Errorf("step %s was never reached", n)
+			}
+		}
+	})
+}
+
+// TestFencedOwner: what an owner with an open transaction can still do once another has fenced it, and
+// that nothing of it is ever seen.
+func TestFencedOwner(t *testing.T) {
+	onEachKafka(t, func(t *testing.T, e *env) {
+		for _, flushed := range []bool{false, true} {
+			old := e.fence(t)
+			e.begin(t, old, "never")
+			if flushed {
+				old.FlushForTest(context.Background())
+			}
+			e.fence(t).Close()
+			out, err := old.Commit(context.Background(), map[int32]int64{0: 99})
+			if out == txn.Committed || !txn.Fenced(err) {
+				t.Fatalf("flushed %v: %v, %v", flushed, out, err)
+			}
+		}
+		s := e.fence(t)
+		e.begin(t, s, "seen")
+		if _, err := s.Commit(context.Background(), map[int32]int64{0: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if got := e.visible(t); got != "seen" {
+			t.Fatalf("visible: %s", got)
+		}
+		if at := e.offset(t); at != 1 {
+			t.Fatalf("the group's offset is %d", at)
+		}
+	})
+}
+
+func TestEmptyTransactionIsRefused(t *testing.T) {
+	onEachKafka(t, func(t *testing.T, e *env) {
+		s := e.fence(t)
+		if err := s.Begin(); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := s.Commit(context.Background(), map[int32]int64{0: 5}); out != txn.Aborted || !errors.Is(err, txn.ErrNoRecord) {
+			t.Fatal(out, err)
+		}
+	})
+}
+
+func TestRefusedRecord(t *testing.T) {
+	onEachKafka(t, func(t *testing.T, e *env) {
+		s := e.fence(t)
+		e.begin(t, s, "fine")
+		s.Produce(e.record(noise(40_000)))
+		if out, err := s.Commit(context.Background(), map[int32]int64{0: 5}); out != txn.Aborted || !txn.Refused(err) {
+			t.Fatal(out, err)
+		}
+		s.Close()
+		e.fence(t)
+		if got := e.visible(t); got != "" {
+			t.Fatalf("visible: %s", got)
+		}
+	})
+}
+
+// noise does not compress.
+func noise(n int) string {
+	b := make([]byte, n)
+	seam.World().Rand(b)
+	return string(b)
+}
+
+func TestPoll(t *testing.T) {
+	onEachKafka(t, func(t *testing.T, e *env) {
+		writer := e.fence(t)
+		for i := range 3 {
+			if err := writer.Begin(); err != nil {
+				t.Fatal(err)
+			}
+			writer.Produce(&kgo.Record{Topic: e.input, Partition: 0, Value: []byte(fmt.Sprint(i))})
+			if _, err := writer.Commit(context.Background(), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.cfg.TransactionalID += "-reader"
+		s := e.fence(t)
+		s.Assign(map[int32]int64{0: 2, 1: 0})
+		var got []string
+		for len(got) < 4 { // offsets 2 to 5: a record and a marker, twice
+			recs, err := s.Poll(context.Background(), 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range recs {
+				got = append(got, fmt.Sprintf("%d %v", r.Offset, r.Attrs.IsControl()))
+			}
+		}
+		if s := strings.Join(got, ", "); s != "2 false, 3 true, 4 false, 5 true" {
+			t.Fatalf("polled %s", s)
+		}
+	})
+}
+
+func TestPollOutsideTheLog(t *testing.T) {
+	onEachKafka(t, func(t *testing.T, e *env) {
+		s := e.fence(t)
+		s.Assign(map[int32]int64{1: 77})
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_, err := s.Poll(ctx, 10)
+		var gap *txn.GapError
+		if !errors.As(err, &gap) || gap.Position != 77 || gap.Partition != 1 {
+			t.Fatalf("got %v", err)
+		}
+	})
+}
+
+func TestErrorsAreTold(t *testing.T) {
+	for _, c := range []struct {
+		err     error
+		refused bool
+		fenced  bool
+	}{
+		{&txn.ProduceError{Err: kerr.MessageTooLarge}, true, false},
+		{&txn.ProduceError{Err: kerr.InvalidTimestamp}, true, false},
+		{&txn.ProduceError{Err: kerr.TopicAuthorizationFailed}, false, false},
+		{&txn.ProduceError{Err: kerr.InvalidProducerEpoch}, false, true},
+		{kerr.MessageTooLarge, false, false}, // of another request: no record is at fault
+		{fmt.Errorf("end: %w", kerr.ProducerFenced), false, true},
+		{kerr.OperationNotAttempted, false, true},
+		{context.DeadlineExceeded, false, false},
+	} {
+		if txn.Refused(c.err) != c.refused || txn.Fenced(c.err) != c.fenced {
+			t.Errorf("%v: refused %v, fenced %v", c.err, txn.Refused(c.err), txn.Fenced(c.err))
+		}
+	}
+}
