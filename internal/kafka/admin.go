@@ -108,6 +108,23 @@ func (a *Admin) TransactionVersion(ctx context.Context) (int16, error) {
 	return version, err
 }
 
+// Versions are the newest versions that a broker takes of each request, by the request's key. Keys
+// that it does not know are absent.
+func (a *Admin) Versions(ctx context.Context) (map[int16]int16, error) {
+	newest := map[int16]int16{}
+	err := a.try(ctx, "read which requests Kafka takes", func() error {
+		resp, err := a.apiVersionsOnce(ctx)
+		if err != nil {
+			return err
+		}
+		for _, k := range resp.ApiKeys {
+			newest[k.ApiKey] = k.MaxVersion
+		}
+		return nil
+	})
+	return newest, err
+}
+
 func (a *Admin) apiVersionsOnce(ctx context.Context) (*kmsg.ApiVersionsResponse, error) {
 	req := kmsg.NewPtrApiVersionsRequest()
 	req.ClientSoftwareName, req.ClientSoftwareVersion = "tally", "1"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -48,7 +49,7 @@ func (a *app) memory() int64 { return a.node.cfg.Memory / int64(max(a.node.appCo
 // open checks everything that can be refused, and writes nothing but missing topics.
 func (n *Node) open(ctx context.Context, s *spec.Spec) (*app, error) {
 	a := &app{node: n, spec: s, program: spec.Compile(s), ends: map[int32]int64{}}
-	if err := a.openTopics(ctx); err != nil {
+	if err := a.findTopics(ctx); err != nil {
 		return nil, err
 	}
 	heads, err := readHeads(ctx, n.admin, a.changelog.Name, a.changelog.Partitions)
@@ -62,6 +63,12 @@ func (n *Node) open(ctx context.Context, s *spec.Spec) (*app, error) {
 		return nil, err
 	}
 	if err := a.watchForeign(ctx, heads); err != nil {
+		return nil, err
+	}
+	if err := a.refuseOldState(); err != nil {
+		return nil, err
+	}
+	if err := a.makeTopics(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.openLanes(heads); err != nil {
@@ -159,7 +166,7 @@ func (a *app) checkGroup(ctx context.Context) error {
 		return fmt.Errorf("the consumer group %s has %d members: it is another program's, and tally keeps its positions in the group of the app's name; use another app name",
 			a.name(), members)
 	}
-	if !a.fresh {
+	if !a.fresh || missing(a.input) {
 		return nil
 	}
 	offsets, err := a.node.admin.GroupOffsets(ctx, a.name(), a.input.Name)
@@ -168,6 +175,32 @@ func (a *app) checkGroup(ctx context.Context) error {
 	}
 	for p, o := range offsets {
 		return &OffsetsError{Group: a.name(), Topic: a.input.Name, Partition: p, Offset: o, Record: -1}
+	}
+	return nil
+}
+
+// refuseOldState refuses, before a topic is made, a state that is there although its changelog is not:
+// it is of another Kafka, or of a changelog that was deleted. What differs stands in the store.
+func (a *app) refuseOldState() error {
+	if !missing(a.changelog) {
+		return nil // openLanes compares
+	}
+	for k := range a.lanesN {
+		dir := a.node.dir.laneDir(a.name(), k)
+		if _, err := os.Stat(dir); err != nil {
+			continue
+		}
+		l := newLane(a, k, nil)
+		if err := l.openStore(); err != nil {
+			return err
+		}
+		if err := l.closeStore(); err != nil {
+			return err
+		}
+		// A store of no topic was none: the leftover of a creation that was cut off.
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -22,6 +22,22 @@ func (e *RunningElsewhereError) Error() string {
 // ExitCode is the process's exit code: fenced by, or rather not fencing, another.
 func (e *RunningElsewhereError) ExitCode() int { return 5 }
 
+// OldBrokerError refuses a broker that lacks a request without which nothing is exactly once.
+type OldBrokerError struct {
+	Brokers string
+	Request string
+	Offered int16 // the newest version that it takes, -1 for none
+	Needed  int16
+}
+
+func (e *OldBrokerError) Error() string {
+	has := "does not offer " + e.Request
+	if e.Offered >= 0 {
+		has = fmt.Sprintf("offers %s only up to version %d, and %d is needed", e.Request, e.Offered, e.Needed)
+	}
+	return fmt.Sprintf("the Kafka at %s %s: tally needs transactions as Apache Kafka has them since 2.5; use a newer Kafka, or a service that offers transactions", e.Brokers, has)
+}
+
 // MisfitError refuses a spec that does not fit what the app has counted so far.
 type MisfitError struct {
 	App  string
@@ -45,6 +61,10 @@ type ReplacedError struct {
 }
 
 func (e *ReplacedError) Error() string {
+	if e.Now == "" {
+		return fmt.Sprintf("the %s was deleted: the app counted the topic with id %s; start the app anew with another `app:` name, or `tally reset %s`",
+			e.Topic, e.Stored, e.App)
+	}
 	return fmt.Sprintf("the %s was deleted and made again: the app counted the topic with id %s, now it has id %s; start the app anew with another `app:` name, or `tally reset %s`",
 		e.Topic, e.Stored, e.Now, e.App)
 }

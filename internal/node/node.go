@@ -192,6 +192,13 @@ func (n *Node) sayEmbedded() {
 
 // introduce asks the broker who it is and what it can do.
 func (n *Node) introduce(ctx context.Context) error {
+	offered, err := n.admin.Versions(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.enough(offered); err != nil {
+		return err
+	}
 	id, err := n.admin.ClusterID(ctx)
 	if err != nil {
 		return err

@@ -42,7 +42,7 @@ func TestMissingInput(t *testing.T) {
 func TestOutputRefused(t *testing.T) {
 	t.Run("equal to the input", func(t *testing.T) {
 		t.Parallel()
-		_, err := spec.Parse([]byte("app: a\ninput: {topic: x}\noutput: {topic: x}\n"), "a.yaml")
+		_, err := spec.Parse([]byte("app: a\ninput: {topic: x}\ngroup: [key]\noutput: {topic: x}\n"), "a.yaml")
 		says(t, err, "a.yaml", "input topic x")
 	})
 	t.Run("compacted with key: event", func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestUnfitSpec(t *testing.T) {
 		{"format: json", "format: json, start: latest", "input.start", "earliest", "latest"},
 		{"[buy, sell]", "[buy]", "where", "sell", "[buy]"},
 		{"[key]", "[key, {path: type, as: type}]", "group", "[key]", "type"},
-		{"n: count", "m: count", "aggregates", "n: count", "m: count"},
+		{"{n: count", "{m: count", "aggregates", `"n": count`, "m: count"},
 		{"{sum: price}", "{sum: amount}", "aggregates", "sum: price", "sum: amount"},
 		{", key: group", "", "output.key", "group", "event"},
 		{"output: {topic: $OUT, key: group}\n", "", "output", p.out, "none"},
@@ -222,7 +222,7 @@ func TestListenRefused(t *testing.T) {
 	defer l.Close()
 	says(t, p.refused(listening(l.Addr().String())), l.Addr().String(), "in use", "--listen")
 	for _, addr := range []string{"0.0.0.0:7400", ":7400", "192.0.2.1:7400"} {
-		says(t, p.refused(listening(addr)), addr, "loopback")
+		says(t, p.refused(listening(addr)), "--listen "+addr, "TLS", "127.0.0.1:PORT")
 	}
 }
 

@@ -23,59 +23,63 @@ var changelogConfigs = map[string]string{
 // ownExtraBytes is by how much the limit of a topic that tally owns exceeds the input's.
 const ownExtraBytes = 64 << 10
 
-// openTopics finds or makes the app's topics and refuses those that would lose counts.
-func (a *app) openTopics(ctx context.Context) error {
-	if err := a.openInput(ctx); err != nil {
+// findTopics looks at the app's topics, refuses those that would lose counts, and makes none. One that
+// is missing and will be made has its name, and a Replication of 0.
+func (a *app) findTopics(ctx context.Context) error {
+	if err := a.findInput(ctx); err != nil {
 		return err
 	}
 	if err := a.spec.CheckLocal(a.input.Partitions); err != nil {
 		return fmt.Errorf("app %s: %w", a.name(), err)
 	}
-	if err := a.openOutput(ctx); err != nil {
+	if err := a.findOutput(ctx); err != nil {
 		return err
 	}
-	if err := a.openChangelog(ctx); err != nil {
+	if err := a.findChangelog(ctx); err != nil {
 		return err
 	}
-	return a.openDead(ctx)
+	if a.spec.OnError != spec.Dead {
+		return nil
+	}
+	var err error
+	a.dead, err = a.find(ctx, a.name()+".dead")
+	return err
 }
 
-func (a *app) openInput(ctx context.Context) error {
+func missing(t kafka.Topic) bool { return t.Replication == 0 }
+
+func (a *app) find(ctx context.Context, name string) (kafka.Topic, error) {
+	t, ok, err := a.node.admin.Topic(ctx, name)
+	if err == nil && !ok {
+		t = kafka.Topic{Name: name}
+	}
+	return t, err
+}
+
+func (a *app) findInput(ctx context.Context) (err error) {
 	name, create := a.spec.Input.Topic, a.node.cfg.CreateTopics
 	if create == 0 && a.node.embedded != nil {
 		create = EmbeddedPartitions
 	}
-	t, ok, err := a.node.admin.Topic(ctx, name)
-	if err != nil {
+	if a.input, err = a.find(ctx, name); err != nil || !missing(a.input) {
 		return err
 	}
-	if !ok && create == 0 {
+	if create == 0 {
 		return fmt.Errorf("the input topic %s does not exist on %s; make it with\n  kafka-topics --bootstrap-server %s --create --topic %s --partitions 4\nor start with --create-topics 4",
 			name, strings.Join(a.node.kafka.Brokers, ","), a.node.kafka.Brokers[0], name)
 	}
-	if !ok {
-		if t, err = a.create(ctx, kafka.TopicSpec{Name: name, Partitions: create, Replication: -1}); err != nil {
-			return err
-		}
-	}
-	a.input = t
+	a.input.Partitions = create
 	return nil
 }
 
-func (a *app) openOutput(ctx context.Context) error {
+func (a *app) findOutput(ctx context.Context) error {
 	out := a.spec.Output
 	if out == nil {
 		return nil
 	}
-	t, ok, err := a.node.admin.Topic(ctx, out.Topic)
-	if err != nil {
+	t, err := a.find(ctx, out.Topic)
+	if a.output = t; err != nil || missing(t) {
 		return err
-	}
-	if !ok {
-		t, err = a.create(ctx, kafka.TopicSpec{Name: out.Topic, Partitions: a.input.Partitions, Replication: -1})
-		if err != nil {
-			return err
-		}
 	}
 	if t.Partitions < a.input.Partitions {
 		return fmt.Errorf("the output topic %s has %d partitions, the input %s has %d: a counter's outputs go to the partition that it is counted in; run\n  kafka-topics --bootstrap-server %s --alter --topic %s --partitions %d",
@@ -85,48 +89,52 @@ func (a *app) openOutput(ctx context.Context) error {
 		return fmt.Errorf("the output topic %s is compacted, and with `key: event` several groups share a key, so that compaction would drop counts: set output.key: group, or use a topic with cleanup.policy=delete",
 			t.Name)
 	}
-	a.output = t
 	return nil
 }
 
-func (a *app) openChangelog(ctx context.Context) error {
-	name := a.name() + ".changelog"
-	t, ok, err := a.node.admin.Topic(ctx, name)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		t, err = a.createOwn(ctx, name, changelogConfigs)
-	} else if t.Partitions < a.input.Partitions {
-		t, err = a.grow(ctx, name)
-	}
+func (a *app) findChangelog(ctx context.Context) error {
+	t, err := a.find(ctx, a.name()+".changelog")
 	if err != nil {
 		return err
 	}
 	if policy, known := t.Configs["cleanup.policy"]; known && policy != "compact" {
 		return fmt.Errorf("the changelog %s has cleanup.policy=%s: it must be `compact`, or Kafka deletes counts; run\n  kafka-configs --bootstrap-server %s --alter --topic %s --add-config cleanup.policy=compact",
-			name, policy, a.node.kafka.Brokers[0], name)
+			t.Name, policy, a.node.kafka.Brokers[0], t.Name)
 	}
 	a.changelog = t
 	return nil
 }
 
-func (a *app) openDead(ctx context.Context) error {
-	if a.spec.OnError != spec.Dead {
-		return nil
+// makeTopics makes what findTopics found missing, and grows tally's own topics to the input's size.
+func (a *app) makeTopics(ctx context.Context) (err error) {
+	if missing(a.input) {
+		ts := kafka.TopicSpec{Name: a.input.Name, Partitions: a.input.Partitions, Replication: -1}
+		if a.input, err = a.create(ctx, ts); err != nil {
+			return err
+		}
 	}
-	name := a.name() + ".dead"
-	t, ok, err := a.node.admin.Topic(ctx, name)
-	if err != nil {
+	if a.spec.Output != nil && missing(a.output) {
+		ts := kafka.TopicSpec{Name: a.output.Name, Partitions: a.input.Partitions, Replication: -1}
+		if a.output, err = a.create(ctx, ts); err != nil {
+			return err
+		}
+	}
+	if a.changelog, err = a.makeOwn(ctx, a.changelog, changelogConfigs); err != nil || a.dead.Name == "" {
 		return err
 	}
-	if !ok {
-		t, err = a.createOwn(ctx, name, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1"})
-	} else if t.Partitions < a.input.Partitions {
-		t, err = a.grow(ctx, name)
-	}
-	a.dead = t
+	a.dead, err = a.makeOwn(ctx, a.dead, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1"})
 	return err
+}
+
+func (a *app) makeOwn(ctx context.Context, t kafka.Topic, configs map[string]string) (kafka.Topic, error) {
+	switch {
+	case missing(t):
+		return a.createOwn(ctx, t.Name, configs)
+	case t.Partitions < a.input.Partitions:
+		return a.grow(ctx, t.Name)
+	default:
+		return t, nil
+	}
 }
 
 // createOwn makes a topic that tally owns: replicated on up to three brokers, and with room for what
