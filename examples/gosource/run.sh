@@ -21,6 +21,10 @@ export PYTHONIOENCODING=utf-8
 work=$(mktemp -d)
 node="" kafka="" producer="" recount=""
 cleanup() {
+  if [ $? -ne 0 ]; then
+    echo "--- the node's log ends in"
+    tail -20 "$work/node.log" || true
+  fi
   for pid in $node $producer $recount $kafka; do kill "$pid" 2>/dev/null || true; done
   wait 2>/dev/null || true
   rm -rf "$work"
@@ -78,9 +82,16 @@ until grep -q '^created' "$work/produce.log"; do
   sleep 0.1
 done
 
+# Every other kill waits until the node counts; the rest hit it while it starts as well.
 start_node
 for i in $(seq "$kills"); do
-  sleep "$((RANDOM % 2 + 1)).$((RANDOM % 10))"
+  if [ $((i % 2)) = 1 ]; then
+    until counted=$(status "s['processed']") && [ "$counted" != 0 ]; do
+      kill -0 "$node" || exit 1
+      sleep 0.2
+    done
+  fi
+  sleep "$((RANDOM % 3)).$((RANDOM % 10))"
   say "kill -9 $node ($i of $kills), counted so far: $(status "s['processed']" || echo "unknown")"
   kill_node
 done
@@ -91,8 +102,8 @@ sent=$(sed -n 's/^sent \([0-9]*\) lines$/\1/p' "$work/produce.log")
 say "all $sent lines are sent"
 "$python" recount.py "$source" >"$work/expected.tsv" &
 recount=$!
-until [ "$(status "s['processed'] + s['dead'] + s['skipped'], s['lag']")" = "($sent, 0)" ]; do
-  kill -0 "$node" 2>/dev/null || { tail -20 "$work/node.log"; exit 1; }
+until [ "$(status "s['processed'] + s['dead'] + s['skipped'], s['lag']")" = "$sent 0" ]; do
+  kill -0 "$node" || exit 1
   if [ "$SECONDS" -gt 900 ]; then
     say "not done after 900 s"
     "$tally" status --server "$server"

@@ -184,8 +184,8 @@ func (s *show) verdict(ctx context.Context) error {
 	return nil
 }
 
-// end stops what runs, unless it is to be kept, and removes the directory. It may make an error of a
-// process that does not end.
+// end stops what runs, unless it is to be kept, and removes the directory. It may make an error of
+// a process that does not end.
 func (s *show) end(err error) error {
 	s.view.clear()
 	if s.admin != nil {

@@ -59,8 +59,8 @@ func (s *show) transactionalIDs(ctx context.Context) ([]string, error) {
 }
 
 // killInTransaction kills the node while the broker reports a transaction of it as open and holds
-// records of it, and returns how many. A look takes longer than a transaction, so the node is frozen
-// for each; if the moment is not right it goes on.
+// records of it, and returns how many. A look takes longer than a transaction, so the node is
+// frozen for each; if the moment is not right it goes on.
 func (s *show) killInTransaction(ctx context.Context, ids []string) (int64, error) {
 	const most = 2000
 	for range most {
@@ -78,8 +78,8 @@ func (s *show) killInTransaction(ctx context.Context, ids []string) (int64, erro
 		if err := s.node.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 			return 0, fmt.Errorf("wake the node: %w\n%s", err, s.node.tail())
 		}
-		// 7 and 25, the shortest interval between commits, have no common divisor: the looks fall on
-		// every phase of it.
+		// 7 and 25, the shortest interval between commits, have no common divisor: the looks fall
+		// on every phase of it.
 		if err := s.opt.Seam.Sleep(ctx, 7*time.Millisecond); err != nil {
 			return 0, err
 		}

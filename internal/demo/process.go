@@ -21,8 +21,8 @@ import (
 // preferredAddr is where the other commands look for a node when nothing is said.
 const preferredAddr = "127.0.0.1:7400"
 
-// process is a child with its output in a file, which goes on when the demo has ended. A nil process
-// is one that was never started.
+// process is a child with its output in a file, which goes on when the demo has ended. A nil
+// process is one that was never started.
 type process struct {
 	cmd  *exec.Cmd
 	log  string
@@ -88,7 +88,8 @@ func (p *process) wait(limit time.Duration) error {
 	}
 }
 
-// stop ends the process with SIGTERM, and with SIGKILL when that is not enough. A frozen one is woken.
+// stop ends the process with SIGTERM, and with SIGKILL when that is not enough. A frozen one is
+// woken.
 func (p *process) stop(limit time.Duration) error {
 	if p == nil || p.ended() {
 		return nil

@@ -21,7 +21,8 @@ type frame struct {
 	top     []api.Count
 }
 
-// view prints lines that stay, and below them, on a terminal, a block that is drawn again and again.
+// view prints lines that stay, and below them, on a terminal, a block that is drawn again and
+// again.
 type view struct {
 	out io.Writer
 	tty bool

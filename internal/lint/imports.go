@@ -70,8 +70,8 @@ var arrows = map[string]row{
 	"internal/doctor": {own: []string{"internal/api", "internal/kafka", "internal/seam"}},
 	"internal/demo":   {own: []string{"internal/api", "internal/kafka", "internal/seam"}, outside: []string{franz}},
 	"bench": {
-		own:     []string{"internal/api", "internal/kafka", "internal/seam", "processor", "processor/spec"},
-		outside: []string{franz},
+		own:     []string{"internal/api", "internal/kafka", "internal/seam"},
+		outside: []string{franz, golangX},
 	},
 	"internal/testkafka":               {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz}},
 	"internal/testkafka/cmd/testkafka": {own: []string{"internal/testkafka"}},

@@ -1,0 +1,197 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tally-kafka/tally/internal/kafka"
+)
+
+// limitLanes and limitInterval are those with which such a program did best on two cores.
+const (
+	limitLanes    = 2
+	limitInterval = 250 * time.Millisecond
+	limitPoll     = 20_000 // records a poll takes at most
+)
+
+// Limit counts a workload's topic with everything in memory: a map for each lane, a transaction
+// each interval. It returns the sum of all counts. name makes topics and transactional ids its own.
+func Limit(ctx context.Context, cfg kafka.Config, w Workload, topic, name string) (sum int64, err error) {
+	admin, err := kafka.NewAdmin(cfg)
+	if err != nil {
+		return 0, err
+	}
+	defer admin.Close()
+	for _, t := range []string{name + "-out", name + "-changelog"} {
+		if err := admin.Create(ctx, kafka.TopicSpec{Name: t, Partitions: Partitions, Replication: -1}); err != nil {
+			return 0, err
+		}
+	}
+	ends, err := admin.EndOffsets(ctx, topic, true)
+	if err != nil {
+		return 0, err
+	}
+	lanes := make([]*limitLane, limitLanes)
+	g, ctx := errgroup.WithContext(ctx)
+	for k := range lanes {
+		l := &limitLane{
+			cfg: cfg, w: w, topic: topic, name: name, id: fmt.Sprintf("%s-%d", name, k),
+			totals: map[counter]int64{}, deltas: map[counter]int64{}, next: map[int32]int64{}, ends: map[int32]int64{},
+		}
+		for p := int32(k); p < Partitions; p += limitLanes {
+			l.ends[p] = ends[p]
+		}
+		lanes[k] = l
+		g.Go(func() error { return l.run(ctx) })
+	}
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	for _, l := range lanes {
+		for _, n := range l.totals {
+			sum += n
+		}
+	}
+	return sum, nil
+}
+
+type counter struct {
+	partition int32
+	group     string
+}
+
+type limitLane struct {
+	cfg             kafka.Config
+	w               Workload
+	topic, name, id string
+	cl              *kgo.Client
+	totals, deltas  map[counter]int64
+	next, ends      map[int32]int64
+}
+
+func (l *limitLane) run(ctx context.Context) (err error) {
+	at := map[int32]kgo.Offset{}
+	for p := range l.ends {
+		at[p] = kgo.NewOffset().AtStart()
+	}
+	l.cl, err = l.cfg.Client(
+		kgo.TransactionalID(l.id), kgo.TransactionTimeout(10*time.Second),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ManualFlushing(), kgo.MaxBufferedRecords(4<<20),
+		kgo.ProducerBatchCompression(kgo.Lz4Compression()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxBytes(1<<20), kgo.FetchMaxPartitionBytes(300<<10),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{l.topic: at}),
+	)
+	if err != nil {
+		return err
+	}
+	defer l.cl.Close()
+	for !l.done() {
+		if err := l.fold(ctx); err != nil {
+			return err
+		}
+		if err := l.commit(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *limitLane) done() bool {
+	for p, end := range l.ends {
+		if l.next[p] < end {
+			return false
+		}
+	}
+	return true
+}
+
+// fold reads for an interval, or until nothing is left.
+func (l *limitLane) fold(ctx context.Context) error {
+	until := l.cfg.Seam.Now().Add(limitInterval)
+	for !l.done() && l.cfg.Seam.Now().Before(until) {
+		fetches := l.cl.PollRecords(ctx, limitPoll)
+		if err := fetches.Err(); err != nil {
+			return err
+		}
+		for r := range fetches.RecordsAll() {
+			l.w.Items(r.Key, r.Value, func(group string) { l.deltas[counter{r.Partition, group}]++ })
+			l.next[r.Partition] = r.Offset + 1
+		}
+	}
+	return nil
+}
+
+// commit writes each changed group twice and moves the offsets, in one transaction.
+func (l *limitLane) commit(ctx context.Context) error {
+	if err := l.cl.BeginTransaction(); err != nil {
+		return err
+	}
+	promise := kgo.AbortingFirstErrPromise(l.cl)
+	for c, delta := range l.deltas {
+		n := l.totals[c] + delta
+		l.totals[c] = n
+		value := strconv.AppendInt([]byte(`{"count":`), n, 10)
+		value = append(value, '}')
+		for _, topic := range []string{l.name + "-out", l.name + "-changelog"} {
+			l.cl.Produce(ctx, &kgo.Record{Topic: topic, Partition: c.partition, Key: []byte(c.group), Value: value}, promise.Promise())
+		}
+	}
+	clear(l.deltas)
+	if err := l.cl.Flush(ctx); err != nil {
+		return err
+	}
+	if err := promise.Err(); err != nil {
+		return err
+	}
+	if err := l.commitOffsets(ctx); err != nil {
+		return err
+	}
+	return l.cl.EndTransaction(ctx, kgo.TryCommit)
+}
+
+func (l *limitLane) commitOffsets(ctx context.Context) error {
+	id, epoch, err := l.cl.ProducerID(ctx)
+	if err != nil {
+		return err
+	}
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch = l.id, l.name, id, epoch
+	t := kmsg.NewTxnOffsetCommitRequestTopic()
+	t.Topic = l.topic
+	for p, next := range l.next {
+		rp := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+		rp.Partition, rp.Offset = p, next
+		t.Partitions = append(t.Partitions, rp)
+	}
+	req.Topics = append(req.Topics, t)
+	for {
+		resp, err := req.RequestWith(ctx, l.cl)
+		if err != nil {
+			return err
+		}
+		if err = offsetsError(resp); err == nil || !kerr.IsRetriable(err) {
+			return err
+		}
+		if err := l.cfg.Seam.Sleep(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func offsetsError(resp *kmsg.TxnOffsetCommitResponse) error {
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
