@@ -119,6 +119,12 @@ func cleanEvents(r *rand.Rand) func(i int) *kgo.Record {
 	}
 }
 
+// newWords makes many groups: each event has five words that no other has.
+func newWords(i int) *kgo.Record {
+	value := fmt.Appendf(nil, "a%[1]dnewword b%[1]dnewword c%[1]dnewword d%[1]dnewword e%[1]dnewword", i)
+	return &kgo.Record{Key: fmt.Appendf(nil, "user-%03d", i%200), Value: value}
+}
+
 // amountEvents are JSON objects with an amount in up to four decimals, and some that are no JSON.
 func amountEvents(r *rand.Rand) func(i int) *kgo.Record {
 	return func(i int) *kgo.Record {

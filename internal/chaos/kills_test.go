@@ -133,7 +133,7 @@ func testSteps(t *testing.T, s *suite) {
 	// A chunk is ingested as a table from 4 MB on: the whole changelog has to be read for that.
 	load.stop()
 	p := m.start()
-	j.send(30_000, wordEvents(j.rand))
+	j.send(15_000, newWords)
 	j.verify(p)
 	p.kill()
 	must(t, os.RemoveAll(filepath.Join(m.dir, "state")))

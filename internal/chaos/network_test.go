@@ -94,25 +94,49 @@ func (j *job) wantTransaction(open bool) {
 
 // testBrokerKilled kills the broker in the middle of the load and starts it again after a while.
 func testBrokerKilled(t *testing.T, s *suite) {
-	outage := 4 * time.Second
-	times := 1
+	outage, times := 3*time.Second, 1
 	if s.proof {
 		outage, times = 20*time.Second, 3
 	}
 	j := newJob(t, s, jobSpec{})
-	load := j.produce(1000, wordEvents(j.rand))
-	p := j.machine("node").start()
-	p.awaitStatus(30*time.Second, "the node counts", func(st api.AppStatus) string { return atLeast(st.Processed, 2000) })
-	for range times {
-		load.awaitMore(int64(500 + j.rand.IntN(1000)))
+	j.outages(times, func() {
 		s.cluster.Kill(1)
 		<-time.After(outage) // an outage has a length; there is nothing to poll for
-		if p.ended() {
-			t.Fatalf("the node ended while its broker was away: %v", p.cmd.ProcessState)
-		}
 		must(t, s.cluster.Restart(1))
+	})
+}
+
+// testBrokerFrozen stops the broker, with all connections open, and lets it go on: in the long run
+// later than a transaction may last and a commit is waited for.
+func testBrokerFrozen(t *testing.T, s *suite) {
+	outages := []time.Duration{2 * time.Second}
+	if s.proof {
+		outages = []time.Duration{2 * time.Second, 12 * time.Second, 35 * time.Second}
 	}
-	load.awaitMore(3000)
+	j := newJob(t, s, jobSpec{})
+	for _, outage := range outages {
+		j.outages(1, func() {
+			s.cluster.Stop(1)
+			<-time.After(outage) // an outage has a length; there is nothing to poll for
+			s.cluster.Cont(1)
+		})
+	}
+}
+
+// outages lets a node count under load while its broker goes away and comes back, and verifies.
+func (j *job) outages(times int, outage func()) {
+	j.t.Helper()
+	load := j.produce(1000, wordEvents(j.rand))
+	p := j.machine("node").start()
+	p.awaitStatus(30*time.Second, "the node counts", func(st api.AppStatus) string { return atLeast(st.Processed, 500) })
+	for range times {
+		load.awaitMore(int64(500 + j.rand.IntN(1000)))
+		outage()
+		if p.ended() {
+			j.t.Fatalf("the node ended while its broker was away: %v", p.cmd.ProcessState)
+		}
+	}
+	load.awaitMore(1000)
 	load.stop()
 	j.verify(p)
 	p.stop()

@@ -44,6 +44,7 @@ type recount struct {
 	counts     map[counter]value
 	events     int64
 	unreadable int64
+	keyless    int64           // events with items and no key: no partitioner says where they belong
 	next, ends map[int32]int64 // of the input: behind the last event, and the very end
 }
 
@@ -82,6 +83,9 @@ func (j *job) recountInput(from map[int32]int64) recount {
 			if !ok || j.poisoned(rec) {
 				r.unreadable++
 				return nil
+			}
+			if rec.Key == nil && len(items) > 0 {
+				r.keyless++
 			}
 			for _, it := range items {
 				c := counter{p, groupOf(rec.Key, it.parts...)}

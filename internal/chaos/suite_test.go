@@ -54,6 +54,7 @@ func TestCrashProof(t *testing.T) {
 		{"GrownInput", testGrownInput},
 		{"CompactedChangelog", testCompactedChangelog},
 		{"GroupOffsets", testGroupOffsets},
+		{"BrokerFrozen", testBrokerFrozen},
 		{"BrokerKilled", testBrokerKilled},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"os"
@@ -102,6 +103,7 @@ func testGrownInput(t *testing.T, s *suite) {
 		}
 		break // a scan has compared them all
 	}
+	p.kill()
 	j.verifyFromNothing(m)
 }
 
@@ -200,8 +202,12 @@ func (j *job) commitOffsets(at map[int32]int64) {
 	j.t.Helper()
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Group, req.Generation = j.app, -1
+	input, _, err := j.s.admin.Topic(j.ctx, j.input())
+	must(j.t, err)
 	topic := kmsg.NewOffsetCommitRequestTopic()
 	topic.Topic = j.input()
+	_, err = base64.RawURLEncoding.Decode(topic.TopicID[:], []byte(input.ID))
+	must(j.t, err)
 	for p, o := range at {
 		part := kmsg.NewOffsetCommitRequestTopicPartition()
 		part.Partition, part.Offset = p, o

@@ -44,6 +44,9 @@ func (j *job) verifyFrom(p *process, from map[int32]int64) {
 	if st.Groups != int64(len(r.counts)) {
 		j.t.Errorf("the status has %d groups, the recount %d counters", st.Groups, len(r.counts))
 	}
+	if st.Strays != r.keyless {
+		j.t.Errorf("the status has %d strays, %d events have no key", st.Strays, r.keyless)
+	}
 	j.verifyNothingOpen()
 	j.verifyOutput(r)
 	j.verifyStore(p, r)
