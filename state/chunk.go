@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -13,25 +14,29 @@ import (
 // chunk collects values of groups and gives them back in the order of keys, each group once with its
 // latest values.
 //
-// All bytes are in one arena and entries have no pointers: a map that folds while records come in cost
-// more than sorting the few that come twice.
+// All bytes are in one arena and entries have no pointers. Folding in a map while records come in was
+// left out: the arena takes no more than the limit either way, and sorting drops what comes twice.
 type chunk struct {
 	tasks   []Task
 	arena   []byte
 	entries []chunkEntry
+	common  int // length of the prefix that all groups share
+	touched byte
 }
 
-// chunkEntry is a key and its values in the arena. prefix holds the first bytes of the group as a
-// number, so that most comparisons touch the entry alone.
+// chunkEntry is a key and its values in the arena, which is below 4 GB.
 type chunkEntry struct {
-	prefix    uint64
-	from      int // of the key in the arena; the values follow it
-	key, vals int // lengths
-	task      int
+	order     uint64 // the group's bytes behind the common prefix: most comparisons need no more
+	from      uint32 // of the key in the arena; the values follow it
+	key, vals uint32 // lengths
+	task      uint32
 }
 
-// chunkEntryBytes is the size of a chunkEntry.
-const chunkEntryBytes = 40
+// chunkEntryBytes is the size of a chunkEntry, and chunkMax a limit that keeps offsets in 32 bits.
+const (
+	chunkEntryBytes = 24
+	chunkMax        = 1 << 30
+)
 
 // task gives a task its index in this chunk.
 func (c *chunk) task(t Task) int {
@@ -45,19 +50,35 @@ func (c *chunk) add(task int, t Task, group, values []byte) {
 	key := len(c.arena) - from
 	c.arena = append(c.arena, values...)
 	c.entries = append(c.entries, chunkEntry{
-		prefix: prefixOf(group), from: from, key: key, vals: len(values), task: task,
+		from: uint32(from), key: uint32(key), vals: uint32(len(values)), task: uint32(task),
 	})
+	if len(c.entries) == 1 {
+		c.common = len(group)
+	} else {
+		c.common = shared(c.groupOf(c.entries[0])[:c.common], group)
+	}
 }
 
-// prefixOf orders groups by their first 8 bytes; a shorter group is filled up with zeros, so equal
-// prefixes do not mean equal groups.
-func prefixOf(group []byte) uint64 {
-	if len(group) >= 8 {
-		return binary.BigEndian.Uint64(group)
+// shared is the length of the prefix of group that is one of prefix too.
+func shared(prefix, group []byte) int {
+	n := min(len(prefix), len(group))
+	for i := range n {
+		if prefix[i] != group[i] {
+			return i
+		}
 	}
-	var b [8]byte
-	copy(b[:], group)
-	return binary.BigEndian.Uint64(b[:])
+	return n
+}
+
+// orderOf makes a number of up to 8 bytes, in their order; fewer are filled up with zeros, so equal
+// numbers do not mean equal bytes.
+func orderOf(b []byte) uint64 {
+	if len(b) >= 8 {
+		return binary.BigEndian.Uint64(b)
+	}
+	var full [8]byte
+	copy(full[:], b)
+	return binary.BigEndian.Uint64(full[:])
 }
 
 // size is what the chunk takes in memory.
@@ -68,26 +89,17 @@ func (c *chunk) reset() {
 }
 
 func (c *chunk) keyOf(e chunkEntry) []byte    { return c.arena[e.from : e.from+e.key] }
+func (c *chunk) groupOf(e chunkEntry) []byte  { return c.arena[e.from+keyGroup : e.from+e.key] }
 func (c *chunk) valuesOf(e chunkEntry) []byte { return c.arena[e.from+e.key : e.from+e.key+e.vals] }
 
 // sort brings the entries into the order of keys and drops all but the latest of each group: of equal
 // keys the one that is last in the arena.
 func (c *chunk) sort() {
-	slices.SortFunc(c.entries, func(a, b chunkEntry) int {
-		if a.task != b.task {
-			return compareTasks(c.tasks[a.task], c.tasks[b.task])
-		}
-		if a.prefix != b.prefix {
-			if a.prefix < b.prefix {
-				return -1
-			}
-			return 1
-		}
-		if d := bytes.Compare(c.keyOf(a), c.keyOf(b)); d != 0 {
-			return d
-		}
-		return a.from - b.from
-	})
+	for i := range c.entries {
+		e := &c.entries[i]
+		e.order = orderOf(c.groupOf(*e)[c.common:])
+	}
+	slices.SortFunc(c.entries, c.compare)
 	kept := c.entries[:0]
 	for i, e := range c.entries {
 		if i+1 < len(c.entries) && c.same(e, c.entries[i+1]) {
@@ -98,8 +110,21 @@ func (c *chunk) sort() {
 	c.entries = kept
 }
 
+func (c *chunk) compare(a, b chunkEntry) int {
+	if a.task != b.task {
+		return compareTasks(c.tasks[a.task], c.tasks[b.task])
+	}
+	if a.order != b.order {
+		return cmp.Compare(a.order, b.order)
+	}
+	if d := bytes.Compare(c.groupOf(a)[c.common:], c.groupOf(b)[c.common:]); d != 0 {
+		return d
+	}
+	return cmp.Compare(a.from, b.from)
+}
+
 func (c *chunk) same(a, b chunkEntry) bool {
-	return a.task == b.task && a.prefix == b.prefix && bytes.Equal(c.keyOf(a), c.keyOf(b))
+	return a.task == b.task && a.order == b.order && bytes.Equal(c.groupOf(a), c.groupOf(b))
 }
 
 // each visits the sorted entries. Both slices are valid until reset.
@@ -133,13 +158,24 @@ func fillTable(w *sstable.Writer, pos []Position, c *chunk) error {
 		}
 	}
 	var value []byte
-	for _, e := range c.entries {
+	for i, e := range c.entries {
+		c.touch(i + touchAhead)
 		value = AppendValue(value[:0], c.valuesOf(e))
 		if err := w.Set(c.keyOf(e), value); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// touchAhead is how far ahead of its use an entry's bytes are fetched: sorted entries lie anywhere in
+// the arena, and waiting for memory was a fifth of a Load's time.
+const touchAhead = 16
+
+func (c *chunk) touch(i int) {
+	if i < len(c.entries) {
+		c.touched += c.arena[c.entries[i].from]
+	}
 }
 
 // waitCompactions waits while too many tables overlap in L0, where each chunk lands: Pebble stops

@@ -193,7 +193,7 @@ func TestKillGoesOnAtDurable(t *testing.T) {
 // waitQuiet polls until no flush of Pebble's runs.
 func waitQuiet(t tb, s *Store) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		m := s.db.Metrics()
 		if m.MemTable.Count == 1 && m.Flush.NumInProgress == 0 && m.Compact.NumInProgress == 0 {
 			return

@@ -9,7 +9,7 @@ import (
 
 // LoadOptions bound a Load; zeros are defaults.
 type LoadOptions struct {
-	// ChunkBytes bounds the records held in memory (default 32 MB). A Load takes about twice as much
+	// ChunkBytes bounds the records held in memory (default 32 MB, at most 1 GB). A Load takes about twice as much
 	// while it writes a chunk.
 	ChunkBytes int64
 	// IngestBytes is the size from which a chunk is written as a sorted table and ingested (default
@@ -49,6 +49,7 @@ type loadTask struct {
 func (s *Store) Load(opt LoadOptions) *Load {
 	setDefault(&opt.ChunkBytes, 32<<20)
 	setDefault(&opt.IngestBytes, 4<<20)
+	opt.ChunkBytes = min(opt.ChunkBytes, chunkMax)
 	s.w.Lock()
 	defer s.w.Unlock()
 	l := &Load{s: s, opt: opt, tasks: make(map[Task]*loadTask)}

@@ -193,6 +193,7 @@ func TestChunk(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	for range 300 {
 		var c chunk
+		common := rng.IntN(12)
 		want := map[string]string{}
 		tasks := []Task{{1, 2}, {0, 300}, {0, 5}}
 		for i, task := range tasks {
@@ -202,8 +203,8 @@ func TestChunk(t *testing.T) {
 		}
 		for range rng.IntN(200) {
 			i := rng.IntN(len(tasks))
-			group := make([]byte, rng.IntN(11))
-			for j := range group {
+			group := make([]byte, common+rng.IntN(11))
+			for j := common; j < len(group); j++ {
 				group[j] = []byte{0, 0, 1, 255}[rng.IntN(4)]
 			}
 			v := fmt.Sprint(rng.Uint32())

