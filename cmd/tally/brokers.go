@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -43,7 +44,22 @@ func (f *brokerFlags) kafka(ctx context.Context, t *tool) (kafka.Config, error) 
 	for _, w := range cfg.Warnings {
 		fmt.Fprintf(t.err, "tally: %s\n", w)
 	}
-	return cfg, nil
+	return cfg, reach(ctx, cfg)
+}
+
+// reachTimeout is how long a Kafka that does not answer is tried.
+const reachTimeout = 10 * time.Second
+
+// reach gives up on brokers that do not answer; the client would try them without an end.
+func reach(ctx context.Context, cfg kafka.Config) error {
+	admin, err := kafka.NewAdmin(cfg)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	return admin.Reachable(ctx)
 }
 
 // keyFlags say how a line is taken apart into key and value.

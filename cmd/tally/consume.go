@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -55,19 +54,15 @@ func runConsume(ctx context.Context, t *tool, opt consumeOptions) error {
 	if err != nil {
 		return err
 	}
-	out := bufio.NewWriterSize(t.out, 1<<16)
 	err = kafka.Consume(ctx, cfg, kafka.ConsumeOptions{
 		Topic: opt.topic, FromStart: opt.fromStart, Limit: opt.limit, Timeout: opt.timeout,
 	}, func(r kafka.Record) error {
 		if opt.json {
-			return printJSON(out, wireRecord(r))
+			return printJSON(t.out, wireRecord(r))
 		}
-		_, err := fmt.Fprintf(out, "%s\t%s\n", r.Key, r.Value)
+		_, err := fmt.Fprintf(t.out, "%s\t%s\n", r.Key, r.Value)
 		return err
 	})
-	if flushErr := out.Flush(); err == nil {
-		err = flushErr
-	}
 	return endless(ctx, err)
 }
 

@@ -93,8 +93,8 @@ func newTestApp(t testing.TB, text string, lanes, partitions int) *testApp {
 		}
 		v.Role = func() Role { a.mu.Lock(); defer a.mu.Unlock(); return a.roles[k] }
 		v.Input = func(p int32) int64 { a.mu.Lock(); defer a.mu.Unlock(); return a.inputs[p] }
-		v.Lag = func(p int32) int64 { return 3 }
-		v.AsOfMs = func() int64 { return 1795393111000 }
+		v.Lag = func(int32) int64 { return 0 }
+		v.AsOfMs = func() int64 { return time.Now().Add(time.Second).UnixMilli() }
 		a.lanes = append(a.lanes, v)
 	}
 	return a

@@ -34,6 +34,10 @@ func (s *Server) serveGet(w http.ResponseWriter, r *http.Request) error {
 
 // get reads the group's part in every partition and folds the parts. It asks every partition, since
 // clients hash keys differently: one group may have counters in several.
+//
+// That a group has no values is only said once the input was seen, after the question, to hold nothing
+// more that is not counted, or when the wait is over. So who has just produced the group's first event
+// finds it, and no one else waits.
 func (rd *read) get(ctx context.Context, group []byte) (*GetAnswer, error) {
 	for {
 		views, err := rd.views(ctx)
@@ -41,13 +45,26 @@ func (rd *read) get(ctx context.Context, group []byte) (*GetAnswer, error) {
 			return nil, err
 		}
 		answer, err := rd.getOnce(views, group)
-		if err == nil || !retryable(err) {
+		if err == nil && (answer.Found || rd.caughtUp(answer.Parts)) || err != nil && !retryable(err) {
+			return answer, err
+		}
+		if rd.left() <= 0 {
 			return answer, err
 		}
 		if err := rd.pause(ctx, err); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// caughtUp says whether every part had no lag at a moment after the question.
+func (rd *read) caughtUp(parts []Part) bool {
+	for _, p := range parts {
+		if p.Lag > 0 || p.AsOfMs <= rd.begun.UnixMilli() {
+			return false
+		}
+	}
+	return true
 }
 
 func (rd *read) getOnce(views []LaneView, group []byte) (*GetAnswer, error) {

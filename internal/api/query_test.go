@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestGetIsTheContract(t *testing.T) {
@@ -14,6 +15,9 @@ func TestGetIsTheContract(t *testing.T) {
 		a.event(0, "user-1", "Spark")
 	}
 	a.event(0, "user-2", "<b>&")
+	a.setLane(0, func(v *LaneView) {
+		v.Lag, v.AsOfMs = func(int32) int64 { return 3 }, func() int64 { return 1795393111000 }
+	})
 	status, body := ask(t, "POST", serveApp(t, a).URL+"/v1/apps/wordcount/get", `["user-1","spark"]`)
 	answer := decode[GetAnswer](t, body)
 	want := `{"app":"wordcount","group":["user-1","spark"],"found":true,"values":{"count":12},` +
@@ -32,7 +36,7 @@ func TestGetFoldsEveryPartition(t *testing.T) {
 	server := serveApp(t, a)
 	for body, want := range map[string]string{`["user-1","spark"]`: `{"count":3}`, `[null,"spark"]`: `{"count":1}`,
 		`["user-1","kafka"]`: ``} {
-		_, text := ask(t, "POST", server.URL+"/v1/apps/wordcount/get", body)
+		_, text := ask(t, "POST", server.URL+"/v1/apps/wordcount/get?wait=0s", body)
 		answer := decode[GetAnswer](t, text)
 		if string(answer.Values) != want || answer.Found != (want != "") || len(answer.Parts) != 4 {
 			t.Errorf("get %s: %s", body, text)
@@ -111,6 +115,45 @@ func TestReadsWait(t *testing.T) {
 	a.event(1, "k", "w")
 	if body := <-done; !decode[GetAnswer](t, body).Found {
 		t.Fatalf("the event at the offset is not included: %s", body)
+	}
+}
+
+// "No values" is said at once when the input is proved to hold nothing more, else an event on its way
+// is waited for.
+func TestAbsenceIsProved(t *testing.T) {
+	a := newTestApp(t, wordcount, 2, 2)
+	server := serveApp(t, a)
+	asOf := func(lag int64, asOf func() int64) {
+		for k := range a.lanes {
+			a.setLane(k, func(v *LaneView) { v.Lag, v.AsOfMs = func(int32) int64 { return lag }, asOf })
+		}
+	}
+	get := func(wait string) (int, GetAnswer) {
+		status, body := ask(t, "POST", server.URL+"/v1/apps/wordcount/get?wait="+wait, `["k","w"]`)
+		return status, decode[GetAnswer](t, body)
+	}
+	now := func() int64 { return time.Now().Add(time.Second).UnixMilli() }
+	asOf(0, now)
+	began := time.Now()
+	if status, answer := get("1m"); status != 200 || answer.Found || time.Since(began) > 30*time.Second {
+		t.Fatalf("status %d %+v", status, answer)
+	}
+	for _, c := range []struct {
+		lag  int64
+		asOf func() int64
+	}{{1, now}, {0, func() int64 { return began.UnixMilli() - 1000 }}} {
+		asOf(c.lag, c.asOf)
+		if status, answer := get("2ms"); status != 200 || answer.Found {
+			t.Fatalf("after the wait it is said all the same: status %d %+v", status, answer)
+		}
+		done := make(chan GetAnswer, 1)
+		go func() { _, answer := get("1m"); done <- answer }()
+		a.event(1, "k", "w")
+		if answer := <-done; !answer.Found {
+			t.Fatalf("%+v", answer)
+		}
+		a = newTestApp(t, wordcount, 2, 2)
+		server = serveApp(t, a)
 	}
 }
 

@@ -20,6 +20,7 @@ type read struct {
 	app      *App
 	bounds   []bound
 	wait     time.Duration
+	begun    time.Time
 	deadline time.Time
 }
 
@@ -51,7 +52,8 @@ func (s *Server) beginRead(r *http.Request) (*read, error) {
 		}
 		rd.bounds = append(rd.bounds, bounds...)
 	}
-	rd.deadline = s.opt.Seam.Now().Add(rd.wait)
+	rd.begun = s.opt.Seam.Now()
+	rd.deadline = rd.begun.Add(rd.wait)
 	return rd, nil
 }
 
@@ -99,12 +101,15 @@ func (rd *read) views(ctx context.Context) ([]LaneView, error) {
 
 // pause waits a moment before another try; at the deadline it returns why.
 func (rd *read) pause(ctx context.Context, why error) error {
-	left := rd.deadline.Sub(rd.s.opt.Seam.Now())
+	left := rd.left()
 	if left <= 0 {
 		return why
 	}
 	return rd.s.opt.Seam.Sleep(ctx, min(left, rd.s.opt.PollInterval))
 }
+
+// left is what remains of the wait.
+func (rd *read) left() time.Duration { return rd.deadline.Sub(rd.s.opt.Seam.Now()) }
 
 // missing says what is still to wait for; nil when the query can be answered.
 func (rd *read) missing(views []LaneView) error {
