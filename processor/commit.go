@@ -11,8 +11,8 @@ import (
 	"github.com/tally-kafka/tally/state"
 )
 
-// commit carries one batch through its transaction and, when the commit is known, into the store. It
-// runs beside the loop, which fills the next batch meanwhile; it alone uses the session's Begin,
+// commit carries one batch through its transaction and, when the commit is known, into the store.
+// It runs beside the loop, which fills the next batch meanwhile; it alone uses the session's Begin,
 // Produce and Commit and the builder until it has returned, and the loop changes neither l.records
 // nor l.store before it has seen the ending.
 func (l *Lane) commit(ctx context.Context, b *batch) ending {
@@ -120,8 +120,8 @@ func (l *Lane) prepareTask(t *taskDelta, rec *state.PositionRecord, changes []st
 	return changes, nil
 }
 
-// readBefore reads the committed values of all groups of a task at once: the store reads what it has
-// to get from disk in the order of its keys.
+// readBefore reads the committed values of all groups of a task at once: the store reads what it
+// has to get from disk in the order of its keys.
 func (l *Lane) readBefore(t *taskDelta, task state.Task) error {
 	l.out.groups = l.out.groups[:0]
 	for _, d := range t.order {
@@ -139,8 +139,8 @@ func (l *Lane) readBefore(t *taskDelta, task state.Task) error {
 	return nil
 }
 
-// foldInto returns the group's new values, encoded, and leaves in d.inc the new values and in d.after
-// those from which single increments are counted on.
+// foldInto returns the group's new values, encoded, and leaves in d.inc the new values and in
+// d.after those from which single increments are counted on.
 func (l *Lane) foldInto(d *delta) ([]byte, error) {
 	if d.before != nil {
 		old, err := l.cfg.Program.DecodeValues(d.before, l.out.numbers[:0])
@@ -228,9 +228,10 @@ func (l *Lane) publish(positions []state.Position, changes []state.Change) error
 	return nil
 }
 
-// CommitPositions commits, alone in a transaction, these position records and the group offsets that
-// mirror them: at a lane's first start the resolved start offsets, before the first poll; later the
-// offsets that the group has lost. It is called by who acquires the lane, never beside Run.
+// CommitPositions commits, alone in a transaction, these position records and the group offsets
+// that mirror them: at a lane's first start the resolved start offsets, before the first poll;
+// later the offsets that the group has lost. It is called by who acquires the lane, never beside
+// Run.
 func (l *Lane) CommitPositions(ctx context.Context, session Session, store *state.Store, records []state.PositionRecord) error {
 	if err := session.Begin(); err != nil {
 		return err
@@ -244,8 +245,9 @@ func (l *Lane) CommitPositions(ctx context.Context, session Session, store *stat
 	return store.Publish(l.positions(records), nil)
 }
 
-// sinceEpoch is t in milliseconds, clamped to now: Kafka refuses a timestamp of the future (since 4.0
-// one hour ahead), and a missing one (-1) means now. exact is false when the time had to be changed.
+// sinceEpoch is t in milliseconds, clamped to now: Kafka refuses a timestamp of the future (since
+// 4.0 one hour ahead), and a missing one (-1) means now. exact is false when the time had to be
+// changed.
 func sinceEpoch(ms int64, now time.Time) (clamped int64, exact bool) {
 	if limit := now.UnixMilli(); ms < 0 || ms > limit {
 		return limit, false

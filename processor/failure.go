@@ -39,7 +39,8 @@ func (e *DeadLetterError) Error() string {
 func (e *DeadLetterError) Unwrap() error { return e.Err }
 
 // halving finds the event whose record a broker refuses. After a refusal the batch is repeated with
-// half as many events, down to one; that one gets its on_error. Each success doubles the size again.
+// half as many events, down to one; that one gets its on_error. Each success doubles the size
+// again.
 //
 // It outlives a Run: the batch is repeated only after a new acquire.
 type halving struct {

@@ -93,8 +93,8 @@ func (l *Lane) foldPending() {
 	l.cfg.Step.At(step.Fold)
 }
 
-// foldRecord folds one record and reports whether it was taken. One that is not taken stops the lane
-// (on_error: stop) and stays the next to read.
+// foldRecord folds one record and reports whether it was taken. One that is not taken stops the
+// lane (on_error: stop) and stays the next to read.
 func (l *Lane) foldRecord(rec *kgo.Record) bool {
 	b := l.filling
 	t := b.task(rec.Partition)
@@ -244,8 +244,8 @@ func (b *batch) copyNumbers(src []spec.Decimal) []spec.Decimal {
 	return dst
 }
 
-// arena hands out byte slices from large chunks that are never moved or reused, so that a slice of it
-// can be a map key.
+// arena hands out byte slices from large chunks that are never moved or reused, so that a slice of
+// it can be a map key.
 type arena struct{ chunk []byte }
 
 func (a *arena) copy(src []byte) []byte { return append(a.room(len(src)), src...) }

@@ -68,9 +68,9 @@ func New(cfg Config, partitions []int32) *Lane {
 // acquired the lane.
 func (l *Lane) Stamp(rec state.PositionRecord) { l.cfg.Stamp = rec }
 
-// Run processes from the store's positions until ctx ends, drain is closed, or something fails. On a
-// closed drain it commits what it has folded and returns nil. The caller closes the session, whatever
-// Run returns, and acquires anew before the next Run.
+// Run processes from the store's positions until ctx ends, drain is closed, or something fails. On
+// a closed drain it commits what it has folded and returns nil. The caller closes the session,
+// whatever Run returns, and acquires anew before the next Run.
 func (l *Lane) Run(ctx context.Context, session Session, store *state.Store, drain <-chan struct{}) error {
 	l.begin(session, store)
 	ctx, cancel := context.WithCancel(ctx)
@@ -248,7 +248,8 @@ func (l *Lane) timer() (<-chan time.Time, func()) {
 	return l.cfg.Seam.Timer(at.Sub(l.cfg.Seam.Now()))
 }
 
-// partitions lists the input partitions of a batch in order, so that its records have a defined one.
+// partitions lists the input partitions of a batch in order, so that its records have a defined
+// one.
 func (b *batch) partitions() []int32 {
 	ps := make([]int32, 0, len(b.tasks))
 	for p := range b.tasks {

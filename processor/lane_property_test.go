@@ -19,10 +19,10 @@ import (
 	"github.com/tally-kafka/tally/txn"
 )
 
-// TestLaneCountsExactly runs a lane over random events, batch edges and outcomes of its transactions,
-// among them commits that are known only to the broker, and restarts from nothing. Whatever happens,
-// the values are those of a plain map over the committed input, and the committed outputs of each
-// counter rise strictly to them.
+// TestLaneCountsExactly runs a lane over random events, batch edges and outcomes of its
+// transactions, among them commits that are known only to the broker, and restarts from nothing.
+// Whatever happens, the values are those of a plain map over the committed input, and the committed
+// outputs of each counter rise strictly to them.
 func TestLaneCountsExactly(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(rt)
@@ -48,7 +48,6 @@ type world struct {
 	changelog [2][]*kgo.Record // committed, by offset; nil for a marker
 	outputs   []*kgo.Record
 	open      []*kgo.Record
-	offsets   map[int32]int64
 	group     map[int32]int64
 	answer    string
 	due       *batch

@@ -23,8 +23,9 @@ import (
 	"github.com/tally-kafka/tally/txn"
 )
 
-// The scripts in testdata drive a lane by hand: what it would do by itself is done by the commands, so
-// that each step of the state machine, and what a test wants to happen between two steps, is a line.
+// The scripts in testdata drive a lane by hand: what it would do by itself is done by the commands,
+// so that each step of the state machine, and what a test wants to happen between two steps, is a
+// line.
 //
 //	go test ./processor -rewrite     writes the outputs anew
 //

@@ -55,7 +55,8 @@ func (v *taskView) position() int64 {
 	return committed
 }
 
-// Position is the next input offset of a partition: all events below it are in the published values.
+// Position is the next input offset of a partition: all events below it are in the published
+// values.
 func (l *Lane) Position(partition int32) int64 {
 	v, ok := l.views[partition]
 	if !ok {
@@ -77,9 +78,9 @@ func Better(h state.Hints) int {
 	return 1
 }
 
-// hintExample is the key that a position record keeps as an example, so that a later process has one.
-// Which partitioner is the better one is known only over all partitions; here the better one of this
-// partition comes first.
+// hintExample is the key that a position record keeps as an example, so that a later process has
+// one. Which partitioner is the better one is known only over all partitions; here the better one
+// of this partition comes first.
 func (l *Lane) hintExample(h state.Hints) []byte {
 	for _, k := range []int{Better(h), Partitioners - 1 - Better(h)} {
 		if s := l.StrayExample(k); s != nil && !s.Null {

@@ -48,9 +48,9 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// fetchWait is how long a broker may hold a fetch that finds nothing. A partition that has been read
-// through would otherwise hold up those whose start is still being looked up: a client has one fetch
-// at a broker at a time, and by default it waits there for 5 s.
+// fetchWait is how long a broker may hold a fetch that finds nothing. A partition that has been
+// read through would otherwise hold up those whose start is still being looked up: a client has one
+// fetch at a broker at a time, and by default it waits there for 5 s.
 const fetchWait = 100 * time.Millisecond
 
 // Progress tells how far a catch-up has come. Offsets are sums over the lane's partitions.

@@ -30,8 +30,8 @@ var ends = map[string]func(t *testing.T, c *changelog){
 	"many groups, all twice": func(t *testing.T, c *changelog) { c.commitMany(t, 3000); c.commitMany(t, 3000) },
 }
 
-// TestCatchUpEndsAtTheBarrier: however a changelog ends, a catch-up ends at the barrier, with what was
-// committed and nothing else; and at once again when nothing came since.
+// TestCatchUpEndsAtTheBarrier: however a changelog ends, a catch-up ends at the barrier, with what
+// was committed and nothing else; and at once again when nothing came since.
 func TestCatchUpEndsAtTheBarrier(t *testing.T) {
 	for name, brokers := range brokers(t) {
 		t.Run(name, func(t *testing.T) {
@@ -77,7 +77,8 @@ func TestCatchUpOfFourPartitions(t *testing.T) {
 	}
 }
 
-// TestCatchUpGoesOn: a playback that is cut off goes on from what it had applied, not from the start.
+// TestCatchUpGoesOn: a playback that is cut off goes on from what it had applied, not from the
+// start.
 func TestCatchUpGoesOn(t *testing.T) {
 	c := newChangelog(t, fake(t), 1)
 	c.commitMany(t, 20_000)
@@ -161,7 +162,8 @@ func fake(t *testing.T) []string {
 	return c.ListenAddrs()
 }
 
-// changelog is a changelog topic with one owner's hand on it, and a plain map of what was committed.
+// changelog is a changelog topic with one owner's hand on it, and a plain map of what was
+// committed.
 type changelog struct {
 	kafka     kafka.Config
 	topic, id string
@@ -280,7 +282,8 @@ func (c *changelog) commitMany(t *testing.T, n int) {
 	c.commit(t, groups...)
 }
 
-// uncommitted writes records that must never be seen, outside of the session so that it can be left.
+// uncommitted writes records that must never be seen, outside of the session so that it can be
+// left.
 func (c *changelog) uncommitted(t *testing.T, group string) *kgo.Client {
 	t.Helper()
 	cl, err := c.kafka.Client(kgo.TransactionalID(c.id), kgo.RecordPartitioner(kgo.ManualPartitioner()))

@@ -16,7 +16,8 @@ const (
 	// Aborted: EndTxn was never sent, or was refused. The transaction can no longer commit once the
 	// lane is fenced again.
 	Aborted Outcome = iota
-	// Committed: every part of the transaction is visible, or will be without anyone's further doing.
+	// Committed: every part of the transaction is visible, or will be without anyone's further
+	// doing.
 	Committed
 	// Unknown: EndTxn may have been carried out. Only a fence and the position records tell.
 	Unknown

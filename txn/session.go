@@ -62,8 +62,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Session is one fenced client. Its methods are for one goroutine at a time, except that Poll may run
-// beside the others.
+// Session is one fenced client. Its methods are for one goroutine at a time, except that Poll may
+// run beside the others.
 type Session struct {
 	cfg Config
 	cl  *kgo.Client
@@ -78,8 +78,8 @@ type Session struct {
 }
 
 // Fence takes the lane: a new client and InitProducerID on the lane's transactional id. When it
-// returns, no earlier session of that id can commit, and what this one reads is not older. ctx bounds
-// the call.
+// returns, no earlier session of that id can commit, and what this one reads is not older. ctx
+// bounds the call.
 func Fence(ctx context.Context, cfg Config) (*Session, error) {
 	s := &Session{cfg: cfg.withDefaults(), position: map[int32]int64{}}
 	cl, err := s.cfg.Kafka.Client(s.options()...)

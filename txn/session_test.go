@@ -158,8 +158,8 @@ func TestCommit(t *testing.T) {
 	})
 }
 
-// TestFencedOwner: what an owner with an open transaction can still do once another has fenced it, and
-// that nothing of it is ever seen.
+// TestFencedOwner: what an owner with an open transaction can still do once another has fenced it,
+// and that nothing of it is ever seen.
 func TestFencedOwner(t *testing.T) {
 	onEachKafka(t, func(t *testing.T, e *env) {
 		for _, flushed := range []bool{false, true} {

@@ -2,8 +2,8 @@
 // it exactly there.
 //
 // A Hook is called at each step with its name. In a normal build it is nil and costs a comparison;
-// a binary built with the tag "failpoint" fills it from the environment (see cmd/tally). The list All
-// is the truth: a test fails when a step in it has no call site or was never hit.
+// a binary built with the tag "failpoint" fills it from the environment (see cmd/tally). The list
+// All is the truth: a test fails when a step in it has no call site or was never hit.
 //
 // This package imports nothing.
 package step
@@ -41,8 +41,8 @@ var All = []Name{
 	CompareOffsets,
 }
 
-// Hook is called at each step, from the goroutine that reached it. It may kill the process or block;
-// it must not call back into the lane.
+// Hook is called at each step, from the goroutine that reached it. It may kill the process or
+// block; it must not call back into the lane.
 type Hook func(Name)
 
 // At calls the hook when there is one.
