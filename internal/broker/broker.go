@@ -71,6 +71,7 @@ type server struct {
 	state   state
 	cluster *kfake.Cluster
 	intent  *intent
+	tidier  *tidier
 }
 
 func (s *server) start() (err error) {
@@ -97,6 +98,9 @@ func (s *server) start() (err error) {
 		return errors.Join(err, s.stop())
 	}
 	s.cluster.Control(s.intent.observe)
+	keepCompacted(s.cluster)
+	s.tidier = &tidier{cluster: s.cluster, dir: s.dir, seam: s.opt.Seam, wait: compactPatience}
+	s.tidier.gate.guard(s.cluster)
 	guardZombies(s.cluster, fmt.Sprintf("127.0.0.1:%d", id.Port), s.opt.Seam)
 	if err := s.dir.markRunning(); err != nil {
 		return errors.Join(err, s.stop())
@@ -104,6 +108,7 @@ func (s *server) start() (err error) {
 	s.state.PID, s.state.Addr, s.state.ClusterID, s.state.Keep =
 		os.Getpid(), fmt.Sprintf("127.0.0.1:%d", id.Port), id.ClusterID, s.opt.Keep
 	s.opt.Log.Info("the embedded broker listens", "addr", s.state.Addr, "cluster", id.ClusterID, "data", string(s.dir))
+	s.tidier.tidy() // a run that is shorter than tidyEvery does its part too
 	return s.dir.announce(s.lock, s.state)
 }
 
@@ -148,7 +153,7 @@ func (s *server) kfake(id identity) (*kfake.Cluster, error) {
 			"log.retention.bytes":    "1073741824",
 			"log.retention.ms":       "604800000",
 			"log.segment.bytes":      "67108864",
-			"log.cleaner.backoff.ms": "300000",
+			"log.cleaner.backoff.ms": tidyNever,
 		}),
 	)
 	if err != nil {
@@ -159,11 +164,15 @@ func (s *server) kfake(id identity) (*kfake.Cluster, error) {
 
 // serve waits for the end: ctx's, or that of the last node.
 func (s *server) serve(ctx context.Context) {
-	seen := s.opt.Seam.Now()
+	seen, tidied := s.opt.Seam.Now(), s.opt.Seam.Now()
 	for {
 		if s.opt.Seam.Sleep(ctx, lookEvery) != nil {
 			s.opt.Log.Info("the embedded broker was told to end")
 			return
+		}
+		if s.opt.Seam.Since(tidied) >= tidyEvery {
+			s.tidier.tidy()
+			tidied = s.opt.Seam.Now()
 		}
 		if s.opt.Keep || s.dir.liveNodes() > 0 {
 			seen = s.opt.Seam.Now()

@@ -62,8 +62,8 @@ func (c Config) Client(opts ...kgo.Opt) (*kgo.Client, error) {
 		kgo.MetadataMinAge(metadataMinAge),
 		kgo.MetadataMaxAge(metadataMaxAge),
 		kgo.RetryBackoffFn(c.backoff),
-		// With metadata asked for so often, franz-go's four tries would be over before each broker of a
-		// cluster has heard of a new topic.
+		// With metadata asked for so often, franz-go's four tries would be over before each broker
+		// of a cluster has heard of a new topic.
 		kgo.UnknownTopicRetries(unknownTopicRetries),
 		// franz-go would choose snappy, which kafka-python cannot read without a further library.
 		kgo.ProducerBatchCompression(kgo.NoCompression()),

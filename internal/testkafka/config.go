@@ -9,8 +9,8 @@ import (
 
 // properties renders the server.properties of one node. Options.Props come last and win.
 func (c *Cluster) properties(n *node) string {
-	// A killed node can register again only when its session is over, so the shorter the better; but
-	// three JVMs on a busy machine miss heartbeats.
+	// A killed node can register again only when its session is over, so the shorter the better;
+	// but three JVMs on a busy machine miss heartbeats.
 	replicas, minISR, sessionMs := 1, 1, 3000
 	if len(c.nodes) >= 3 {
 		replicas, minISR, sessionMs = 3, 2, 6000

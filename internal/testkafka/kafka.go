@@ -216,7 +216,8 @@ func (c *Cluster) start(n *node) error {
 	return nil
 }
 
-// readyWait is far more than a start takes, even of three nodes on a machine that is busy with tests.
+// readyWait is far more than a start takes, even of three nodes on a machine that is busy with
+// tests.
 const readyWait = 3 * time.Minute
 
 // awaitReady waits for the given nodes, and reports the log of one that died.

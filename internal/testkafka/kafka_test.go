@@ -123,8 +123,8 @@ func TestNode(t *testing.T) {
 	t.Run("EndTxn is lost", func(t *testing.T) { cutEndTxn(t, c, direct, DropRequest, false) })
 }
 
-// cutEndTxn commits through the proxy, which cuts EndTxn and everything after it, and looks past the
-// proxy at what became of the transaction.
+// cutEndTxn commits through the proxy, which cuts EndTxn and everything after it, and looks past
+// the proxy at what became of the transaction.
 func cutEndTxn(t *testing.T, c *Cluster, direct *kgo.Client, do Action, wantCommitted bool) {
 	proxy := c.Proxy(1)
 	defer proxy.Heal()
