@@ -59,7 +59,7 @@ func (n *Node) open(ctx context.Context, s *spec.Spec) (*app, error) {
 	if err := a.fit(heads); err != nil {
 		return nil, err
 	}
-	if err := a.checkGroup(ctx); err != nil {
+	if err := a.checkGroup(ctx, heads); err != nil {
 		return nil, err
 	}
 	if err := a.watchForeign(ctx, heads); err != nil {
@@ -156,8 +156,10 @@ func dedupe(diff []spec.Difference) []spec.Difference {
 	return out
 }
 
-// checkGroup refuses a consumer group that others use.
-func (a *app) checkGroup(ctx context.Context) error {
+// checkGroup refuses a consumer group that others use. Where an earlier start has got as far as a
+// barrier, the offsets are left to compareOffsets, behind the fence: its first transaction may still be
+// open, and the answer would be held up until that has timed out.
+func (a *app) checkGroup(ctx context.Context, heads map[int32]head) error {
 	members, _, err := a.node.admin.GroupMembers(ctx, a.name())
 	if err != nil {
 		return err
@@ -166,7 +168,7 @@ func (a *app) checkGroup(ctx context.Context) error {
 		return fmt.Errorf("the consumer group %s has %d members: it is another program's, and tally keeps its positions in the group of the app's name; use another app name",
 			a.name(), members)
 	}
-	if !a.fresh || missing(a.input) {
+	if !a.fresh || missing(a.input) || acquiredBefore(heads) {
 		return nil
 	}
 	offsets, err := a.node.admin.GroupOffsets(ctx, a.name(), a.input.Name)
@@ -177,6 +179,15 @@ func (a *app) checkGroup(ctx context.Context) error {
 		return &OffsetsError{Group: a.name(), Topic: a.input.Name, Partition: p, Offset: o, Record: -1}
 	}
 	return nil
+}
+
+func acquiredBefore(heads map[int32]head) bool {
+	for _, h := range heads {
+		if h.author.offset >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // refuseOldState refuses, before a topic is made, a state that is there although its changelog is not:
@@ -236,10 +247,13 @@ func (a *app) run(ctx context.Context, drain <-chan struct{}) {
 
 // lookAtEnds asks for the input's last stable offsets, so that lag is known while nothing arrives.
 func (a *app) lookAtEnds(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	bounded, cancel := context.WithTimeout(ctx, a.node.cfg.UnreachableAt)
 	defer cancel()
 	at := a.node.cfg.Seam.Now()
-	ends, err := a.node.admin.EndOffsets(ctx, a.input.Name, true)
+	ends, err := a.node.admin.EndOffsets(bounded, a.input.Name, true)
+	if ctx.Err() != nil {
+		return // the node is stopping
+	}
 	if err != nil {
 		a.node.reached(err)
 		return

@@ -48,6 +48,8 @@ type Node struct {
 	waiting   string    // why there are no apps yet, "" when all have started
 	trouble   error     // of the last contact with Kafka
 	contactAt time.Time // of the last good one
+
+	troubleSaid time.Time // when trouble was last logged
 }
 
 // Run runs a node until ctx ends, then stops it cleanly: every lane commits what it has folded, every
@@ -175,7 +177,7 @@ func (n *Node) connect(ctx context.Context) error {
 	if n.admin, err = kafka.NewAdmin(n.kafka); err != nil {
 		return err
 	}
-	if err := n.patiently(ctx, n.introduce); err != nil {
+	if err := n.patiently(ctx, n.cfg.UnreachableAt, n.introduce); err != nil {
 		n.admin.Close()
 		return err
 	}
@@ -216,22 +218,17 @@ func (n *Node) introduce(ctx context.Context) error {
 }
 
 // patiently repeats a call until it succeeds, says every few seconds why it does not, and gives up
-// only for what a person must mend.
-func (n *Node) patiently(ctx context.Context, call func(context.Context) error) error {
-	var said time.Time
+// only for what a person must mend. bound is what one call may take.
+func (n *Node) patiently(ctx context.Context, bound time.Duration, call func(context.Context) error) error {
 	for {
-		tryCtx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		tryCtx, cancel := context.WithTimeout(ctx, bound)
 		err := call(tryCtx)
 		cancel()
-		n.reached(err)
 		if err == nil || ctx.Err() != nil || !unanswered(err) {
 			return err
 		}
+		n.reached(err)
 		n.setWaiting("Kafka does not answer: " + err.Error())
-		if n.cfg.Seam.Since(said) >= n.cfg.UnreachableAt {
-			n.cfg.Log.Warn("Kafka does not answer; trying on", "brokers", strings.Join(n.kafka.Brokers, ","), "error", err)
-			said = n.cfg.Seam.Now()
-		}
 		if err := n.cfg.Seam.Sleep(ctx, n.cfg.Seam.Jitter(500*time.Millisecond)); err != nil {
 			return err
 		}
@@ -243,13 +240,16 @@ func unanswered(err error) bool {
 	return kafka.Retriable(err) || errors.Is(err, context.DeadlineExceeded)
 }
 
+// openTimeout bounds one try to open an app, of which the watch for another node is a part.
+const openTimeout = 20 * time.Second
+
 // openApps opens every app before any runs: a refusal of one is the node's.
 func (n *Node) openApps(ctx context.Context, specs []*spec.Spec) ([]*app, error) {
 	var apps []*app
 	n.appCount = len(specs)
 	for _, s := range specs {
 		var a *app
-		err := n.patiently(ctx, func(ctx context.Context) (err error) {
+		err := n.patiently(ctx, openTimeout, func(ctx context.Context) (err error) {
 			a, err = n.open(ctx, s)
 			return err
 		})
@@ -267,7 +267,7 @@ func (n *Node) openApps(ctx context.Context, specs []*spec.Spec) ([]*app, error)
 	return apps, nil
 }
 
-// runApps runs all lanes until ctx ends and they have drained, or DrainTimeout after that.
+// runApps runs all lanes until ctx ends and they have drained, or most of DrainTimeout has passed.
 func (n *Node) runApps(ctx context.Context, apps []*app) {
 	lanes, kill := context.WithCancel(context.Background())
 	defer kill()
@@ -280,7 +280,7 @@ func (n *Node) runApps(ctx context.Context, apps []*app) {
 	n.cfg.Log.Info("stopping: committing what is folded")
 	drained := make(chan struct{})
 	go func() { running.Wait(); close(drained) }()
-	wait, stop := n.cfg.Seam.Timer(n.cfg.DrainTimeout)
+	wait, stop := n.cfg.Seam.Timer(n.cfg.DrainTimeout * 4 / 5) // the rest is for the stores and the API
 	defer stop()
 	select {
 	case <-drained:
@@ -323,12 +323,27 @@ func (n *Node) disconnect() {
 	}
 }
 
-// reached keeps what the last contact with Kafka said.
+// reached keeps what the last contact with Kafka said, and says it every few seconds while it is bad.
 func (n *Node) reached(err error) {
+	now := n.cfg.Seam.Now()
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.trouble = err; err == nil {
-		n.contactAt = n.cfg.Seam.Now()
+	before, say := n.trouble, err != nil && now.Sub(n.troubleSaid) >= n.cfg.UnreachableAt
+	n.trouble = err
+	if err == nil {
+		n.contactAt = now
+	}
+	if say {
+		n.troubleSaid = now
+	}
+	n.mu.Unlock()
+	log := n.cfg.Log.With("brokers", strings.Join(n.kafka.Brokers, ","))
+	switch {
+	case say && unanswered(err):
+		log.Warn("Kafka does not answer; trying on", "error", err)
+	case say:
+		log.Warn("Kafka answers with an error; trying on", "error", err)
+	case err == nil && before != nil:
+		log.Info("Kafka answers again")
 	}
 }
 

@@ -64,7 +64,7 @@ func (l *lane) run(ctx context.Context, drain <-chan struct{}) {
 // stay acquires the lane and runs it until something ends it. The session is closed whatever happens,
 // and with it everything that it fetched.
 func (l *lane) stay(ctx context.Context, drain <-chan struct{}) error {
-	session, err := l.acquire(ctx)
+	session, err := l.acquireUnless(ctx, drain)
 	if err != nil {
 		return err
 	}
@@ -75,6 +75,18 @@ func (l *lane) stay(ctx context.Context, drain <-chan struct{}) error {
 	defer cancel()
 	go l.tickStore(ctx, l.store)
 	return l.proc.Run(ctx, session, l.store, drain)
+}
+
+// acquireUnless acquires the lane, unless the node is asked to stop meanwhile: then there is nothing
+// to commit that would be worth the wait.
+func (l *lane) acquireUnless(ctx context.Context, drain <-chan struct{}) (*txn.Session, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		<-firstOf(ctx, drain)
+		cancel()
+	}()
+	return l.acquire(ctx)
 }
 
 // tickStore lets the store flush by time while nothing is published.
@@ -108,9 +120,9 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 	case txn.Refused(err):
 		l.log().Warn("a record was refused; repeating the batch in halves", "error", err)
 	default:
-		l.log().Warn("acquiring the lane again", "error", err)
+		l.log().Warn("acquiring the lane again", "error", l.reason(err))
 	}
-	l.setState(api.LaneAcquiring, reasonOf(err))
+	l.setState(api.LaneAcquiring, l.reason(err))
 	return true
 }
 
@@ -176,17 +188,18 @@ func (l *lane) fencedBy(ctx context.Context) string {
 	return ""
 }
 
-// reasonOf says an error to a user; an authorization error says which right is missing.
-func reasonOf(err error) string {
+// reason says an error to a user, with what to do about it.
+func (l *lane) reason(err error) string {
+	text := l.app.node.kafka.Explain(err).Error()
 	for _, e := range []error{
 		kerr.TransactionalIDAuthorizationFailed, kerr.TopicAuthorizationFailed,
 		kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed,
 	} {
 		if errors.Is(err, e) {
-			return err.Error() + ": grant it with kafka-acls; the lane goes on by itself then"
+			return text + "; once it is granted the lane goes on by itself"
 		}
 	}
-	return err.Error()
+	return text
 }
 
 func closed(c <-chan struct{}) bool {

@@ -1,0 +1,308 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/testkafka"
+)
+
+// fakeAt runs a kfake at a fixed address with its data in dir, until the test or the caller ends it.
+func fakeAt(t *testing.T, addr, dir string) *kfake.Cluster {
+	t.Helper()
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(n), kfake.DataDir(dir), kfake.ClusterID("kfake-on-disk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// A broker that is not there yet is waited for, and that is said again and again.
+func TestUnreachableAtStart(t *testing.T) {
+	t.Parallel()
+	addr, dir := freeAddr(t), t.TempDir()
+	p := newPlace(t, []string{addr})
+	fake := fakeAt(t, addr, dir)
+	p.topic(p.in, 2)
+	fake.Close()
+	n := p.launch()
+	until(t, func() error {
+		if c := n.log.count("level=WARN", "Kafka does not answer", addr, "no Kafka listens there"); c < 3 {
+			return fmt.Errorf("it was said %d times", c)
+		}
+		return nil
+	})
+	select {
+	case err := <-n.ended:
+		t.Fatalf("the node has ended: %v", err)
+	default:
+	}
+	resp, err := http.Get(n.url + "/readyz")
+	p.must(err)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("/readyz says %s", resp.Status)
+	}
+	if st, err := n.client.Status(p.ctx()); err != nil || !strings.Contains(st.Kafka.Error, "refused") {
+		t.Errorf("status: %+v, %v", st.Kafka, err)
+	}
+
+	fakeAt(t, addr, dir)
+	events := sentences(2, 30)
+	p.send(events...)
+	n.ready()
+	n.right(events)
+	if n.log.count("Kafka answers again") == 0 {
+		t.Error("it does not say that Kafka answers again")
+	}
+}
+
+// A node that waits for its broker stops at once.
+func TestStopWhileUnreachable(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, []string{freeAddr(t)})
+	n := p.launch()
+	until(t, func() error {
+		if n.log.count("Kafka does not answer") == 0 {
+			return errors.New("it does not say that Kafka does not answer")
+		}
+		return nil
+	})
+	began := time.Now()
+	n.stop()
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// The broker goes away in mid-run and comes back: the node says so, keeps answering as one that
+// cannot know, and goes on by itself.
+func TestBrokerGoesAway(t *testing.T) {
+	t.Parallel()
+	addr, dir := freeAddr(t), t.TempDir()
+	fake := fakeAt(t, addr, dir)
+	p := newPlace(t, []string{addr})
+	p.topic(p.in, 2)
+	events := sentences(2, 50)
+	p.send(events...)
+	n := p.start()
+	n.right(events)
+
+	fake.Close()
+	n.until("the status says that Kafka does not answer", func(st api.Status) bool { return st.Kafka.Error != "" })
+	until(t, func() error {
+		answer, err := n.client.Get(p.ctx(), p.app, []byte(`["user-1","raft"]`), api.ReadOptions{Wait: -1})
+		if err == nil && (!answer.Found || answer.Parts[0].Role != api.RoleUnsure) {
+			err = fmt.Errorf("without a broker: %+v", answer)
+		}
+		return err
+	})
+	if n.log.count("level=WARN", "Kafka does not answer") == 0 {
+		t.Error("the log does not say that Kafka does not answer")
+	}
+
+	fakeAt(t, addr, dir)
+	more := sentences(2, 50)
+	p.send(more...)
+	n.right(append(events, more...))
+	n.until("the trouble is over", func(st api.Status) bool { return st.Kafka.Error == "" })
+}
+
+// The same on a real Kafka, killed under load; and a stop while it is away.
+func TestBrokerKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out, it needs a real Kafka: -short")
+	}
+	t.Parallel()
+	k := testkafka.Start(t, testkafka.Options{})
+	p := newPlace(t, k.Addrs())
+	p.topic(p.in, 2)
+	n := p.start()
+	var events []*kgo.Record
+	for range 20 { // commits are in flight when the broker dies
+		more := sentences(2, 50)
+		p.send(more...)
+		events = append(events, more...)
+	}
+	k.Kill(1)
+	n.until("the status says that Kafka does not answer", func(st api.Status) bool { return st.Kafka.Error != "" })
+	p.must(k.Restart(1))
+	n.right(events)
+
+	more := sentences(2, 50)
+	p.send(more...)
+	events = append(events, more...)
+	k.Kill(1)
+	n.stop()
+	p.must(k.Restart(1))
+	n = p.start(inDir(n.dir))
+	n.right(events)
+}
+
+// A right that is missing is said in the status and in the log, and the lane goes on by itself when it
+// is granted.
+func TestTransactionsNotAuthorized(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 1)
+	var granted atomic.Bool
+	p.fake.ControlKey(int16(kmsg.InitProducerID), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		p.fake.KeepControl()
+		if req.(*kmsg.InitProducerIDRequest).TransactionalID == nil || granted.Load() {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
+		resp.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
+		return resp, nil, true
+	})
+	p.send(event(0, "a", "x"))
+	n := p.launch()
+	n.unauthorized()
+	granted.Store(true)
+	n.ready()
+	n.right([]*kgo.Record{event(0, "a", "x")})
+}
+
+// unauthorized waits until status and log say which right is missing.
+func (n *tally) unauthorized() {
+	n.t.Helper()
+	st := n.until("a lane says what right it lacks", func(st api.Status) bool {
+		return len(st.Apps) == 1 && st.Apps[0].Lanes[0].Reason != ""
+	})
+	lane := st.Apps[0].Lanes[0]
+	saysText(n.t, lane.Reason, n.p.app+".lane-0", "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "kafka-acls --transactional-id", "by itself")
+	if lane.State != api.LaneAcquiring {
+		n.t.Errorf("the lane is %s", lane.State)
+	}
+	if n.log.count("level=WARN", "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", n.p.app+".lane-0", "kafka-acls") == 0 {
+		n.t.Errorf("the log does not say it")
+	}
+}
+
+// The same with Kafka's own authorizer, and with rights taken away in mid-run.
+func TestAuthorizer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out, it needs a real Kafka: -short")
+	}
+	t.Parallel()
+	k := testkafka.Start(t, testkafka.Options{SASLSSL: true, Props: map[string]string{
+		"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+		"super.users":           "User:ANONYMOUS", // whoever comes by the plain listener: the test
+	}})
+	p := newPlace(t, k.Addrs())
+	p.topic(p.in, 2)
+	grant := func(b *kadm.ACLBuilder) {
+		t.Helper()
+		answers, err := p.adm.CreateACLs(p.ctx(), b.Allow("User:"+testkafka.User).ResourcePatternType(kadm.ACLPatternPrefixed))
+		p.must(err)
+		for _, a := range answers {
+			p.must(a.Err)
+		}
+	}
+	grant(kadm.NewACLs().Topics(p.app).Operations(kadm.OpAll).AllowHosts())
+	grant(kadm.NewACLs().Groups(p.app).Operations(kadm.OpAll).AllowHosts())
+	properties := filepath.Join(t.TempDir(), "client.properties")
+	p.must(os.WriteFile(properties, []byte(fmt.Sprintf(`security.protocol=SASL_SSL
+sasl.mechanism=PLAIN
+sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username="%s" password="%s";
+ssl.truststore.type=PEM
+ssl.truststore.location=%s
+`, testkafka.User, testkafka.Password, k.CA())), 0o600))
+	secure := func(c *Config) { c.Brokers, c.KafkaConfig = k.Secure(), properties }
+	events := sentences(2, 20)
+	p.send(events...)
+	n := p.launch(secure)
+	n.unauthorized()
+	grant(kadm.NewACLs().TransactionalIDs(p.app).Operations(kadm.OpAll).AllowHosts())
+	n.ready()
+	n.right(events)
+}
+
+// A record that the broker refuses is found by halving, down to the event, which gets its on_error.
+// Events around it are counted.
+func TestRefusedRecord(t *testing.T) {
+	onBoth(t, func(t *testing.T, p *place) {
+		p.topic(p.in, 1)
+		p.topic(p.out, 1)
+		n := p.start()
+		p.send(event(0, "a", "x"))
+		n.settled(1)
+		n.stop()
+		// Smaller while the node runs: what it checks at the fold is the limit of its start.
+		n = p.start(inDir(n.dir))
+		p.setTopic(p.out, "max.message.bytes", "1000")
+		long := noise(1500)
+		events := []*kgo.Record{event(0, "a", "x")}
+		for i := range 40 {
+			e := event(0, fmt.Sprint("k", i), "x y")
+			if i == 17 || i == 33 {
+				e = event(0, fmt.Sprint("k", i), "x "+long)
+			} else {
+				events = append(events, e)
+			}
+			p.send(e)
+		}
+		if a := n.settled(41); a.Dead != 2 || a.Processed != 39 {
+			t.Errorf("dead %d, processed %d", a.Dead, a.Processed)
+		}
+		n.has(count(events))
+		dead := p.read(p.app + ".dead")
+		if len(dead) != 2 || string(dead[0].Key) != "k17" || string(dead[1].Key) != "k33" {
+			t.Fatalf("dead letters: %v", dead)
+		}
+		for _, h := range dead[0].Headers {
+			if h.Key == "error" {
+				saysText(t, string(h.Value), "refused by the broker", p.out, "MESSAGE_TOO_LARGE")
+			}
+		}
+	})
+}
+
+// noise is a word of n letters that no compression makes short.
+func noise(n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte('a' + rand.IntN(26))
+	}
+	return string(b)
+}
+
+// An event whose group cannot fit into a record is known at the fold.
+func TestTooLargeGroup(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 1)
+	p.topic(p.out, 1, "max.message.bytes", "3000")
+	n := p.start()
+	p.send(event(0, "a", "x"), event(0, "a", strings.Repeat("y", 2500)), event(0, "a", "x"))
+	if a := n.settled(3); a.Dead != 1 || a.Processed != 2 {
+		t.Errorf("dead %d, processed %d", a.Dead, a.Processed)
+	}
+	if n.log.count("refused") != 0 {
+		t.Error("it was sent to the broker")
+	}
+}
