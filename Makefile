@@ -4,7 +4,7 @@ BIN         := bin/tally
 # Flags for every `go test` of `make test`, such as TESTFLAGS="-count=1 -v".
 TESTFLAGS   ?=
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-# Where the benchmarks run: empty is a real Kafka of their own.
+# Flags for `make bench`, such as BENCHFLAGS="-scale 5" for five times the events.
 BENCHFLAGS  ?=
 
 export CGO_ENABLED = 0
@@ -36,7 +36,7 @@ check: ## Formatting, vet, staticcheck, the project's own rules, and the short t
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 10m ./...
 
 bench: ## Measure: tally and its limit on the same Kafka, in Go's benchmark format (<= 5 min)
-	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 10m $(BENCHFLAGS) ./bench
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 10m ./bench $(BENCHFLAGS)
 
 gosource: build ## The main job: the words of Go's own source, kills in the middle, a recount in Python
 	./examples/gosource/run.sh
