@@ -166,20 +166,26 @@ func wantAllSteps(t *testing.T, j *job) {
 	}
 }
 
-// testFirstStart kills the very first start of an app at each step of its acquire: what a
-// half-done first start leaves behind must not be in the way of the next.
+// testFirstStart kills the very first start of an app at each step of its acquire: what a half-done
+// first start leaves behind must not be in the way of the next. Nor does the next wait for the broker
+// to time the dead one's transaction out, which takes 10 s and more.
 func testFirstStart(t *testing.T, s *suite) {
 	j := newJob(t, s, jobSpec{})
 	m := j.machine("node")
 	j.send(2000, wordEvents(j.rand))
 	for _, name := range []step.Name{
-		step.Fence, step.Barrier, step.CompareOffsets, step.ProducePosition, step.Flush, step.EndTxnSent, step.Publish,
+		step.Fence, step.Barrier, step.CompareOffsets, step.ProducePosition, step.Flush, step.Offsets,
+		step.EndTxnSent, step.Publish,
 	} {
 		n := 1
 		if name == step.Flush || name == step.EndTxnSent {
 			n = 5 // behind the barriers of four lanes
 		}
+		began := time.Now()
 		j.killAt(m, name, n)
+		if took := time.Since(began); took > 8*time.Second {
+			t.Errorf("the start that was to die at %s came there after %s", name, took)
+		}
 	}
 	j.verify(m.start())
 }

@@ -207,7 +207,8 @@ func (l *lane) restored(p replication.Progress) {
 func (l *lane) compareOffsets(ctx context.Context) ([]state.PositionRecord, error) {
 	began, admin := l.seam().Now(), l.app.node.admin
 	for {
-		offsets, err := admin.GroupOffsets(ctx, l.app.name(), l.app.input.Name)
+		// Of the own partitions only: another lane's open transaction would hold the answer up.
+		offsets, err := admin.GroupOffsets(ctx, l.app.name(), l.app.input.Name, l.partitions()...)
 		if err != nil {
 			return nil, err
 		}
@@ -227,6 +228,14 @@ func (l *lane) compareOffsets(ctx context.Context) ([]state.PositionRecord, erro
 			return nil, err
 		}
 	}
+}
+
+func (l *lane) partitions() []int32 {
+	var ps []int32
+	for _, t := range l.tasks {
+		ps = append(ps, t.Partition)
+	}
+	return ps
 }
 
 // askAnew waits a little and returns a client with fresh metadata: a deposed coordinator answers with
