@@ -108,6 +108,7 @@ func (s *server) start() (err error) {
 	s.state.PID, s.state.Addr, s.state.ClusterID, s.state.Keep =
 		os.Getpid(), fmt.Sprintf("127.0.0.1:%d", id.Port), id.ClusterID, s.opt.Keep
 	s.opt.Log.Info("the embedded broker listens", "addr", s.state.Addr, "cluster", id.ClusterID, "data", string(s.dir))
+	s.tidier.gate.setStarts(s.tidier.starts())
 	s.tidier.tidy() // a run that is shorter than tidyEvery does its part too
 	return s.dir.announce(s.lock, s.state)
 }

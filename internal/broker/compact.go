@@ -61,20 +61,48 @@ func (t *tidier) compact() bool {
 		<-c
 		stop()
 	}
+	t.gate.seal()
 	t.cluster.Compact()
 	t.last, _ = t.compacted()
+	t.gate.setStarts(t.starts())
 	return true
+}
+
+// starts are the first offsets of all partitions of compacted topics.
+func (t *tidier) starts() map[partition]int64 {
+	starts := map[partition]int64{}
+	for topic := range t.topics() {
+		info := t.cluster.TopicInfo(topic)
+		if !isCompacted(info) {
+			continue
+		}
+		for _, p := range t.cluster.PartitionInfos(topic) {
+			starts[partition{info.TopicID, p.Partition}] = p.LogStartOffset
+			starts[partition{topic, p.Partition}] = p.LogStartOffset
+		}
+	}
+	return starts
+}
+
+// partition is named by its topic's id ([16]byte) or, from older clients, its name.
+type partition struct {
+	topic any
+	index int32
+}
+
+func isCompacted(info *kfake.TopicInfo) bool {
+	if info == nil {
+		return false
+	}
+	policy := info.Configs["cleanup.policy"]
+	return policy != nil && strings.Contains(*policy, "compact")
 }
 
 // compacted is the size of all compacted topics, and whether none has an open transaction.
 func (t *tidier) compacted() (bytes int64, quiet bool) {
 	quiet = true
 	for topic := range t.topics() {
-		info := t.cluster.TopicInfo(topic)
-		if info == nil {
-			continue
-		}
-		if policy := info.Configs["cleanup.policy"]; policy == nil || !strings.Contains(*policy, "compact") {
+		if !isCompacted(t.cluster.TopicInfo(topic)) {
 			continue
 		}
 		for _, p := range t.cluster.PartitionInfos(topic) {
@@ -99,11 +127,43 @@ func (t *tidier) topics() map[string]bool {
 	return topics
 }
 
-// gate holds back what would begin a transaction while it is shut. The zero gate is open.
+// gate holds back what would begin a transaction while it is shut, and fetches too while it is
+// sealed. The zero gate is open.
 type gate struct {
 	mu      sync.Mutex
 	reopens chan struct{} // nil while open
+	sealed  bool
 	begun   map[int64]bool
+	starts  map[partition]int64
+}
+
+func (g *gate) seal() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sealed = true
+}
+
+func (g *gate) setStarts(starts map[partition]int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.starts = starts
+}
+
+// lift raises the offsets of a fetch to the start of a compacted log. kfake moves that start up to
+// the first record that compaction left, and calls what lies below out of range; in Kafka it stays,
+// and a reader below only finds a gap.
+func (g *gate) lift(req *kmsg.FetchRequest) {
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			for _, name := range []any{t.TopicID, t.Topic} {
+				if start, ok := g.starts[partition{name, p.Partition}]; ok {
+					p.FetchOffset = max(p.FetchOffset, start)
+				}
+			}
+		}
+	}
 }
 
 func (g *gate) shut() {
@@ -116,18 +176,24 @@ func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	close(g.reopens)
-	g.reopens = nil
+	g.reopens, g.sealed = nil, false
 }
 
-// enter notes what a request does to its producer's transaction. It returns what to wait for.
+// enter notes what a request does to its producer's transaction. It returns what to wait for before
+// asking again, or nil when the request may pass.
 func (g *gate) enter(kreq kmsg.Request) <-chan struct{} {
-	id, ends := producerOf(kreq)
-	if id < 0 {
-		return nil
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if req, ok := kreq.(*kmsg.FetchRequest); ok {
+		if g.sealed {
+			return g.reopens
+		}
+		g.lift(req)
+		return nil
+	}
+	id, ends := producerOf(kreq)
 	switch {
+	case id < 0:
 	case ends:
 		delete(g.begun, id)
 	case g.reopens != nil && !g.begun[id]:

@@ -104,6 +104,39 @@ func TestCompactionWaitsForTheEnd(t *testing.T) {
 	}
 }
 
+// TestReadFromBelowTheStart reads a compacted log from offset 0, whose record is gone: with Kafka
+// that is a gap.
+func TestReadFromBelowTheStart(t *testing.T) {
+	tidy, cfg, a := compacting(t)
+	cl, err := cfg.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for n := range 5 {
+		write(t, cl, "k", fmt.Sprint(n))
+	}
+	if !tidy.compact() {
+		t.Fatal("it did not compact")
+	}
+	if starts, err := a.StartOffsets(limit(t), "t"); err != nil || starts[0] == 0 {
+		t.Fatalf("the log starts at %v, %v; the test wants it above 0", starts, err)
+	}
+	consumer, err := cfg.Client(kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"t": {0: kgo.NewOffset().At(0)}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer consumer.Close()
+	fetches := consumer.PollFetches(limit(t))
+	if err := fetches.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if last := fetches.Records()[len(fetches.Records())-1]; string(last.Value) != "4" || last.Offset != 4 {
+		t.Errorf("the last record is %s at %d", last.Value, last.Offset)
+	}
+}
+
 // TestGate lets a begun transaction go on and end while the gate is shut, and holds back a new one.
 func TestGate(t *testing.T) {
 	var g gate

@@ -1,9 +1,9 @@
 // Package broker is the embedded broker: a small Kafka in a process of its own, for trying tally
 // out.
 //
-// It is franz-go's kfake with its data on disk, made stricter in two places (see zombie.go and
-// torn.go). It is no replacement for Apache Kafka: one broker, no replication, and a commit that
-// the broker's own SIGKILL can tear.
+// It is franz-go's kfake with its data on disk, made stricter in three places (zombie.go,
+// torn.go, compact.go). It is no replacement for Apache Kafka: one broker, no replication, and a
+// commit that its own SIGKILL can tear.
 //
 // Invariants:
 //   - The process that holds the lock on broker/lock is the data dir's only broker. Whether one
