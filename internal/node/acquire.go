@@ -26,7 +26,7 @@ const fenceTimeout = 15 * time.Second
 // The session that it returns reads the input from that position.
 func (l *lane) acquire(ctx context.Context) (*txn.Session, error) {
 	if l.stays++; l.stays > 1 {
-		if err := l.checkTopics(ctx); err != nil {
+		if err := l.checkStill(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -46,11 +46,23 @@ func (l *lane) acquire(ctx context.Context) (*txn.Session, error) {
 	return session, nil
 }
 
-// checkTopics refuses topics that were deleted and made again since the last stay: the positions are
-// those of the old ones. Before the first stay, open has just looked.
-func (l *lane) checkTopics(ctx context.Context) error {
+// checkStill refuses to acquire a lane again whose topics were deleted and made again meanwhile, since
+// the positions are those of the old ones, or which another node has taken: that can look like any
+// other failed commit, and a lost lane is not fought for. Before the first stay, open has just looked.
+func (l *lane) checkStill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
+	if err := l.checkTopics(ctx); err != nil {
+		return err
+	}
+	by, err := l.overtakenBy(ctx)
+	if err == nil && by != "" {
+		err = &LostError{App: l.app.name(), Lane: l.k, Node: by}
+	}
+	return err
+}
+
+func (l *lane) checkTopics(ctx context.Context) error {
 	for _, t := range []struct {
 		what string
 		kafka.Topic

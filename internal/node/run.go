@@ -105,12 +105,15 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 	l.mu.Lock()
 	l.status.aborted++
 	l.mu.Unlock()
+	var lost *LostError
 	switch {
+	case errors.As(err, &lost):
+		return l.end(api.LaneLost, lost)
 	case txn.Fenced(err):
 		if by := l.fencedBy(ctx); by != "" {
 			return l.end(api.LaneLost, &LostError{App: l.app.name(), Lane: l.k, Node: by})
 		}
-		l.log().Warn("fenced by nobody else: the transaction timed out at the broker; acquiring again", "error", err)
+		l.log().Warn("fenced, but no other node has written under a newer epoch: the transaction took too long, or the node that was replaced has tried once more; acquiring again", "error", err)
 	case errors.Is(err, state.ErrDamaged), l.rebuildable(err):
 		if e := errors.Join(l.abandonStore(), l.setAside(err)); e != nil {
 			return l.end(api.LaneStopped, e)
@@ -164,15 +167,12 @@ func (l *lane) abandonStore() error {
 // The broker tells the two apart sooner: after a timeout the transactional id stays in CompleteAbort,
 // through which a fence passes only for a moment.
 func (l *lane) fencedBy(ctx context.Context) string {
-	n, timedOut := l.app.node, 0
+	timedOut := 0
 	for end := l.seam().Now().Add(2 * time.Second); l.seam().Now().Before(end); {
-		for _, t := range l.tasks {
-			h, err := readHead(ctx, n.admin, l.app.changelog.Name, t.Partition)
-			if err == nil && h.author.offset >= 0 && h.author.incarnation != n.incarnation && h.author.epoch >= l.epoch {
-				return h.author.name
-			}
+		if by, err := l.overtakenBy(ctx); err == nil && by != "" {
+			return by
 		}
-		tx, ok, err := n.admin.DescribeTransaction(ctx, l.transactionalID())
+		tx, ok, err := l.app.node.admin.DescribeTransaction(ctx, l.transactionalID())
 		if err == nil && ok && tx.State == "CompleteAbort" {
 			timedOut++
 		} else {
@@ -186,6 +186,22 @@ func (l *lane) fencedBy(ctx context.Context) string {
 		}
 	}
 	return ""
+}
+
+// overtakenBy names the node that wrote the newest record of one of the lane's changelog partitions,
+// if it is another one under an epoch that is not older; else "".
+func (l *lane) overtakenBy(ctx context.Context) (name string, err error) {
+	n := l.app.node
+	for _, t := range l.tasks {
+		h, err := readHead(ctx, n.admin, l.app.changelog.Name, t.Partition)
+		if err != nil {
+			return "", err
+		}
+		if h.author.offset >= 0 && h.author.incarnation != n.incarnation && h.author.epoch >= l.epoch {
+			return h.author.name, nil
+		}
+	}
+	return "", nil
 }
 
 // reason says an error to a user, with what to do about it.
