@@ -3,10 +3,13 @@ package node
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tally-kafka/tally/internal/api"
 )
@@ -102,4 +105,45 @@ func TestSecondNodeAfterTheFirst(t *testing.T) {
 		t.Error("it has not watched for the node that had committed a moment ago")
 	}
 	n.right(events)
+}
+
+// What tells a lane that another took it can look like any failed commit: a real Kafka has answered
+// EndTxn with UNKNOWN_SERVER_ERROR. The first node must not fence back then.
+func TestTakenWhileACommitFails(t *testing.T) {
+	p := onFake(t)
+	first, events := counted(p)
+	first = p.start(named("prod-1"), inDir(first.dir))
+	second := p.start(named("prod-2"), takeover())
+	epoch := second.lane(0, api.LaneRunning).Epoch
+	second.stop() // so that the first alone sees the next event
+
+	var failed atomic.Bool
+	p.fake.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		p.fake.KeepControl()
+		req := r.(*kmsg.ProduceRequest)
+		if req.TransactionID == nil || failed.Swap(true) {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.ProduceResponse)
+		for _, t := range req.Topics {
+			rt := kmsg.ProduceResponseTopic{Topic: t.Topic, TopicID: t.TopicID}
+			for _, part := range t.Partitions {
+				rp := kmsg.NewProduceResponseTopicPartition()
+				rp.Partition, rp.ErrorCode = part.Partition, kerr.UnknownServerError.Code
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	p.send(event(0, "a", "x"))
+	saysText(t, first.lane(0, api.LaneLost).Reason, "prod-2")
+	if first.log.count("acquiring the lane again", "UNKNOWN_SERVER_ERROR") != 1 {
+		t.Error("the commit did not fail")
+	}
+	if now := first.lane(0, api.LaneLost).Epoch; now >= epoch {
+		t.Errorf("the first has acquired the lane again, under epoch %d", now)
+	}
+	first.stop()
+	p.start(named("prod-2"), inDir(second.dir)).right(append(events, event(0, "a", "x")))
 }
