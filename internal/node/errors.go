@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/state"
 )
 
 // RunningElsewhereError refuses an app that another cluster's node is running right now.
@@ -85,6 +86,40 @@ func (e *OffsetsError) Error() string {
 	return fmt.Sprintf("consumer group %s has offset %d for %s/%d, but the last position record says %d: someone moved the group's offsets, or Kafka was restored from an older copy; if the position record is right, delete the group's offsets with kafka-consumer-groups --delete-offsets --group %s --topic %s and restart",
 		e.Group, e.Offset, e.Topic, e.Partition, e.Record, e.Group, e.Topic)
 }
+
+// LostEventsError stops a lane whose input no longer holds what the lane has to read next.
+type LostEventsError struct {
+	App, Topic string
+	Partition  int32
+	Next       int64 // offset to read
+	Start, End int64 // of what the topic holds
+}
+
+func (e *LostEventsError) Error() string {
+	what := fmt.Sprintf("the events of %s/%d from offset %d to %d were deleted before they were counted: raise the topic's retention",
+		e.Topic, e.Partition, e.Next, e.Start-1)
+	if e.Next > e.End {
+		what = fmt.Sprintf("%s/%d ends at offset %d, but the app has counted up to %d: the topic was truncated, or Kafka was restored from an older copy",
+			e.Topic, e.Partition, e.End, e.Next)
+	}
+	return what + "; to count what is there, start the app anew with another `app:` name, or `tally reset " + e.App + "`"
+}
+
+// HoleError stops a lane whose changelog, read from its beginning, does not give what its position
+// records say.
+type HoleError struct {
+	App, Changelog string
+	Digest         *state.DigestError
+}
+
+func (e *HoleError) Error() string {
+	d := e.Digest
+	return fmt.Sprintf("the changelog %s/%d does not give the counts that its position record vouches for, even to a state that was made from it alone (%d groups with digest %016x, the record says %d with %016x): records of it are lost, or others wrote to it; start the app anew with another `app:` name, or `tally reset %s`",
+		e.Changelog, d.Task.Partition, d.Groups, d.Digest, d.WantGroups, d.WantDigest, e.App)
+}
+
+// Unwrap gives the numbers that differ.
+func (e *HoleError) Unwrap() error { return e.Digest }
 
 // LostError ends a lane that a stranger has fenced.
 type LostError struct {

@@ -119,7 +119,7 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 			return l.end(api.LaneStopped, e)
 		}
 	case needsPerson(err), stopsLane(err):
-		return l.end(api.LaneStopped, err)
+		return l.end(api.LaneStopped, l.explain(ctx, err))
 	case txn.Refused(err):
 		l.log().Warn("a record was refused; repeating the batch in halves", "error", err)
 	default:
@@ -127,6 +127,38 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 	}
 	l.setState(api.LaneAcquiring, l.reason(err))
 	return true
+}
+
+// explain says what a person has to know of an error that the package which found it cannot know.
+func (l *lane) explain(ctx context.Context, err error) error {
+	var gap *txn.GapError
+	var digest *state.DigestError
+	switch {
+	case errors.As(err, &gap):
+		return l.lostEvents(ctx, gap)
+	case errors.As(err, &digest):
+		return &HoleError{App: l.app.name(), Changelog: l.app.changelog.Name, Digest: digest}
+	}
+	return err
+}
+
+// lostEvents says which part of the input is gone.
+func (l *lane) lostEvents(ctx context.Context, gap *txn.GapError) error {
+	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
+	defer cancel()
+	admin := l.app.node.admin
+	starts, err := admin.StartOffsets(ctx, gap.Topic)
+	if err != nil {
+		return gap
+	}
+	ends, err := admin.EndOffsets(ctx, gap.Topic, false)
+	if err != nil {
+		return gap
+	}
+	return &LostEventsError{
+		App: l.app.name(), Topic: gap.Topic, Partition: gap.Partition, Next: gap.Position,
+		Start: starts[gap.Partition], End: ends[gap.Partition],
+	}
 }
 
 func (l *lane) end(name string, err error) bool {
