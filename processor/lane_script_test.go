@@ -37,6 +37,7 @@ import (
 //	fold                                         fold what was fetched
 //	tick DURATION                                let time pass, then commit if it is due
 //	commit [answer=ok|refused|unknown|fenced]    carry the due batch through its transaction
+//	pass PARTITION FROM TO                       a probe has found no record from FROM up to TO
 //	get / state                                  what a query sees
 func TestLaneScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/lane", func(t *testing.T, path string) {
@@ -65,7 +66,7 @@ func (m *machine) command(t *testing.T, d *datadriven.TestData) string {
 	m.t = t
 	commands := map[string]func(*datadriven.TestData) string{
 		"lane": m.cmdLane, "run": m.cmdRun, "fetch": m.cmdFetch, "fold": m.cmdFold,
-		"tick": m.cmdTick, "commit": m.cmdCommit, "get": m.cmdGet, "state": m.cmdState,
+		"tick": m.cmdTick, "commit": m.cmdCommit, "get": m.cmdGet, "state": m.cmdState, "pass": m.cmdPass,
 	}
 	do, ok := commands[d.Cmd]
 	if !ok {
@@ -249,6 +250,15 @@ func (m *machine) cmdGet(d *datadriven.TestData) string {
 		return "no values\n"
 	}
 	return b.String()
+}
+
+func (m *machine) cmdPass(d *datadriven.TestData) string {
+	var n [3]int64
+	for i := range n {
+		n[i], _ = strconv.ParseInt(d.CmdArgs[i].Key, 10, 64)
+	}
+	m.lane.Pass(int32(n[0]), n[1], n[2])
+	return m.cmdState(d)
 }
 
 func (m *machine) cmdState(*datadriven.TestData) string {

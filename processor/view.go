@@ -95,3 +95,15 @@ func (l *Lane) StrayExample(partitioner int) *Stray { return l.view.strays[parti
 
 // passed moves the view to what a known commit made of a task.
 func (v *taskView) passed(pos state.Position) { v.committed.Store(pos.Record.Input) }
+
+// Pass tells the lane that a partition holds no record from offset from up to offset to. It is
+// without effect when the lane has read on meanwhile.
+func (l *Lane) Pass(partition int32, from, to int64) {
+	v := l.views[partition]
+	if v.position() != from {
+		return
+	}
+	if read := v.read.Load(); read <= from {
+		v.read.CompareAndSwap(read, to)
+	}
+}

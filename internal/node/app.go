@@ -34,7 +34,9 @@ type app struct {
 	fresh              bool // no partition has a position record: this is the first start
 	lanes              []*lane
 
-	warned struct{ strays, grown bool } // of the goroutine that looks at the ends
+	// Of the goroutine that looks at the ends.
+	warned struct{ strays, grown bool }
+	probed map[int32]int64 // where a partition's read position stood at the last look
 
 	mu     sync.Mutex
 	ends   map[int32]int64 // last stable offsets of the input
@@ -48,7 +50,7 @@ func (a *app) memory() int64 { return a.node.cfg.Memory / int64(max(a.node.appCo
 
 // open checks everything that can be refused, and writes nothing but missing topics.
 func (n *Node) open(ctx context.Context, s *spec.Spec) (*app, error) {
-	a := &app{node: n, spec: s, program: spec.Compile(s), ends: map[int32]int64{}}
+	a := &app{node: n, spec: s, program: spec.Compile(s), ends: map[int32]int64{}, probed: map[int32]int64{}}
 	if err := a.findTopics(ctx); err != nil {
 		return nil, err
 	}
@@ -262,6 +264,7 @@ func (a *app) lookAtEnds(ctx context.Context) {
 	a.mu.Lock()
 	a.ends, a.endsAt = ends, at
 	a.mu.Unlock()
+	a.passGaps(ctx)
 	a.warn()
 }
 

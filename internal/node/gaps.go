@@ -1,0 +1,45 @@
+package node
+
+import (
+	"context"
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/internal/api"
+)
+
+// probeOffsets bounds how far a probe looks: with more between position and end, there is lag.
+const probeOffsets = 100_000
+
+// errEvent ends a probe that has met something to count.
+var errEvent = errors.New("an event")
+
+// passGaps moves read positions over what the input's end has that is no record: what compaction
+// left of a tail. A client tells only of records, so the lane cannot know that it is at the end; a
+// fetch that finds nothing between its position and the end proves it. Only a lane that has stood
+// still since the last look is probed.
+func (a *app) passGaps(ctx context.Context) {
+	for _, l := range a.lanes {
+		if l.snapshot().state != api.LaneRunning {
+			continue
+		}
+		for _, t := range l.tasks {
+			p, at := t.Partition, l.position(t.Partition)
+			lag, _ := a.lag(p, at)
+			stood := a.probed[p] == at
+			a.probed[p] = at
+			if stood && lag > 0 && lag <= probeOffsets && a.nothingUpTo(ctx, p, at, at+lag) {
+				l.proc.Pass(p, at, at+lag)
+			}
+		}
+	}
+}
+
+// nothingUpTo reads and reports whether no record lies between two offsets of the input.
+func (a *app) nothingUpTo(ctx context.Context, partition int32, from, to int64) bool {
+	ctx, cancel := context.WithTimeout(ctx, a.node.cfg.UnreachableAt)
+	defer cancel()
+	err := a.node.admin.Read(ctx, a.input.Name, partition, from, to, func(*kgo.Record) error { return errEvent })
+	return err == nil
+}
