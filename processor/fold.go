@@ -123,9 +123,7 @@ func (l *Lane) foldRecord(rec *kgo.Record) bool {
 	}
 	b.events++
 	t.next, t.lastEvent = rec.Offset+1, rec.Offset
-	v := l.views[rec.Partition]
-	v.lastEvent.Store(rec.Offset)
-	v.read.Store(t.next)
+	l.views[rec.Partition].folded(rec.Offset)
 	return true
 }
 

@@ -42,6 +42,9 @@ type taskView struct {
 	read      atomic.Int64 // behind all that was folded or passed
 	lastEvent atomic.Int64 // the last event folded, -1 for none
 	committed atomic.Int64
+	// reached is where position stood when the first event that is not committed yet was folded, so
+	// that it never goes back.
+	reached atomic.Int64
 }
 
 // position is the read position: the committed one, moved past control records, aborted data and
@@ -50,9 +53,18 @@ func (v *taskView) position() int64 {
 	committed := v.committed.Load()
 	read := v.read.Load() // before lastEvent: a later event then only makes the answer smaller
 	if v.lastEvent.Load() < committed {
-		return max(read, committed)
+		committed = max(read, committed)
 	}
-	return committed
+	return max(committed, v.reached.Load())
+}
+
+// folded notes an event that the filling batch has taken.
+func (v *taskView) folded(offset int64) {
+	if committed := v.committed.Load(); v.lastEvent.Load() < committed {
+		v.reached.Store(max(v.read.Load(), committed))
+	}
+	v.lastEvent.Store(offset)
+	v.read.Store(offset + 1)
 }
 
 // Position is the next input offset of a partition: all events below it are in the published
