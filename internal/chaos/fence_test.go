@@ -197,6 +197,7 @@ func (j *job) freezeInTransaction(p *process) (lane int) {
 				continue
 			}
 			p.signal(syscall.SIGSTOP)
+			<-time.After(100 * time.Millisecond) // an EndTxn may be on the wire already
 			if open(lane) {
 				return ""
 			}
