@@ -186,12 +186,32 @@ func (s *Session) Poll(ctx context.Context, max int) ([]*kgo.Record, error) {
 	}
 	recs := make([]*kgo.Record, 0, fs.NumRecords())
 	s.mu.Lock()
-	fs.EachPartition(func(p kgo.FetchTopicPartition) {
-		if n := len(p.Records); n > 0 {
-			recs = append(recs, p.Records...)
-			s.position[p.Partition] = p.Records[n-1].Offset + 1
+	defer s.mu.Unlock()
+	fs.EachTopic(func(t kgo.FetchTopic) {
+		for _, p := range t.Partitions {
+			if n := len(p.Records); n > 0 {
+				errs = append(errs, s.proper(t.TopicID, p))
+				recs = append(recs, p.Records...)
+				s.position[p.Partition] = p.Records[n-1].Offset + 1
+			}
 		}
 	})
-	s.mu.Unlock()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
 	return recs, nil
+}
+
+// proper refuses records that the session did not ask for. franz-go moves an offset that it was told
+// to read into the bounds that a broker names, when it looks them up before it knows the topic: with a
+// broker's old answer, or a topic that was made again under the name, that means other events.
+func (s *Session) proper(id [16]byte, p kgo.FetchPartition) error {
+	if at, got := s.position[p.Partition], p.Records[0].Offset; got < at {
+		return fmt.Errorf("read %s/%d: got offset %d after %d was asked for: a broker's answer was old, or the topic was truncated",
+			s.cfg.Input, p.Partition, got, at)
+	}
+	if none := [16]byte{}; id != none && s.cfg.InputID != none && id != s.cfg.InputID {
+		return fmt.Errorf("read %s/%d: the topic was made again under its name", s.cfg.Input, p.Partition)
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tally-kafka/tally/internal/api"
@@ -129,8 +130,42 @@ func (l *lane) settle(ctx context.Context, session *txn.Session) error {
 		}
 		at[t.Partition] = pos.Record.Input
 	}
+	if err := l.checkBounds(ctx, at); err != nil {
+		return err
+	}
 	session.Assign(at)
 	return nil
+}
+
+// checkBounds refuses positions outside what the input holds; a client would move them silently. A
+// position beyond the end may be an old answer, and is asked about again for a while.
+func (l *lane) checkBounds(ctx context.Context, at map[int32]int64) error {
+	admin, input, began := l.app.node.admin, l.app.input.Name, l.seam().Now()
+	defer func() { l.closeFresh(admin) }()
+	for {
+		starts, err := admin.StartOffsets(ctx, input)
+		if err != nil {
+			return err
+		}
+		ends, err := admin.EndOffsets(ctx, input, false)
+		if err != nil {
+			return err
+		}
+		var outside error
+		for p, o := range at {
+			if o < starts[p] || o > ends[p] {
+				outside = &txn.GapError{Topic: input, Partition: p, Position: o, Err: kerr.OffsetOutOfRange}
+			}
+		}
+		if outside == nil || l.seam().Since(began) >= l.app.node.cfg.OffsetsWait {
+			return outside
+		}
+		fresh, err := l.askAnew(ctx, admin)
+		if err != nil {
+			return err
+		}
+		admin = fresh
+	}
 }
 
 func (l *lane) catchUp(ctx context.Context, session *txn.Session) error {
@@ -236,9 +271,11 @@ func (l *lane) compareOffsets(ctx context.Context) ([]state.PositionRecord, erro
 			return nil, stale
 		}
 		l.log().Warn("the consumer group is behind the position record; asking again", "reason", stale)
-		if admin, err = l.askAnew(ctx, admin); err != nil {
+		fresh, err := l.askAnew(ctx, admin)
+		if err != nil {
 			return nil, err
 		}
+		admin = fresh
 	}
 }
 
@@ -260,10 +297,15 @@ func (l *lane) askAnew(ctx context.Context, old *kafka.Admin) (*kafka.Admin, err
 	if err != nil {
 		return nil, err
 	}
-	if old != l.app.node.admin {
-		old.Close()
-	}
+	l.closeFresh(old)
 	return fresh, nil
+}
+
+// closeFresh closes a client that askAnew made; the node's own stays.
+func (l *lane) closeFresh(admin *kafka.Admin) {
+	if admin != nil && admin != l.app.node.admin {
+		admin.Close()
+	}
 }
 
 // compare is one look. stale is set when an offset is behind its position record, which an old answer

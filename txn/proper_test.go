@@ -1,0 +1,103 @@
+package txn_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tally-kafka/tally/internal/kafka"
+)
+
+// write puts n events into a partition of the input, by a client that knows the topic as it is now.
+func (e *env) write(t *testing.T, partition int32, n int) {
+	t.Helper()
+	cl, err := e.kafka.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for i := range n {
+		rec := &kgo.Record{Topic: e.input, Partition: partition, Value: []byte(fmt.Sprint(i))}
+		if err := cl.ProduceSync(context.Background(), rec).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A topic that was made again under its name is not read on where the old one ended.
+func TestPollOfATopicMadeAgain(t *testing.T) {
+	onEachKafka(t, func(t *testing.T, e *env) {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := e.admin.DeleteTopics(ctx, e.input); err != nil {
+			t.Fatal(err)
+		}
+		for ctx.Err() == nil { // Kafka takes a moment to have done with the old one
+			if err := e.admin.Create(ctx, kafka.TopicSpec{Name: e.input, Partitions: 2, Replication: 1}); err == nil {
+				break
+			}
+		}
+		e.write(t, 0, 5)
+		s := e.fence(t)
+		s.Assign(map[int32]int64{0: 2})
+		recs, err := s.Poll(ctx, 10)
+		if err == nil || !strings.Contains(err.Error(), "made again") {
+			t.Fatalf("got %d records and %v", len(recs), err)
+		}
+	})
+}
+
+// A client that looks the offset up, since it does not know the topic yet, and gets an old end, would
+// read events again.
+func TestPollBelowThePosition(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	e := newEnv(t, c.ListenAddrs())
+	e.write(t, 0, 5)
+	s := e.fence(t)
+
+	var hidden, asked atomic.Int64
+	c.ControlKey(int16(kmsg.Metadata), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		req := r.(*kmsg.MetadataRequest)
+		if len(req.Topics) != 1 || req.Topics[0].Topic == nil || *req.Topics[0].Topic != e.input || hidden.Add(1) > 1 {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.MetadataResponse)
+		topic := kmsg.NewMetadataResponseTopic()
+		topic.Topic, topic.ErrorCode = req.Topics[0].Topic, kerr.UnknownTopicOrPartition.Code
+		resp.Topics = append(resp.Topics, topic)
+		return resp, nil, true
+	})
+	c.ControlKey(int16(kmsg.ListOffsets), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		asked.Add(1)
+		resp := r.ResponseKind().(*kmsg.ListOffsetsResponse)
+		topic, part := kmsg.NewListOffsetsResponseTopic(), kmsg.NewListOffsetsResponseTopicPartition()
+		topic.Topic, part.Offset, part.LeaderEpoch = e.input, 2, 0
+		topic.Partitions = append(topic.Partitions, part)
+		resp.Topics = append(resp.Topics, topic)
+		return resp, nil, true
+	})
+	s.Assign(map[int32]int64{0: 4})
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	recs, err := s.Poll(ctx, 10)
+	if asked.Load() == 0 {
+		t.Fatal("the offset was not looked up: this test tests nothing")
+	}
+	if err == nil || !strings.Contains(err.Error(), "got offset 2 after 4") {
+		t.Fatalf("got %d records and %v", len(recs), err)
+	}
+}
