@@ -181,6 +181,11 @@ func (r *run) take(rec *kgo.Record) error {
 	if rec.Offset > r.to[rec.Partition] {
 		return nil
 	}
+	if at := r.at[rec.Partition]; rec.Offset < at {
+		// franz-go moves an offset into the bounds that a broker names, and those may be old.
+		return fmt.Errorf("read %s/%d: got offset %d after %d was asked for: a broker's answer was old",
+			rec.Topic, rec.Partition, rec.Offset, at)
+	}
 	task, next := r.tasks[rec.Partition], rec.Offset+1
 	r.at[rec.Partition] = next
 	if rec.Attrs.IsControl() {
