@@ -269,4 +269,7 @@ func testTransactionTimeout(t *testing.T, s *suite) {
 	load.awaitMore(2000)
 	load.stop()
 	j.verify(p)
+	if !strings.Contains(p.text(), "fenced, but no other node") {
+		t.Error("the node does not say that its transaction timed out")
+	}
 }
