@@ -35,6 +35,14 @@ type testNode struct {
 	status   Status
 	notReady []string
 	apps     []*testApp
+	resets   []ResetRequest // that were asked for
+}
+
+func (n *testNode) Reset(_ context.Context, app string, req ResetRequest) (ResetAnswer, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.resets = append(n.resets, req)
+	return ResetAnswer{App: app, Generation: 2, Done: !req.DryRun, From: req.From}, nil
 }
 
 func (n *testNode) Status(context.Context) Status {

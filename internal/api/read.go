@@ -105,6 +105,10 @@ func (rd *read) pause(ctx context.Context, why error) error {
 	if left <= 0 {
 		return why
 	}
+	if now, err := rd.s.app(rd.app.Name); err == nil && now.Generation != rd.app.Generation {
+		return &Error{Status: http.StatusConflict, Code: CodeConflict,
+			Message: fmt.Sprintf("app %s was reset meanwhile (generation %d)", now.Name, now.Generation), Next: "ask again"}
+	}
 	return rd.s.opt.Seam.Sleep(ctx, min(left, rd.s.opt.PollInterval))
 }
 

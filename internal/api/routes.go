@@ -29,6 +29,7 @@ func (s *Server) routeTable() []route {
 		{"POST /v1/apps/{app}/top", s.serveTop},
 		{"POST /v1/apps/{app}/scan", s.serveScan},
 		{"POST /v1/apps/{app}/watch", s.serveWatch},
+		{"POST /v1/apps/{app}/reset", s.serveReset},
 		{"GET /healthz", s.serveHealth},
 		{"GET /readyz", s.serveReady},
 		{"GET /metrics", s.metricsHandler()},

@@ -68,6 +68,33 @@ type AppsAnswer struct {
 	Apps []AppInfo `json:"apps"`
 }
 
+// ResetRequest is the body of POST /v1/apps/{app}/reset.
+type ResetRequest struct {
+	From   string `json:"from,omitempty"`    // as ParseFrom reads it; "": as the spec's input.start says
+	Spec   string `json:"spec,omitempty"`    // YAML of the new generation's spec; "": the one that runs
+	DryRun bool   `json:"dry_run,omitempty"` // answer what would be done, and do nothing
+}
+
+// ResetAnswer says what a reset deletes and where it starts. With Done it has happened: the new
+// generation has its first positions.
+type ResetAnswer struct {
+	App        string           `json:"app"`
+	Generation int              `json:"generation"` // the new one
+	Done       bool             `json:"done"`
+	From       string           `json:"from"`
+	Topics     []ResetTopic     `json:"topics"`     // that are deleted and made anew
+	Group      string           `json:"group"`      // the consumer group whose offsets are deleted
+	StateDirs  []string         `json:"state_dirs"` // that are removed
+	Output     string           `json:"output,omitempty"`
+	Start      map[string]int64 `json:"start"` // "TOPIC/PARTITION": first offset to be counted
+}
+
+// ResetTopic is a topic that a reset deletes.
+type ResetTopic struct {
+	Topic   string `json:"topic"`
+	Records int64  `json:"records"` // about: control records and gaps are among them
+}
+
 // Status is GET /v1/status.
 type Status struct {
 	Cluster string       `json:"cluster"`

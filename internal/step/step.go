@@ -41,6 +41,26 @@ var All = []Name{
 	CompareOffsets,
 }
 
+// The steps of a reset, in order. They are apart from All, since a run need not meet them.
+const (
+	ResetIntent    Name = "reset-intent"    // what the reset is to do is on disk
+	ResetStopped   Name = "reset-stopped"   // the app's lanes have drained
+	ResetFenced    Name = "reset-fenced"    // nobody can commit under the old generation any more
+	ResetOffsets   Name = "reset-offsets"   // the consumer group is deleted
+	ResetDead      Name = "reset-dead"      // the dead letters are deleted
+	ResetState     Name = "reset-state"     // the state dir is removed
+	ResetChangelog Name = "reset-changelog" // the changelog is deleted
+	ResetTopics    Name = "reset-topics"    // the topics are made anew
+	ResetSpec      Name = "reset-spec"      // the spec is stored
+	ResetDone      Name = "reset-done"      // the new generation has its first position records
+)
+
+// Resets lists every step of a reset once.
+var Resets = []Name{
+	ResetIntent, ResetStopped, ResetFenced, ResetOffsets, ResetDead, ResetState, ResetChangelog, ResetTopics, ResetSpec,
+	ResetDone,
+}
+
 // Hook is called at each step, from the goroutine that reached it. It may kill the process or
 // block; it must not call back into the lane.
 type Hook func(Name)
