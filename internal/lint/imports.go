@@ -68,7 +68,10 @@ var arrows = map[string]row{
 	},
 	"internal/kafka":  {own: []string{"internal/seam"}, outside: []string{franz, golangX}},
 	"internal/broker": {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz, golangX}},
-	"internal/audit":  {own: []string{"internal/kafka", "internal/seam", "processor/spec"}},
+	"internal/audit": {
+		own:     []string{"internal/kafka", "internal/seam", "processor/spec"},
+		outside: []string{franz, xxhash, mpb, golangX},
+	},
 	"internal/doctor": {own: []string{"internal/api", "internal/kafka", "internal/seam"}},
 	"internal/demo":   {own: []string{"internal/api", "internal/kafka", "internal/seam"}, outside: []string{franz}},
 	"bench": {
