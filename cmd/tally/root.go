@@ -11,6 +11,7 @@ const (
 	groupRun     = "run"
 	groupAsk     = "ask"
 	groupOperate = "operate"
+	groupCheck   = "check"
 )
 
 const rootLong = `tally keeps exactly-once running counts of what arrives on Kafka topics.
@@ -20,7 +21,7 @@ key of a YAML file (data-dir: ...) given by --config FILE. A flag wins over the 
 over the file, and that over the default; ` + "`tally config print`" + ` shows which it was.
 
 Exit codes: 0 done; 1 failed; 2 usage or bad spec; 3 the asked group has no values;
-5 fenced by another node.`
+4 the audit found a difference; 5 fenced by another node; 6 the audit could not decide.`
 
 const rootExample = `  tally init wordcount > wordcount.yaml
   tally run --spec wordcount.yaml
@@ -51,10 +52,12 @@ func newCmdRoot(t *tool) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().String("config", "", "YAML `FILE` with flags as keys")
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"},
-		&cobra.Group{ID: groupAsk, Title: "Ask:"}, &cobra.Group{ID: groupOperate, Title: "Operate:"})
+		&cobra.Group{ID: groupAsk, Title: "Ask:"}, &cobra.Group{ID: groupOperate, Title: "Operate:"},
+		&cobra.Group{ID: groupCheck, Title: "Check:"})
 	addGroup(root, groupRun, newCmdRun(t), newCmdInit(t), newCmdCheck(t), newCmdDemo(t), newCmdBroker(t))
 	addGroup(root, groupAsk, newCmdGet(t), newCmdTop(t), newCmdScan(t), newCmdWatch(t), newCmdProduce(t), newCmdConsume(t))
 	addGroup(root, groupOperate, newCmdStatus(t), newCmdConfig(t), newCmdVersion(t))
+	addGroup(root, groupCheck, newCmdAudit(t))
 	root.SetCompletionCommandGroupID(groupOperate)
 	root.SetHelpCommandGroupID(groupOperate)
 	return root

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"github.com/tally-kafka/tally/internal/audit"
+)
+
+// printAudit prints a report for people: tables, what differs, and the result as the last line.
+func printAudit(w io.Writer, r *audit.Report) error {
+	var text bytes.Buffer
+	fmt.Fprintf(&text, "app %s, generation %d, id %s\n\n", r.App, r.Generation, r.AppID)
+	auditPartitions(&text, r)
+	auditChecks(&text, r)
+	for _, d := range r.Differences {
+		fmt.Fprintf(&text, "%s\n", d)
+	}
+	if more := r.Found - int64(len(r.Differences)); more > 0 {
+		fmt.Fprintf(&text, "and %d more differences\n", more)
+	}
+	for _, u := range r.Undecided {
+		fmt.Fprintf(&text, "cannot decide: %s\n", u)
+	}
+	if len(r.Differences)+len(r.Undecided) > 0 {
+		text.WriteByte('\n')
+	}
+	fmt.Fprintln(&text, auditResult(r))
+	_, err := w.Write(text.Bytes())
+	return err
+}
+
+func auditPartitions(w io.Writer, r *audit.Report) {
+	tw := table(w)
+	fmt.Fprintln(tw, "PARTITION\tINPUT\tEVENTS\tPROCESSED\tFILTERED\tSKIPPED\tDEAD\tGROUPS\tSTORE AT")
+	for _, p := range r.Partitions {
+		store := "-"
+		if p.Store >= 0 {
+			store = fmt.Sprint(p.Store)
+		}
+		fmt.Fprintf(tw, "%d\t%d to %d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", p.Partition, p.Start, p.Input, p.Events,
+			p.Processed, p.Filtered, p.Skipped, p.Dead, p.Counters, store)
+	}
+	tw.Flush()
+	fmt.Fprintln(w)
+}
+
+func auditChecks(w io.Writer, r *audit.Report) {
+	tw := table(w)
+	fmt.Fprintln(tw, "CHECK\tCOMPARED\tDIFFERENCES")
+	for _, c := range r.Checks {
+		if c.Skipped != "" {
+			fmt.Fprintf(tw, "%s\tleft out: %s\t-\n", c.Name, c.Skipped)
+			continue
+		}
+		fmt.Fprintf(tw, "%s\t%d %s\t%d\n", c.Name, c.Compared, c.Of, c.Differences)
+	}
+	tw.Flush()
+	fmt.Fprintln(w)
+}
+
+// auditResult is the last line.
+func auditResult(r *audit.Report) string {
+	switch {
+	case r.Verdict == audit.Differences:
+		return fmt.Sprintf("not exact: %d events, %d groups, %d differences", r.Events, r.Groups, r.Found)
+	case r.Verdict == audit.Undecided:
+		return fmt.Sprintf("undecided: %d events, %d groups, no difference found, but not everything could be compared", r.Events, r.Groups)
+	case r.Spanning > 0:
+		return fmt.Sprintf("exact per partition: %d events, %d groups, 0 differences; %d groups span partitions", r.Events, r.Groups, r.Spanning)
+	}
+	return fmt.Sprintf("exact: %d events, %d groups, 0 differences", r.Events, r.Groups)
+}

@@ -1,0 +1,199 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+// Config says what is audited. Zero limits mean their defaults.
+type Config struct {
+	Spec  *spec.Spec
+	Kafka kafka.Config
+	Node  *Node // nil: no node is asked
+	Seam  seam.Seam
+
+	TempDir        string        // for the sorted runs; default: the system's
+	RunBytes       int64         // of one sorted run, about; default 64 MiB
+	FanIn          int           // runs merged at a time; default 32
+	PositionsMax   int           // position records of a partition that a cut may lie between; default 10,000
+	DifferencesMax int           // kept of each kind; default 10
+	CutWait        time.Duration // for open transactions to end; default 1 min
+	OffsetsWait    time.Duration // for a consumer group that is behind; default 10 s
+
+	Progress io.Writer // default: nowhere
+	TTY      bool      // Progress is a terminal: bars
+}
+
+// Node is a running node that answers for the app.
+type Node struct {
+	AppID      string
+	Generation int
+	// Scan gives every group with its values, all partitions folded, as the canonical JSON that the
+	// API promises; then the next input offset of each partition that the answer stands at.
+	Scan func(ctx context.Context, fn func(group, values json.RawMessage) error) (map[int32]int64, error)
+}
+
+func (c Config) withDefaults() Config {
+	c.RunBytes = or(c.RunBytes, 64<<20)
+	c.FanIn = max(or(c.FanIn, 32), 2)
+	c.PositionsMax = or(c.PositionsMax, 10_000)
+	c.DifferencesMax = or(c.DifferencesMax, 10)
+	c.CutWait = or(c.CutWait, time.Minute)
+	c.OffsetsWait = or(c.OffsetsWait, 10*time.Second)
+	if c.Progress == nil {
+		c.Progress = io.Discard
+	}
+	return c
+}
+
+func or[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}
+
+// MisfitError says that the given spec is not the one that the app was counted with.
+type MisfitError struct {
+	App  string
+	Diff []spec.Difference
+}
+
+func (e *MisfitError) Error() string {
+	text := "app " + e.App + " was not counted with this spec:"
+	for _, d := range e.Diff {
+		text += fmt.Sprintf("\n  %s: it was %s, this spec has %s", d.Field, d.Stored, d.Now)
+	}
+	return text + "\ngive the spec that the app runs with"
+}
+
+// ExitCode is that of a bad spec.
+func (e *MisfitError) ExitCode() int { return 2 }
+
+// audit is one run.
+type audit struct {
+	cfg     Config
+	spec    *spec.Spec
+	program *spec.Program
+	admin   *kafka.Admin
+	dir     string // of the sorted runs
+	meter   *meter
+	found   findings
+
+	input, output, changelog, dead kafka.Topic
+	recordBytes                    int // what the app's topics take now
+
+	appID      string
+	generation int
+	tasks      []*task // by partition; nil where nothing is counted yet
+	history    history
+	undecided  []string
+
+	outputs, changes, letters, recounts, answers *table
+	records                                      map[string]int64 // read, by check
+	compared                                     map[string]int64 // by check
+	outputCut                                    []int32          // partitions of the output whose beginning is deleted
+	noStore                                      string           // why the store is not compared
+	storeAt                                      map[int32]int64  // the input positions of its answer
+	groups, counters, spanning                   int64
+	gone                                         int64           // counters whose outputs are deleted
+	thin                                         int64           // counters with fewer outputs than items
+	offsets                                      map[int32]int64 // of the consumer group
+}
+
+// Run makes an audit. An error means that there is no result.
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	cfg = cfg.withDefaults()
+	admin, err := kafka.NewAdmin(cfg.Kafka)
+	if err != nil {
+		return nil, err
+	}
+	defer admin.Close()
+	dir, err := os.MkdirTemp(cfg.TempDir, "tally-audit-")
+	if err != nil {
+		return nil, fmt.Errorf("a directory for the audit's sorted runs: %w", err)
+	}
+	a := &audit{
+		cfg: cfg, spec: cfg.Spec, program: spec.Compile(cfg.Spec), admin: admin, dir: dir,
+		meter: newMeter(cfg), found: findings{max: cfg.DifferencesMax},
+		records: map[string]int64{}, compared: map[string]int64{},
+	}
+	err = a.run(ctx)
+	a.meter.close()
+	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
+		return nil, err
+	}
+	return a.report(), nil
+}
+
+func (a *audit) run(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		a.findTopics, a.scanStore, a.cut, a.readChangelog, a.readDead, a.readOutput, a.readInput, a.compare,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	a.compareEvents()
+	return nil
+}
+
+// cannot notes what the audit cannot decide.
+func (a *audit) cannot(format string, args ...any) {
+	a.undecided = append(a.undecided, fmt.Sprintf(format, args...))
+}
+
+func (a *audit) table(name string, combine combiner) *table {
+	return &table{dir: a.dir, name: name, limit: a.cfg.RunBytes, fanIn: a.cfg.FanIn, combine: combine}
+}
+
+// report puts together what was found.
+func (a *audit) report() *Report {
+	r := &Report{
+		App: a.spec.App, AppID: a.appID, Generation: a.generation, Verdict: Exact,
+		Groups: a.groups, Counters: a.counters, Spanning: a.spanning,
+		Partitions: []Partition{}, Differences: a.found.sorted(), Found: a.found.total(),
+		Undecided: append([]string{}, a.undecided...),
+	}
+	for _, t := range a.running() {
+		r.Partitions = append(r.Partitions, t.row())
+		r.Events += t.at(t.last()).events()
+	}
+	r.Checks = a.checks()
+	switch {
+	case r.Found > 0:
+		r.Verdict = Differences
+	case len(r.Undecided) > 0:
+		r.Verdict = Undecided
+	}
+	return r
+}
+
+func (a *audit) checks() []Check {
+	of := []struct{ name, of string }{
+		{"events", "events"}, {"dead", "unreadable events"}, {"positions", "position records"}, {"changelog", "counters"},
+		{"output", "counters"}, {"store", "groups"}, {"offsets", "partitions"},
+	}
+	var checks []Check
+	for _, c := range of {
+		check := Check{Name: c.name, Of: c.of, Compared: a.compared[c.name], Records: a.records[c.name], Differences: a.found.of(c.name)}
+		switch {
+		case c.name == "store":
+			check.Skipped = a.noStore
+		case c.name == "output" && a.spec.Output == nil:
+			check.Skipped = "the app has no output"
+		}
+		checks = append(checks, check)
+	}
+	return checks
+}

@@ -1,0 +1,136 @@
+package audit
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+// compareOutput compares a counter's last output with the recount at each position at which the
+// output may stand. The first position at which it is as it should be need not be that of the other
+// counters: the partition's fits say where all have been so far.
+func (a *audit) compareOutput(group []byte, c *counter) {
+	t := c.task
+	allowed := make([]bool, len(t.positions))
+	some, all := false, true
+	prev := -1
+	for i, p := range t.positions {
+		cut := t.cut(p.Input)
+		if i > 0 && !c.changed(prev, cut) {
+			allowed[i] = allowed[i-1]
+		} else {
+			allowed[i] = a.outputIs(c, c.at(a.program, cut))
+		}
+		prev = cut
+		some, all = some || allowed[i], all && allowed[i]
+	}
+	if c.output != nil || len(c.segments) > 0 {
+		a.compared["output"]++
+	}
+	if !some {
+		a.outputDiffers(group, c)
+		return
+	}
+	a.noteThin(c, allowed)
+	if !all && !t.agree(allowed) {
+		d := a.outputDifference(c)
+		d.Kind, d.Why = OutputWrong, "the last output is right at no position record at which the outputs of other counters are"
+		a.different(d, group, c.at(a.program, t.cut(t.at(t.last()).Input)))
+	}
+}
+
+// changed says whether something was counted after one cut, up to another.
+func (c *counter) changed(after, upTo int) bool {
+	return slices.ContainsFunc(c.segments, func(s segment) bool { return s.index > after && s.index <= upTo })
+}
+
+// agree leaves of the task's fits those that are allowed, unless that would leave none.
+func (t *task) agree(allowed []bool) bool {
+	left := slices.Clone(t.fits)
+	for i := range left {
+		left[i] = left[i] && allowed[i]
+	}
+	if !slices.Contains(left, true) {
+		return false
+	}
+	t.fits = left
+	return true
+}
+
+// outputIs says whether the output is as it should be where the recount says now.
+func (a *audit) outputIs(c *counter, now *recounted) bool {
+	if c.output == nil || now == nil {
+		return c.output == nil && now == nil
+	}
+	return string(c.output.lastText()) == a.text(now) && a.recordsAre(c, now)
+}
+
+// recordsAre says whether the counter has as many outputs as items, where that can be known.
+func (a *audit) recordsAre(c *counter, now *recounted) bool {
+	return c.output.records == now.items || !a.history.always(spec.EmitEvery) || slices.Contains(a.outputCut, c.task.partition)
+}
+
+// noteThin counts the counters that have fewer outputs than items although emit is `every` now: it may
+// have been `latest` before, at a time of which nothing is left.
+func (a *audit) noteThin(c *counter, allowed []bool) {
+	if c.output == nil || !a.history.cut || a.spec.Output.Emit != spec.EmitEvery || slices.Contains(a.outputCut, c.task.partition) {
+		return
+	}
+	for i, ok := range allowed {
+		if ok && c.output.records == c.at(a.program, c.task.cut(c.task.at(i).Input)).items {
+			return
+		}
+	}
+	a.thin++
+}
+
+// outputDifference is at the counter's last output, or else at the last event counted.
+func (a *audit) outputDifference(c *counter) Difference {
+	d := Difference{Topic: a.output.Name, Partition: c.task.partition}
+	if c.output != nil {
+		d.Offset, d.Got = c.output.last, string(c.output.lastText())
+		return d
+	}
+	now := c.segments[len(c.segments)-1]
+	d.Topic, d.Offset = a.input.Name, now.last
+	return d
+}
+
+// outputDiffers says how the output differs from the recount at B.
+func (a *audit) outputDiffers(group []byte, c *counter) {
+	t := c.task
+	now := c.at(a.program, t.cut(t.at(t.last()).Input))
+	if c.output == nil && now == nil {
+		now = c.at(a.program, len(t.cuts)-1) // counted before B, not at it: no position is smaller than A
+	}
+	d := a.outputDifference(c)
+	switch {
+	case c.output == nil && slices.Contains(a.outputCut, t.partition):
+		a.gone++
+		return
+	case c.output == nil:
+		d.Kind, d.Why = OutputMissing, fmt.Sprintf("counted last by this event, and %s/%d has nothing up to offset %d", a.output.Name, t.partition, t.outputEnd)
+	case now == nil:
+		d.Kind, d.Why = OutputExtra, "what the input does not have"
+	case d.Got != a.text(now):
+		d.Kind, d.Why = OutputWrong, "the last output"
+	case c.output.records < now.items:
+		d.Kind, d.Got = OutputMissing, ""
+		d.Why = fmt.Sprintf("with emit: every there are %d outputs up to this one, and %d items", c.output.records, now.items)
+	default:
+		d.Kind, d.Got = OutputDoubled, ""
+		d.Why = fmt.Sprintf("with emit: every there are %d outputs up to this one, and %d items", c.output.records, now.items)
+	}
+	a.different(d, group, now)
+}
+
+// noteGaps says what of the output could not be compared.
+func (a *audit) noteGaps() {
+	if a.gone > 0 {
+		a.cannot("%d counters have no output any more: their last ones are deleted", a.gone)
+	}
+	if a.thin > 0 {
+		a.cannot("%d counters have fewer outputs than items, which is right only if emit was `latest` once: the position records of that time are compacted away", a.thin)
+	}
+}

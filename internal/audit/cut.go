@@ -1,0 +1,238 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+// pollEvery is the pause between two looks at something that has to come.
+const pollEvery = 20 * time.Millisecond
+
+// findTopics looks at the topics of the app.
+func (a *audit) findTopics(ctx context.Context) error {
+	name := a.spec.App
+	for _, t := range []struct {
+		to   *kafka.Topic
+		name string
+	}{{&a.input, a.spec.Input.Topic}, {&a.output, a.outputTopic()}, {&a.changelog, name + ".changelog"}, {&a.dead, name + ".dead"}} {
+		if t.name == "" {
+			continue
+		}
+		topic, ok, err := a.admin.Topic(ctx, t.name)
+		if err != nil {
+			return err
+		}
+		if topic.Name = t.name; ok {
+			*t.to = topic
+		}
+	}
+	switch {
+	case a.input.Name == "":
+		return fmt.Errorf("there is no topic %s, the input of app %s: see the brokers given, or the spec's input.topic", a.spec.Input.Topic, name)
+	case a.changelog.Name == "":
+		return fmt.Errorf("there is no topic %s.changelog: app %s has counted nothing on this Kafka; see the brokers given, or the spec's app name", name, name)
+	case a.spec.Output != nil && a.output.Name == "":
+		a.cannot("the output topic %s does not exist", a.spec.Output.Topic)
+	}
+	a.tasks = make([]*task, min(a.input.Partitions, a.changelog.Partitions))
+	a.recordBytes = recordLimit(a.changelog)
+	if a.output.Name != "" {
+		a.recordBytes = min(a.recordBytes, recordLimit(a.output))
+		if strings.Contains(a.output.Configs["cleanup.policy"], "compact") {
+			a.cannot("the output %s is compacted: its last values are compared, but what compaction took away cannot be", a.output.Name)
+		}
+	}
+	return nil
+}
+
+func (a *audit) outputTopic() string {
+	if a.spec.Output == nil {
+		return ""
+	}
+	return a.spec.Output.Topic
+}
+
+// recordLimit is a topic's max.message.bytes; Kafka's default where the broker does not say.
+func recordLimit(t kafka.Topic) int {
+	if n, err := strconv.Atoi(t.Configs["max.message.bytes"]); err == nil && n > 0 {
+		return n
+	}
+	return 1048588
+}
+
+// cut fixes up to where everything is read; the package's comment says why in this order.
+func (a *audit) cut(ctx context.Context) error {
+	a.meter.begin("find a cut", 0)
+	if err := a.findPositions(ctx); err != nil {
+		return err
+	}
+	a.placeStore()
+	if err := a.findOffsets(ctx); err != nil {
+		return err
+	}
+	for _, topic := range []struct {
+		kafka.Topic
+		end func(*task) *int64
+	}{
+		{a.output, func(t *task) *int64 { return &t.outputEnd }},
+		{a.changelog, func(t *task) *int64 { return &t.changelogEnd }},
+		{a.dead, func(t *task) *int64 { return &t.deadEnd }},
+	} {
+		if topic.Name == "" {
+			continue
+		}
+		ends, err := a.stableEnds(ctx, topic.Name)
+		if err != nil {
+			return err
+		}
+		for _, t := range a.running() {
+			*topic.end(t) = ends[t.partition]
+		}
+	}
+	return nil
+}
+
+// findPositions makes a task of each partition that has a position record, with the newest one.
+func (a *audit) findPositions(ctx context.Context) error {
+	for p := range int32(len(a.tasks)) {
+		err := a.admin.Tail(ctx, a.changelog.Name, p, func(r *kgo.Record) bool {
+			if kind, _, err := parseKey(r.Key); err != nil || kind != kindPosition {
+				return false
+			}
+			rec, err := parsePosition(r.Value, p)
+			if err == nil {
+				a.tasks[p] = &task{partition: p, group: -1, store: -1, positions: []position{{rec, r.Offset}}}
+				a.generation = max(a.generation, rec.Generation)
+			}
+			return err == nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(a.running()) == 0 {
+		return fmt.Errorf("the changelog %s has no position record: app %s has counted nothing yet; start it with `tally run`", a.changelog.Name, a.spec.App)
+	}
+	for _, t := range a.running() {
+		if err := a.checkIdentity(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkIdentity compares what a position record says of the app with what is there.
+func (a *audit) checkIdentity(t *task) error {
+	rec := t.at(0)
+	switch {
+	case a.appID == "":
+		a.appID = rec.AppID
+	case a.appID != rec.AppID:
+		return fmt.Errorf("the changelog %s holds position records of two apps, ids %s and %s: two apps of one name wrote it, so there is no right result",
+			a.changelog.Name, a.appID, rec.AppID)
+	}
+	if rec.Generation != a.generation {
+		return fmt.Errorf("partition %d of the changelog %s is of generation %d, others of %d: a reset is under way; try again when the app runs",
+			t.partition, a.changelog.Name, rec.Generation, a.generation)
+	}
+	if rec.Fingerprint != a.spec.Fingerprint() {
+		stored, err := spec.Parse([]byte(rec.Spec), "the stored spec of app "+a.spec.App)
+		if err != nil {
+			return fmt.Errorf("%s/%d offset %d: %v", a.changelog.Name, t.partition, rec.offset, err)
+		}
+		return &MisfitError{App: a.spec.App, Diff: spec.Fit(stored, a.spec)}
+	}
+	if rec.InputTopicID != a.input.ID {
+		t.why = fmt.Sprintf("the input %s was deleted and made again: its id is %s, the app counted the one with id %s", a.input.Name, a.input.ID, rec.InputTopicID)
+	}
+	return nil
+}
+
+// findOffsets reads the consumer group's offsets until none is behind its position record, which a
+// moment after a commit it may be.
+func (a *audit) findOffsets(ctx context.Context) error {
+	for began := a.cfg.Seam.Now(); ; {
+		offsets, err := a.admin.GroupOffsets(ctx, a.spec.App, a.input.Name)
+		if err != nil {
+			return err
+		}
+		a.offsets = offsets
+		behind := false
+		for _, t := range a.running() {
+			t.group = -1
+			if o, ok := offsets[t.partition]; ok {
+				t.group = o
+			}
+			behind = behind || t.group < t.at(0).Input
+		}
+		if !behind || a.cfg.Seam.Since(began) >= a.cfg.OffsetsWait {
+			return nil
+		}
+		if err := a.cfg.Seam.Sleep(ctx, pollEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// stableEnds gives for each partition a last stable offset that is not below what the high watermark
+// was at the call: at it no transaction is cut in two, and all that was written before the call is
+// below it.
+func (a *audit) stableEnds(ctx context.Context, topic string) (map[int32]int64, error) {
+	marks, err := a.admin.EndOffsets(ctx, topic, false)
+	if err != nil {
+		return nil, err
+	}
+	ends := map[int32]int64{}
+	for began := a.cfg.Seam.Now(); ; {
+		stable, err := a.admin.EndOffsets(ctx, topic, true)
+		if err != nil {
+			return nil, err
+		}
+		for p, at := range stable {
+			if _, done := ends[p]; !done && at >= marks[p] {
+				ends[p] = at
+			}
+		}
+		if len(ends) >= len(marks) {
+			return ends, nil
+		}
+		if a.cfg.Seam.Since(began) >= a.cfg.CutWait {
+			open := slices.Sorted(maps.Keys(marks))
+			open = slices.DeleteFunc(open, func(p int32) bool { _, done := ends[p]; return done })
+			return nil, fmt.Errorf("a transaction is open in %s, partitions %v, and did not end within %s: end it (kafka-transactions --list shows it), and try again",
+				topic, open, a.cfg.CutWait)
+		}
+		if err := a.cfg.Seam.Sleep(ctx, pollEvery); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// read calls fn for each committed record of a part of a partition, and shows how far it is.
+func (a *audit) read(ctx context.Context, topic string, partition int32, from, to int64, fn func(*kgo.Record) error) error {
+	at := from
+	err := a.admin.Read(ctx, topic, partition, from, to, func(r *kgo.Record) error {
+		a.meter.add(r.Offset + 1 - at)
+		at = r.Offset + 1
+		return fn(r)
+	})
+	if err == nil {
+		a.meter.add(to - at)
+	}
+	return err
+}
+
+// deleted says that an offset is no longer there.
+func deleted(err error) bool { return errors.Is(err, kerr.OffsetOutOfRange) }

@@ -1,0 +1,228 @@
+package audit
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+// recordRoom is what the app keeps free in a record besides the largest that a group may need.
+const recordRoom = 512
+
+// recounted is what the items of a segment make of a counter.
+type recounted struct {
+	items  int64
+	last   int64 // the offset of the last event
+	values []spec.Decimal
+}
+
+func (a *audit) appendRecounted(dst []byte, r recounted) []byte {
+	dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(r.items)), uint64(r.last))
+	return a.program.AppendValues(dst, r.values)
+}
+
+// parseRecounted appends the values to numbers.
+func (a *audit) parseRecounted(b []byte, numbers []spec.Decimal) recounted {
+	items, n := binary.Uvarint(b)
+	last, m := binary.Uvarint(b[max(n, 0):])
+	if n <= 0 || m <= 0 {
+		panic("audit: an entry of the recount cannot be read")
+	}
+	values, err := a.program.DecodeValues(b[n+m:], numbers)
+	if err != nil {
+		panic("audit: values of the recount cannot be read: " + err.Error())
+	}
+	return recounted{int64(items), int64(last), values}
+}
+
+// fold adds newer to r.
+func (r *recounted) fold(p *spec.Program, newer recounted) {
+	r.items += newer.items
+	r.last = newer.last
+	p.Fold(r.values, newer.values)
+}
+
+// inputReader counts the input.
+type inputReader struct {
+	a       *audit
+	letters letterCursor
+	scratch spec.Scratch
+
+	task     *task
+	segment  int
+	unlisted []int64 // the first unreadable events without a dead letter
+
+	key, entry []byte
+}
+
+func (a *audit) readInput(ctx context.Context) error {
+	older, newer := make([]spec.Decimal, 0, 8), make([]spec.Decimal, 0, 8)
+	a.recounts = a.table("recount", func(dst, _, o, n []byte) ([]byte, error) {
+		sum := a.parseRecounted(o, older[:0])
+		sum.fold(a.program, a.parseRecounted(n, newer[:0]))
+		return a.appendRecounted(dst, sum), nil
+	})
+	starts, err := a.admin.StartOffsets(ctx, a.input.Name)
+	if err != nil {
+		return err
+	}
+	letters, err := a.letters.sorted()
+	if err != nil {
+		return err
+	}
+	defer letters.close()
+	r := &inputReader{a: a, letters: letterCursor{a, letters}}
+	a.meter.begin(a.input.Name, a.inputOffsets())
+	for _, t := range a.running() {
+		r.task, r.segment, r.unlisted = t, 0, nil
+		if err := r.partition(ctx, starts[t.partition]); err != nil {
+			return err
+		}
+	}
+	_, _, err = r.letters.next(1<<31-1, 1<<63-1) // those behind the last event
+	return err
+}
+
+func (a *audit) inputOffsets() (n int64) {
+	for _, t := range a.running() {
+		n += t.cuts[len(t.cuts)-1] - t.at(0).Start
+	}
+	return n
+}
+
+// partition recounts one partition, as far as it is there.
+func (r *inputReader) partition(ctx context.Context, logStart int64) error {
+	t, topic := r.task, r.a.input
+	from, to := t.at(0).Start, t.cuts[len(t.cuts)-1]
+	if t.decidable() && from < logStart && from < to {
+		t.why = fmt.Sprintf("the input %s/%d is deleted below offset %d, and the app counted from offset %d on", topic.Name, t.partition, logStart, from)
+	}
+	if t.decidable() {
+		err := r.a.read(ctx, topic.Name, t.partition, from, to, r.event)
+		switch {
+		case deleted(err):
+			t.why = fmt.Sprintf("the input %s/%d was deleted while it was read", topic.Name, t.partition)
+		case err != nil:
+			return err
+		}
+	}
+	if t.decidable() && strings.Contains(topic.Configs["cleanup.policy"], "compact") && t.tallyAt(t.last()).events < t.at(t.last()).events() {
+		t.why = fmt.Sprintf("the input %s/%d is compacted: %d events are left of the %d that were counted",
+			topic.Name, t.partition, t.tallyAt(t.last()).events, t.at(t.last()).events())
+	}
+	if !t.decidable() {
+		r.a.cannot("%s", t.why)
+		return nil
+	}
+	r.lost()
+	return nil
+}
+
+// event deals with one event as the app should have.
+func (r *inputReader) event(rec *kgo.Record) error {
+	t := r.task
+	for r.segment < len(t.cuts) && rec.Offset >= t.cuts[r.segment] {
+		r.segment++
+	}
+	n := &t.segments[r.segment]
+	n.events++
+	letter, lettered, err := r.letters.next(rec.Partition, rec.Offset)
+	if err != nil {
+		return err
+	}
+	items, verdict, why := r.a.program.Eval(spec.Event{Key: rec.Key, Value: rec.Value, Partition: rec.Partition}, &r.scratch)
+	if why == nil && (lettered && letter.told || !lettered && r.tooLarge(items)) {
+		verdict = spec.Unreadable
+	}
+	if lettered {
+		r.letter(rec, letter, verdict)
+	}
+	switch verdict {
+	case spec.Filtered:
+		n.filtered++
+	case spec.Unreadable:
+		n.unreadable++
+		if lettered {
+			n.letters++
+		} else if rec.Offset < t.at(t.last()).Input && len(r.unlisted) <= r.a.cfg.DifferencesMax {
+			r.unlisted = append(r.unlisted, rec.Offset)
+		}
+	default:
+		n.processed++
+		return r.items(rec, items)
+	}
+	return nil
+}
+
+// letter compares a dead letter with its event.
+func (r *inputReader) letter(rec *kgo.Record, l letter, verdict spec.Verdict) {
+	d := Difference{Topic: r.a.dead.Name, Partition: rec.Partition, Offset: l.offset}
+	switch {
+	case verdict != spec.Unreadable:
+		d.Kind, d.Why = DeadExtra, fmt.Sprintf("a dead letter of %s/%d offset %d, which can be read", rec.Topic, rec.Partition, rec.Offset)
+	case l.sum != eventSum(rec.Key, rec.Value):
+		d.Kind, d.Why = DeadChanged, fmt.Sprintf("key or value is not that of %s/%d offset %d", rec.Topic, rec.Partition, rec.Offset)
+	default:
+		return
+	}
+	r.a.found.add(d)
+}
+
+// tooLarge says whether one of the groups may need a larger record than the app's topics take.
+func (r *inputReader) tooLarge(items []spec.Item) bool {
+	for i := range items {
+		if r.a.program.MaxRecordSize(len(items[i].Group))+recordRoom > r.a.recordBytes {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *inputReader) items(rec *kgo.Record, items []spec.Item) error {
+	for i := range items {
+		r.key = counterKey(r.key[:0], items[i].Group, rec.Partition)
+		r.key = binary.BigEndian.AppendUint32(r.key, uint32(r.segment))
+		r.entry = r.a.appendRecounted(r.entry[:0], recounted{1, rec.Offset, items[i].Inc})
+		if err := r.a.recounts.put(r.key, r.entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lost compares the number of dead letters with the position record's. Where nothing was skipped,
+// each event without a letter has lost it; else only the number can be told.
+func (r *inputReader) lost() {
+	t, b := r.task, r.task.at(r.task.last())
+	n := t.tallyAt(t.last())
+	r.a.compared["dead"] += n.unreadable
+	if n.letters >= b.Dead || len(r.unlisted) == 0 {
+		return
+	}
+	if b.Skipped > 0 {
+		r.unlisted = r.unlisted[:1]
+	}
+	for _, offset := range r.unlisted {
+		d := Difference{Kind: DeadLost, Topic: r.a.input.Name, Partition: t.partition, Offset: offset,
+			Why: fmt.Sprintf("this event cannot be read and has no dead letter up to offset %d of %s/%d", t.deadEnd, r.a.dead.Name, t.partition)}
+		if b.Skipped > 0 {
+			d.Why = fmt.Sprintf("%d dead letters are there, %d were written; %d events were skipped, and this is the first event that cannot be read and has no letter",
+				n.letters, b.Dead, b.Skipped)
+		}
+		r.a.found.add(d)
+	}
+}
+
+// tallyAt is what was counted up to a position.
+func (t *task) tallyAt(i int) tally {
+	var sum tally
+	for _, s := range t.segments[:t.cut(t.at(i).Input)+1] {
+		sum.add(s)
+	}
+	return sum
+}
