@@ -24,8 +24,8 @@ func benchStore(b *testing.B) *Store {
 	return s
 }
 
-// cpu is the process's CPU time, Pebble's background work and the benchmark's own included: steadier
-// than the time of a shared machine.
+// cpu is the process's CPU time, Pebble's background work and the benchmark's own included:
+// steadier than the time of a shared machine.
 func cpu(b *testing.B) time.Duration {
 	b.Helper()
 	var u syscall.Rusage

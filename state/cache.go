@@ -7,11 +7,12 @@ import (
 )
 
 // cache is the write-back cache: the latest committed values of groups by their key in the store.
-// Dirty entries are not in Pebble yet and are never evicted; the others leave by the clock algorithm.
+// Dirty entries are not in Pebble yet and are never evicted; the others leave by the clock
+// algorithm.
 //
 // The plain map of pointers was kept for its size; a table without pointers can take this type's
-// place. The owner of the store's lock calls: get under the read lock, all else under the write lock;
-// sorted under the writer's lock alone, since only the writer dirties and cleans.
+// place. The owner of the store's lock calls: get under the read lock, all else under the write
+// lock; sorted under the writer's lock alone, since only the writer dirties and cleans.
 type cache struct {
 	limit int64
 	m     map[string]*entry
@@ -105,8 +106,8 @@ func (c *cache) clean() {
 	c.dirtyBytes = 0
 }
 
-// evict drops clean entries until the cache is within its limit or holds dirty ones only. Each entry
-// is looked at no more than twice.
+// evict drops clean entries until the cache is within its limit or holds dirty ones only. Each
+// entry is looked at no more than twice.
 func (c *cache) evict() {
 	for looks := 2 * len(c.ring); c.bytes > c.limit && looks > 0; looks-- {
 		if c.hand >= len(c.ring) {

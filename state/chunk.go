@@ -11,11 +11,12 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// chunk collects values of groups and gives them back in the order of keys, each group once with its
-// latest values.
+// chunk collects values of groups and gives them back in the order of keys, each group once with
+// its latest values.
 //
-// All bytes are in one arena and entries have no pointers. Folding in a map while records come in was
-// left out: the arena takes no more than the limit either way, and sorting drops what comes twice.
+// All bytes are in one arena and entries have no pointers. Folding in a map while records come in
+// was left out: the arena takes no more than the limit either way, and sorting drops what comes
+// twice.
 type chunk struct {
 	tasks   []Task
 	arena   []byte
@@ -84,7 +85,13 @@ func orderOf(b []byte) uint64 {
 // size is what the chunk takes in memory.
 func (c *chunk) size() int64 { return int64(len(c.arena)) + chunkEntryBytes*int64(len(c.entries)) }
 
+// reset empties the chunk. Memory far beyond what was used goes back: a follower's chunks are small
+// after those of its catch-up.
 func (c *chunk) reset() {
+	if len(c.arena) < cap(c.arena)/8 {
+		*c = chunk{}
+		return
+	}
 	c.tasks, c.arena, c.entries = c.tasks[:0], c.arena[:0], c.entries[:0]
 }
 
@@ -92,8 +99,8 @@ func (c *chunk) keyOf(e chunkEntry) []byte    { return c.arena[e.from : e.from+e
 func (c *chunk) groupOf(e chunkEntry) []byte  { return c.arena[e.from+keyGroup : e.from+e.key] }
 func (c *chunk) valuesOf(e chunkEntry) []byte { return c.arena[e.from+e.key : e.from+e.key+e.vals] }
 
-// sort brings the entries into the order of keys and drops all but the latest of each group: of equal
-// keys the one that is last in the arena.
+// sort brings the entries into the order of keys and drops all but the latest of each group: of
+// equal keys the one that is last in the arena.
 func (c *chunk) sort() {
 	for i := range c.entries {
 		e := &c.entries[i]
@@ -168,8 +175,8 @@ func fillTable(w *sstable.Writer, pos []Position, c *chunk) error {
 	return nil
 }
 
-// touchAhead is how far ahead of its use an entry's bytes are fetched: sorted entries lie anywhere in
-// the arena, and waiting for memory was a fifth of a Load's time.
+// touchAhead is how far ahead of its use an entry's bytes are fetched: sorted entries lie anywhere
+// in the arena, and waiting for memory was a fifth of a Load's time.
 const touchAhead = 16
 
 func (c *chunk) touch(i int) {

@@ -8,8 +8,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// Cut is the visible state at one transaction's end, for as long as it is open. It holds back Pebble's
-// disk space: close it soon.
+// Cut is the visible state at one transaction's end, for as long as it is open. It holds back
+// Pebble's disk space: close it soon.
 type Cut struct {
 	s         *Store
 	positions map[Task]Position
@@ -93,9 +93,9 @@ func (c *Cut) end() {
 	_ = c.snap.Close()
 }
 
-// Scan calls fn with each group of the task whose encoding begins with prefix, and its values, in the
-// order of groups. Both are valid until fn returns. It ends at fn's first error, with it, when ctx
-// ends, and with ErrClosed when the cut or the store is closed.
+// Scan calls fn with each group of the task whose encoding begins with prefix, and its values, in
+// the order of groups. Both are valid until fn returns. It ends at fn's first error, with it, when
+// ctx ends, and with ErrClosed when the cut or the store is closed.
 func (c *Cut) Scan(ctx context.Context, t Task, prefix []byte, fn func(group, values []byte) error) error {
 	lower := appendStoreKey(nil, t, prefix)
 	return c.scan(ctx, lower, after(lower), func(key, value []byte) error {
@@ -113,8 +113,8 @@ const (
 	scanRunBytes = 64 << 10
 )
 
-// scan reads in runs: the iterator is touched only under the cut's lock, so that Close needs to wait
-// for no slow reader.
+// scan reads in runs: the iterator is touched only under the cut's lock, so that Close needs to
+// wait for no slow reader.
 func (c *Cut) scan(ctx context.Context, lower, upper []byte, fn func(key, value []byte) error) error {
 	it, err := c.iterate(ctx, lower, upper)
 	if err != nil {

@@ -56,9 +56,9 @@ func lockError(dir string, err error) error {
 // asideMark is in the name of a directory that was set aside.
 const asideMark = ".damaged-"
 
-// SetAside renames the directory of a damaged store, which must be closed, and returns its new name.
-// One such directory a lane is kept, for whoever wants to look; an older one is removed, so that
-// damage that comes again and again cannot fill the disk.
+// SetAside renames the directory of a damaged store, which must be closed, and returns its new
+// name. One such directory a lane is kept, for whoever wants to look; an older one is removed, so
+// that damage that comes again and again cannot fill the disk.
 func SetAside(dir string, s seam.Seam) (string, error) {
 	dir = filepath.Clean(dir)
 	name := dir + asideMark + s.Now().UTC().Format("20060102T150405.000")

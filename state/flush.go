@@ -11,8 +11,8 @@ import (
 // nodeBytes is about what a memtable adds to an entry's key and value.
 const nodeBytes = 64
 
-// Tick does the writing that is due by time, for an owner that publishes nothing for a while. Call it
-// a few times per FlushInterval.
+// Tick does the writing that is due by time, for an owner that publishes nothing for a while. Call
+// it a few times per FlushInterval.
 func (s *Store) Tick() error {
 	s.w.Lock()
 	defer s.w.Unlock()
@@ -59,8 +59,9 @@ func (s *Store) work() error {
 	return s.watch.failure()
 }
 
-// applyDue holds an apply back while a slow flush runs and another flush's worth of data waits behind
-// it, until the cache is half dirty: so Pebble's memtables stay few and Publish does not wait.
+// applyDue holds an apply back while a slow flush runs and another flush's worth of data waits
+// behind it, until the cache is half dirty: so Pebble's memtables stay few and Publish does not
+// wait.
 func (s *Store) applyDue() bool {
 	if s.cache.dirtyBytes >= s.opt.CacheBytes/2 {
 		return true
@@ -78,8 +79,8 @@ func (s *Store) flushDue() bool {
 	return !s.pendingSince.IsZero() && s.opt.Seam.Since(s.pendingSince) >= s.opt.FlushInterval
 }
 
-// apply writes the dirty values and the moved positions in ONE batch: what survives a crash has both
-// or none.
+// apply writes the dirty values and the moved positions in ONE batch: what survives a crash has
+// both or none.
 func (s *Store) apply() error {
 	if len(s.moved) == 0 {
 		return nil
@@ -200,9 +201,9 @@ func (s *Store) flushEnded() {
 	s.opt.Step.At(step.MemtableFlush)
 }
 
-// Durable is the changelog offset from which a process that is killed now goes on: that of the task's
-// last flushed position. Pebble also flushes by itself, when a memtable is full, so it is read where a
-// restart would read it, past the memtables.
+// Durable is the changelog offset from which a process that is killed now goes on: that of the
+// task's last flushed position. Pebble also flushes by itself, when a memtable is full, so it is
+// read where a restart would read it, past the memtables.
 func (s *Store) Durable(t Task) (changelog int64, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -19,8 +19,8 @@ type Identity struct {
 	Fingerprint      string `json:"fingerprint"`
 }
 
-// IdentityError says that a store, or a position record met in the changelog, is not of the app that
-// runs now.
+// IdentityError says that a store, or a position record met in the changelog, is not of the app
+// that runs now.
 type IdentityError struct {
 	Field       string // as in the JSON of Identity
 	Stored, Now string

@@ -5,15 +5,16 @@ import (
 	"fmt"
 )
 
-// Kinds of keys that only the store has. A task's position is of KindPosition and a group's values are
-// of KindValue, as in the changelog.
+// Kinds of keys that only the store has. A task's position is of KindPosition and a group's values
+// are of KindValue, as in the changelog.
 const (
 	storeIdentity Kind = 'i' // whose state it is
 	storeVerified Kind = 'm' // a mark: Verify passed
 )
 
-// A key of the store is: format, kind, stage, partition (big endian), then for values slot and group.
-// So the order of keys is that of tasks, then of groups, and all positions sort before all values.
+// A key of the store is: format, kind, stage, partition (big endian), then for values slot and
+// group. So the order of keys is that of tasks, then of groups, and all positions sort before all
+// values.
 const (
 	keyTask  = 7
 	keyGroup = 8
@@ -62,8 +63,8 @@ func after(prefix []byte) []byte {
 	panic("state: a key cannot be all 0xFF")
 }
 
-// The stored form of a position is: format, kind, changelog offset (big endian), the record's JSON. A
-// position without a record keeps its task in the JSON like any other.
+// The stored form of a position is: format, kind, changelog offset (big endian), the record's JSON.
+// A position without a record keeps its task in the JSON like any other.
 const positionHead = 10
 
 func encodeStorePosition(p Position) []byte {

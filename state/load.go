@@ -9,17 +9,17 @@ import (
 
 // LoadOptions bound a Load; zeros are defaults.
 type LoadOptions struct {
-	// ChunkBytes bounds the records held in memory (default 32 MB, at most 1 GB). A Load takes about twice as much
-	// while it writes a chunk.
+	// ChunkBytes bounds the records held in memory (default 32 MB, at most 1 GB). A Load takes
+	// about twice as much while it writes a chunk.
 	ChunkBytes int64
 	// IngestBytes is the size from which a chunk is written as a sorted table and ingested (default
-	// 4 MB). A smaller one goes the way of a Publish: each table costs a flush before it, syncs, and a
-	// place in L0.
+	// 4 MB). A smaller one goes the way of a Publish: each table costs a flush before it, syncs,
+	// and a place in L0.
 	IngestBytes int64
 }
 
-// Load takes a changelog's records into the store, in bounded chunks: the playback of a restore and of
-// a standby. The records of a task come in the order of their offsets; records below the task's
+// Load takes a changelog's records into the store, in bounded chunks: the playback of a restore and
+// of a standby. The records of a task come in the order of their offsets; records below the task's
 // position are known and skipped.
 //
 // Each chunk is taken whole, with the position of every task that it moved, so what is visible and
@@ -140,8 +140,8 @@ func (l *Load) reach(t Task, offset int64) (p *loadTask, known bool) {
 	return p, false
 }
 
-// Apply makes all that was taken visible, without waiting until it is durable: a standby calls it at
-// the end of what it has fetched.
+// Apply makes all that was taken visible, without waiting until it is durable: a standby calls it
+// at the end of what it has fetched.
 func (l *Load) Apply() error {
 	if l.err != nil {
 		return l.err
@@ -187,8 +187,9 @@ func (l *Load) applyChunk(pos []Position) error {
 	return l.s.work()
 }
 
-// show makes a small chunk visible the way Publish does: through the cache, whence it goes to Pebble
-// when that is due. Its groups are the ones that change now, and an owner to be wants them warm.
+// show makes a small chunk visible the way Publish does: through the cache, whence it goes to
+// Pebble when that is due. Its groups are the ones that change now, and an owner to be wants them
+// warm.
 func (l *Load) show(pos []Position) {
 	s := l.s
 	s.mu.Lock()
@@ -216,8 +217,8 @@ func (l *Load) tell() {
 }
 
 // ingest writes a large chunk as one sorted table, positions inside, and gives it to Pebble. It is
-// durable at once, so the memtables below it are flushed first: else a crash could keep the table and
-// lose what came before it.
+// durable at once, so the memtables below it are flushed first: else a crash could keep the table
+// and lose what came before it.
 func (l *Load) ingest(pos []Position) error {
 	s := l.s
 	if err := s.flush(); err != nil {

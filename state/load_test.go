@@ -136,7 +136,10 @@ func TestLoadDrop(t *testing.T) {
 // for groups that the cache holds from the time before.
 func TestReadsDuringLoad(t *testing.T) {
 	const groups, rounds = 50, 200
-	s := mustOpen(t, "lane", smallOptions(vfs.NewMem(), newClock()))
+	hits := steps{}
+	o := smallOptions(vfs.NewMem(), newClock())
+	o.Step = hits.hook()
+	s := mustOpen(t, "lane", o)
 	defer func() { must(t, s.Close()) }()
 	name := func(g int) []byte { return fmt.Appendf(nil, "g%02d", g) }
 	var ch []Change
@@ -178,14 +181,17 @@ func TestReadsDuringLoad(t *testing.T) {
 			must(t, l.Apply())
 			continue
 		}
-		for range 30 { // more make a table
-			must(t, l.Value(Task{}, fmt.Appendf(nil, "x%d", round), make([]byte, 30), offset-1))
+		for i := range 30 { // more make a table
+			must(t, l.Value(Task{Partition: 1}, fmt.Append(nil, i), make([]byte, 60), int64(round*30+i)))
 		}
 		must(t, l.Apply())
 	}
 	must(t, l.Finish())
 	done.Store(true)
 	readers.Wait()
+	if hits[step.Ingest] != rounds/2 {
+		t.Errorf("%d tables were ingested, want %d", hits[step.Ingest], rounds/2)
+	}
 }
 
 // A chunk is sorted by key, with the latest values of each group.

@@ -90,8 +90,8 @@ func (m *model) checkGet(t tb, task Task) {
 	}
 }
 
-// A store does what a plain map does, through every operation, reopening and loads; and all that ends
-// it leaves a prefix of the changelogs with its own position.
+// A store does what a plain map does, through every operation, reopening and loads; and all that
+// ends it leaves a prefix of the changelogs with its own position.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t, rapid.Uint64().Draw(t, "seed"))

@@ -10,9 +10,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 )
 
-// Open opens the store in dir, or creates it. It fails with *IdentityError if the store is another's,
-// ErrLocked if it is in use, ErrNewer if a newer tally wrote it, and ErrDamaged if its files are
-// broken. Nothing is written before all that is known.
+// Open opens the store in dir, or creates it. It fails with *IdentityError if the store is
+// another's, ErrLocked if it is in use, ErrNewer if a newer tally wrote it, and ErrDamaged if its
+// files are broken. Nothing is written before all that is known.
 func Open(dir string, id Identity, opt Options) (*Store, error) {
 	opt, err := opt.withDefaults()
 	if err != nil {
@@ -97,8 +97,8 @@ func (s *Store) inspect() (exists bool, err error) {
 
 var errNoIdentity = errors.New("no identity")
 
-// readIdentity reads the identity and checks that no key has a format of its own beyond this build's:
-// the identity's key begins with the format, so a newer store shows by any key at all.
+// readIdentity reads the identity and checks that no key has a format of its own beyond this
+// build's: the identity's key begins with the format, so a newer store shows by any key at all.
 func readIdentity(db *pebble.DB) (Identity, error) {
 	it, err := db.NewIter(nil)
 	if err != nil {
@@ -124,9 +124,9 @@ func readIdentity(db *pebble.DB) (Identity, error) {
 	return decodeIdentity(it.Value())
 }
 
-// openError classifies what Pebble's Open says. It tells a store of a newer Pebble by its text alone.
-// What the operating system refuses is no damage, unless a file is missing; all else is: Pebble does
-// not mark, for instance, a table of a wrong size.
+// openError classifies what Pebble's Open says. It tells a store of a newer Pebble by its text
+// alone. What the operating system refuses is no damage, unless a file is missing; all else is:
+// Pebble does not mark, for instance, a table of a wrong size.
 func openError(dir string, err error) error {
 	var refused syscall.Errno
 	switch {

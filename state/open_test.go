@@ -177,6 +177,7 @@ func (f *countingFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, err
 }
 
 func (f *countingFS) Rename(a, b string) error { f.each(); return f.FS.Rename(a, b) }
+func (f *countingFS) Link(a, b string) error   { f.each(); return f.FS.Link(a, b) }
 func (f *countingFS) Remove(a string) error    { f.each(); return f.FS.Remove(a) }
 
 // filled makes a store on the disk with a few thousand groups in tables.

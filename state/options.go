@@ -12,8 +12,8 @@ import (
 	"github.com/tally-kafka/tally/internal/step"
 )
 
-// BlockCache holds blocks of tables. The lanes of a node share one, so that its size bounds the node
-// and not the lane. Each NewBlockCache is paired with an Unref once no store uses it.
+// BlockCache holds blocks of tables. The lanes of a node share one, so that its size bounds the
+// node and not the lane. Each NewBlockCache is paired with an Unref once no store uses it.
 type BlockCache = pebble.Cache
 
 // NewBlockCache makes a block cache of so many bytes.
@@ -42,8 +42,8 @@ type Options struct {
 	ApplyTxns  int
 	ApplyBytes int64
 	// Applied values are flushed once they are so many bytes (default 32 MB), and nothing stays
-	// published for longer than FlushInterval without a flush being started (default 5 s). They bound
-	// what a restart after a crash reads again.
+	// published for longer than FlushInterval without a flush being started (default 5 s). They
+	// bound what a restart after a crash reads again.
 	FlushBytes    int64
 	FlushInterval time.Duration
 
@@ -56,7 +56,7 @@ const (
 	// pebbleFormat is pinned: a newer one is taken by a deliberate change, since older builds of
 	// tally cannot open the store after it.
 	pebbleFormat = pebble.FormatTableFormatV6
-	blockBytes   = 32 << 10
+	blockBytes   = 16 << 10
 	bloomBits    = 10
 	maxOpenFiles = 500
 	// memTablesMax memtables may wait for their flush before Pebble stops writes.

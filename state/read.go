@@ -85,10 +85,8 @@ func (s *Store) Get(t Task, group, dst []byte) (values []byte, ok bool, err erro
 		s.count.misses.Add(1)
 		// A reader that cannot have the lock at once leaves the cache as it is.
 		if ok && s.mu.TryLock() {
-			if s.version == version && !s.closed {
-				s.cache.fill(key, dst[n:])
-				s.cache.evict()
-			}
+			s.remember(version, key, dst[n:])
+			s.cache.evict()
 			s.mu.Unlock()
 		}
 	}
@@ -141,8 +139,8 @@ func (s *Store) getCached(t Task, groups [][]byte, fn func(int, []byte, bool)) (
 	return missed, nil
 }
 
-// getRun reads a few groups, from the cache again in case one was published meanwhile, and fills the
-// cache with what came from Pebble, unless something was published since.
+// getRun reads a few groups, from the cache again in case one was published meanwhile, and fills
+// the cache with what came from Pebble, unless something was published since.
 func (s *Store) getRun(t Task, groups [][]byte, run []int, fn func(int, []byte, bool)) error {
 	var version uint64
 	var key, arena []byte
@@ -175,13 +173,19 @@ func (s *Store) getRun(t Task, groups [][]byte, run []int, fn func(int, []byte, 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.version != version || s.closed {
-		return nil
-	}
 	for _, f := range found[:n] {
 		key = appendStoreKey(key[:0], t, groups[f.group])
-		s.cache.fill(key, arena[f.from:f.to])
+		s.remember(version, key, arena[f.from:f.to])
 	}
 	s.cache.evict()
 	return nil
+}
+
+// remember keeps in the cache what was read from Pebble at a version, unless something became
+// visible since: it might have been newer values, that were applied and evicted again. It is called
+// under mu.
+func (s *Store) remember(version uint64, key, values []byte) {
+	if s.version == version && !s.closed {
+		s.cache.fill(key, values)
+	}
 }

@@ -42,8 +42,8 @@ func ValueKey(dst []byte, t Task, group []byte) []byte {
 	return append(append(dst, format, byte(KindValue), t.Stage, slot), group...)
 }
 
-// PositionKey is the changelog key of a task's position record: one key, so that compaction keeps the
-// last record.
+// PositionKey is the changelog key of a task's position record: one key, so that compaction keeps
+// the last record.
 func PositionKey(t Task) []byte { return []byte{format, byte(KindPosition), t.Stage} }
 
 // BarrierKey is the changelog key of a task's barriers. It differs from PositionKey, or compaction
@@ -97,8 +97,8 @@ func DecodeBarrier(b []byte) (r Barrier, err error) {
 	return r, err
 }
 
-// Hash is a group's share of its task's digest. The length before the group keeps (ab, c) and (a, bc)
-// apart.
+// Hash is a group's share of its task's digest. The length before the group keeps (ab, c) and (a,
+// bc) apart.
 func Hash(group, values []byte) uint64 {
 	var d xxhash.Digest
 	var n [8]byte

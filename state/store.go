@@ -31,8 +31,8 @@ type Store struct {
 	txns    int               // transactions published since the last apply
 	// memBytes were applied since the last flush was started: about what the memtable holds.
 	memBytes int64
-	// pendingSince is when the oldest published change, of those for which no flush was started, came;
-	// zero if there is none.
+	// pendingSince is when the oldest published change, of those for which no flush was started,
+	// came; zero if there is none.
 	pendingSince time.Time
 	flushing     <-chan struct{} // closed when the flush that was started ends; nil without one
 	applied      int64           // transactions applied since Open
@@ -56,9 +56,9 @@ type Change struct {
 	Group, Values []byte
 }
 
-// Publish makes a transaction's values and positions visible, all or none. It is called only after the
-// transaction is known to be committed, with the position of every task that it moved. The slices are
-// the caller's again when it returns.
+// Publish makes a transaction's values and positions visible, all or none. It is called only after
+// the transaction is known to be committed, with the position of every task that it moved. The
+// slices are the caller's again when it returns.
 //
 // It also does the writing that is due: applies to Pebble and starts a flush, whose end it does not
 // wait for. An error means that this failed, now or earlier in the background; the values may be

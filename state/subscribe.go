@@ -27,10 +27,10 @@ type subscriptions struct {
 	closed bool
 }
 
-// Subscribe starts to collect the changes of the groups for which match is true (nil: all). It keeps
-// at most limit groups for a reader that is behind; then changes of further groups are lost, and Next
-// says so. match is called by Publish: it must be quick and not call the Store. Subscribe before
-// reading the present values, or a change between is missed.
+// Subscribe starts to collect the changes of the groups for which match is true (nil: all). It
+// keeps at most limit groups for a reader that is behind; then changes of further groups are lost,
+// and Next says so. match is called by Publish: it must be quick and not call the Store. Subscribe
+// before reading the present values, or a change between is missed.
 func (s *Store) Subscribe(match func(t Task, group []byte) bool, limit int) *Subscription {
 	u := &Subscription{
 		set: &s.subs, match: match, limit: max(limit, 1),

@@ -25,8 +25,8 @@ type sum struct {
 	digest uint64
 }
 
-// Verified tells whether Verify has passed since the store was created. It is remembered in the store:
-// whoever loaded one from nothing verifies it once, before its values are used.
+// Verified tells whether Verify has passed since the store was created. It is remembered in the
+// store: whoever loaded one from nothing verifies it once, before its values are used.
 func (s *Store) Verified() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

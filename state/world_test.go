@@ -67,6 +67,20 @@ func must(t tb, err error) {
 	}
 }
 
+// eventually polls for a condition.
+func eventually(t tb, what string, ok func() bool) {
+	t.Helper()
+	tick, end := time.NewTicker(time.Millisecond), time.After(time.Minute)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("it does not come true that %s", what)
+		}
+	}
+}
+
 // logRecord is a record of a model changelog: a group's values, a position record, or nothing that
 // counts (a barrier, a marker).
 type logRecord struct {
@@ -84,8 +98,8 @@ type txn struct {
 	changes   []Change
 }
 
-// commit appends a transaction to the changelogs: values, then the position record, then a marker. The
-// owner's position lies before or behind the marker, as it knows.
+// commit appends a transaction to the changelogs: values, then the position record, then a marker.
+// The owner's position lies before or behind the marker, as it knows.
 func (l changelogs) commit(rng *rand.Rand, tasks []Task, groups, changes int) txn {
 	var x txn
 	for _, t := range tasks {
@@ -142,8 +156,8 @@ func (l changelogs) feed(load *Load, t Task, offset int64) error {
 	return load.Advance(t, offset+1)
 }
 
-// checkPrefix fails unless every task's contents and record are exactly what its changelog holds below
-// its position. It returns the positions.
+// checkPrefix fails unless every task's contents and record are exactly what its changelog holds
+// below its position. It returns the positions.
 func (l changelogs) checkPrefix(t tb, s *Store) map[Task]int64 {
 	t.Helper()
 	cut, err := s.Cut()
