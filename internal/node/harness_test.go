@@ -236,7 +236,7 @@ func (p *place) launch(opts ...option) *tally {
 	p.t.Helper()
 	cfg := p.config(opts...)
 	n := &tally{p: p, t: p.t, dir: cfg.DataDir, url: "http://" + cfg.Listen, log: &lines{}, out: &lines{}, ended: make(chan error, 1)}
-	cfg.Log = slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	cfg.Log = slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: logLevel()}))
 	cfg.Out = n.out
 	var err error
 	if n.client, err = api.NewClient(n.url, seam.World()); err != nil {
@@ -249,7 +249,7 @@ func (p *place) launch(opts ...option) *tally {
 		n.cancel()
 		<-n.ended
 		if p.t.Failed() || os.Getenv("NODELOG") != "" {
-			p.t.Logf("log of %s, its end:\n%s", cfg.Name, n.log.tail(30))
+			p.t.Logf("log of %s, its end:\n%s", cfg.Name, n.log.tail(tailLines()))
 		}
 	})
 	return n
@@ -558,4 +558,18 @@ func exitCode(err error) int {
 		return code.ExitCode()
 	}
 	return 1
+}
+
+func logLevel() slog.Level {
+	if os.Getenv("NODELOG") == "debug" {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+func tailLines() int {
+	if os.Getenv("NODELOG") != "" {
+		return 100000
+	}
+	return 30
 }
