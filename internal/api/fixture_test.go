@@ -76,6 +76,7 @@ type testApp struct {
 	offsets map[int32]int64
 	values  map[string][]spec.Decimal // "partition group"
 	txn     uint64
+	asked   int // calls of Lanes
 }
 
 func newTestApp(t testing.TB, text string, lanes, partitions int) *testApp {
@@ -91,6 +92,7 @@ func newTestApp(t testing.TB, text string, lanes, partitions int) *testApp {
 	a.Lanes = func() []LaneView {
 		a.mu.Lock()
 		defer a.mu.Unlock()
+		a.asked++
 		return append([]LaneView(nil), a.lanes...)
 	}
 	for k := range lanes {
@@ -126,6 +128,12 @@ func (a *testApp) setLane(k int, change func(v *LaneView)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	change(&a.lanes[k])
+}
+
+func (a *testApp) askedSoFar() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.asked
 }
 
 // event counts one event in its own transaction.

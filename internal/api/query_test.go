@@ -147,7 +147,9 @@ func TestAbsenceIsProved(t *testing.T) {
 			t.Fatalf("after the wait it is said all the same: status %d %+v", status, answer)
 		}
 		done := make(chan GetAnswer, 1)
+		before := a.askedSoFar()
 		go func() { _, answer := get("1m"); done <- answer }()
+		eventually(t, "a second look", func() bool { return a.askedSoFar() > before+1 })
 		a.event(1, "k", "w")
 		if answer := <-done; !answer.Found {
 			t.Fatalf("%+v", answer)
@@ -281,6 +283,32 @@ func TestTopTies(t *testing.T) {
 	for i, c := range decode[TopAnswer](t, body).Counts {
 		if want := fmt.Sprintf(`["u%02d","w"]`, i); string(c.Group) != want {
 			t.Fatalf("place %d: %s, want %s", i, c.Group, want)
+		}
+	}
+}
+
+// Of equal groups the first in group order stays when there is no room for all.
+func TestTopTiesAtTheEdge(t *testing.T) {
+	a := newTestApp(t, wordcount, 1, 1)
+	a.event(0, "k", "a b c d d")
+	_, body := ask(t, "POST", serveApp(t, a).URL+"/v1/apps/wordcount/top?n=3", "")
+	var got []string
+	for _, c := range decode[TopAnswer](t, body).Counts {
+		got = append(got, lineOf(c))
+	}
+	if want := `["k","d"]{"count":2} ["k","a"]{"count":1} ["k","b"]{"count":1}`; strings.Join(got, " ") != want {
+		t.Fatalf("got %v", got)
+	}
+}
+
+// Groups are canonical JSON in every answer.
+func TestNothingIsEscapedForHTML(t *testing.T) {
+	a := newTestApp(t, wordcount, 1, 1)
+	a.event(0, "<&>", "w")
+	server := serveApp(t, a)
+	for verb, body := range map[string]string{"get": `["<&>","w"]`, "top": "", "scan": ""} {
+		if _, text := ask(t, "POST", server.URL+"/v1/apps/wordcount/"+verb, body); !strings.Contains(text, `["<&>","w"]`) {
+			t.Errorf("%s: %s", verb, text)
 		}
 	}
 }

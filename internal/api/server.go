@@ -29,6 +29,7 @@ type Options struct {
 	WatchesMax   int           // watches at a time (32)
 
 	WatchInterval  time.Duration // between the lines of one group in a watch (50 ms)
+	WatchLook      time.Duration // how often a quiet watch looks whether the lanes are the same (1 s)
 	WatchGroupsMax int           // changed groups that wait to be sent (65,536); more: all are sent again
 
 	BodyTimeout  time.Duration // for a request's body (10 s)
@@ -53,6 +54,7 @@ func (o Options) withDefaults() Options {
 	o.ScansMax = orDefault(o.ScansMax, 4)
 	o.WatchesMax = orDefault(o.WatchesMax, 32)
 	o.WatchInterval = orDefault(o.WatchInterval, 50*time.Millisecond)
+	o.WatchLook = orDefault(o.WatchLook, time.Second)
 	o.WatchGroupsMax = orDefault(o.WatchGroupsMax, 65_536)
 	o.BodyTimeout = orDefault(o.BodyTimeout, 10*time.Second)
 	o.WriteTimeout = orDefault(o.WriteTimeout, 30*time.Second)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -257,26 +258,33 @@ func TestWatch(t *testing.T) {
 	eventually(t, "the watch frees its place", func() bool { return len(s.watches) == 0 })
 }
 
-// A watch goes on when the lane begins anew with another store, and says the values of that.
+// A watch goes on when a lane begins anew with another store, and says the values of that; also when
+// nothing closes the old one.
 func TestWatchFollowsANewStore(t *testing.T) {
-	a := newTestApp(t, wordcount, 1, 1)
-	a.event(0, "k", "w")
-	w := startWatch(t, newTestClient(t, serveApp(t, a).URL), "")
-	eventually(t, "present values", w.has(`["k","w"]`, `{"count":1}`))
-	old := a.lanes[0].Store
-	a.setLane(0, func(v *LaneView) { v.Store = nil })
-	if err := old.Close(); err != nil {
-		t.Fatal(err)
+	for _, closeOld := range []bool{true, false} {
+		a := newTestApp(t, wordcount, 1, 1)
+		a.event(0, "k", "w")
+		ts, _ := serve(t, &testNode{apps: []*testApp{a}}, Options{WatchLook: 5 * time.Millisecond})
+		w := startWatch(t, newTestClient(t, ts.URL), "")
+		eventually(t, "present values", w.has(`["k","w"]`, `{"count":1}`))
+		old := a.lanes[0].Store
+		a.setLane(0, func(v *LaneView) { v.Store = nil })
+		if closeOld {
+			if err := old.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fresh := a.openStore(0)
+		task := a.lanes[0].Tasks[0]
+		err := fresh.Publish([]state.Position{{Record: state.PositionRecord{Task: task, AppID: a.ID}, Changelog: 5}},
+			[]state.Change{{Task: task, Group: mustGroup(t, a, `["k","w"]`),
+				Values: a.Program.AppendValues(nil, []spec.Decimal{spec.DecimalOf(8)})}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.setLane(0, func(v *LaneView) { v.Store = fresh })
+		eventually(t, "the new store's values", w.has(`["k","w"]`, `{"count":8}`))
 	}
-	fresh := a.openStore(0)
-	task := a.lanes[0].Tasks[0]
-	err := fresh.Publish([]state.Position{{Record: state.PositionRecord{Task: task, AppID: a.ID}, Changelog: 5}},
-		[]state.Change{{Task: task, Group: mustGroup(t, a, `["k","w"]`), Values: a.Program.AppendValues(nil, []spec.Decimal{spec.DecimalOf(8)})}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.setLane(0, func(v *LaneView) { v.Store = fresh })
-	eventually(t, "the new store's values", w.has(`["k","w"]`, `{"count":8}`))
 }
 
 func mustGroup(t testing.TB, a *testApp, text string) []byte {
@@ -292,14 +300,14 @@ func mustGroup(t testing.TB, a *testApp, text string) []byte {
 func TestWatchResyncs(t *testing.T) {
 	a := newTestApp(t, wordcount, 1, 1)
 	ts, _ := serve(t, &testNode{apps: []*testApp{a}}, Options{WatchGroupsMax: 3})
+	a.event(0, "k", "first")
 	w := startWatch(t, newTestClient(t, ts.URL), "")
-	for i := range 300 {
-		a.event(0, fmt.Sprintf("k%d", i), "w")
-	}
+	eventually(t, "present values", w.has(`["k","first"]`, `{"count":1}`))
+	a.event(0, "k", longWords(300, 1))
 	eventually(t, "all groups", func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return len(w.latest) == 300
+		return len(w.latest) == 301
 	})
 }
 

@@ -7,14 +7,10 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
 )
-
-// watchLookInterval is how often a quiet watch looks whether the lanes are still the same.
-const watchLookInterval = time.Second
 
 // serveWatch answers POST /v1/apps/{app}/watch; the body is as for scan.
 func (s *Server) serveWatch(w http.ResponseWriter, r *http.Request) error {
@@ -128,7 +124,7 @@ func (wt *watch) present(ctx context.Context) error {
 // changes sends what changes until something is lost.
 func (wt *watch) changes(ctx context.Context, views []LaneView, batches <-chan batch) error {
 	for {
-		look, stop := wt.rd.s.opt.Seam.Timer(watchLookInterval)
+		look, stop := wt.rd.s.opt.Seam.Timer(wt.rd.s.opt.WatchLook)
 		select {
 		case b := <-batches:
 			stop()
