@@ -21,7 +21,8 @@ key of a YAML file (data-dir: ...) given by --config FILE. A flag wins over the 
 over the file, and that over the default; ` + "`tally config print`" + ` shows which it was.
 
 Exit codes: 0 done; 1 failed; 2 usage or bad spec; 3 the asked group has no values;
-4 the audit found a difference; 5 fenced by another node; 6 the audit could not decide.`
+4 the audit found a difference or doctor an error; 5 fenced by another node; 6 the audit could not
+decide.`
 
 const rootExample = `  tally init wordcount > wordcount.yaml
   tally run --spec wordcount.yaml
@@ -57,7 +58,7 @@ func newCmdRoot(t *tool) *cobra.Command {
 	addGroup(root, groupRun, newCmdRun(t), newCmdInit(t), newCmdCheck(t), newCmdDemo(t), newCmdBroker(t))
 	addGroup(root, groupAsk, newCmdGet(t), newCmdTop(t), newCmdScan(t), newCmdWatch(t), newCmdProduce(t), newCmdConsume(t))
 	addGroup(root, groupOperate, newCmdStatus(t), newCmdConfig(t), newCmdVersion(t))
-	addGroup(root, groupCheck, newCmdAudit(t))
+	addGroup(root, groupCheck, newCmdAudit(t), newCmdDoctor(t))
 	root.SetCompletionCommandGroupID(groupOperate)
 	root.SetHelpCommandGroupID(groupOperate)
 	return root

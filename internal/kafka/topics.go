@@ -120,7 +120,7 @@ func (a *Admin) Create(ctx context.Context, spec TopicSpec) error {
 	tries := 0
 	err := a.try(ctx, what, func() error {
 		tries++
-		err := a.createOnce(ctx, spec)
+		err := a.createOnce(ctx, spec, false)
 		if errors.Is(err, kerr.TopicAlreadyExists) {
 			if tries > 1 {
 				return nil
@@ -135,9 +135,10 @@ func (a *Admin) Create(ctx context.Context, spec TopicSpec) error {
 	return a.awaitLeaders(ctx, spec.Name, spec.Partitions)
 }
 
-func (a *Admin) createOnce(ctx context.Context, spec TopicSpec) error {
+// createOnce makes a topic, or with onlyTry says whether it could.
+func (a *Admin) createOnce(ctx context.Context, spec TopicSpec, onlyTry bool) error {
 	req := kmsg.NewPtrCreateTopicsRequest()
-	req.TimeoutMillis = 15_000
+	req.TimeoutMillis, req.ValidateOnly = 15_000, onlyTry
 	t := kmsg.NewCreateTopicsRequestTopic()
 	t.Topic, t.NumPartitions, t.ReplicationFactor = spec.Name, int32(spec.Partitions), int16(spec.Replication)
 	for k, v := range spec.Configs {
