@@ -35,9 +35,9 @@ func (s *Server) serveGet(w http.ResponseWriter, r *http.Request) error {
 // get reads the group's part in every partition and folds the parts. It asks every partition, since
 // clients hash keys differently: one group may have counters in several.
 //
-// That a group has no values is only said once the input was seen, after the question, to hold nothing
-// more that is not counted, or when the wait is over. So who has just produced the group's first event
-// finds it, and no one else waits.
+// That a group has no values is only said once the input was seen, after the question, to hold
+// nothing more that is not counted, or when the wait is over. So who has just produced the group's
+// first event finds it, and no one else waits.
 func (rd *read) get(ctx context.Context, group []byte) (*GetAnswer, error) {
 	for {
 		views, err := rd.views(ctx)

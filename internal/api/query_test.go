@@ -118,8 +118,8 @@ func TestReadsWait(t *testing.T) {
 	}
 }
 
-// "No values" is said at once when the input is proved to hold nothing more, else an event on its way
-// is waited for.
+// "No values" is said at once when the input is proved to hold nothing more, else an event on its
+// way is waited for.
 func TestAbsenceIsProved(t *testing.T) {
 	a := newTestApp(t, wordcount, 2, 2)
 	server := serveApp(t, a)

@@ -258,8 +258,8 @@ func TestWatch(t *testing.T) {
 	eventually(t, "the watch frees its place", func() bool { return len(s.watches) == 0 })
 }
 
-// A watch goes on when a lane begins anew with another store, and says the values of that; also when
-// nothing closes the old one.
+// A watch goes on when a lane begins anew with another store, and says the values of that; also
+// when nothing closes the old one.
 func TestWatchFollowsANewStore(t *testing.T) {
 	for _, closeOld := range []bool{true, false} {
 		a := newTestApp(t, wordcount, 1, 1)
