@@ -137,6 +137,7 @@ type AppStatus struct {
 	Filtered     int64        `json:"filtered"`
 	Skipped      int64        `json:"skipped"`
 	Dead         int64        `json:"dead"`
+	Gaps         int64        `json:"gaps,omitempty"` // offsets that the input lost unread, passed by --on-gap skip
 	Groups       int64        `json:"groups"`
 	Strays       int64        `json:"strays"`
 	StrayExample string       `json:"stray_example,omitempty"` // one such event, in words
