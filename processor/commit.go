@@ -91,7 +91,8 @@ func Follow(last, stamp state.PositionRecord, now time.Time) state.PositionRecor
 	rec.Task, rec.Start, rec.Partitions = last.Task, last.Start, last.Partitions
 	rec.Txn, rec.AtMs, rec.Input = last.Txn+1, now.UnixMilli(), last.Input
 	rec.Processed, rec.Filtered, rec.Skipped, rec.Dead = last.Processed, last.Filtered, last.Skipped, last.Dead
-	rec.Strays, rec.Hints, rec.Groups, rec.Digest = last.Strays, last.Hints, last.Groups, last.Digest
+	rec.Strays, rec.Gaps, rec.Hints = last.Strays, last.Gaps, last.Hints
+	rec.Groups, rec.Digest = last.Groups, last.Digest
 	return rec
 }
 

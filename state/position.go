@@ -45,6 +45,9 @@ type PositionRecord struct {
 	Skipped   int64 `json:"skipped"`
 	Dead      int64 `json:"dead"`
 	Strays    int64 `json:"strays"`
+	// Gaps are offsets that the input lost before they were read, passed because the operator said
+	// so. They are offsets, not events: what was there is not known.
+	Gaps int64 `json:"gaps,omitempty"`
 
 	// What the values add up to at this record: Store.Verify compares.
 	Groups int64  `json:"groups"`

@@ -21,6 +21,7 @@ type runOptions struct {
 	node         string
 	memory       byteSize
 	createTopics int
+	onGap        string
 	takeover     bool
 	logLevel     string
 	logFormat    string
@@ -53,6 +54,7 @@ Exits 5 when another node runs the app.`,
 	fl.StringVar(&opt.node, "node", "", "`NAME` of this node (default: the host's name)")
 	fl.Var(&opt.memory, "memory", "`SIZE` for caches and fetched data together, such as 512MB")
 	fl.IntVar(&opt.createTopics, "create-topics", 0, "create a missing input topic with `N` partitions")
+	fl.StringVar(&opt.onGap, "on-gap", "stop", "`stop|skip` where the input lost events before they were read")
 	fl.BoolVar(&opt.takeover, "takeover", false, "take the lanes even if another node seems to run the app")
 	addLogFlags(cmd, &opt.logLevel, &opt.logFormat)
 	return cmd
@@ -66,6 +68,9 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	if opt.createTopics < 0 {
 		return usagef("--create-topics %d: say the number of partitions, from 1", opt.createTopics)
 	}
+	if opt.onGap != "stop" && opt.onGap != "skip" {
+		return usagef("--on-gap %q: say stop or skip", opt.onGap)
+	}
 	if err := api.CheckListen(opt.listen); err != nil {
 		return &exitError{exitUsage, err}
 	}
@@ -76,7 +81,7 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	return node.Run(ctx, node.Config{
 		Specs: specs, Brokers: opt.brokers, KafkaConfig: opt.kafkaConfig, Env: t.getenv,
 		DataDir: opt.dataDir, Listen: opt.listen, Name: opt.node, Memory: int64(opt.memory),
-		CreateTopics: opt.createTopics, Takeover: opt.takeover,
+		CreateTopics: opt.createTopics, Takeover: opt.takeover, SkipGaps: opt.onGap == "skip",
 		Version: version(), Seam: t.seam, Step: t.step, Log: log, Out: t.out, TTY: t.outTTY,
 	})
 }

@@ -130,6 +130,9 @@ func (l *lane) settle(ctx context.Context, session *txn.Session) error {
 		}
 		at[t.Partition] = pos.Record.Input
 	}
+	if err := l.skipGaps(ctx, session, at); err != nil {
+		return err
+	}
 	if err := l.checkBounds(ctx, at); err != nil {
 		return err
 	}

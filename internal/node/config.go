@@ -23,6 +23,7 @@ type Config struct {
 	Name         string // default: the host's name
 	Memory       int64  // for caches, memtables and fetches together, bytes; default 512 MB
 	CreateTopics int    // partitions of an input that is missing; 0: refuse (embedded: EmbeddedPartitions)
+	SkipGaps     bool   // count on behind events that the input lost before they were read, else stop
 	Takeover     bool   // fence another cluster's node without watching for it
 
 	CommitsPerSecond int // of all lanes together; default 100

@@ -7,6 +7,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/processor"
+	"github.com/tally-kafka/tally/state"
+	"github.com/tally-kafka/tally/txn"
 )
 
 // probeOffsets bounds how far a probe looks: with more between position and end, there is lag.
@@ -42,4 +45,43 @@ func (a *app) nothingUpTo(ctx context.Context, partition int32, from, to int64) 
 	defer cancel()
 	err := a.node.admin.Read(ctx, a.input.Name, partition, from, to, func(*kgo.Record) error { return errEvent })
 	return err == nil
+}
+
+// skipGaps moves positions that lie below what the input still holds to its start, when the operator
+// has said so, and counts the offsets that it passes. at is changed.
+func (l *lane) skipGaps(ctx context.Context, session *txn.Session, at map[int32]int64) error {
+	if !l.app.node.cfg.SkipGaps {
+		return nil
+	}
+	starts, err := l.app.node.admin.StartOffsets(ctx, l.app.input.Name)
+	if err != nil {
+		return err
+	}
+	var records []state.PositionRecord
+	for _, t := range l.tasks {
+		p := t.Partition
+		lost := starts[p] - at[p]
+		if lost <= 0 {
+			continue
+		}
+		pos, _ := l.store.Position(t)
+		rec := processor.Follow(pos.Record, l.stamp(), l.seam().Now())
+		rec.Input = starts[p]
+		rec.Gaps += lost
+		records = append(records, rec)
+		at[p] = rec.Input
+		l.log().Warn("passed offsets that the input lost before they were read", "partition", p, "offsets", lost, "next", rec.Input)
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	return l.proc.CommitPositions(ctx, session, l.store, records)
+}
+
+// skipsGap reports whether an error is of events lost below the input's start that may be passed.
+func (l *lane) skipsGap(ctx context.Context, err error) bool {
+	var gap *txn.GapError
+	var lost *LostEventsError
+	return l.app.node.cfg.SkipGaps && errors.As(err, &gap) &&
+		errors.As(l.lostEvents(ctx, gap), &lost) && lost.Next < lost.Start
 }

@@ -71,6 +71,7 @@ func (l *lane) stay(ctx context.Context, drain <-chan struct{}) error {
 	defer session.Close()
 	l.setState(api.LaneRunning, "")
 	l.log().Info("running", "epoch", l.epoch)
+	l.app.laneReady(l.k)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go l.tickStore(ctx, l.store)
@@ -118,6 +119,8 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 		if e := errors.Join(l.abandonStore(), l.setAside(err)); e != nil {
 			return l.end(api.LaneStopped, e)
 		}
+	case l.skipsGap(ctx, err):
+		l.log().Warn("events were lost before they were read; counting on behind them (--on-gap skip)", "error", err)
 	case needsPerson(err), stopsLane(err):
 		return l.end(api.LaneStopped, l.explain(ctx, err))
 	case txn.Refused(err):

@@ -105,6 +105,7 @@ func (a *app) status() api.AppStatus {
 			s.Filtered += rec.Filtered
 			s.Skipped += rec.Skipped
 			s.Dead += rec.Dead
+			s.Gaps += rec.Gaps
 			s.Groups += rec.Groups
 		}
 	}
