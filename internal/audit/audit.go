@@ -85,6 +85,7 @@ type audit struct {
 	cfg     Config
 	spec    *spec.Spec
 	program *spec.Program
+	codec   *outputCodec // nil: no output is read
 	admin   *kafka.Admin
 	dir     string // of the sorted runs
 	meter   *meter

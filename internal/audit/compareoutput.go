@@ -101,9 +101,6 @@ func (a *audit) outputDifference(c *counter) Difference {
 func (a *audit) outputDiffers(group []byte, c *counter) {
 	t := c.task
 	now := c.at(a.program, t.cut(t.at(t.last()).Input))
-	if c.output == nil && now == nil {
-		now = c.at(a.program, len(t.cuts)-1) // counted before B, not at it: no position is smaller than A
-	}
 	d := a.outputDifference(c)
 	switch {
 	case c.output == nil && slices.Contains(a.outputCut, t.partition):
@@ -115,14 +112,28 @@ func (a *audit) outputDiffers(group []byte, c *counter) {
 		d.Kind, d.Why = OutputExtra, "what the input does not have"
 	case d.Got != a.text(now):
 		d.Kind, d.Why = OutputWrong, "the last output"
-	case c.output.records < now.items:
-		d.Kind, d.Got = OutputMissing, ""
-		d.Why = fmt.Sprintf("with emit: every there are %d outputs up to this one, and %d items", c.output.records, now.items)
 	default:
 		d.Kind, d.Got = OutputDoubled, ""
-		d.Why = fmt.Sprintf("with emit: every there are %d outputs up to this one, and %d items", c.output.records, now.items)
+		d.Why = fmt.Sprintf("with emit: every it has %d outputs, and %d items", c.output.records, now.items)
+		if c.output.records < now.items {
+			d.Kind = OutputMissing
+			a.placeGap(&d, c.output)
+		}
 	}
 	a.different(d, group, now)
+}
+
+// placeGap finds the output before which the first one is missing.
+func (a *audit) placeGap(d *Difference, e *emitted) {
+	switch {
+	case !a.codec.follows(nil, e.firstText):
+		d.Offset = e.first
+	case e.gap > 0:
+		d.Offset = e.gap - 1
+	default:
+		return
+	}
+	d.Why += "; the first is missing before this one"
 }
 
 // noteGaps says what of the output could not be compared.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -70,26 +71,22 @@ func (c *outputCodec) keyed(r *kgo.Record, group []byte) bool {
 	return null == (r.Key == nil) && bytes.Equal(key, r.Key)
 }
 
-// groupOf puts a group together from the record's key and the parts in its value.
+// groupOf puts a group together from the record's key, which is the event's and so a part of the
+// group, and the parts in its value.
 func (c *outputCodec) groupOf(r *kgo.Record) ([]byte, error) {
 	fields, err := fieldsOf(r.Value)
 	if err != nil {
 		return nil, err
 	}
-	key, parts := c.spec.KeyPart(), len(c.spec.Group)
-	inValue := parts
-	if key >= 0 {
-		inValue--
-	}
-	if len(fields) != inValue+len(c.names) {
-		return nil, fmt.Errorf("the value %.100s has %d fields, not %d", r.Value, len(fields), inValue+len(c.names))
+	if want := len(c.spec.Group) - 1 + len(c.names); len(fields) != want {
+		return nil, fmt.Errorf("the value %.100s has %d fields, not %d", r.Value, len(fields), want)
 	}
 	text := []byte{'['}
-	for i := range parts {
+	for i, part := range c.spec.Group {
 		if i > 0 {
 			text = append(text, ',')
 		}
-		if i == key {
+		if part.Kind == spec.PartKey {
 			text = append(text, textJSON(r.Key)...)
 			continue
 		}
@@ -152,11 +149,7 @@ type number struct {
 
 // fell says why after cannot come after before; "" when it can.
 func (c *outputCodec) fell(before, after []byte) (why string) {
-	b, err1 := c.numbers(before)
-	n, err2 := c.numbers(after)
-	if err := errors.Join(err1, err2); err != nil {
-		panic("audit: values that were read once cannot be read again: " + err.Error())
-	}
+	b, n := c.mustNumbers(before), c.mustNumbers(after)
 	for i, agg := range c.spec.Aggregates {
 		order := n[i].decimal.Cmp(b[i].decimal)
 		switch {
@@ -172,13 +165,34 @@ func (c *outputCodec) fell(before, after []byte) (why string) {
 }
 
 // counts says whether there is a count among the aggregates: then no two outputs are equal.
-func (c *outputCodec) counts() bool {
-	for _, agg := range c.spec.Aggregates {
-		if agg.Kind == spec.Count {
-			return true
-		}
+func (c *outputCodec) counts() bool { return c.count() >= 0 }
+
+// count is the index of the first count among the aggregates, -1 for none.
+func (c *outputCodec) count() int {
+	return slices.IndexFunc(c.spec.Aggregates, func(a spec.Aggregate) bool { return a.Kind == spec.Count })
+}
+
+// follows says whether a count goes up by one; before is nil at the beginning. Without a count nobody
+// can say.
+func (c *outputCodec) follows(before, after []byte) bool {
+	i := c.count()
+	if i < 0 {
+		return true
 	}
-	return false
+	want := spec.DecimalOf(1)
+	if before != nil {
+		want = want.Add(c.mustNumbers(before)[i].decimal)
+	}
+	return c.mustNumbers(after)[i].decimal.Cmp(want) == 0
+}
+
+// mustNumbers takes values apart that were read once.
+func (c *outputCodec) mustNumbers(values []byte) []number {
+	n, err := c.numbers(values)
+	if err != nil {
+		panic("audit: values that were read once cannot be read again: " + err.Error())
+	}
+	return n
 }
 
 // field is a field of an object, as it stands there.

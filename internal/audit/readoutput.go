@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -16,11 +17,12 @@ import (
 type emitted struct {
 	records            int64
 	first, last        int64 // offsets
+	gap                int64 // 1 + the offset of the first output whose count does not follow the one before; 0: none
 	firstText, curText []byte
 }
 
 func appendEmitted(dst []byte, e emitted) []byte {
-	for _, n := range []int64{e.records, e.first, e.last, int64(len(e.firstText))} {
+	for _, n := range []int64{e.records, e.first, e.last, e.gap, int64(len(e.firstText))} {
 		dst = binary.AppendUvarint(dst, uint64(n))
 	}
 	return append(append(dst, e.firstText...), e.curText...)
@@ -28,7 +30,7 @@ func appendEmitted(dst []byte, e emitted) []byte {
 
 // parseEmitted gives texts that are parts of b.
 func parseEmitted(b []byte) emitted {
-	var n [4]int64
+	var n [5]int64
 	for i := range n {
 		v, size := binary.Uvarint(b)
 		if size <= 0 {
@@ -36,7 +38,7 @@ func parseEmitted(b []byte) emitted {
 		}
 		n[i], b = int64(v), b[size:]
 	}
-	return emitted{records: n[0], first: n[1], last: n[2], firstText: b[:n[3]], curText: b[n[3]:]}
+	return emitted{records: n[0], first: n[1], last: n[2], gap: n[3], firstText: b[:n[4]], curText: b[n[4]:]}
 }
 
 // outputReader reads all partitions of the output.
@@ -70,7 +72,7 @@ func (a *audit) readOutput(ctx context.Context) error {
 	a.meter.begin(a.output.Name, total)
 	r := &outputReader{a: a, codec: newOutputCodec(a.spec, a.program)}
 	r.distinct = r.codec.counts() || a.history.always(spec.EmitLatest)
-	a.outputs.combine = r.combine
+	a.outputs.combine, a.codec = r.combine, r.codec
 	for p := range int32(len(ends)) {
 		r.newest = false
 		if starts[p] > 0 {
@@ -151,7 +153,11 @@ func (r *outputReader) combine(dst, key, older, newer []byte) ([]byte, error) {
 		r.a.found.add(Difference{Kind: kind, Topic: r.a.output.Name, Partition: partition, Offset: n.first,
 			Group: r.a.program.AppendGroupJSON(nil, group), Why: fmt.Sprintf("%s; the output before it is at offset %d", why, o.last)})
 	}
-	return appendEmitted(dst, emitted{records: o.records + n.records, first: o.first, last: n.last,
+	gap := o.gap
+	if gap == 0 && !r.codec.follows(before, after) {
+		gap = n.first + 1
+	}
+	return appendEmitted(dst, emitted{records: o.records + n.records, first: o.first, last: n.last, gap: cmp.Or(gap, n.gap),
 		firstText: o.firstText, curText: n.lastText()}), nil
 }
 

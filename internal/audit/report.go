@@ -107,7 +107,7 @@ type Difference struct {
 	Kind      Kind            `json:"kind"`
 	Topic     string          `json:"topic"` // where to look
 	Partition int32           `json:"partition"`
-	Offset    int64           `json:"offset"`
+	Offset    int64           `json:"offset"` // -1: at no offset, and the partition says nothing
 	Group     json.RawMessage `json:"group,omitempty"`
 	Got       string          `json:"got,omitempty"`
 	Want      string          `json:"want,omitempty"`
@@ -116,7 +116,10 @@ type Difference struct {
 
 // String is one line.
 func (d Difference) String() string {
-	text := fmt.Sprintf("%s: %s/%d offset %d: ", d.Kind, d.Topic, d.Partition, d.Offset)
+	text := fmt.Sprintf("%s: ", d.Kind)
+	if d.Offset >= 0 {
+		text = fmt.Sprintf("%s: %s/%d offset %d: ", d.Kind, d.Topic, d.Partition, d.Offset)
+	}
 	if len(d.Group) > 0 {
 		text += string(d.Group) + " "
 	}

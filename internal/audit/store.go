@@ -9,7 +9,7 @@ import (
 // scanStore lets the node say all its groups.
 func (a *audit) scanStore(ctx context.Context) error {
 	a.answers = a.table("store", func(dst, key, older, newer []byte) ([]byte, error) {
-		a.found.add(Difference{Kind: StoreDoubled, Topic: a.input.Name, Group: a.program.AppendGroupJSON(nil, key),
+		a.found.add(Difference{Kind: StoreDoubled, Topic: a.input.Name, Offset: -1, Group: a.program.AppendGroupJSON(nil, key),
 			Got: string(newer), Want: string(older), Why: "the node's answer has the group twice"})
 		return append(dst, older...), nil
 	})
