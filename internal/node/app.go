@@ -10,6 +10,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/internal/step"
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
 )
@@ -34,6 +35,10 @@ type app struct {
 	fresh              bool // no partition has a position record: this is the first start
 	lanes              []*lane
 
+	reset    *intent       // the reset that this generation began with in this process, nil for none
+	orders   chan *order   // resets that are asked for; taken while the lanes run
+	allReady chan struct{} // closed once every lane has its positions
+
 	// Of the goroutine that looks at the ends.
 	warned struct{ strays, grown bool }
 	probed map[int32]int64 // where a partition's read position stood at the last look
@@ -41,6 +46,7 @@ type app struct {
 	mu     sync.Mutex
 	ends   map[int32]int64 // last stable offsets of the input
 	endsAt time.Time       // when the fetch that proved them was made
+	ready  map[int]bool    // the lanes that have their positions
 }
 
 func (a *app) name() string { return a.spec.App }
@@ -48,10 +54,23 @@ func (a *app) name() string { return a.spec.App }
 // memory is the app's share of the node's, in bytes.
 func (a *app) memory() int64 { return a.node.cfg.Memory / int64(max(a.node.appCount, 1)) }
 
+func newApp(n *Node, s *spec.Spec) *app {
+	return &app{
+		node: n, spec: s, program: spec.Compile(s), ends: map[int32]int64{}, probed: map[int32]int64{},
+		orders: make(chan *order), allReady: make(chan struct{}), ready: map[int]bool{},
+	}
+}
+
 // open checks everything that can be refused, and writes nothing but missing topics.
 func (n *Node) open(ctx context.Context, s *spec.Spec) (*app, error) {
-	a := &app{node: n, spec: s, program: spec.Compile(s), ends: map[int32]int64{}, probed: map[int32]int64{}}
+	a := newApp(n, s)
+	if err := a.resumeReset(ctx); err != nil {
+		return nil, err
+	}
 	if err := a.findTopics(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.refuseOldChangelog(); err != nil {
 		return nil, err
 	}
 	heads, err := readHeads(ctx, n.admin, a.changelog.Name, a.changelog.Partitions)
@@ -72,6 +91,11 @@ func (n *Node) open(ctx context.Context, s *spec.Spec) (*app, error) {
 	}
 	if err := a.makeTopics(ctx); err != nil {
 		return nil, err
+	}
+	if a.reset != nil {
+		if err := n.resetAt(ctx, step.ResetTopics); err != nil {
+			return nil, err
+		}
 	}
 	if err := a.openLanes(heads); err != nil {
 		return nil, err
@@ -98,13 +122,21 @@ func (a *app) fit(heads map[int32]head) error {
 	}
 	if a.fresh {
 		a.id = a.node.cfg.Seam.NewID()
-		a.lanesN = lanesOf(a.spec, a.input.Partitions)
-		if a.lanesN > a.input.Partitions {
-			return fmt.Errorf("app %s: lanes: %d, but the input %s has %d partitions: at most one lane a partition",
-				a.name(), a.lanesN, a.input.Name, a.input.Partitions)
+		if a.reset != nil {
+			a.id, a.generation, a.partitions = a.reset.AppID, a.reset.Generation, len(a.reset.Start)
 		}
+		a.lanesN = lanesOf(a.spec, a.partitions)
+		return a.refuseLanes(a.lanesN)
 	}
 	return nil
+}
+
+func (a *app) refuseLanes(lanes int) error {
+	if lanes <= a.input.Partitions {
+		return nil
+	}
+	return fmt.Errorf("app %s: lanes: %d, but the input %s has %d partitions: at most one lane a partition",
+		a.name(), lanes, a.input.Name, a.input.Partitions)
 }
 
 func (a *app) fitRecord(rec *state.PositionRecord) error {
@@ -162,13 +194,8 @@ func dedupe(diff []spec.Difference) []spec.Difference {
 // barrier, the offsets are left to compareOffsets, behind the fence: its first transaction may still be
 // open, and the answer would be held up until that has timed out.
 func (a *app) checkGroup(ctx context.Context, heads map[int32]head) error {
-	members, _, err := a.node.admin.GroupMembers(ctx, a.name())
-	if err != nil {
+	if err := a.refuseMembers(ctx); err != nil {
 		return err
-	}
-	if members > 0 {
-		return fmt.Errorf("the consumer group %s has %d members: it is another program's, and tally keeps its positions in the group of the app's name; use another app name",
-			a.name(), members)
 	}
 	if !a.fresh || missing(a.input) || acquiredBefore(heads) {
 		return nil
@@ -181,6 +208,15 @@ func (a *app) checkGroup(ctx context.Context, heads map[int32]head) error {
 		return &OffsetsError{Group: a.name(), Topic: a.input.Name, Partition: p, Offset: o, Record: -1}
 	}
 	return nil
+}
+
+func (a *app) refuseMembers(ctx context.Context) error {
+	members, _, err := a.node.admin.GroupMembers(ctx, a.name())
+	if err == nil && members > 0 {
+		err = fmt.Errorf("the consumer group %s has %d members: it is another program's, and tally keeps its positions in the group of the app's name; use another app name",
+			a.name(), members)
+	}
+	return err
 }
 
 func acquiredBefore(heads map[int32]head) bool {

@@ -18,6 +18,7 @@ import (
 //	node.json            who this node is
 //	LOCK                 held while a node runs
 //	apps/<app>.yaml      the specs that it runs
+//	apps/<app>.reset.json  a reset that is under way
 //	broker/              the embedded broker's
 //	state/<app>/<lane>/  a cache of the changelog: removing it is always safe
 type dataDir struct {
@@ -117,8 +118,10 @@ func writeFile(path string, data []byte) error {
 
 func (d *dataDir) appFile(app string) string { return filepath.Join(d.path, "apps", app+".yaml") }
 
+func (d *dataDir) stateDir(app string) string { return filepath.Join(d.path, "state", app) }
+
 func (d *dataDir) laneDir(app string, lane int) string {
-	return filepath.Join(d.path, "state", app, fmt.Sprint(lane))
+	return filepath.Join(d.stateDir(app), fmt.Sprint(lane))
 }
 
 // storeSpec keeps a spec, so that a later start without --spec runs it again.
@@ -148,5 +151,5 @@ func (d *dataDir) storedSpecs() ([]*spec.Spec, error) {
 		}
 		specs = append(specs, s)
 	}
-	return specs, nil
+	return specs, d.replaceByIntents(specs)
 }

@@ -58,12 +58,17 @@ func newLane(a *app, k int, heads map[int32]head) *lane {
 		}
 		l.epoch = max(l.epoch, heads[int32(p)].author.epoch)
 	}
+	if a.reset != nil {
+		l.epoch = max(l.epoch, a.reset.Epoch)
+	}
 	l.epoch++
 	l.proc = processor.New(l.processorConfig(), partitions)
 	return l
 }
 
-func (l *lane) transactionalID() string { return fmt.Sprintf("%s.lane-%d", l.app.name(), l.k) }
+func (l *lane) transactionalID() string { return transactionalID(l.app.name(), l.k) }
+
+func transactionalID(app string, lane int) string { return fmt.Sprintf("%s.lane-%d", app, lane) }
 
 func (l *lane) processorConfig() processor.Config {
 	cfg, a := l.app.node.cfg, l.app
@@ -213,6 +218,9 @@ func (l *lane) playback() *replication.Playback {
 // startOffset resolves where the input of a partition without a position record begins.
 func (l *lane) startOffset(ctx context.Context, partition int32) (int64, error) {
 	a := l.app
+	if a.reset != nil && int(partition) < len(a.reset.Start) {
+		return a.reset.Start[partition], nil
+	}
 	if int(partition) >= a.partitions {
 		return 0, nil // added after the app's first start: every event in it is to be counted
 	}

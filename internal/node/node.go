@@ -120,7 +120,7 @@ func (n *Node) run(ctx context.Context) error {
 	}
 	fmt.Fprintf(n.cfg.Out, "node %s runs %s; ask it at http://%s\n", n.cfg.Name, names(apps), n.listener.Addr())
 	n.runApps(ctx, apps)
-	return n.closeApps(apps)
+	return n.closeApps(n.running()) // a reset has put another app in the place of one
 }
 
 // unlessEnded is nil when ctx has ended: whatever failed then, the user asked for the end.
@@ -224,7 +224,8 @@ func (n *Node) patiently(ctx context.Context, bound time.Duration, call func(con
 		tryCtx, cancel := context.WithTimeout(ctx, bound)
 		err := call(tryCtx)
 		cancel()
-		if err == nil || ctx.Err() != nil || !unanswered(err) {
+		// A topic that was missing and exists now: it is looked at again.
+		if err == nil || ctx.Err() != nil || !unanswered(err) && !errors.Is(err, kafka.ErrTopicExists) {
 			return err
 		}
 		n.reached(err)
@@ -254,7 +255,7 @@ func (n *Node) openApps(ctx context.Context, specs []*spec.Spec) ([]*app, error)
 			return err
 		})
 		if err == nil {
-			err = n.dir.storeSpec(s)
+			err = n.keepSpec(ctx, a)
 		}
 		if err != nil {
 			return nil, errors.Join(err, n.closeApps(apps))
@@ -273,8 +274,7 @@ func (n *Node) runApps(ctx context.Context, apps []*app) {
 	defer kill()
 	var running sync.WaitGroup
 	for _, a := range apps {
-		running.Go(func() { a.run(lanes, ctx.Done()) })
-		running.Go(func() { n.watchEnds(ctx, a) })
+		running.Go(func() { n.runApp(lanes, ctx, a) })
 	}
 	<-ctx.Done()
 	n.cfg.Log.Info("stopping: committing what is folded")

@@ -3,11 +3,319 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/step"
+	"github.com/tally-kafka/tally/processor/spec"
 )
 
-// Reset starts an app anew in a new generation.
+// order is a reset that was asked for.
+type order struct {
+	spec  *spec.Spec
+	from  string
+	begun chan begun // has room for one
+}
+
+// begun is what became of an order: the app of the new generation, or why there is none.
+type begun struct {
+	app    *app
+	intent *intent
+	err    error
+}
+
+// Reset starts an app anew in a new generation. It returns when that has its first positions, or when
+// ctx ends; a reset that was begun goes on.
 func (n *Node) Reset(ctx context.Context, name string, req api.ResetRequest) (api.ResetAnswer, error) {
-	return api.ResetAnswer{}, errors.New("not yet")
+	a, o, err := n.order(name, req)
+	if err != nil {
+		return api.ResetAnswer{}, err
+	}
+	what, err := a.whatToDelete(ctx)
+	if err != nil {
+		return api.ResetAnswer{}, resetError(err)
+	}
+	if req.DryRun {
+		in, err := n.planOrder(ctx, a, o)
+		if err != nil {
+			return api.ResetAnswer{}, resetError(err)
+		}
+		return what.with(a, in, o), nil
+	}
+	select {
+	case a.orders <- o:
+	case <-ctx.Done():
+		return api.ResetAnswer{}, conflict("app "+name+" is being reset already", "see `tally status`")
+	}
+	select {
+	case b := <-o.begun:
+		if b.err != nil {
+			return api.ResetAnswer{}, resetError(b.err)
+		}
+		answer := what.with(a, b.intent, o)
+		return answer, b.app.awaitReady(ctx, &answer)
+	case <-ctx.Done():
+		return api.ResetAnswer{}, underWay(name)
+	}
+}
+
+// order finds the app and reads the request.
+func (n *Node) order(name string, req api.ResetRequest) (*app, *order, error) {
+	for _, a := range n.running() {
+		if a.name() != name {
+			continue
+		}
+		o := &order{spec: a.spec, from: req.From, begun: make(chan begun, 1)}
+		if req.Spec == "" {
+			return a, o, nil
+		}
+		var err error
+		if o.spec, err = spec.Parse([]byte(req.Spec), "the new spec"); err != nil {
+			return nil, nil, &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest, Message: err.Error()}
+		}
+		if o.spec.App != name {
+			return nil, nil, &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest,
+				Message: fmt.Sprintf("the new spec is of app %s, not of %s", o.spec.App, name), Next: "start that app with `tally run --spec`"}
+		}
+		return a, o, nil
+	}
+	return nil, nil, &api.Error{Status: http.StatusNotFound, Code: api.CodeUnknownApp, Message: fmt.Sprintf("this node has no app %q", name)}
+}
+
+// planOrder plans a reset of an app that runs here, and refuses one that runs elsewhere.
+func (n *Node) planOrder(ctx context.Context, a *app, o *order) (*intent, error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	for _, l := range a.lanes {
+		if st := l.snapshot(); st.state == api.LaneLost {
+			return nil, errors.New(st.reason)
+		}
+	}
+	return n.planReset(ctx, a, o.spec, o.from, n.cfg.Seam.Now())
+}
+
+// runApp runs an app until ctx ends. A reset ends it too, and what comes after it is run in its place.
+func (n *Node) runApp(lanes, ctx context.Context, a *app) {
+	for a != nil {
+		o, in := n.runUntilReset(lanes, ctx, a)
+		if o == nil {
+			return
+		}
+		if a = n.beginAnew(ctx, a, in); a != nil {
+			o.begun <- begun{app: a, intent: in}
+		}
+	}
+}
+
+// runUntilReset runs an app until ctx ends or a reset of it is on disk; then the lanes have drained.
+func (n *Node) runUntilReset(lanes, ctx context.Context, a *app) (*order, *intent) {
+	lanes, kill := context.WithCancel(lanes)
+	defer kill()
+	running, drain := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	all.Go(func() { a.run(lanes, running.Done()) })
+	all.Go(func() { n.watchEnds(running, a) })
+	o, in := n.awaitReset(ctx, a)
+	drain()
+	if o != nil {
+		n.cfg.Log.Info("reset: draining the lanes", "app", a.name(), "generation", in.Generation)
+		defer n.killLater(kill)()
+	}
+	all.Wait()
+	return o, in
+}
+
+// killLater ends lanes that do not drain, as those that Kafka does not answer: what they hold is of the
+// old generation and not worth a wait. stop forgets it.
+func (n *Node) killLater(kill func()) (stop func()) {
+	wait, stopTimer := n.cfg.Seam.Timer(n.cfg.DrainTimeout)
+	drained := make(chan struct{})
+	go func() {
+		defer stopTimer()
+		select {
+		case <-wait:
+			kill()
+		case <-drained:
+		}
+	}()
+	return func() { close(drained) }
+}
+
+// awaitReset returns when ctx ends (nil), or when a reset was asked for, is possible, and is on disk:
+// from then on there is no way back.
+func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case o := <-a.orders:
+			in, err := n.planOrder(ctx, a, o)
+			if err == nil {
+				err = n.dir.storeIntent(in)
+			}
+			if err == nil {
+				n.cfg.Step.At(step.ResetIntent)
+				return o, in
+			}
+			o.begun <- begun{err: err}
+		}
+	}
+}
+
+// beginAnew carries out a reset and gives the app of the new generation, in the old one's place; nil
+// when ctx ended before. Whatever is in the way is said and tried again: there is no way back.
+func (n *Node) beginAnew(ctx context.Context, old *app, in *intent) *app {
+	old.saysReset("the app is being reset")
+	if err := old.closeStores(); err != nil {
+		n.cfg.Log.Warn("reset: close the old state", "app", old.name(), "error", err)
+	}
+	if n.resetAt(ctx, step.ResetStopped) != nil {
+		return nil
+	}
+	var said time.Time
+	for pause := retryPause; ; pause = min(2*pause, n.cfg.RetryMax) {
+		a, err := n.openAnew(ctx, in)
+		if err == nil {
+			n.replace(old, a)
+			return a
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		old.saysReset("the app is being reset; trying on: " + err.Error())
+		if n.cfg.Seam.Since(said) >= n.cfg.UnreachableAt {
+			said = n.cfg.Seam.Now()
+			n.cfg.Log.Warn("the reset cannot go on; trying again", "app", old.name(), "error", err)
+		}
+		if n.cfg.Seam.Sleep(ctx, n.cfg.Seam.Jitter(pause)) != nil {
+			return nil
+		}
+	}
+}
+
+func (n *Node) openAnew(ctx context.Context, in *intent) (*app, error) {
+	s, err := spec.Parse([]byte(in.Spec), n.dir.intentFile(in.App))
+	if err != nil {
+		return nil, err
+	}
+	bounded, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	a, err := n.open(bounded, s)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.keepSpec(ctx, a); err != nil {
+		return nil, errors.Join(err, a.closeStores())
+	}
+	return a, nil
+}
+
+// keepSpec stores the spec of an app that was opened, so that a later start without --spec runs it.
+func (n *Node) keepSpec(ctx context.Context, a *app) error {
+	if err := n.dir.storeSpec(a.spec); err != nil || a.reset == nil {
+		return err
+	}
+	return n.resetAt(ctx, step.ResetSpec)
+}
+
+func (n *Node) replace(old, by *app) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	apps := make([]*app, len(n.apps))
+	for i, a := range n.apps {
+		if apps[i] = a; a == old {
+			apps[i] = by
+		}
+	}
+	n.apps = apps
+}
+
+// saysReset shows in the status why no lane runs.
+func (a *app) saysReset(why string) {
+	for _, l := range a.lanes {
+		l.setState(api.LaneAcquiring, why)
+	}
+}
+
+// awaitReady waits until every lane of the new generation has its positions.
+func (a *app) awaitReady(ctx context.Context, answer *api.ResetAnswer) error {
+	select {
+	case <-a.allReady:
+		answer.Done = true
+		return nil
+	case <-ctx.Done():
+		return underWay(a.name())
+	}
+}
+
+func underWay(name string) error {
+	return &api.Error{Status: http.StatusGatewayTimeout, Code: api.CodeTimeout,
+		Message: "the reset of app " + name + " is not at its end yet, and goes on", Next: "see `tally status`"}
+}
+
+func conflict(what, next string) error {
+	return &api.Error{Status: http.StatusConflict, Code: api.CodeConflict, Message: what, Next: next}
+}
+
+// resetError says why there is no reset: Kafka does not answer, or something does not fit.
+func resetError(err error) error {
+	var e *api.Error
+	switch {
+	case errors.As(err, &e), errors.Is(err, context.Canceled):
+		return err
+	case unanswered(err):
+		return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
+			Message: "nothing was reset, Kafka does not answer: " + err.Error(), Next: "try again when it does"}
+	}
+	return conflict("nothing was reset: "+err.Error(), "")
+}
+
+// doomed is what a reset deletes.
+type doomed api.ResetAnswer
+
+func (a *app) whatToDelete(ctx context.Context) (doomed, error) {
+	d := doomed{App: a.name(), Group: a.name(), StateDirs: []string{a.node.dir.stateDir(a.name())}}
+	for _, name := range []string{a.name() + ".changelog", a.name() + ".dead"} {
+		t, err := a.find(ctx, name)
+		if err != nil {
+			return d, err
+		}
+		if missing(t) {
+			continue
+		}
+		records, err := a.records(ctx, name)
+		if err != nil {
+			return d, err
+		}
+		d.Topics = append(d.Topics, api.ResetTopic{Topic: name, Records: records})
+	}
+	return d, nil
+}
+
+func (a *app) records(ctx context.Context, topic string) (n int64, err error) {
+	starts, err := a.node.admin.StartOffsets(ctx, topic)
+	if err != nil {
+		return 0, err
+	}
+	ends, err := a.node.admin.EndOffsets(ctx, topic, true)
+	for p, end := range ends {
+		n += end - starts[p]
+	}
+	return n, err
+}
+
+func (d doomed) with(a *app, in *intent, o *order) api.ResetAnswer {
+	answer := api.ResetAnswer(d)
+	answer.Generation, answer.From = in.Generation, in.From
+	answer.Start = map[string]int64{}
+	for p, at := range in.Start {
+		answer.Start[fmt.Sprintf("%s/%d", o.spec.Input.Topic, p)] = at
+	}
+	if out := o.spec.Output; out != nil {
+		answer.Output = out.Topic
+	}
+	return answer
 }

@@ -26,13 +26,7 @@ const ownExtraBytes = 64 << 10
 // findTopics looks at the app's topics, refuses those that would lose counts, and makes none. One that
 // is missing and will be made has its name, and a Replication of 0.
 func (a *app) findTopics(ctx context.Context) error {
-	if err := a.findInput(ctx); err != nil {
-		return err
-	}
-	if err := a.spec.CheckLocal(a.input.Partitions); err != nil {
-		return fmt.Errorf("app %s: %w", a.name(), err)
-	}
-	if err := a.findOutput(ctx); err != nil {
+	if err := a.findSpecTopics(ctx); err != nil {
 		return err
 	}
 	if err := a.findChangelog(ctx); err != nil {
@@ -44,6 +38,17 @@ func (a *app) findTopics(ctx context.Context) error {
 	var err error
 	a.dead, err = a.find(ctx, a.name()+".dead")
 	return err
+}
+
+// findSpecTopics looks at the topics that the spec names.
+func (a *app) findSpecTopics(ctx context.Context) error {
+	if err := a.findInput(ctx); err != nil {
+		return err
+	}
+	if err := a.spec.CheckLocal(a.input.Partitions); err != nil {
+		return fmt.Errorf("app %s: %w", a.name(), err)
+	}
+	return a.findOutput(ctx)
 }
 
 func missing(t kafka.Topic) bool { return t.Replication == 0 }

@@ -1,0 +1,107 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+// intent is what a reset is going to do. It is on disk before the first deletion and until the new
+// generation has its first position records, so that whatever a crash leaves in Kafka, the next start
+// knows what was meant and ends it.
+type intent struct {
+	App          string `json:"app"`
+	AppID        string `json:"app_id"`
+	Generation   int    `json:"generation"` // the new one
+	KafkaCluster string `json:"kafka_cluster"`
+	AskedMs      int64  `json:"asked_ms"`
+	From         string `json:"from"` // as asked for
+	Spec         string `json:"spec"` // of the new generation, canonical YAML
+
+	InputID string `json:"input_id"`
+	// Start has the first offset to be counted of each input partition. nil: the reset was noted while
+	// no node ran, and all but From and Spec is still to be found out.
+	Start []int64 `json:"start"`
+	// ChangelogID is that of the old generation's changelog, "" when there was none. One with another
+	// id is the new generation's, and is never deleted.
+	ChangelogID string `json:"changelog_id"`
+	// Fence are the transactional ids under which the old generation may still be written.
+	Fence []string `json:"fence"`
+	Epoch uint64   `json:"epoch"` // the highest of the old generation
+}
+
+func (in *intent) planned() bool { return in.Start != nil }
+
+func (d *dataDir) intentFile(app string) string {
+	return filepath.Join(d.path, "apps", app+".reset.json")
+}
+
+// storeIntent returns when the file and its name are durable.
+func (d *dataDir) storeIntent(in *intent) error {
+	data, err := json.MarshalIndent(in, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := d.intentFile(in.App)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := writeFile(path, append(data, '\n')); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// loadIntent gives nil when no reset of the app is under way.
+func (d *dataDir) loadIntent(app string) (*intent, error) {
+	path := d.intentFile(app)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	in := &intent{}
+	if err := json.Unmarshal(data, in); err != nil || in.App != app {
+		return nil, fmt.Errorf("%s, which says what a reset of app %s is to do, is damaged (%v): remove it, and reset the app again", path, app, err)
+	}
+	return in, nil
+}
+
+func (d *dataDir) dropIntent(app string) error {
+	path := d.intentFile(app)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// replaceByIntents puts the spec of a reset that is under way in the place of the stored one.
+func (d *dataDir) replaceByIntents(specs []*spec.Spec) error {
+	for i, s := range specs {
+		in, err := d.loadIntent(s.App)
+		if err != nil {
+			return err
+		}
+		if in == nil || in.Spec == "" {
+			continue
+		}
+		if specs[i], err = spec.Parse([]byte(in.Spec), d.intentFile(s.App)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
