@@ -96,7 +96,7 @@ type LostEventsError struct {
 }
 
 func (e *LostEventsError) Error() string {
-	what := fmt.Sprintf("the events of %s/%d from offset %d to %d were deleted before they were counted: raise the topic's retention",
+	what := fmt.Sprintf("the events of %s/%d from offset %d to %d were deleted before they were counted: raise the topic's retention, and start with --on-gap skip to count on behind them",
 		e.Topic, e.Partition, e.Next, e.Start-1)
 	if e.Next > e.End {
 		what = fmt.Sprintf("%s/%d ends at offset %d, but the app has counted up to %d: the topic was truncated, or Kafka was restored from an older copy",
