@@ -46,7 +46,7 @@ func (a *app) findSpecTopics(ctx context.Context) error {
 		return err
 	}
 	if err := a.spec.CheckLocal(a.input.Partitions); err != nil {
-		return fmt.Errorf("app %s: %w", a.name(), err)
+		return err
 	}
 	return a.findOutput(ctx)
 }
