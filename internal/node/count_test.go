@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -268,6 +269,11 @@ func TestGrownInput(t *testing.T) {
 				t.Errorf("%s has %d partitions: %v", own, topic.Partitions, err)
 			}
 		}
+		for _, l := range n.settled(4).Lanes {
+			if l.Restore.Ms > 4500 {
+				t.Errorf("lane %d: the new partition's catch-up has waited for the old one's fetch: %d ms", l.Lane, l.Restore.Ms)
+			}
+		}
 		if lanes := n.settled(4).Lanes; len(lanes) != 4 || lanes[1].Position[p.in+"/5"] != 1 {
 			t.Errorf("lanes: %+v", lanes)
 		}
@@ -311,12 +317,17 @@ func TestStrays(t *testing.T) {
 		t.Errorf("the null key in two partitions counts %s", got)
 	}
 	until(t, func() error {
-		if c := n.log.count("level=WARN", "stray"); c != 1 {
-			return fmt.Errorf("%d warnings of strays", c)
+		if n.log.count("level=WARN", "stray") == 0 {
+			return errors.New("no warning of strays")
 		}
 		return nil
 	})
+	asOf := st.Lanes[0].AsOfMs
+	n.until("the node has looked again and again", func(st api.Status) bool { return st.Apps[0].Lanes[0].AsOfMs > asOf+100 })
 	n.stop()
+	if c := n.log.count("level=WARN", "stray"); c != 1 {
+		t.Errorf("%d warnings of strays, not one a node", c)
+	}
 	n = p.start(inDir(n.dir))
 	if st := n.settled(82); st.Strays != mixed+2 || st.StrayExample == "" {
 		t.Errorf("after a restart: strays %d, example %q", st.Strays, st.StrayExample)

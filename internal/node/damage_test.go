@@ -117,6 +117,9 @@ func TestTamperedChangelog(t *testing.T) {
 	n = p.launch(inDir(n.dir))
 	reason := n.lane(0, api.LaneStopped).Reason
 	saysText(t, reason, p.app+".changelog", "digest", "made from it alone", "another `app:` name")
+	if n.log.count("level=WARN", "set aside") != 1 {
+		t.Error("the store was not made again once, to tell whether it or the changelog is at fault")
+	}
 	n.lane(1, api.LaneRunning)
 }
 
