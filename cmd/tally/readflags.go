@@ -61,7 +61,7 @@ func (f *readFlags) resolve(ctx context.Context, t *tool) (*asked, error) {
 	}
 	return &asked{
 		client: client, name: info.App, spec: s, program: spec.Compile(s),
-		opt: api.ReadOptions{Wait: f.wait, After: f.after, MinPosition: f.minPosition},
+		opt: api.ReadOptions{Wait: f.wait, After: f.after, MinPosition: f.minPosition, Fresh: true},
 	}, nil
 }
 

@@ -62,6 +62,7 @@ type ReadOptions struct {
 	Wait        time.Duration // negative: the server's default
 	After       []string      // TOPIC/PARTITION:OFFSET
 	MinPosition string        // a token
+	Fresh       bool          // wait, for a moment, for what the input holds by now
 }
 
 func (o ReadOptions) query() url.Values {
@@ -71,6 +72,9 @@ func (o ReadOptions) query() url.Values {
 	}
 	for _, a := range o.After {
 		q.Add("after", a)
+	}
+	if o.Fresh {
+		q.Set("fresh", "true")
 	}
 	if o.MinPosition != "" {
 		q.Set("min_position", o.MinPosition)

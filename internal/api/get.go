@@ -51,6 +51,7 @@ func (rd *read) get(ctx context.Context, group []byte) (*GetAnswer, error) {
 		if rd.left() <= 0 {
 			return answer, err
 		}
+		rd.look()
 		if err := rd.pause(ctx, err); err != nil {
 			return nil, err
 		}

@@ -33,6 +33,9 @@ type App struct {
 	// Source is the topic that the positions of the tasks with the state count in: the input, or
 	// the repartition topic of an app with two stages.
 	Source string
+	// Look asks for the input's end anew, soon and not too often; it does not wait. Nil: it is only
+	// looked at from time to time.
+	Look func()
 	// Lanes returns a view of each lane that this node can answer for, sorted by lane. It is called
 	// for every query, and every few milliseconds by one that waits.
 	Lanes func() []LaneView

@@ -22,6 +22,9 @@ type read struct {
 	wait     time.Duration
 	begun    time.Time
 	deadline time.Time
+	// fresh asks for what the input held when the question came; freshUntil bounds that wait.
+	fresh      bool
+	freshUntil time.Time
 }
 
 // beginRead finds the app and reads what all queries have in common.
@@ -54,6 +57,10 @@ func (s *Server) beginRead(r *http.Request) (*read, error) {
 	}
 	rd.begun = s.opt.Seam.Now()
 	rd.deadline = rd.begun.Add(rd.wait)
+	if rd.fresh = q.Get("fresh") == "true"; rd.fresh {
+		rd.freshUntil = rd.begun.Add(min(rd.wait, s.opt.FreshWait))
+		rd.look()
+	}
 	return rd, nil
 }
 
@@ -90,13 +97,37 @@ func (rd *read) views(ctx context.Context) ([]LaneView, error) {
 	for {
 		views := rd.app.Lanes()
 		why := rd.missing(views)
-		if why == nil {
+		if why == nil && rd.freshEnough(views) {
 			return views, nil
 		}
 		if err := rd.pause(ctx, why); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// look asks for the input's end anew: what proves that an answer is fresh, or that there is none.
+func (rd *read) look() {
+	if rd.app.Look != nil {
+		rd.app.Look()
+	}
+}
+
+// freshEnough reports whether all that the input held when the question came is counted, or the wait
+// for it is over: then the answer says its lag.
+func (rd *read) freshEnough(views []LaneView) bool {
+	if !rd.fresh || !rd.s.opt.Seam.Now().Before(rd.freshUntil) {
+		return true
+	}
+	for _, v := range views {
+		for _, t := range v.Tasks {
+			if v.Lag(t.Partition) > 0 || v.AsOfMs() <= rd.begun.UnixMilli() {
+				rd.look()
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // pause waits a moment before another try; at the deadline it returns why.

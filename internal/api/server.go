@@ -24,6 +24,7 @@ type Options struct {
 	WaitDefault  time.Duration // how long a read waits for what it asks for (2 s)
 	WaitMax      time.Duration // the longest wait that may be asked for (1 min)
 	PollInterval time.Duration // between looks while waiting (5 ms)
+	FreshWait    time.Duration // at most, for a fresh answer (500 ms); then it says its lag
 	TopMax       int           // the largest n of a top (10,000); that many groups are held in memory
 	ScansMax     int           // scans and tops at a time (4); each holds one snapshot a lane
 	WatchesMax   int           // watches at a time (32)
@@ -50,6 +51,7 @@ func (o Options) withDefaults() Options {
 	o.WaitDefault = orDefault(o.WaitDefault, 2*time.Second)
 	o.WaitMax = orDefault(o.WaitMax, time.Minute)
 	o.PollInterval = orDefault(o.PollInterval, 5*time.Millisecond)
+	o.FreshWait = orDefault(o.FreshWait, 500*time.Millisecond)
 	o.TopMax = orDefault(o.TopMax, 10_000)
 	o.ScansMax = orDefault(o.ScansMax, 4)
 	o.WatchesMax = orDefault(o.WatchesMax, 32)

@@ -18,6 +18,7 @@ import (
 const (
 	lanesDefault = 4 // a commit costs a broker 3-4 ms of CPU however small it is, so lanes are few
 	retryPause   = 50 * time.Millisecond
+	lookSpacing  = 20 * time.Millisecond // between two looks at the input's end, however often they are asked for
 )
 
 // app is one counting job on this node.
@@ -39,6 +40,7 @@ type app struct {
 	orders   chan *order   // resets that are asked for; taken while the lanes run
 	allReady chan struct{} // closed once every lane has its positions
 
+	nudge chan struct{} // asks for a look at the ends before its time
 	// Of the goroutine that looks at the ends.
 	warned struct{ strays, grown bool }
 	probed map[int32]int64 // where a partition's read position stood at the last look
@@ -56,7 +58,8 @@ func (a *app) memory() int64 { return a.node.cfg.Memory / int64(max(a.node.appCo
 
 func newApp(n *Node, s *spec.Spec) *app {
 	return &app{
-		node: n, spec: s, program: spec.Compile(s), ends: map[int32]int64{}, probed: map[int32]int64{},
+		node: n, spec: s, program: spec.Compile(s), ends: map[int32]int64{},
+		probed: map[int32]int64{}, nudge: make(chan struct{}, 1),
 		orders: make(chan *order), allReady: make(chan struct{}), ready: map[int]bool{},
 	}
 }
@@ -283,6 +286,14 @@ func (a *app) run(ctx context.Context, drain <-chan struct{}) {
 	lanes.Wait()
 }
 
+// look asks for a look at the input's end, now or as soon as lookSpacing allows.
+func (a *app) look() {
+	select {
+	case a.nudge <- struct{}{}:
+	default: // one is asked for already
+	}
+}
+
 // lookAtEnds asks for the input's last stable offsets, so that lag is known while nothing arrives.
 func (a *app) lookAtEnds(ctx context.Context) {
 	bounded, cancel := context.WithTimeout(ctx, a.node.cfg.UnreachableAt)
@@ -347,7 +358,7 @@ func (a *app) lag(partition int32, at int64) (lag int64, asOf time.Time) {
 func (a *app) view() *api.App {
 	return &api.App{
 		Name: a.name(), ID: a.id, Generation: a.generation, Spec: a.spec, Program: a.program,
-		Source: a.input.Name, Lanes: a.laneViews,
+		Source: a.input.Name, Lanes: a.laneViews, Look: a.look,
 	}
 }
 

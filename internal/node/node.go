@@ -294,9 +294,16 @@ func (n *Node) runApps(ctx context.Context, apps []*app) {
 func (n *Node) watchEnds(ctx context.Context, a *app) {
 	for {
 		a.lookAtEnds(ctx)
-		if n.cfg.Seam.Sleep(ctx, n.cfg.LagInterval) != nil {
+		if n.cfg.Seam.Sleep(ctx, lookSpacing) != nil {
 			return
 		}
+		wait, stop := n.cfg.Seam.Timer(n.cfg.LagInterval)
+		select {
+		case <-wait:
+		case <-a.nudge:
+		case <-ctx.Done():
+		}
+		stop()
 	}
 }
 
