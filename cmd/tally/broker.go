@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -43,5 +44,10 @@ func runBroker(ctx context.Context, t *tool, opt brokerOptions) error {
 	if err != nil {
 		return err
 	}
-	return broker.Main(ctx, broker.MainOptions{DataDir: opt.dataDir, Port: opt.port, Keep: true, Seam: t.seam, Log: log})
+	return broker.Main(ctx, broker.MainOptions{
+		DataDir: opt.dataDir, Port: opt.port, Keep: true, Seam: t.seam, Log: log,
+		Ready: func(addr string) {
+			fmt.Fprintf(t.out, "embedded broker at %s (for trying out); in examples/python/produce.py:\n  bootstrap_servers=%q\n", addr, addr)
+		},
+	})
 }

@@ -21,6 +21,7 @@ type MainOptions struct {
 	Port      int           // 0: the stored one, or any at the first start
 	Keep      bool          // stays when its last node is gone; a broker that Ensure started never does
 	IdleAfter time.Duration // how long it stays without nodes; 0: a minute
+	Ready     func(addr string) // called once, when it answers; nil: not
 	Seam      seam.Seam
 	Log       *slog.Logger
 }
@@ -110,7 +111,13 @@ func (s *server) start() (err error) {
 	s.opt.Log.Info("the embedded broker listens", "addr", s.state.Addr, "cluster", id.ClusterID, "data", string(s.dir))
 	s.tidier.gate.setStarts(s.tidier.starts())
 	s.tidier.tidy() // a run that is shorter than tidyEvery does its part too
-	return s.dir.announce(s.lock, s.state)
+	if err := s.dir.announce(s.lock, s.state); err != nil {
+		return err
+	}
+	if s.opt.Ready != nil {
+		s.opt.Ready(s.state.Addr)
+	}
+	return nil
 }
 
 // listen starts kfake on the stored port, or at the first start on one that is free.
