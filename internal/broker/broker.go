@@ -17,10 +17,10 @@ import (
 
 // MainOptions are those of the broker's own process.
 type MainOptions struct {
-	DataDir   string        // the node's; the broker's files are in broker/ below it
-	Port      int           // 0: the stored one, or any at the first start
-	Keep      bool          // stays when its last node is gone; a broker that Ensure started never does
-	IdleAfter time.Duration // how long it stays without nodes; 0: a minute
+	DataDir   string            // the node's; the broker's files are in broker/ below it
+	Port      int               // 0: the stored one, or any at the first start
+	Keep      bool              // stays when its last node is gone; a broker that Ensure started never does
+	IdleAfter time.Duration     // how long it stays without nodes; 0: a minute
 	Ready     func(addr string) // called once, when it answers; nil: not
 	Seam      seam.Seam
 	Log       *slog.Logger
