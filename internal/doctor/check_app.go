@@ -60,7 +60,8 @@ func checkPositions(f *facts, a *appFacts) Check {
 	for p, pos := range a.positions.v {
 		lag += max(a.ends.v[p]-pos.Input, 0)
 	}
-	c.Found = fmt.Sprintf("%s agree with the consumer group; %s to count", plural(len(a.positions.v), "position record"), plural(int(lag), "offset"))
+	c.Found = fmt.Sprintf("%s, none against the consumer group or the input; %s to count",
+		plural(len(a.positions.v), "position record"), plural(int(lag), "offset"))
 	return c
 }
 
@@ -147,16 +148,16 @@ func checkRetention(f *facts, a *appFacts) Check {
 		return c
 	}
 	kept := time.Duration(keeps) * time.Millisecond
-	c.Found = fmt.Sprintf("events are kept for %s, and none of more than half that age waits to be counted", kept)
+	c.Found = fmt.Sprintf("events are kept for %s, and none of more than half that age waits to be counted", days(kept))
 	for _, p := range slices.Sorted(maps.Keys(a.positions.v)) {
 		pos := a.positions.v[p].Input
 		switch {
 		case waits(a, a.expired.v, p, pos):
 			c.Result = Error
-			c.Found = fmt.Sprintf("%s/%d: the event at offset %d is not counted and is older than the retention of %s", a.Input, p, pos, kept)
+			c.Found = fmt.Sprintf("%s/%d: the event at offset %d is not counted and is older than the retention of %s", a.Input, p, pos, days(kept))
 		case waits(a, a.half.v, p, pos) && c.Result != Error:
 			c.Result = Warning
-			c.Found = fmt.Sprintf("%s/%d: the event at offset %d is not counted and is older than half of the retention of %s", a.Input, p, pos, kept)
+			c.Found = fmt.Sprintf("%s/%d: the event at offset %d is not counted and is older than half of the retention of %s", a.Input, p, pos, days(kept))
 		}
 	}
 	if c.Result != OK {
@@ -164,6 +165,15 @@ func checkRetention(f *facts, a *appFacts) Check {
 		c.Mend = f.commands.setTopic(a.Input, "retention.ms=-1") + "\nuntil the lag is gone (tally status --watch)"
 	}
 	return c
+}
+
+// days writes a length of time as people set it.
+func days(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= day && d%day == 0 {
+		return plural(int(d/day), "day")
+	}
+	return d.String()
 }
 
 // waits tells whether the event at a position is older than those that begin at the given offsets.

@@ -72,11 +72,11 @@ func checkVersion(f *facts) Check {
 	switch {
 	case !ok:
 		c.Result = Skipped
-		c.Found = fmt.Sprintf("not known: the requests that it takes are those of no release of Apache Kafka (%s)", f.guess.v)
+		c.Found = "not known: the requests that it takes are those of no release of Apache Kafka; tally has all that it needs"
 	case major < versionMajor || major == versionMajor && minor < versionMinor:
 		c.Result = Warning
 		c.Found = f.guess.v + ", by the requests that it takes"
-		c.Why = fmt.Sprintf("transactions have faults there that %d.%d mends (KAFKA-19690, KAFKA-20785, KAFKA-19999)",
+		c.Why = fmt.Sprintf("transactions have faults there that %d.%d mends (KAFKA-19690, KAFKA-19446 and others)",
 			versionMajor, versionMinor)
 		c.Mend = fmt.Sprintf("upgrade the brokers to %d.%d or newer", versionMajor, versionMinor)
 	default:
@@ -85,12 +85,13 @@ func checkVersion(f *facts) Check {
 	return c
 }
 
-var versionPattern = regexp.MustCompile(`v(\d+)\.(\d+)`)
+var versionPattern = regexp.MustCompile(`^(?:at least )?v(\d+)\.(\d+)`)
 
-// parseVersion takes the first, and so the oldest, version of a guess.
+// parseVersion reads the guess for a release. Other guesses ("between v1.0 and v1.1") are of what is
+// no Apache Kafka, or of one whose provider has taken requests away: their numbers say nothing.
 func parseVersion(guess string) (major, minor int, ok bool) {
 	m := versionPattern.FindStringSubmatch(guess)
-	if m == nil || strings.Contains(guess, "custom") {
+	if m == nil {
 		return 0, 0, false
 	}
 	major, _ = strconv.Atoi(m[1])

@@ -60,7 +60,7 @@ func (r Report) WriteJSON(w io.Writer) error {
 }
 
 // WriteText writes the report for people: a line a check and, where something is to be done, why and
-// how below it. Commands are on lines of their own, to be copied.
+// how below it. Commands are on lines of their own, whole, to be copied.
 func (r Report) WriteText(w io.Writer) error {
 	wide := 0
 	for _, c := range r.Checks {
@@ -69,8 +69,8 @@ func (r Report) WriteText(w io.Writer) error {
 	var b strings.Builder
 	for _, c := range r.Checks {
 		fmt.Fprintf(&b, "%-7s  %-*s  %s\n", c.Result, wide, c.Name, c.Found)
-		below(&b, wide, "why:  ", c.Why)
-		below(&b, wide, "mend: ", c.Mend)
+		below(&b, "why", wrap(c.Why))
+		below(&b, "mend", c.Mend)
 	}
 	fmt.Fprintf(&b, "\n%s, %s, %d ok, %d skipped\n", plural(r.Errors, "error"), plural(r.Warnings, "warning"),
 		r.count(OK), r.count(Skipped))
@@ -78,14 +78,37 @@ func (r Report) WriteText(w io.Writer) error {
 	return err
 }
 
-func below(b *strings.Builder, wide int, label, text string) {
+func below(b *strings.Builder, label, text string) {
 	if text == "" {
 		return
 	}
 	for line := range strings.SplitSeq(text, "\n") {
-		fmt.Fprintf(b, "%-7s  %-*s  %s%s\n", "", wide, "", label, line)
-		label = strings.Repeat(" ", len(label))
+		fmt.Fprintf(b, "%-7s    %-4s  %s\n", "", label, line)
+		label = ""
 	}
+}
+
+// wrapCols is the width of a sentence on a page.
+const wrapCols = 86
+
+// wrap breaks a sentence into lines at its spaces.
+func wrap(text string) string {
+	var b strings.Builder
+	col := 0
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+		case col+1+len(word) > wrapCols:
+			b.WriteByte('\n')
+			col = 0
+		default:
+			b.WriteByte(' ')
+			col++
+		}
+		b.WriteString(word)
+		col += len(word)
+	}
+	return b.String()
 }
 
 func plural(n int, what string) string {
