@@ -55,8 +55,8 @@ func TestPollOfATopicMadeAgain(t *testing.T) {
 	})
 }
 
-// A client that looks the offset up, since it does not know the topic yet, and gets an old end, would
-// read events again.
+// A client that looks the offset up, since it does not know the topic yet, and gets an old end,
+// would read events again.
 func TestPollBelowThePosition(t *testing.T) {
 	c, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {

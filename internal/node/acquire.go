@@ -47,9 +47,10 @@ func (l *lane) acquire(ctx context.Context) (*txn.Session, error) {
 	return session, nil
 }
 
-// checkStill refuses to acquire a lane again whose topics were deleted and made again meanwhile, since
-// the positions are those of the old ones, or which another node has taken: that can look like any
-// other failed commit, and a lost lane is not fought for. Before the first stay, open has just looked.
+// checkStill refuses to acquire a lane again whose topics were deleted and made again meanwhile,
+// since the positions are those of the old ones, or which another node has taken: that can look
+// like any other failed commit, and a lost lane is not fought for. Before the first stay, open has
+// just looked.
 func (l *lane) checkStill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
@@ -96,7 +97,8 @@ func (l *lane) fence(ctx context.Context) (*txn.Session, error) {
 	return session, nil
 }
 
-// settle brings store, position records and consumer group to one position and starts to read there.
+// settle brings store, position records and consumer group to one position and starts to read
+// there.
 func (l *lane) settle(ctx context.Context, session *txn.Session) error {
 	for fenced := map[string]bool{l.transactionalID(): true}; ; {
 		if err := l.catchUp(ctx, session); err != nil {
@@ -197,8 +199,8 @@ func (l *lane) catchUp(ctx context.Context, session *txn.Session) error {
 	return nil
 }
 
-// raiseEpoch puts the grant's epoch above every epoch in the position records: another may have owned
-// the lane since this node last looked. The position records of this stay carry it.
+// raiseEpoch puts the grant's epoch above every epoch in the position records: another may have
+// owned the lane since this node last looked. The position records of this stay carry it.
 func (l *lane) raiseEpoch() {
 	for _, t := range l.tasks {
 		pos, _ := l.store.Position(t)
@@ -232,9 +234,9 @@ func (l *lane) fenceOthers(ctx context.Context, fenced map[string]bool) (again b
 	return again, nil
 }
 
-// verify compares a store that was made from nothing with the position records' number of groups and
-// digest. A store that fails was perhaps damaged: it is set aside and made anew once. If it fails
-// again, the changelog itself has a hole.
+// verify compares a store that was made from nothing with the position records' number of groups
+// and digest. A store that fails was perhaps damaged: it is set aside and made anew once. If it
+// fails again, the changelog itself has a hole.
 func (l *lane) verify(ctx context.Context) error {
 	if l.store.Verified() {
 		return nil
@@ -251,9 +253,9 @@ func (l *lane) restored(p replication.Progress) {
 	l.log().Info("restored", "from_offset", r.FromOffset, "to_offset", r.ToOffset, "records", r.Records, "ms", r.Ms)
 }
 
-// compareOffsets holds the positions against the consumer group. It returns the position records that
-// have to be committed, with their offsets, before the first poll: those of a first start, and those
-// whose group offset is missing.
+// compareOffsets holds the positions against the consumer group. It returns the position records
+// that have to be committed, with their offsets, before the first poll: those of a first start, and
+// those whose group offset is missing.
 func (l *lane) compareOffsets(ctx context.Context) ([]state.PositionRecord, error) {
 	began, admin := l.seam().Now(), l.app.node.admin
 	for {
@@ -290,8 +292,8 @@ func (l *lane) partitions() []int32 {
 	return ps
 }
 
-// askAnew waits a little and returns a client with fresh metadata: a deposed coordinator answers with
-// what it last knew.
+// askAnew waits a little and returns a client with fresh metadata: a deposed coordinator answers
+// with what it last knew.
 func (l *lane) askAnew(ctx context.Context, old *kafka.Admin) (*kafka.Admin, error) {
 	if err := l.seam().Sleep(ctx, 500*time.Millisecond); err != nil {
 		return nil, err
@@ -311,8 +313,8 @@ func (l *lane) closeFresh(admin *kafka.Admin) {
 	}
 }
 
-// compare is one look. stale is set when an offset is behind its position record, which an old answer
-// explains as well as a wrong state.
+// compare is one look. stale is set when an offset is behind its position record, which an old
+// answer explains as well as a wrong state.
 func (l *lane) compare(ctx context.Context, offsets map[int32]int64) (records []state.PositionRecord, stale, err error) {
 	for _, t := range l.tasks {
 		pos, _ := l.store.Position(t)

@@ -171,8 +171,8 @@ func (a *app) sameTopic(what, name, stored, now string) error {
 	return &ReplacedError{App: a.name(), Topic: what + " " + name, Stored: stored, Now: now}
 }
 
-// lanesOf is what a spec says of L. The default looks at the partitions of the app's first start, so
-// that a topic that grew since then does not change it.
+// lanesOf is what a spec says of L. The default looks at the partitions of the app's first start,
+// so that a topic that grew since then does not change it.
 func lanesOf(s *spec.Spec, partitions int) int {
 	if s.Lanes > 0 {
 		return s.Lanes
@@ -194,8 +194,8 @@ func dedupe(diff []spec.Difference) []spec.Difference {
 }
 
 // checkGroup refuses a consumer group that others use. Where an earlier start has got as far as a
-// barrier, the offsets are left to compareOffsets, behind the fence: its first transaction may still be
-// open, and the answer would be held up until that has timed out.
+// barrier, the offsets are left to compareOffsets, behind the fence: its first transaction may
+// still be open, and the answer would be held up until that has timed out.
 func (a *app) checkGroup(ctx context.Context, heads map[int32]head) error {
 	if err := a.refuseMembers(ctx); err != nil {
 		return err
@@ -231,8 +231,9 @@ func acquiredBefore(heads map[int32]head) bool {
 	return false
 }
 
-// refuseOldState refuses, before a topic is made, a state that is there although its changelog is not:
-// it is of another Kafka, or of a changelog that was deleted. What differs stands in the store.
+// refuseOldState refuses, before a topic is made, a state that is there although its changelog is
+// not: it is of another Kafka, or of a changelog that was deleted. What differs stands in the
+// store.
 func (a *app) refuseOldState() error {
 	if !missing(a.changelog) {
 		return nil // openLanes compares

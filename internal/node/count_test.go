@@ -188,8 +188,8 @@ func TestOnErrorSkipAndDead(t *testing.T) {
 	})
 }
 
-// on_error: stop ends the lane at the event, with all before it committed; the others go on. Another
-// on_error passes it.
+// on_error: stop ends the lane at the event, with all before it committed; the others go on.
+// Another on_error passes it.
 func TestOnErrorStop(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 2)

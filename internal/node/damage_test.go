@@ -146,7 +146,8 @@ func TestForeignRecordInChangelog(t *testing.T) {
 	says(t, p.refused(inDir(n.dir)), p.app+".changelog/0", "not a record of tally")
 }
 
-// Events that retention deleted before they were read stop the lane: they cannot be counted any more.
+// Events that retention deleted before they were read stop the lane: they cannot be counted any
+// more.
 func TestGapInInput(t *testing.T) {
 	onBoth(t, func(t *testing.T, p *place) {
 		n, _ := counted(p)

@@ -47,8 +47,8 @@ func (a *app) nothingUpTo(ctx context.Context, partition int32, from, to int64) 
 	return err == nil
 }
 
-// skipGaps moves positions that lie below what the input still holds to its start, when the operator
-// has said so, and counts the offsets that it passes. at is changed.
+// skipGaps moves positions that lie below what the input still holds to its start, when the
+// operator has said so, and counts the offsets that it passes. at is changed.
 func (l *lane) skipGaps(ctx context.Context, session *txn.Session, at map[int32]int64) error {
 	if !l.app.node.cfg.SkipGaps {
 		return nil

@@ -303,8 +303,10 @@ func (n *tally) stop() {
 // until polls until ok is nil, and fails with its last error.
 func until(t testing.TB, ok func() error) {
 	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
 	var err error
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); <-tick.C {
 		if err = ok(); err == nil {
 			return
 		}
@@ -526,8 +528,8 @@ func (l *lines) count(parts ...string) (n int) {
 	return n
 }
 
-// freeAddr is an address that nobody listens on. It lies below the kernel's ephemeral ports, so that
-// no client connection takes it meanwhile.
+// freeAddr is an address that nobody listens on. It lies below the kernel's ephemeral ports, so
+// that no client connection takes it meanwhile.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	for range 200 {

@@ -126,9 +126,9 @@ func (l *lane) openStore() error {
 	return nil
 }
 
-// unborn reports whether a store is refused only because it is of an earlier try of this app's first
-// start, which died before its first position record and with it took the app id that it had drawn.
-// There is nothing in such a store.
+// unborn reports whether a store is refused only because it is of an earlier try of this app's
+// first start, which died before its first position record and with it took the app id that it had
+// drawn. There is nothing in such a store.
 func (l *lane) unborn(err error) bool {
 	var identity *state.IdentityError
 	return l.app.fresh && errors.As(err, &identity) && identity.Field == "app_id"

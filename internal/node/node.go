@@ -52,9 +52,10 @@ type Node struct {
 	troubleSaid time.Time // when trouble was last logged
 }
 
-// Run runs a node until ctx ends, then stops it cleanly: every lane commits what it has folded, every
-// store is flushed, within DrainTimeout. It returns an error when the node cannot start: a spec or a
-// data dir that does not fit, a missing topic, a port in use. An unreachable broker is waited for.
+// Run runs a node until ctx ends, then stops it cleanly: every lane commits what it has folded,
+// every store is flushed, within DrainTimeout. It returns an error when the node cannot start: a
+// spec or a data dir that does not fit, a missing topic, a port in use. An unreachable broker is
+// waited for.
 func Run(ctx context.Context, cfg Config) error {
 	n, err := start(cfg.withDefaults())
 	if err != nil {
@@ -330,7 +331,8 @@ func (n *Node) disconnect() {
 	}
 }
 
-// reached keeps what the last contact with Kafka said, and says it every few seconds while it is bad.
+// reached keeps what the last contact with Kafka said, and says it every few seconds while it is
+// bad.
 func (n *Node) reached(err error) {
 	now := n.cfg.Seam.Now()
 	n.mu.Lock()

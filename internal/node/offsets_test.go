@@ -148,13 +148,12 @@ func TestGroupWithMembers(t *testing.T) {
 	})
 }
 
-// A day-old group offset is committed again, so that it does not expire; nothing else of an idle app
-// is.
+// A day-old group offset is committed again, so that it does not expire; nothing else of an idle
+// app is.
 func TestRefreshAndIdle(t *testing.T) {
 	p := onFake(t)
-	n, events := counted(p)
-	idle := n
-	n = p.start(inDir(n.dir))
+	idle, events := counted(p)
+	n := p.start(inDir(idle.dir))
 	before := n.settled(3)
 	asOf := before.Lanes[0].AsOfMs
 	for looks := 0; looks < 20; looks++ { // each look at the input's end is 20 ms
@@ -181,7 +180,7 @@ func TestRefreshAndIdle(t *testing.T) {
 func TestRefreshCommitsLostOffset(t *testing.T) {
 	p := onFake(t)
 	n, _ := counted(p)
-	n = p.start(inDir(n.dir), paced(processor.Pace{Interval: 5 * time.Millisecond, Refresh: 50 * time.Millisecond}))
+	p.start(inDir(n.dir), paced(processor.Pace{Interval: 5 * time.Millisecond, Refresh: 50 * time.Millisecond}))
 	p.dropOffset(0)
 	until(t, func() error {
 		if at := p.offset(0); at != 2 {

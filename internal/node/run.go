@@ -30,8 +30,8 @@ func (l *lane) setState(name, reason string) {
 	l.status.state, l.status.reason = name, reason
 }
 
-// run keeps the lane going until ctx ends or drain is closed: one stay as the owner after another, and
-// between two of them whatever the error asks for.
+// run keeps the lane going until ctx ends or drain is closed: one stay as the owner after another,
+// and between two of them whatever the error asks for.
 func (l *lane) run(ctx context.Context, drain <-chan struct{}) {
 	pause := retryPause
 	for {
@@ -61,8 +61,8 @@ func (l *lane) run(ctx context.Context, drain <-chan struct{}) {
 	}
 }
 
-// stay acquires the lane and runs it until something ends it. The session is closed whatever happens,
-// and with it everything that it fetched.
+// stay acquires the lane and runs it until something ends it. The session is closed whatever
+// happens, and with it everything that it fetched.
 func (l *lane) stay(ctx context.Context, drain <-chan struct{}) error {
 	session, err := l.acquireUnless(ctx, drain)
 	if err != nil {
@@ -78,8 +78,8 @@ func (l *lane) stay(ctx context.Context, drain <-chan struct{}) error {
 	return l.proc.Run(ctx, session, l.store, drain)
 }
 
-// acquireUnless acquires the lane, unless the node is asked to stop meanwhile: then there is nothing
-// to commit that would be worth the wait.
+// acquireUnless acquires the lane, unless the node is asked to stop meanwhile: then there is
+// nothing to commit that would be worth the wait.
 func (l *lane) acquireUnless(ctx context.Context, drain <-chan struct{}) (*txn.Session, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -100,8 +100,8 @@ func (l *lane) tickStore(ctx context.Context, store *state.Store) {
 	}
 }
 
-// after decides what an error asks for, and says so. It returns false when the lane is over for this
-// process: it needs a person, or another owns it.
+// after decides what an error asks for, and says so. It returns false when the lane is over for
+// this process: it needs a person, or another owns it.
 func (l *lane) after(ctx context.Context, err error) (again bool) {
 	l.mu.Lock()
 	l.status.aborted++
@@ -149,6 +149,10 @@ func (l *lane) explain(ctx context.Context, err error) error {
 func (l *lane) lostEvents(ctx context.Context, gap *txn.GapError) error {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
+	var replaced *ReplacedError
+	if err := l.checkTopics(ctx); errors.As(err, &replaced) {
+		return replaced // the offsets are those of another topic
+	}
 	admin := l.app.node.admin
 	starts, err := admin.StartOffsets(ctx, gap.Topic)
 	if err != nil {
@@ -199,8 +203,8 @@ func (l *lane) abandonStore() error {
 
 // fencedBy names the node whose record stands behind this node's last one, "" when there is none
 // within two seconds: then nobody took the lane, and the broker only aborted a slow transaction.
-// The broker tells the two apart sooner: after a timeout the transactional id stays in CompleteAbort,
-// through which a fence passes only for a moment.
+// The broker tells the two apart sooner: after a timeout the transactional id stays in
+// CompleteAbort, through which a fence passes only for a moment.
 func (l *lane) fencedBy(ctx context.Context) string {
 	timedOut := 0
 	for end := l.seam().Now().Add(2 * time.Second); l.seam().Now().Before(end); {
@@ -223,8 +227,8 @@ func (l *lane) fencedBy(ctx context.Context) string {
 	return ""
 }
 
-// overtakenBy names the node that wrote the newest record of one of the lane's changelog partitions,
-// if it is another one under an epoch that is not older; else "".
+// overtakenBy names the node that wrote the newest record of one of the lane's changelog
+// partitions, if it is another one under an epoch that is not older; else "".
 func (l *lane) overtakenBy(ctx context.Context) (name string, err error) {
 	n := l.app.node
 	for _, t := range l.tasks {

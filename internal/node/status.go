@@ -13,8 +13,8 @@ import (
 	"github.com/tally-kafka/tally/state"
 )
 
-// contactTTL is how old the last contact with Kafka may be for a lane to be called its owner's: a node
-// that is cut off cannot know whether it was fenced.
+// contactTTL is how old the last contact with Kafka may be for a lane to be called its owner's: a
+// node that is cut off cannot know whether it was fenced.
 const contactTTL = 3 * time.Second
 
 // Status is what GET /v1/status says. It asks no broker.
@@ -114,8 +114,8 @@ func (a *app) status() api.AppStatus {
 	return s
 }
 
-// strays is how many events the better of the two known partitioners leaves unexplained, with one of
-// them in words. Each event that one partitioner explains is right under that one.
+// strays is how many events the better of the two known partitioners leaves unexplained, with one
+// of them in words. Each event that one partitioner explains is right under that one.
 func (a *app) strays(records []state.PositionRecord) (n int64, example string) {
 	var hints state.Hints
 	for _, rec := range records {

@@ -14,7 +14,8 @@ import (
 	"github.com/tally-kafka/tally/internal/api"
 )
 
-// stream sends an event every few milliseconds until stop is called, which returns all that were sent.
+// stream sends an event every few milliseconds until stop is called, which returns all that were
+// sent.
 func (p *place) stream(partitions int32) (stop func() []*kgo.Record) {
 	p.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

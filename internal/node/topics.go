@@ -11,7 +11,8 @@ import (
 	"github.com/tally-kafka/tally/processor/spec"
 )
 
-// changelogConfigs are those of DESIGN: a compacted topic in segments that the cleaner reaches soon.
+// changelogConfigs are those of DESIGN: a compacted topic in segments that the cleaner reaches
+// soon.
 var changelogConfigs = map[string]string{
 	"cleanup.policy":            "compact",
 	"segment.bytes":             strconv.Itoa(128 << 20),
@@ -23,8 +24,8 @@ var changelogConfigs = map[string]string{
 // ownExtraBytes is by how much the limit of a topic that tally owns exceeds the input's.
 const ownExtraBytes = 64 << 10
 
-// findTopics looks at the app's topics, refuses those that would lose counts, and makes none. One that
-// is missing and will be made has its name, and a Replication of 0.
+// findTopics looks at the app's topics, refuses those that would lose counts, and makes none. One
+// that is missing and will be made has its name, and a Replication of 0.
 func (a *app) findTopics(ctx context.Context) error {
 	if err := a.findSpecTopics(ctx); err != nil {
 		return err
@@ -142,8 +143,8 @@ func (a *app) makeOwn(ctx context.Context, t kafka.Topic, configs map[string]str
 	}
 }
 
-// createOwn makes a topic that tally owns: replicated on up to three brokers, and with room for what
-// an input record may become.
+// createOwn makes a topic that tally owns: replicated on up to three brokers, and with room for
+// what an input record may become.
 func (a *app) createOwn(ctx context.Context, name string, configs map[string]string) (kafka.Topic, error) {
 	brokers, err := a.node.admin.Brokers(ctx)
 	if err != nil {

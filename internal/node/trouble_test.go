@@ -24,7 +24,8 @@ import (
 	"github.com/tally-kafka/tally/internal/testkafka"
 )
 
-// fakeAt runs a kfake at a fixed address with its data in dir, until the test or the caller ends it.
+// fakeAt runs a kfake at a fixed address with its data in dir, until the test or the caller ends
+// it.
 func fakeAt(t *testing.T, addr, dir string) *kfake.Cluster {
 	t.Helper()
 	_, port, err := net.SplitHostPort(addr)
@@ -165,8 +166,8 @@ func TestBrokerKilled(t *testing.T) {
 	n.right(events)
 }
 
-// A right that is missing is said in the status and in the log, and the lane goes on by itself when it
-// is granted.
+// A right that is missing is said in the status and in the log, and the lane goes on by itself when
+// it is granted.
 func TestTransactionsNotAuthorized(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 1)
