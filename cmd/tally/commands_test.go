@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -32,7 +34,11 @@ func TestScripts(t *testing.T) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
 			case "file":
-				writeFile(t, filepath.Join(dir, d.CmdArgs[0].Key), names.Replace(d.Input))
+				path := filepath.Join(dir, d.CmdArgs[0].Key)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				writeFile(t, path, names.Replace(d.Input))
 				return ""
 			case "env":
 				for _, a := range d.CmdArgs {
@@ -88,7 +94,22 @@ func cannedNode() http.Handler {
 	})
 	say("POST /v1/apps/wordcount/watch", strings.TrimSuffix(lines, "\n"))
 	say("GET /v1/status", cannedStatus)
+	mux.HandleFunc("POST /v1/apps/{app}/reset", cannedReset)
 	return mux
+}
+
+func cannedReset(w http.ResponseWriter, r *http.Request) {
+	var req api.ResetRequest
+	if r.PathValue("app") != "wordcount" || json.NewDecoder(r.Body).Decode(&req) != nil {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, `{"error":{"code":"unknown_app","message":"this node has no such app","next":"it has wordcount"}}`)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(api.ResetAnswer{
+		App: "wordcount", Generation: 3, Done: !req.DryRun, From: req.From, Group: "wordcount", Output: "output_event",
+		Topics:    []api.ResetTopic{{Topic: "wordcount.changelog", Records: 12}, {Topic: "wordcount.dead", Records: 1}},
+		StateDirs: []string{"tally-data/state/wordcount"}, Start: map[string]int64{"input_event/0": 5, "input_event/1": 0},
+	})
 }
 
 func cannedPart(partition int, role, values string) string {

@@ -55,7 +55,8 @@ func newCmdRoot(t *tool) *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"},
 		&cobra.Group{ID: groupAsk, Title: "Ask:"}, &cobra.Group{ID: groupOperate, Title: "Operate:"},
 		&cobra.Group{ID: groupCheck, Title: "Check:"})
-	addGroup(root, groupRun, newCmdRun(t), newCmdInit(t), newCmdCheck(t), newCmdDemo(t), newCmdBroker(t))
+	addGroup(root, groupRun, newCmdRun(t), newCmdInit(t), newCmdCheck(t), newCmdDemo(t), newCmdBroker(t),
+		newCmdReset(t))
 	addGroup(root, groupAsk, newCmdGet(t), newCmdTop(t), newCmdScan(t), newCmdWatch(t), newCmdProduce(t), newCmdConsume(t))
 	addGroup(root, groupOperate, newCmdStatus(t), newCmdConfig(t), newCmdVersion(t))
 	addGroup(root, groupCheck, newCmdAudit(t), newCmdDoctor(t))

@@ -11,8 +11,8 @@ import (
 )
 
 // intent is what a reset is going to do. It is on disk before the first deletion and until the new
-// generation has its first position records, so that whatever a crash leaves in Kafka, the next start
-// knows what was meant and ends it.
+// generation has its first position records, so that whatever a crash leaves in Kafka, the next
+// start knows what was meant and ends it.
 type intent struct {
 	App          string `json:"app"`
 	AppID        string `json:"app_id"`
@@ -23,11 +23,11 @@ type intent struct {
 	Spec         string `json:"spec"` // of the new generation, canonical YAML
 
 	InputID string `json:"input_id"`
-	// Start has the first offset to be counted of each input partition. nil: the reset was noted while
-	// no node ran, and all but From and Spec is still to be found out.
+	// Start has the first offset to be counted of each input partition. nil: the reset was noted
+	// while no node ran, and all but From and Spec is still to be found out.
 	Start []int64 `json:"start"`
-	// ChangelogID is that of the old generation's changelog, "" when there was none. One with another
-	// id is the new generation's, and is never deleted.
+	// ChangelogID is that of the old generation's changelog, "" when there was none. One with
+	// another id is the new generation's, and is never deleted.
 	ChangelogID string `json:"changelog_id"`
 	// Fence are the transactional ids under which the old generation may still be written.
 	Fence []string `json:"fence"`

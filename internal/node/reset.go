@@ -21,11 +21,11 @@ import (
 // A reset deletes what an app has counted and starts it anew, in a new generation, in this order:
 // intent on disk; the lanes drained; the old transactional ids fenced; the consumer group, the dead
 // letters, the state and last the changelog deleted; topics made; first position records; intent
-// removed. A changelog that is not the one of the intent therefore means that all deletions are done,
-// and a start that finds an intent knows where to go on.
+// removed. A changelog that is not the one of the intent therefore means that all deletions are
+// done, and a start that finds an intent knows where to go on.
 
-// planReset finds out what a reset would delete and where it would start, and writes nothing. was is
-// the app as it runs here, nil at a start.
+// planReset finds out what a reset would delete and where it would start, and writes nothing. was
+// is the app as it runs here, nil at a start.
 func (n *Node) planReset(ctx context.Context, was *app, s *spec.Spec, from string, asked time.Time) (*intent, error) {
 	a := newApp(n, s)
 	if err := a.findSpecTopics(ctx); err != nil {
@@ -88,7 +88,8 @@ func (a *app) inherit(ctx context.Context, in *intent, was *app, changelog kafka
 	return nil
 }
 
-// headsIfAny are the heads of a changelog that may be missing or damaged: a reset is a way out of both.
+// headsIfAny are the heads of a changelog that may be missing or damaged: a reset is a way out of
+// both.
 func (a *app) headsIfAny(ctx context.Context, changelog kafka.Topic) (map[int32]head, error) {
 	if missing(changelog) {
 		return nil, nil
@@ -150,8 +151,8 @@ func (a *app) startOffsets(ctx context.Context, text string, asked time.Time) ([
 	return start, nil
 }
 
-// resumeReset carries out a reset that was begun, up to where the app's topics are made. Each part of
-// it may have been done before.
+// resumeReset carries out a reset that was begun, up to where the app's topics are made. Each part
+// of it may have been done before.
 func (a *app) resumeReset(ctx context.Context) error {
 	n := a.node
 	in, err := n.dir.loadIntent(a.name())
@@ -226,8 +227,8 @@ func (a *app) overtaken(in *intent, by author) error {
 		a.name(), in.Generation, time.UnixMilli(in.AskedMs).UTC().Format(time.RFC3339), by.name, a.node.dir.intentFile(a.name()))
 }
 
-// planAgain plans a reset of which nothing is counted yet: it was noted while no node ran, or the spec
-// or the input is another one now.
+// planAgain plans a reset of which nothing is counted yet: it was noted while no node ran, or the
+// spec or the input is another one now.
 func (a *app) planAgain(ctx context.Context, in *intent, r progress) (*intent, error) {
 	again, err := a.node.planReset(ctx, nil, a.spec, in.From, time.UnixMilli(in.AskedMs))
 	if err != nil {
@@ -266,8 +267,8 @@ func (a *app) deleteOld(ctx context.Context, in *intent) error {
 	return nil
 }
 
-// fenceOld ends every session of the old generation, wherever it runs, and its open transactions: they
-// would hold up the deletion, and one that commits later would be of two generations.
+// fenceOld ends every session of the old generation, wherever it runs, and its open transactions:
+// they would hold up the deletion, and one that commits later would be of two generations.
 func (a *app) fenceOld(ctx context.Context, in *intent) error {
 	for _, id := range in.Fence {
 		s, err := txn.Fence(ctx, txn.Config{
@@ -298,8 +299,8 @@ func (a *app) deleteTopic(ctx context.Context, name string) error {
 	}
 }
 
-// refuseOldChangelog refuses to go on with the changelog that was just deleted, of which some broker
-// has not heard yet.
+// refuseOldChangelog refuses to go on with the changelog that was just deleted, of which some
+// broker has not heard yet.
 func (a *app) refuseOldChangelog() error {
 	in := a.reset
 	if in == nil || in.ChangelogID == "" || missing(a.changelog) || a.changelog.ID != in.ChangelogID {
@@ -308,14 +309,15 @@ func (a *app) refuseOldChangelog() error {
 	return fmt.Errorf("the changelog %s of the old generation is still to be seen: %w", a.changelog.Name, kerr.UnknownTopicOrPartition)
 }
 
-// resetAt is the end of a step. It fails when the node is stopping: the next start goes on from here.
+// resetAt is the end of a step. It fails when the node is stopping: the next start goes on from
+// here.
 func (n *Node) resetAt(ctx context.Context, s step.Name) error {
 	n.cfg.Step.At(s)
 	return ctx.Err()
 }
 
-// laneReady notes that a lane has its positions. With the last one the intent of a reset is no longer
-// needed: position records say all that it said.
+// laneReady notes that a lane has its positions. With the last one the intent of a reset is no
+// longer needed: position records say all that it said.
 func (a *app) laneReady(k int) {
 	a.mu.Lock()
 	before := len(a.ready)

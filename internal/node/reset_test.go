@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/internal/step"
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
@@ -413,4 +414,71 @@ func TestResetEndsWatch(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the watch goes on")
 	}
+}
+
+// A reset that was noted while no node ran is carried out by the next start, also of an app that could
+// not have started as it was.
+func TestNotedReset(t *testing.T) {
+	note := func(p *place, dir, from string, s *spec.Spec) {
+		p.t.Helper()
+		file, err := NoteReset(dir, p.app, from, s, seam.World())
+		p.must(err)
+		if _, err := os.Stat(file); err != nil {
+			p.t.Error(err)
+		}
+	}
+	t.Run("the spec does not fit", func(t *testing.T) {
+		p := onFake(t)
+		n, _ := counted(p)
+		other := running(p.spec(lines2))
+		says(t, p.refused(inDir(n.dir), other), "tally reset "+p.app)
+		note(p, n.dir, "", nil)
+		n = p.start(inDir(n.dir), other)
+		n.rightIn(2, []*kgo.Record{event(0, "a", "x"), event(0, "a", "y"), event(1, "b", "x")}, 0, 0)
+	})
+	t.Run("with the spec", func(t *testing.T) {
+		p := onFake(t)
+		n, _ := counted(p)
+		note(p, n.dir, "1h", nil)
+		note(p, n.dir, "latest", p.spec(lines2)) // the last word counts
+		n = p.start(inDir(n.dir), func(c *Config) { c.Specs = []*spec.Spec{} })
+		p.send(event(1, "b", "z"))
+		n.rightIn(2, []*kgo.Record{event(1, "b", "z")}, 2, 1)
+	})
+	t.Run("the input was made again", func(t *testing.T) {
+		p := onFake(t)
+		n, _ := counted(p)
+		p.must(p.admin.DeleteTopics(p.ctx(), p.in))
+		p.topic(p.in, 2)
+		p.connect() // a client that knows nothing of the deleted one
+		again := []*kgo.Record{event(1, "b", "z")}
+		p.send(again...)
+		says(t, p.refused(inDir(n.dir)), "made again", "tally reset "+p.app)
+		note(p, n.dir, "earliest", nil)
+		n = p.start(inDir(n.dir))
+		n.rightIn(2, again, 0, 0)
+	})
+	t.Run("the changelog is gone", func(t *testing.T) { // only the output knows the generation
+		p := onFake(t)
+		n, events := counted(p)
+		n = p.start(inDir(n.dir))
+		n.reset(api.ResetRequest{})
+		n.rightIn(2, events)
+		n.stop()
+		p.must(p.admin.DeleteTopics(p.ctx(), p.app+".changelog"))
+		says(t, p.refused(inDir(n.dir)), "the changelog was deleted")
+		note(p, n.dir, "", nil)
+		n = p.start(inDir(n.dir))
+		n.rightIn(3, events, 0, 0)
+	})
+	t.Run("refused", func(t *testing.T) {
+		p := onFake(t)
+		p.topic(p.in, 1)
+		n, _ := resetCutOff(p, step.ResetOffsets, api.ResetRequest{})
+		_, err := NoteReset(n.dir, p.app, "", nil, seam.World())
+		says(t, err, "generation 2 is under way", "`tally run` ends it")
+		n = p.start(inDir(n.dir))
+		_, err = NoteReset(n.dir, p.app, "", nil, seam.World())
+		says(t, err, "in use by another node")
+	})
 }

@@ -27,8 +27,8 @@ type begun struct {
 	err    error
 }
 
-// Reset starts an app anew in a new generation. It returns when that has its first positions, or when
-// ctx ends; a reset that was begun goes on.
+// Reset starts an app anew in a new generation. It returns when that has its first positions, or
+// when ctx ends; a reset that was begun goes on.
 func (n *Node) Reset(ctx context.Context, name string, req api.ResetRequest) (api.ResetAnswer, error) {
 	a, o, err := n.order(name, req)
 	if err != nil {
@@ -97,7 +97,8 @@ func (n *Node) planOrder(ctx context.Context, a *app, o *order) (*intent, error)
 	return n.planReset(ctx, a, o.spec, o.from, n.cfg.Seam.Now())
 }
 
-// runApp runs an app until ctx ends. A reset ends it too, and what comes after it is run in its place.
+// runApp runs an app until ctx ends. A reset ends it too, and what comes after it is run in its
+// place.
 func (n *Node) runApp(lanes, ctx context.Context, a *app) {
 	for a != nil {
 		o, in := n.runUntilReset(lanes, ctx, a)
@@ -110,7 +111,8 @@ func (n *Node) runApp(lanes, ctx context.Context, a *app) {
 	}
 }
 
-// runUntilReset runs an app until ctx ends or a reset of it is on disk; then the lanes have drained.
+// runUntilReset runs an app until ctx ends or a reset of it is on disk; then the lanes have
+// drained.
 func (n *Node) runUntilReset(lanes, ctx context.Context, a *app) (*order, *intent) {
 	lanes, kill := context.WithCancel(lanes)
 	defer kill()
@@ -128,8 +130,8 @@ func (n *Node) runUntilReset(lanes, ctx context.Context, a *app) (*order, *inten
 	return o, in
 }
 
-// killLater ends lanes that do not drain, as those that Kafka does not answer: what they hold is of the
-// old generation and not worth a wait. stop forgets it.
+// killLater ends lanes that do not drain, as those that Kafka does not answer: what they hold is of
+// the old generation and not worth a wait. stop forgets it.
 func (n *Node) killLater(kill func()) (stop func()) {
 	wait, stopTimer := n.cfg.Seam.Timer(n.cfg.DrainTimeout)
 	drained := make(chan struct{})
@@ -144,8 +146,8 @@ func (n *Node) killLater(kill func()) (stop func()) {
 	return func() { close(drained) }
 }
 
-// awaitReset returns when ctx ends (nil), or when a reset was asked for, is possible, and is on disk:
-// from then on there is no way back.
+// awaitReset returns when ctx ends (nil), or when a reset was asked for, is possible, and is on
+// disk: from then on there is no way back.
 func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
 	for {
 		select {
@@ -165,8 +167,8 @@ func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
 	}
 }
 
-// beginAnew carries out a reset and gives the app of the new generation, in the old one's place; nil
-// when ctx ended before. Whatever is in the way is said and tried again: there is no way back.
+// beginAnew carries out a reset and gives the app of the new generation, in the old one's place;
+// nil when ctx ended before. Whatever is in the way is said and tried again: there is no way back.
 func (n *Node) beginAnew(ctx context.Context, old *app, in *intent) *app {
 	old.saysReset("the app is being reset")
 	if err := old.closeStores(); err != nil {
@@ -309,7 +311,7 @@ func (a *app) records(ctx context.Context, topic string) (n int64, err error) {
 
 func (d doomed) with(a *app, in *intent, o *order) api.ResetAnswer {
 	answer := api.ResetAnswer(d)
-	answer.Generation, answer.From = in.Generation, in.From
+	answer.Generation, answer.From = in.Generation, or(in.From, string(o.spec.Input.Start))
 	answer.Start = map[string]int64{}
 	for p, at := range in.Start {
 		answer.Start[fmt.Sprintf("%s/%d", o.spec.Input.Topic, p)] = at
