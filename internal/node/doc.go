@@ -1,6 +1,6 @@
 // Package node is the composition root: it puts a processor, a session, a store and a playback
-// together for each lane, in the one order in which a lane may start, and holds all role transitions
-// of a lane.
+// together for each lane, in the one order in which a lane may start, and holds all role
+// transitions of a lane.
 //
 // Invariants:
 //
