@@ -94,7 +94,7 @@ func (p *Playback) CatchUp(ctx context.Context, to map[int32]int64) (Progress, e
 		run.progress.From += pos.Changelog
 		run.progress.To += to[part]
 	}
-	cl, err := p.client(offsets)
+	cl, err := p.client(ctx, offsets)
 	if err != nil {
 		return run.progress, err
 	}
@@ -111,8 +111,9 @@ func (p *Playback) CatchUp(ctx context.Context, to map[int32]int64) (Progress, e
 	return run.progress, nil
 }
 
-func (p *Playback) client(offsets map[int32]kgo.Offset) (*kgo.Client, error) {
+func (p *Playback) client(ctx context.Context, offsets map[int32]kgo.Offset) (*kgo.Client, error) {
 	return p.cfg.Kafka.Client(
+		kgo.WithContext(ctx), // so that Close waits for no broker once ctx has ended
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{p.cfg.Changelog: offsets}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),

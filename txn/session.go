@@ -65,8 +65,9 @@ func (c Config) withDefaults() Config {
 // Session is one fenced client. Its methods are for one goroutine at a time, except that Poll may
 // run beside the others.
 type Session struct {
-	cfg Config
-	cl  *kgo.Client
+	cfg  Config
+	cl   *kgo.Client
+	drop context.CancelFunc // ends all that the client is waiting for
 
 	// produced and refused belong to the open transaction. Invariant: EndTxn is never sent while
 	// produced is 0 or refused is set.
@@ -82,13 +83,15 @@ type Session struct {
 // bounds the call.
 func Fence(ctx context.Context, cfg Config) (*Session, error) {
 	s := &Session{cfg: cfg.withDefaults(), position: map[int32]int64{}}
-	cl, err := s.cfg.Kafka.Client(s.options()...)
+	life, drop := context.WithCancel(context.Background())
+	cl, err := s.cfg.Kafka.Client(append(s.options(), kgo.WithContext(life))...)
 	if err != nil {
+		drop()
 		return nil, err
 	}
-	s.cl = cl
+	s.cl, s.drop = cl, drop
 	if _, _, err := cl.ProducerID(ctx); err != nil {
-		cl.Close()
+		s.Close()
 		return nil, fmt.Errorf("fence %s: %w", cfg.TransactionalID, err)
 	}
 	s.cfg.Step.At(step.Fence)
@@ -129,8 +132,13 @@ func (h endTxnHook) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ t
 }
 
 // Close drops the client with everything it has fetched or not yet sent. An open transaction stays
-// open at the broker until the next fence or its timeout.
-func (s *Session) Close() { s.cl.Close() }
+// open at the broker until the next fence or its timeout. It waits for no broker: franz-go's Close
+// alone says goodbye to each one that was read from, behind all that this one has not answered yet,
+// and a frozen broker would hold up a node that is asked to stop.
+func (s *Session) Close() {
+	s.drop()
+	s.cl.Close()
+}
 
 // Barrier commits one record to each changelog partition in recs, alone in a transaction, and
 // returns their offsets. An acknowledged offset of one's own write proves the end of the partition,

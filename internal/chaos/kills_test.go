@@ -166,6 +166,27 @@ func wantAllSteps(t *testing.T, j *job) {
 	}
 }
 
+// testStopsUnderLoad stops the node cleanly in the middle of the load: each next start goes on from
+// where that was, with nothing to read again.
+func testStopsUnderLoad(t *testing.T, s *suite) {
+	j := newJob(t, s, jobSpec{})
+	m := j.machine("node")
+	load := j.produce(1500, wordEvents(j.rand))
+	for stop := range 4 {
+		p := m.start()
+		p.awaitStatus(30*time.Second, "the node runs", allRun)
+		load.awaitMore(int64(200 + j.rand.IntN(800)))
+		p.stop()
+		for lane, r := range p.restored() {
+			if stop > 0 && r.Records != 0 {
+				t.Errorf("after clean stop %d lane %d read %d records again", stop, lane, r.Records)
+			}
+		}
+	}
+	load.stop()
+	j.verify(m.start())
+}
+
 // testFirstStart kills the very first start of an app at each step of its acquire: what a half-done
 // first start leaves behind must not be in the way of the next. Nor does the next wait for the broker
 // to time the dead one's transaction out, which takes 10 s and more.

@@ -99,7 +99,7 @@ func testBrokerKilled(t *testing.T, s *suite) {
 		outage, times = 20*time.Second, 3
 	}
 	j := newJob(t, s, jobSpec{})
-	j.outages(times, func() {
+	j.outages(j.machine("node"), times, func() {
 		s.cluster.Kill(1)
 		<-time.After(outage) // an outage has a length; there is nothing to poll for
 		must(t, s.cluster.Restart(1))
@@ -114,20 +114,39 @@ func testBrokerFrozen(t *testing.T, s *suite) {
 		outages = []time.Duration{2 * time.Second, 12 * time.Second, 35 * time.Second}
 	}
 	j := newJob(t, s, jobSpec{})
+	m := j.machine("node")
 	for _, outage := range outages {
-		j.outages(1, func() {
+		j.outages(m, 1, func() {
 			s.cluster.Stop(1)
 			<-time.After(outage) // an outage has a length; there is nothing to poll for
 			s.cluster.Cont(1)
 		})
 	}
+	j.stopWhileFrozen(m)
+}
+
+// stopWhileFrozen: a node whose broker does not answer stops in time too, and loses nothing by it.
+func (j *job) stopWhileFrozen(m *machine) {
+	j.t.Helper()
+	load := j.produce(1000, wordEvents(j.rand))
+	p := m.start()
+	p.awaitStatus(30*time.Second, "the node runs", allRun)
+	load.awaitMore(500)
+	func() {
+		j.s.cluster.Stop(1)
+		defer j.s.cluster.Cont(1)
+		<-time.After(300 * time.Millisecond) // so that commits hang
+		p.stop()
+	}()
+	load.stop()
+	j.verify(m.start())
 }
 
 // outages lets a node count under load while its broker goes away and comes back, and verifies.
-func (j *job) outages(times int, outage func()) {
+func (j *job) outages(m *machine, times int, outage func()) {
 	j.t.Helper()
 	load := j.produce(1000, wordEvents(j.rand))
-	p := j.machine("node").start()
+	p := m.start()
 	p.awaitStatus(30*time.Second, "the node counts", func(st api.AppStatus) string { return atLeast(st.Processed, 500) })
 	for range times {
 		load.awaitMore(int64(500 + j.rand.IntN(1000)))

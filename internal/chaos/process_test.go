@@ -139,7 +139,9 @@ func (p *process) stop() {
 	select {
 	case <-p.done:
 	case <-time.After(10 * time.Second):
-		p.t.Fatal("the node did not stop within 10 s of SIGTERM")
+		p.signal(syscall.SIGQUIT) // its goroutines are then in its log
+		<-p.done
+		p.t.Fatalf("the node did not stop within 10 s of SIGTERM; it was at\n%s", p.text())
 	}
 	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
 		p.t.Fatalf("the node exits %d after SIGTERM", code)

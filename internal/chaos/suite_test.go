@@ -40,6 +40,7 @@ func TestCrashProof(t *testing.T) {
 	}{
 		{"RandomKills", testRandomKills},
 		{"Steps", testSteps},
+		{"StopsUnderLoad", testStopsUnderLoad},
 		{"FirstStart", testFirstStart},
 		{"FencedSession", testFencedSession},
 		{"PausedOwner", testPausedOwner},
