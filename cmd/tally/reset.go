@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -122,8 +121,7 @@ func askReset(t *tool, plan api.ResetAnswer) bool {
 	resetText(t.out, plan)
 	fmt.Fprint(t.out, "Reset? [y/N] ")
 	line, _ := bufio.NewReader(t.in).ReadString('\n')
-	switch strings.ToLower(strings.TrimSpace(line)) {
-	case "y", "yes":
+	if isYes(line) {
 		return true
 	}
 	fmt.Fprintln(t.out, "Nothing was done.")

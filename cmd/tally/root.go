@@ -59,7 +59,7 @@ func newCmdRoot(t *tool) *cobra.Command {
 		newCmdReset(t))
 	addGroup(root, groupAsk, newCmdGet(t), newCmdTop(t), newCmdScan(t), newCmdWatch(t), newCmdProduce(t), newCmdConsume(t))
 	addGroup(root, groupOperate, newCmdStatus(t), newCmdConfig(t), newCmdVersion(t))
-	addGroup(root, groupCheck, newCmdAudit(t), newCmdDoctor(t))
+	addGroup(root, groupCheck, newCmdAudit(t), newCmdDoctor(t), newCmdDead(t))
 	root.SetCompletionCommandGroupID(groupOperate)
 	root.SetHelpCommandGroupID(groupOperate)
 	return root

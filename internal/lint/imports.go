@@ -32,7 +32,7 @@ const (
 var arrows = map[string]row{
 	"cmd/tally": {
 		own: []string{
-			"internal/api", "internal/audit", "internal/broker", "internal/demo", "internal/doctor",
+			"internal/api", "internal/audit", "internal/broker", "internal/dead", "internal/demo", "internal/doctor",
 			"internal/kafka", "internal/node", "internal/seam", "internal/step", "processor/spec",
 		},
 		outside: []string{cobra, yaml, golangX},
@@ -74,6 +74,7 @@ var arrows = map[string]row{
 		tests:   []string{"internal/api", "internal/node"}, // a node to judge
 	},
 	"internal/doctor": {own: []string{"internal/api", "internal/kafka", "internal/seam"}},
+	"internal/dead":   {own: []string{"internal/kafka"}},
 	"internal/demo":   {own: []string{"internal/api", "internal/kafka", "internal/seam"}, outside: []string{franz}},
 	"bench": {
 		own:     []string{"internal/api", "internal/kafka", "internal/seam"},

@@ -416,8 +416,8 @@ func TestResetEndsWatch(t *testing.T) {
 	}
 }
 
-// A reset that was noted while no node ran is carried out by the next start, also of an app that could
-// not have started as it was.
+// A reset that was noted while no node ran is carried out by the next start, also of an app that
+// could not have started as it was.
 func TestNotedReset(t *testing.T) {
 	note := func(p *place, dir, from string, s *spec.Spec) {
 		p.t.Helper()

@@ -1,0 +1,249 @@
+package dead
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+
+	"github.com/tally-kafka/tally/internal/kafka"
+)
+
+// planMax bounds the letters of one replay: of each, its place is held.
+const planMax = 1_000_000
+
+// errLost is impossible: a letter that was planned is there, since nothing deletes dead letters but
+// a reset.
+var errLost = errors.New("the dead letters have changed meanwhile, perhaps by a reset; look with `tally dead list`")
+
+// Choice says which letters are replayed.
+type Choice struct {
+	Places []Place           // these; none: all that Match accepts
+	Match  func(Letter) bool // nil: all
+	Again  bool              // also those whose replay is in the input already
+}
+
+// Plan is a replay that is about to be sent.
+type Plan struct {
+	// Before are the letters that are left out, since their replay is in the input already.
+	Before []Place
+	box    *Box
+	sends  []send
+}
+
+// send is one letter to be sent.
+type send struct {
+	Place
+	topic string
+	to    int32  // partition
+	from  int64  // no replay of it lies before this offset
+	sum   uint64 // of key and value: a marker alone may be of the time before a reset
+}
+
+// Len is how many letters will be sent.
+func (p *Plan) Len() int { return len(p.sends) }
+
+// Plan chooses letters, and leaves out those that were replayed before: the input is searched for
+// their markers, from behind the event on.
+func (b *Box) Plan(ctx context.Context, c Choice) (*Plan, error) {
+	p := &Plan{box: b}
+	partitions := map[string]int{}
+	add := func(l Letter) error {
+		if len(p.sends) == planMax {
+			return fmt.Errorf("more than %d dead letters are chosen: replay them in parts, with --where-error or by their places", planMax)
+		}
+		s, err := b.plan(ctx, l, partitions)
+		p.sends = append(p.sends, s)
+		return err
+	}
+	if err := b.choose(ctx, c, add); err != nil {
+		return nil, err
+	}
+	if c.Again {
+		return p, nil
+	}
+	return p, p.leaveOut(ctx)
+}
+
+func (b *Box) choose(ctx context.Context, c Choice, add func(Letter) error) error {
+	if len(c.Places) == 0 {
+		return b.Each(ctx, func(l Letter) error {
+			if l.Foreign || c.Match != nil && !c.Match(l) {
+				return nil
+			}
+			return add(l)
+		})
+	}
+	chosen := map[Place]bool{}
+	for _, at := range c.Places {
+		if chosen[at] {
+			continue
+		}
+		chosen[at] = true
+		l, err := b.Get(ctx, at)
+		if err != nil {
+			return err
+		}
+		if l.Foreign {
+			return fmt.Errorf("%s of %s is no dead letter of tally: another program wrote it", at, b.topic.Name)
+		}
+		if err := add(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plan finds where the event goes: where its key's hash puts it, as tally produce does, and an
+// event without a key where it was.
+func (b *Box) plan(ctx context.Context, l Letter, partitions map[string]int) (send, error) {
+	n, known := partitions[l.Topic]
+	if !known {
+		t, ok, err := b.admin.Topic(ctx, l.Topic)
+		if err == nil && !ok {
+			err = fmt.Errorf("dead letter %s is an event of topic %s, which is no more", l.Place, l.Topic)
+		}
+		if err != nil {
+			return send{}, err
+		}
+		n, partitions[l.Topic] = t.Partitions, t.Partitions
+	}
+	s := send{Place: l.Place, topic: l.Topic, to: l.SourcePartition, sum: sum(l.Key, l.Value)}
+	if l.Key != nil {
+		s.to = kafka.PartitionMurmur2(l.Key, n)
+	}
+	if s.to == l.SourcePartition {
+		s.from = l.SourceOffset + 1
+	}
+	return s, nil
+}
+
+func sum(key, value []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(key)
+	_, _ = h.Write([]byte{0})
+	_, _ = h.Write(value)
+	return h.Sum64()
+}
+
+// source is a partition of an input.
+type source struct {
+	topic     string
+	partition int32
+}
+
+// leaveOut takes those out of the plan whose replay is in the input.
+func (p *Plan) leaveOut(ctx context.Context) error {
+	from := map[source]int64{}
+	sums := map[string]uint64{}
+	for _, s := range p.sends {
+		at := source{s.topic, s.to}
+		if lowest, ok := from[at]; !ok || s.from < lowest {
+			from[at] = s.from
+		}
+		sums[marker(p.box.topic.Name, s.Place)] = s.sum
+	}
+	found := map[string]bool{}
+	for at, lowest := range from {
+		if err := p.search(ctx, at, lowest, sums, found); err != nil {
+			return err
+		}
+	}
+	rest := p.sends[:0]
+	for _, s := range p.sends {
+		if found[marker(p.box.topic.Name, s.Place)] {
+			p.Before = append(p.Before, s.Place)
+			continue
+		}
+		rest = append(rest, s)
+	}
+	p.sends = rest
+	return nil
+}
+
+func (p *Plan) search(ctx context.Context, at source, from int64, sums map[string]uint64, found map[string]bool) error {
+	admin := p.box.admin
+	starts, err := admin.StartOffsets(ctx, at.topic)
+	if err != nil {
+		return err
+	}
+	ends, err := admin.EndOffsets(ctx, at.topic, true)
+	if err != nil {
+		return err
+	}
+	from = max(from, starts[at.partition])
+	return admin.Records(ctx, at.topic, at.partition, from, ends[at.partition], func(r kafka.Record) error {
+		for _, h := range r.Headers {
+			if h.Key != ReplayHeader {
+				continue
+			}
+			if want, ok := sums[string(h.Value)]; ok && want == sum(r.Key, r.Value) {
+				found[string(h.Value)] = true
+			}
+		}
+		return nil
+	})
+}
+
+// Send sends the events of the plan and returns how many the input has acknowledged.
+func (p *Plan) Send(ctx context.Context) (int, error) {
+	if len(p.sends) == 0 {
+		return 0, nil
+	}
+	t, _, err := p.box.admin.Topic(ctx, p.sends[0].topic)
+	if err != nil {
+		return 0, err
+	}
+	var failed error
+	sent, err := kafka.Send(ctx, p.box.cfg, t.RecordLimit(), func(yield func(kafka.Record) bool) { failed = p.each(ctx, yield) })
+	return sent, errors.Join(failed, err)
+}
+
+// each reads the planned letters again, in runs of one partition.
+func (p *Plan) each(ctx context.Context, yield func(kafka.Record) bool) error {
+	for i := 0; i < len(p.sends); {
+		n := 1
+		for i+n < len(p.sends) && p.sends[i+n].Partition == p.sends[i].Partition && p.sends[i+n].Offset > p.sends[i+n-1].Offset {
+			n++
+		}
+		if err := p.run(ctx, p.sends[i:i+n], yield); err != nil {
+			return err
+		}
+		i += n
+	}
+	return nil
+}
+
+func (p *Plan) run(ctx context.Context, sends []send, yield func(kafka.Record) bool) error {
+	last := sends[len(sends)-1].Offset
+	err := p.box.admin.Records(ctx, p.box.topic.Name, sends[0].Partition, sends[0].Offset, last+1, func(r kafka.Record) error {
+		if len(sends) == 0 || r.Offset < sends[0].Offset {
+			return nil
+		}
+		l, s := read(r), sends[0]
+		if r.Offset != s.Offset || sum(l.Key, l.Value) != s.sum {
+			return errLost
+		}
+		sends = sends[1:]
+		if !yield(p.event(l, s)) {
+			return ErrEnough // the failure is told by who took the records
+		}
+		return nil
+	})
+	if errors.Is(err, ErrEnough) {
+		return nil
+	}
+	if err == nil && len(sends) > 0 {
+		err = errLost
+	}
+	return err
+}
+
+// event is the letter's event, to be sent.
+func (p *Plan) event(l Letter, s send) kafka.Record {
+	own := append(l.Headers[:len(l.Headers):len(l.Headers)],
+		kafka.Header{Key: ReplayHeader, Value: []byte(marker(p.box.topic.Name, l.Place))})
+	return kafka.Record{
+		Topic: l.Topic, Partition: s.to, TimestampMs: l.EventMs, Key: l.Key, Value: l.Value, Headers: own,
+	}
+}
