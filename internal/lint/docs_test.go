@@ -37,7 +37,7 @@ func missingNames(t *testing.T, root, text string) (missing []string) {
 		}
 	}
 	for _, m := range namedTest.FindAllStringSubmatch(text, -1) {
-		code := testCode(t, filepath.Join(root, m[1]))
+		code := goCode(t, filepath.Join(root, m[1]), "*_test.go")
 		if !strings.Contains(code, "func "+m[2]+"(") || m[3] != "" && !strings.Contains(code, `"`+m[3]+`"`) {
 			missing = append(missing, m[0])
 		}
@@ -45,10 +45,47 @@ func missingNames(t *testing.T, root, text string) (missing []string) {
 	return missing
 }
 
-// testCode is the text of all tests of a package.
-func testCode(t *testing.T, dir string) string {
+// TestReadmeKnowsTheCommands says that the README names every command, and none that is not there.
+func TestReadmeKnowsTheCommands(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := map[string]bool{}
+	for _, m := range declared.FindAllStringSubmatch(goCode(t, "../../cmd/tally", "*.go"), -1) {
+		commands[m[1]] = true
+	}
+	if len(commands) < 10 {
+		t.Fatalf("only these commands found in cmd/tally: %v", commands)
+	}
+	named := map[string]bool{}
+	for _, span := range codeSpan.FindAllString(string(text), -1) {
+		for _, word := range strings.FieldsFunc(span, func(r rune) bool { return strings.ContainsRune("` /", r) }) {
+			named[word] = true
+		}
+	}
+	for _, m := range called.FindAllStringSubmatch(string(text), -1) {
+		if !commands[m[1]] {
+			t.Errorf("the README calls `tally %s`, which is no command", m[1])
+		}
+	}
+	for c := range commands {
+		if !named[c] {
+			t.Errorf("the README does not name the command %s", c)
+		}
+	}
+}
+
+var (
+	declared = regexp.MustCompile(`Use:\s+"(\w+)`)
+	codeSpan = regexp.MustCompile("`[^`\n]+`")
+	called   = regexp.MustCompile("(?:[`/])tally ([a-z]+)")
+)
+
+// goCode is the text of a directory's files of that pattern.
+func goCode(t *testing.T, dir, pattern string) string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	files, err := filepath.Glob(filepath.Join(dir, pattern))
 	if err != nil {
 		t.Fatal(err)
 	}
