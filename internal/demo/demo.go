@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -23,7 +24,7 @@ type Options struct {
 	Dir string
 	// Keep leaves broker and node running and prints three commands to try.
 	Keep bool
-	// Out gets the show, Err what goes wrong on the way.
+	// Out gets the show; Err what goes wrong at the end beside the error that Run returns.
 	Out, Err io.Writer
 	// TTY says that Out is a terminal, so that the top counts are drawn in place.
 	TTY bool
@@ -127,19 +128,17 @@ func (s *show) makeDir() error {
 
 // play streams the sentences, kills the node in the middle, and compares at the end.
 func (s *show) play(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	feed, err := s.startProducer()
 	if err != nil {
 		return err
 	}
+	streaming, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
-	watching.Go(func() { s.watch(ctx) })
-	defer watching.Wait()
-	defer cancel()
-
+	watching.Go(func() { s.watch(streaming) })
+	endWatch := func() { cancel(); watching.Wait() }
+	defer endWatch()
 	fed := make(chan error, 1)
-	go func() { fed <- s.feed(ctx, feed) }()
+	go func() { fed <- s.feed(streaming, feed) }()
 	if err := s.opt.Seam.Sleep(ctx, s.streaming()*2/5); err != nil {
 		return err
 	}
@@ -155,10 +154,9 @@ func (s *show) play(ctx context.Context) error {
 	if err := s.awaitCounted(ctx); err != nil {
 		return err
 	}
-	cancel()
-	watching.Wait()
+	endWatch()
 	s.view.clear()
-	return s.verdict(context.WithoutCancel(ctx))
+	return s.verdict(ctx)
 }
 
 // streaming is how long the sentences take.
@@ -195,16 +193,21 @@ func (s *show) end(err error) error {
 		return nil
 	}
 	for _, p := range []*process{s.producer, s.node, s.broker} {
-		if stopErr := p.stop(stopWait); err == nil {
-			err = stopErr
-		}
+		err = s.first(err, p.stop(stopWait))
 	}
 	if s.made {
-		if rmErr := os.RemoveAll(s.dir); err == nil && rmErr != nil {
-			err = fmt.Errorf("remove the demo's directory: %w", rmErr)
-		}
+		err = s.first(err, os.RemoveAll(s.dir))
 	}
 	return err
+}
+
+// first is the error that Run returns when there are two; the other one is said at once.
+func (s *show) first(err, next error) error {
+	if err != nil && next != nil {
+		fmt.Fprintln(s.opt.Err, "tally demo:", next)
+		return err
+	}
+	return cmp.Or(err, next)
 }
 
 func (s *show) sayKept() {
