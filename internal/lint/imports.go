@@ -43,6 +43,7 @@ var arrows = map[string]row{
 			"processor/spec", "replication", "state", "txn",
 		},
 		outside: []string{franz, prometheus, mpb, golangX},
+		tests:   []string{"internal/dead"}, // what it reads is what the processor writes
 	},
 	"processor": {
 		own:     []string{"internal/seam", "internal/step", "processor/spec", "state", "txn"},
