@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/kafka"
@@ -98,6 +99,7 @@ type audit struct {
 	generation int
 	tasks      []*task // by partition; nil where nothing is counted yet
 	history    history
+	otherInput bool // the input is not the topic that the app has counted
 	undecided  []string
 
 	outputs, changes, letters, recounts, answers *table
@@ -151,7 +153,9 @@ func (a *audit) run(ctx context.Context) error {
 
 // cannot notes what the audit cannot decide.
 func (a *audit) cannot(format string, args ...any) {
-	a.undecided = append(a.undecided, fmt.Sprintf(format, args...))
+	if text := fmt.Sprintf(format, args...); !slices.Contains(a.undecided, text) {
+		a.undecided = append(a.undecided, text)
+	}
 }
 
 func (a *audit) table(name string, combine combiner) *table {

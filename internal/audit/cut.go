@@ -154,8 +154,13 @@ func (a *audit) checkIdentity(t *task) error {
 		}
 		return &MisfitError{App: a.spec.App, Diff: spec.Fit(stored, a.spec)}
 	}
-	if rec.InputTopicID != a.input.ID {
+	switch {
+	case rec.InputTopicID != a.input.ID:
+		a.otherInput = true
 		t.why = fmt.Sprintf("the input %s was deleted and made again: its id is %s, the app counted the one with id %s", a.input.Name, a.input.ID, rec.InputTopicID)
+	case rec.ChangelogTopicID != a.changelog.ID:
+		return fmt.Errorf("the changelog %s was deleted and made again: its id is %s, its position records are of the one with id %s; see `tally status`",
+			a.changelog.Name, a.changelog.ID, rec.ChangelogTopicID)
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ type meter struct {
 func newMeter(cfg Config) *meter {
 	m := &meter{out: cfg.Progress, seam: cfg.Seam}
 	if cfg.TTY {
-		m.bars = mpb.New(mpb.WithOutput(cfg.Progress), mpb.WithWidth(60))
+		m.bars = mpb.New(mpb.WithOutput(cfg.Progress), mpb.WithWidth(60), mpb.WithAutoRefresh())
 	}
 	return m
 }
@@ -61,7 +61,7 @@ func (m *meter) add(n int64) {
 
 func (m *meter) end() {
 	if m.bar != nil {
-		m.bar.SetTotal(-1, true)
+		m.bar.Abort(true) // also of a part that was not finished: Wait would wait for it
 		m.bar = nil
 	}
 }

@@ -71,6 +71,10 @@ func (a *audit) readInput(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ends, err := a.admin.EndOffsets(ctx, a.input.Name, true)
+	if err != nil {
+		return err
+	}
 	letters, err := a.letters.sorted()
 	if err != nil {
 		return err
@@ -80,7 +84,7 @@ func (a *audit) readInput(ctx context.Context) error {
 	a.meter.begin(a.input.Name, a.inputOffsets())
 	for _, t := range a.running() {
 		r.task, r.segment, r.unlisted = t, 0, nil
-		if err := r.partition(ctx, starts[t.partition]); err != nil {
+		if err := r.partition(ctx, starts[t.partition], ends[t.partition]); err != nil {
 			return err
 		}
 	}
@@ -96,11 +100,15 @@ func (a *audit) inputOffsets() (n int64) {
 }
 
 // partition recounts one partition, as far as it is there.
-func (r *inputReader) partition(ctx context.Context, logStart int64) error {
+func (r *inputReader) partition(ctx context.Context, logStart, logEnd int64) error {
 	t, topic := r.task, r.a.input
 	from, to := t.at(0).Start, t.cuts[len(t.cuts)-1]
-	if t.decidable() && from < logStart && from < to {
+	switch {
+	case !t.decidable() || from == to:
+	case from < logStart:
 		t.why = fmt.Sprintf("the input %s/%d is deleted below offset %d, and the app counted from offset %d on", topic.Name, t.partition, logStart, from)
+	case to > logEnd:
+		t.why = fmt.Sprintf("the input %s/%d ends at offset %d, and the app counted up to offset %d: it was perhaps restored from an older copy", topic.Name, t.partition, logEnd, to)
 	}
 	if t.decidable() {
 		err := r.a.read(ctx, topic.Name, t.partition, from, to, r.event)
