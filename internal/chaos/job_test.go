@@ -119,9 +119,12 @@ func cleanEvents(r *rand.Rand) func(i int) *kgo.Record {
 	}
 }
 
-// newWords makes many groups: each event has five words that no other has.
+// newWords makes a large state: each event has five long words that no other has.
 func newWords(i int) *kgo.Record {
-	value := fmt.Appendf(nil, "a%[1]dnewword b%[1]dnewword c%[1]dnewword d%[1]dnewword e%[1]dnewword", i)
+	var value []byte
+	for k := range 5 {
+		value = fmt.Appendf(value, "%d%s ", 5*i+k, strings.Repeat("long", 30))
+	}
 	return &kgo.Record{Key: fmt.Appendf(nil, "user-%03d", i%200), Value: value}
 }
 

@@ -188,8 +188,8 @@ func testStopsUnderLoad(t *testing.T, s *suite) {
 }
 
 // testFirstStart kills the very first start of an app at each step of its acquire: what a half-done
-// first start leaves behind must not be in the way of the next. Nor does the next wait for the broker
-// to time the dead one's transaction out, which takes 10 s and more.
+// first start leaves behind must not be in the way of the next. Nor does the next wait for the
+// broker to time the dead one's transaction out, which takes 10 s and more.
 func testFirstStart(t *testing.T, s *suite) {
 	j := newJob(t, s, jobSpec{})
 	m := j.machine("node")

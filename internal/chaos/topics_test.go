@@ -107,8 +107,8 @@ func testGrownInput(t *testing.T, s *suite) {
 	j.verifyFromNothing(m)
 }
 
-// testCompactedChangelog: what is restored from a changelog that Kafka has compacted, with gaps where
-// older values were, is the same.
+// testCompactedChangelog: what is restored from a changelog that Kafka has compacted, with gaps
+// where older values were, is the same.
 func testCompactedChangelog(t *testing.T, s *suite) {
 	j := newJob(t, s, jobSpec{lanes: 2})
 	m := j.machine("node")

@@ -156,8 +156,8 @@ func compare[K comparable](j *job, what string, got, want map[K]value) {
 	}
 }
 
-// verifyOffsets: the consumer group stands behind the last event, and nowhere beyond the input's end.
-// Markers at the very end are passed with the next transaction.
+// verifyOffsets: the consumer group stands behind the last event, and nowhere beyond the input's
+// end. Markers at the very end are passed with the next transaction.
 func (j *job) verifyOffsets(r recount) {
 	j.t.Helper()
 	offsets, err := j.s.admin.GroupOffsets(j.ctx, j.app, j.input())
