@@ -249,9 +249,6 @@ func (j *job) verifyAnswersLost(p *process) {
 // testTransactionTimeout freezes the owner for longer than its transaction may take, with nobody
 // to take over: the broker aborts it, and the owner has to find that out and go on by itself.
 func testTransactionTimeout(t *testing.T, s *suite) {
-	if !s.proof {
-		t.Skip("it takes half a minute: TALLY_PROOF=1")
-	}
 	j := newJob(t, s, jobSpec{})
 	load := j.produce(1000, wordEvents(j.rand))
 	p := j.machine("node").start()
