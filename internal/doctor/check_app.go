@@ -29,8 +29,8 @@ func checkGroup(f *facts, a *appFacts) Check {
 	return c
 }
 
-// checkPositions compares the position records with the offsets of the consumer group, the input and
-// the ids of the topics.
+// checkPositions compares the position records with the offsets of the consumer group, the input
+// and the ids of the topics.
 func checkPositions(f *facts, a *appFacts) Check {
 	c := Check{Name: "positions of " + a.Name, Result: OK}
 	for _, err := range []error{a.offsets.err, a.positions.err, a.offsetsAfter.err, a.starts.err, a.ends.err} {
@@ -129,7 +129,8 @@ func wrongPosition(f *facts, a *appFacts, p int32) (Check, bool) {
 	return Check{}, false
 }
 
-// checkRetention tells when events wait for so long that Kafka deletes them before they are counted.
+// checkRetention tells when events wait for so long that Kafka deletes them before they are
+// counted.
 func checkRetention(f *facts, a *appFacts) Check {
 	c := Check{Name: "retention of " + a.Input, Result: OK}
 	if a.half.err != nil || a.expired.err != nil || a.positions.err != nil {
@@ -149,6 +150,9 @@ func checkRetention(f *facts, a *appFacts) Check {
 	}
 	kept := time.Duration(keeps) * time.Millisecond
 	c.Found = fmt.Sprintf("events are kept for %s, and none of more than half that age waits to be counted", days(kept))
+	if size, ok := a.input.number("retention.bytes"); ok && size > 0 {
+		c.Found += fmt.Sprintf("; retention.bytes=%d deletes at any age, and was not compared", size)
+	}
 	for _, p := range slices.Sorted(maps.Keys(a.positions.v)) {
 		pos := a.positions.v[p].Input
 		switch {

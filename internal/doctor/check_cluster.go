@@ -87,8 +87,8 @@ func checkVersion(f *facts) Check {
 
 var versionPattern = regexp.MustCompile(`^(?:at least )?v(\d+)\.(\d+)`)
 
-// parseVersion reads the guess for a release. Other guesses ("between v1.0 and v1.1") are of what is
-// no Apache Kafka, or of one whose provider has taken requests away: their numbers say nothing.
+// parseVersion reads the guess for a release. Other guesses ("between v1.0 and v1.1") are of what
+// is no Apache Kafka, or of one whose provider has taken requests away: their numbers say nothing.
 func parseVersion(guess string) (major, minor int, ok bool) {
 	m := versionPattern.FindStringSubmatch(guess)
 	if m == nil {

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// ownExtraBytes is by how much the limit of a record in a topic that tally owns exceeds the input's.
+// ownExtraBytes is by how much the limit of a record in a topic that tally owns exceeds the
+// input's.
 const ownExtraBytes = 64 << 10
 
 // recordLimitDefault is Kafka's own max.message.bytes.

@@ -101,6 +101,15 @@ func wrongs() []wrong {
 	return []wrong{
 		{"a broker is away", func(f *facts, _ *appFacts) { f.brokers.v[1].Err = errors.New("refused") }, "brokers", Error, "broker 2 at kafka-2:9092"},
 		{"an old request", func(f *facts, _ *appFacts) { f.requests.v[9] = 6 }, "broker version", Error, "OffsetFetch version 7"},
+		{"the oldest requests", func(f *facts, _ *appFacts) { f.requests.v = map[int16]int16{22: 0, 26: 0, 28: 3, 9: 7} }, "broker version", OK, "v4.3"},
+		{"the oldest broker without fault", func(f *facts, _ *appFacts) { f.guess.v = "v4.2" }, "broker version", OK, "v4.2"},
+		{"an older broker of a newer major", func(f *facts, _ *appFacts) { f.guess.v = "v5.0" }, "broker version", OK, "v5.0"},
+		{"a back-off of 5 ms", func(f *facts, _ *appFacts) { f.settings.v[1]["add.partitions.to.txn.retry.backoff.ms"] = "5" }, "transaction back-off", OK, "=5"},
+		{"all brokers", func(f *facts, _ *appFacts) {
+			for _, s := range f.settings.v {
+				s["offsets.retention.minutes"] = "60"
+			}
+		}, "offsets retention", Warning, "=60 on brokers 1, 2, 3"},
 		{"no transactions", func(f *facts, _ *appFacts) { delete(f.requests.v, 22) }, "broker version", Error, "InitProducerID"},
 		{"an older broker", func(f *facts, _ *appFacts) { f.guess.v = "v4.1" }, "broker version", Warning, "KAFKA-19690"},
 		{"a much older broker", func(f *facts, _ *appFacts) { f.guess.v = "v3.9" }, "broker version", Warning, "v3.9"},
@@ -171,6 +180,20 @@ func wrongs() []wrong {
 		{"no events for half the retention", func(_ *facts, a *appFacts) { at(a.half.v, -1) }, "retention of input_event", Warning, "offset 11"},
 		{"a lag of the retention", func(_ *facts, a *appFacts) { at(a.half.v, 14); at(a.expired.v, 12) }, "retention of input_event", Error, "retention.ms=-1"},
 		{"an input that stays", func(_ *facts, a *appFacts) { set(&a.input, "retention.ms", "-1"); at(a.expired.v, 12) }, "retention of input_event", OK, "-1"},
+		{"an input deleted up to the position", func(_ *facts, a *appFacts) { at(a.starts.v, 11) }, "positions of wordcount", OK, "19 offsets"},
+		{"an input counted to its end", func(_ *facts, a *appFacts) { at(a.ends.v, 11) }, "positions of wordcount", OK, "0 offsets"},
+		{"half the age is not told", func(_ *facts, a *appFacts) { a.half.err = unanswered }, "retention of input_event", Skipped, "no answer"},
+		{"the age is not told", func(_ *facts, a *appFacts) { a.expired.err = unanswered }, "retention of input_event", Skipped, "no answer"},
+		{"no retention is told", func(_ *facts, a *appFacts) { delete(a.input.Configs, "retention.ms") }, "retention of input_event", Skipped, "not known"},
+		{"a retention of 0", func(_ *facts, a *appFacts) { set(&a.input, "retention.ms", "0") }, "retention of input_event", OK, "for 0s"},
+		{"a retention of a day", func(_ *facts, a *appFacts) { set(&a.input, "retention.ms", "86400000") }, "retention of input_event", OK, "for 1 day,"},
+		{"a retention of 36 hours", func(_ *facts, a *appFacts) { set(&a.input, "retention.ms", "129600000") }, "retention of input_event", OK, "36h"},
+		{"an input without deletion", func(_ *facts, a *appFacts) {
+			set(&a.input, "cleanup.policy", "compact")
+			at(a.half.v, 12)
+		}, "retention of input_event", OK, "nothing is deleted for its age"},
+		{"a retention of bytes", func(_ *facts, a *appFacts) { set(&a.input, "retention.bytes", "1000") }, "retention of input_event", OK, "retention.bytes=1000"},
+		{"a partition of unknown age", func(_ *facts, a *appFacts) { delete(a.half.v, 0) }, "retention of input_event", OK, "none of more"},
 		{"positions cannot be read", func(_ *facts, a *appFacts) { a.starts.err = unanswered }, "positions of wordcount", Skipped, "no answer"},
 
 		{"a transaction in time", open(ongoing(20 * time.Second)), "transactions of wordcount", OK, "within their time"},
@@ -206,6 +229,8 @@ func TestEachWrongIsToldOnce(t *testing.T) {
 			t.Errorf("all is well, and %s is %s: %s", c.Name, c.Result, c.Found)
 		}
 	}
+	// A wrong that two checks tell, since each matters for itself.
+	pairs := []string{"a slow clock", "an input without deletion"}
 	for _, w := range wrongs() {
 		t.Run(w.what, func(t *testing.T) {
 			f := good()
@@ -214,7 +239,7 @@ func TestEachWrongIsToldOnce(t *testing.T) {
 			for _, c := range judge(f) {
 				found[c.Name] = append(found[c.Name], c)
 				bad := c.Result == Error || c.Result == Warning
-				if c.Name != w.check && bad && !strings.HasPrefix(w.what, "a slow clock") && c.Result != calm[c.Name] {
+				if c.Name != w.check && bad && !slices.Contains(pairs, w.what) && c.Result != calm[c.Name] {
 					t.Errorf("%s tells it too: %s %s", c.Name, c.Result, c.Found)
 				}
 			}
@@ -250,6 +275,27 @@ func TestMissingTopics(t *testing.T) {
 	f.apps[0].changelog.there, f.apps[0].positions.v = false, nil
 	if c := checkPositions(f, f.apps[0]); c.Result != Error || !strings.Contains(c.Found, "there is no changelog") {
 		t.Errorf("offsets without a changelog: %+v", c)
+	}
+}
+
+// What is deleted already is told with the positions, and once.
+func TestRetentionLeavesTheDeleted(t *testing.T) {
+	f := good()
+	a := f.apps[0]
+	a.starts.v[0], a.half.v[0], a.expired.v[0] = 12, 12, 12
+	if c := checkRetention(f, a); c.Result != OK {
+		t.Errorf("%+v", c)
+	}
+	if c := checkPositions(f, a); c.Result != Error {
+		t.Errorf("%+v", c)
+	}
+	a.starts.v[0] = 11
+	if c := checkRetention(f, a); c.Result != Error {
+		t.Errorf("%+v", c)
+	}
+	a.positions.err = errors.New("no answer")
+	if c := checkRetention(f, a); c.Result != Skipped {
+		t.Errorf("%+v", c)
 	}
 }
 

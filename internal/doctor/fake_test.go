@@ -171,7 +171,8 @@ func allRights() rights {
 	}
 }
 
-// asUser is a place on a Kafka with ACLs, made by its superuser and looked at by one with the rights.
+// asUser is a place on a Kafka with ACLs, made by its superuser and looked at by one with the
+// rights.
 func asUser(t *testing.T, r rights) (p *place, user func(*Options)) {
 	t.Helper()
 	kinds := map[string]kmsg.ACLResourceType{"topic": kmsg.ACLResourceTypeTopic, "group": kmsg.ACLResourceTypeGroup,

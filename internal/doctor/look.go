@@ -211,8 +211,8 @@ const (
 	positionKind    = 'p'
 )
 
-// decodePosition reads the few fields that are judged here, for itself: the doctor does not depend on
-// the code whose records it looks at.
+// decodePosition reads the few fields that are judged here, for itself: the doctor does not depend
+// on the code whose records it looks at.
 func decodePosition(key, value []byte) (p position, ok bool, err error) {
 	if len(key) > 0 && key[0] > changelogFormat {
 		return position{newer: true}, true, nil
@@ -226,8 +226,8 @@ func decodePosition(key, value []byte) (p position, ok bool, err error) {
 	return p, true, nil
 }
 
-// transactions looks twice, with the coordinators' word in between: what is still there at the second
-// look was open while its coordinator was asked.
+// transactions looks twice, with the coordinators' word in between: what is still there at the
+// second look was open while its coordinator was asked.
 func (l looker) transactions(ctx context.Context, a *appFacts) {
 	first := l.openOn(ctx, a)
 	if first.err != nil || len(first.v) == 0 {

@@ -97,9 +97,9 @@ func countStores(dir string) map[string]int {
 	return stores
 }
 
-// runningPID is the node that holds the data dir's lock. It reads the kernel's list: to try the lock
-// would take it for a moment, and a node that starts just then would be turned away. Where there is no
-// such list it answers 0.
+// runningPID is the node that holds the data dir's lock. It reads the kernel's list: to try the
+// lock would take it for a moment, and a node that starts just then would be turned away. Where
+// there is no such list it answers 0.
 func runningPID(dir string) int {
 	var st syscall.Stat_t
 	if err := syscall.Stat(filepath.Join(dir, "LOCK"), &st); err != nil {

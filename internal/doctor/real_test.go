@@ -56,8 +56,9 @@ func TestRealKafka(t *testing.T) {
 	}
 }
 
-// TestRealRights takes away one right after the other on a real Kafka with ACLs: that Kafka looks at
-// the right before it finds that the member or the producer does not exist is what the trials rest on.
+// TestRealRights takes away one right after the other on a real Kafka with ACLs: that Kafka looks
+// at the right before it finds that the member or the producer does not exist is what the trials
+// rest on.
 func TestRealRights(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a Kafka of its own")
@@ -128,7 +129,8 @@ func TestRealRights(t *testing.T) {
 	}
 }
 
-// snapshot is all that a doctor could have changed: topics with their ends, groups, transactional ids.
+// snapshot is all that a doctor could have changed: topics with their ends, groups, transactional
+// ids.
 func (p *place) snapshot() string {
 	p.t.Helper()
 	adm := kadm.NewClient(p.client())

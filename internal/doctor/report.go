@@ -59,8 +59,8 @@ func (r Report) WriteJSON(w io.Writer) error {
 	return enc.Encode(r)
 }
 
-// WriteText writes the report for people: a line a check and, where something is to be done, why and
-// how below it. Commands are on lines of their own, whole, to be copied.
+// WriteText writes the report for people: a line a check and, where something is to be done, why
+// and how below it. Commands are on lines of their own, whole, to be copied.
 func (r Report) WriteText(w io.Writer) error {
 	wide := 0
 	for _, c := range r.Checks {

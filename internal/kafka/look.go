@@ -48,8 +48,8 @@ func (a *Admin) EachBroker(ctx context.Context) ([]Broker, error) {
 	return brokers, nil
 }
 
-// VersionGuess is Kafka's version as the requests that it takes tell it, such as "v4.2" or "at least
-// v4.3": Kafka does not say its version.
+// VersionGuess is Kafka's version as the requests that it takes tell it, such as "v4.2" or "at
+// least v4.3": Kafka does not say its version.
 func (a *Admin) VersionGuess(ctx context.Context) (string, error) {
 	guess := ""
 	err := a.try(ctx, "read which requests Kafka takes", func() error {
@@ -100,7 +100,8 @@ func (a *Admin) TailBytes(ctx context.Context, topic string, partition int32, ac
 	return a.Tail(ctx, topic, partition, func(r *kgo.Record) bool { return accept(r.Key, r.Value) })
 }
 
-// OpenTransaction is a transaction as the leader of a partition sees it: begun there, not ended yet.
+// OpenTransaction is a transaction as the leader of a partition sees it: begun there, not ended
+// yet.
 type OpenTransaction struct {
 	Topic       string
 	Partition   int32

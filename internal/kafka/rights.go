@@ -113,8 +113,8 @@ func (a *Admin) TryTransaction(ctx context.Context, id string) error {
 	})
 }
 
-// refusal is the error of a request that must fail anyway, when it failed for want of a right or may
-// be tried again; any other error came after the right was looked at.
+// refusal is the error of a request that must fail anyway, when it failed for want of a right or
+// may be tried again; any other error came after the right was looked at.
 func refusal(code int16) error { return refusalOf(kerr.ErrorForCode(code)) }
 
 func refusalOf(err error) error {
