@@ -84,10 +84,11 @@ var arrows = map[string]row{
 	"internal/testkafka":               {outside: []string{franz}},
 	"internal/testkafka/cmd/testkafka": {own: []string{"internal/testkafka"}},
 	// Tests alone: they kill the binary, look into what it left, and recount.
-	"internal/chaos": {own: []string{"internal/api", "state", "txn"}},
-	"internal/lint":  {},
-	"internal/seam":  {},
-	"internal/step":  {},
+	"internal/chaos":   {own: []string{"internal/api", "state", "txn"}},
+	"internal/lint":    {},
+	"internal/mutants": {}, // runs the tests against broken copies; nothing of it is in the product
+	"internal/seam":    {},
+	"internal/step":    {},
 }
 
 // forTests is what any test file may import besides its package's row: a broker to run against, the
