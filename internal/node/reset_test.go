@@ -482,3 +482,43 @@ func TestNotedReset(t *testing.T) {
 		says(t, err, "in use by another node")
 	})
 }
+
+// An intent that outlived its reset, since a crash or a full disk kept it, deletes nothing of what
+// the new generation has counted.
+func TestResetIntentLeftBehind(t *testing.T) {
+	p := onFake(t)
+	n, events := counted(p)
+	var intent []byte
+	n = p.start(inDir(n.dir), func(c *Config) {
+		c.Step = func(s step.Name) {
+			if s == step.ResetDone {
+				intent, _ = os.ReadFile(filepath.Join(c.DataDir, "apps", p.app+".reset.json"))
+			}
+		}
+	})
+	n.reset(api.ResetRequest{})
+	n.rightIn(2, events, 0, 0)
+	n.stop()
+	before, _, err := p.admin.Topic(p.ctx(), p.app+".changelog")
+	p.must(err)
+	p.must(os.WriteFile(filepath.Join(n.dir, "apps", p.app+".reset.json"), intent, 0o644))
+	n = p.start(inDir(n.dir))
+	n.rightIn(2, events, 0, 0)
+	if after, _, err := p.admin.Topic(p.ctx(), p.app+".changelog"); err != nil || after.ID != before.ID {
+		t.Errorf("the changelog was made again: %s, then %s, %v", before.ID, after.ID, err)
+	}
+	if got := restored(n.settled(3)); got != 0 {
+		t.Errorf("the state was removed: %d records were replayed", got)
+	}
+}
+
+// The start of a spec that was changed after the cut-off is that of the new spec.
+func TestResetCutOffThenOtherStart(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 1)
+	p.send(event(0, "a", "x"))
+	n, _ := resetCutOff(p, step.ResetState, api.ResetRequest{})
+	n = p.start(inDir(n.dir), running(p.spec(strings.Replace(wordcount, "topic: $IN", "topic: $IN, start: latest", 1))))
+	p.send(event(0, "a", "y"))
+	n.rightIn(2, []*kgo.Record{event(0, "a", "y")}, 1)
+}
