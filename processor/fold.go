@@ -218,9 +218,10 @@ const (
 	arenaChunk  = 64 << 10
 
 	// What a delta and an increment weigh in memory besides their bytes: the struct, the map entry,
-	// the records that the commit makes of them.
-	deltaOverhead     = 400
-	incrementOverhead = 300
+	// and the records that the commit makes of them, with what the client holds of each until it is
+	// acknowledged.
+	deltaOverhead     = 1200
+	incrementOverhead = 600
 )
 
 func (b *batch) newDelta() *delta {

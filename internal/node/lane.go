@@ -73,7 +73,7 @@ func transactionalID(app string, lane int) string { return fmt.Sprintf("%s.lane-
 func (l *lane) processorConfig() processor.Config {
 	cfg, a := l.app.node.cfg, l.app
 	limits := cfg.Limits
-	limits.TxnBytes = or(limits.TxnBytes, max(a.memory()/8/int64(a.lanesN), 1<<20))
+	limits.TxnBytes = or(limits.TxnBytes, max(a.memory()/8/int64(a.lanesN), 512<<10))
 	return processor.Config{
 		Spec: a.spec, Program: a.program, Lane: l.k,
 		Partitions: a.input.Partitions, Changelog: a.changelog.Name, Dead: a.dead.Name,
@@ -149,8 +149,8 @@ func (l *lane) storeOptions() state.Options {
 	lanes := int64(l.app.lanesN)
 	return state.Options{
 		Seam: n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks,
-		CacheBytes:    l.app.memory() / 2 / lanes,
-		MemTableBytes: min(max(l.app.memory()/16/lanes, 1<<20), 16<<20),
+		CacheBytes:    l.app.memory() * 3 / 8 / lanes,
+		MemTableBytes: min(max(l.app.memory()/32/lanes, 512<<10), 16<<20),
 	}
 }
 
