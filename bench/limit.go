@@ -84,7 +84,7 @@ func (l *limitLane) run(ctx context.Context) (err error) {
 	l.cl, err = l.cfg.Client(
 		kgo.TransactionalID(l.id), kgo.TransactionTimeout(10*time.Second),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ManualFlushing(), kgo.MaxBufferedRecords(4<<20),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression()),
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxBytes(1<<20), kgo.FetchMaxPartitionBytes(300<<10),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{l.topic: at}),
 	)
