@@ -141,6 +141,10 @@ func wrongs() []wrong {
 		{"a node that is not asked", func(f *facts, _ *appFacts) { f.node.Nodes[0].Pid = 1 }, "stored state", Skipped, "2 lanes of wordcount"},
 		{"no stores", func(f *facts, _ *appFacts) { f.machine.stores = nil }, "stored state", OK, "none yet"},
 		{"9 percent free", func(f *facts, _ *appFacts) { f.machine.free.v = 9 << 30 }, "free disk", Warning, "9%"},
+		{"10 percent free", func(f *facts, _ *appFacts) { f.machine.free.v = 10 << 30 }, "free disk", OK, "10%"},
+		{"2 percent free", func(f *facts, _ *appFacts) { f.machine.free.v = 2 << 30 }, "free disk", Warning, "2%"},
+		{"a GiB free", func(f *facts, _ *appFacts) { f.machine.free.v, f.machine.size.v = 1<<30, 5<<30 }, "free disk", OK, "20%"},
+		{"enough files", func(f *facts, _ *appFacts) { f.machine.files.v = 4096 }, "open files", OK, "4096"},
 		{"1 percent free", func(f *facts, _ *appFacts) { f.machine.free.v = 1<<30 + 1 }, "free disk", Error, "1%"},
 		{"less than a GiB free", func(f *facts, _ *appFacts) { f.machine.free.v, f.machine.size.v = 1<<30-1, 5<<30 }, "free disk", Error, "20%"},
 		{"few files", func(f *facts, _ *appFacts) { f.machine.files.v = 1024 }, "open files", Warning, "the node with pid 4711 may have 1024"},
@@ -163,6 +167,14 @@ func wrongs() []wrong {
 		{"a small dead letter", func(_ *facts, a *appFacts) { set(&a.dead, "max.message.bytes", "1000") }, "dead letters wordcount.dead", Warning, "max.message.bytes=1114124"},
 		{"secret settings of a topic", func(_ *facts, a *appFacts) { a.output.Configs = nil }, "output output_event", Warning, "--operation DescribeConfigs"},
 		{"a topic that does not answer", func(_ *facts, a *appFacts) { a.output.err = unanswered }, "output output_event", Skipped, "no answer"},
+		{"a changelog that does not answer", func(_ *facts, a *appFacts) { a.changelog.err, a.changelog.there = unanswered, false }, "changelog wordcount.changelog", Skipped, "no answer"},
+		{"one broker and one replica", func(f *facts, a *appFacts) {
+			f.brokers.v = f.brokers.v[:1]
+			for _, t := range a.topics() {
+				t.Replication, t.Configs["min.insync.replicas"] = 1, "1"
+			}
+		}, "dead letters wordcount.dead", OK, "replication 1"},
+		{"a limit that is not told", func(_ *facts, a *appFacts) { delete(a.input.Configs, "max.message.bytes") }, "dead letters wordcount.dead", OK, "1114124"},
 		{"a topic that tally makes", func(_ *facts, a *appFacts) { a.dead.there = false }, "dead letters wordcount.dead", OK, "makes it"},
 		{"a topic that tally may not make", func(_ *facts, a *appFacts) { a.dead.there, a.dead.create = false, denied }, "dead letters wordcount.dead", Error, "--operation Create --topic wordcount.dead"},
 

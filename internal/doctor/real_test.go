@@ -20,6 +20,9 @@ import (
 // TestRealKafka looks at an app with an open transaction on a real Kafka, and sees that looking
 // changed nothing.
 func TestRealKafka(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a real Kafka")
+	}
 	p := newPlace(t, kafka.Config{Brokers: testkafka.Shared(t).Addrs(), Seam: seam.World()})
 	p.createAll()
 	p.produce(&kgo.Record{Topic: p.app.Input, Value: []byte("x"), Timestamp: time.Now().Add(-5 * 24 * time.Hour)})
