@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,7 +53,7 @@ func parseFailpoint(text string) (step.Name, int) {
 		}
 		hits = n
 	}
-	for _, n := range step.All {
+	for _, n := range slices.Concat(step.All, step.Resets) {
 		if n == step.Name(name) {
 			return n, hits
 		}

@@ -11,6 +11,9 @@
 //     stays behind, the lane stops and says both numbers.
 //   - A stranger's fence ends the lane here: the node goes on answering, with its age, and does not
 //     fence back.
+//   - A reset is on disk before its first deletion, and until the new generation has its first
+//     position records; whatever step it is cut off at, the next start ends it. The changelog is
+//     deleted last: one that is not the old one means that all else is gone.
 //   - What a node refuses at its start it refuses before it has written anything.
 //
 // The package may import every other package but cmd.

@@ -14,7 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/seam"
@@ -521,4 +523,40 @@ func TestResetCutOffThenOtherStart(t *testing.T) {
 	n = p.start(inDir(n.dir), running(p.spec(strings.Replace(wordcount, "topic: $IN", "topic: $IN, start: latest", 1))))
 	p.send(event(0, "a", "y"))
 	n.rightIn(2, []*kgo.Record{event(0, "a", "y")}, 1)
+}
+
+// A right that is missing in the middle of a reset holds it up, is said, and once granted it goes
+// on; meanwhile another reset is refused.
+func TestResetWaitsForRights(t *testing.T) {
+	p := onFake(t)
+	n, events := counted(p)
+	n = p.start(inDir(n.dir))
+	var granted atomic.Bool
+	p.fake.ControlKey(int16(kmsg.DeleteTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		p.fake.KeepControl()
+		if granted.Load() {
+			return nil, nil, false
+		}
+		resp := r.ResponseKind().(*kmsg.DeleteTopicsResponse)
+		for _, t := range r.(*kmsg.DeleteTopicsRequest).Topics {
+			rt := kmsg.NewDeleteTopicsResponseTopic()
+			rt.Topic, rt.ErrorCode = t.Topic, kerr.TopicAuthorizationFailed.Code
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	done := make(chan error, 1)
+	go func() {
+		_, err := n.client.Reset(p.ctx(), p.app, api.ResetRequest{})
+		done <- err
+	}()
+	n.until("the status says what is missing", func(st api.Status) bool {
+		return strings.Contains(st.Apps[0].Lanes[0].Reason, "being reset") &&
+			strings.Contains(st.Apps[0].Lanes[0].Reason, "TOPIC_AUTHORIZATION_FAILED")
+	})
+	_, err := n.client.Reset(p.ctx(), p.app, api.ResetRequest{})
+	says(t, err, "being reset already")
+	granted.Store(true)
+	p.must(<-done)
+	n.rightIn(2, events, 0, 0)
 }

@@ -13,6 +13,10 @@ import (
 	"github.com/tally-kafka/tally/processor/spec"
 )
 
+// orderWait is how long an order waits to be taken: at once by an app that runs, never by one that
+// is being reset.
+const orderWait = 2 * time.Second
+
 // order is a reset that was asked for.
 type order struct {
 	spec  *spec.Spec
@@ -45,10 +49,14 @@ func (n *Node) Reset(ctx context.Context, name string, req api.ResetRequest) (ap
 		}
 		return what.with(a, in, o), nil
 	}
+	late, stop := n.cfg.Seam.Timer(orderWait)
+	defer stop()
 	select {
 	case a.orders <- o:
-	case <-ctx.Done():
+	case <-late:
 		return api.ResetAnswer{}, conflict("app "+name+" is being reset already", "see `tally status`")
+	case <-ctx.Done():
+		return api.ResetAnswer{}, ctx.Err()
 	}
 	select {
 	case b := <-o.begun:
