@@ -9,9 +9,9 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// The changelog's format, as documented: every key begins with format, kind and stage; a value's key
-// goes on with its time slot and the group. Every value begins with format and kind; then follow
-// a group's values, or the JSON of a position record or barrier.
+// The changelog's format, as documented: every key begins with format, kind and stage; a value's
+// key goes on with its time slot and the group. Every value begins with format and kind; then
+// follow a group's values, or the JSON of a position record or barrier.
 const (
 	changelogFormat = 1
 	changelogStage  = 0

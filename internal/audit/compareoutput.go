@@ -71,8 +71,8 @@ func (a *audit) recordsAre(c *counter, now *recounted) bool {
 	return c.output.records == now.items || !a.history.always(spec.EmitEvery) || slices.Contains(a.outputCut, c.task.partition)
 }
 
-// noteThin counts the counters that have fewer outputs than items although emit is `every` now: it may
-// have been `latest` before, at a time of which nothing is left.
+// noteThin counts the counters that have fewer outputs than items although emit is `every` now: it
+// may have been `latest` before, at a time of which nothing is left.
 func (a *audit) noteThin(c *counter, allowed []bool) {
 	if c.output == nil || !a.history.cut || a.spec.Output.Emit != spec.EmitEvery || slices.Contains(a.outputCut, c.task.partition) {
 		return

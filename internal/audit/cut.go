@@ -191,9 +191,9 @@ func (a *audit) findOffsets(ctx context.Context) error {
 	}
 }
 
-// stableEnds gives for each partition a last stable offset that is not below what the high watermark
-// was at the call: at it no transaction is cut in two, and all that was written before the call is
-// below it.
+// stableEnds gives for each partition a last stable offset that is not below what the high
+// watermark was at the call: at it no transaction is cut in two, and all that was written before
+// the call is below it.
 func (a *audit) stableEnds(ctx context.Context, topic string) (map[int32]int64, error) {
 	marks, err := a.admin.EndOffsets(ctx, topic, false)
 	if err != nil {

@@ -9,22 +9,23 @@
 // # The cut
 //
 // An app that runs under load never stands still, and its topics have no common instant. So the
-// audit fixes, before it reads anything, an end offset for each partition of each topic, in an order
-// that makes what lies below them comparable. For each partition:
+// audit fixes, before it reads anything, an end offset for each partition of each topic, in an
+// order that makes what lies below them comparable. For each partition:
 //
-//  1. The store is scanned, if a node answers. Its answer says at which input position S it was cut.
+//  1. The store is scanned, if a node answers. Its answer says at which input position S it was
+//     cut.
 //  2. A is the newest position record in the changelog.
 //  3. The consumer group's offset is read, again and again until it is not behind A.
-//  4. The output's high watermark is read, and then the last stable offset until it has passed that:
-//     that is the output's end. Below it lies every record of A's transaction, whose records were
-//     all written before A became visible; and no transaction lies on both sides of it, since one
-//     producer at a time writes to a partition.
+//  4. The output's high watermark is read, and then the last stable offset until it has passed
+//     that: this is the output's end. Below it lies every record of A's transaction, whose records
+//     were all written before A became visible; and no transaction lies on both sides of it, since
+//     one producer at a time writes to a partition.
 //  5. The same for the changelog, and then for the dead letters. The last position record below the
 //     changelog's end is B: every transaction that shows below the output's end was decided before
 //     the changelog's end was looked at.
 //
-// So output and offsets stand at some transaction X with A <= X <= B. The position records from A to
-// B are all transactions that X can be, and each says how far the input was counted then. The
+// So output and offsets stand at some transaction X with A <= X <= B. The position records from A
+// to B are all transactions that X can be, and each says how far the input was counted then. The
 // recount notes each counter's values at every one of these positions and at S, in one pass. Then:
 //
 //   - the changelog's last values must be the recount's at B, and so must groups and digest;
@@ -49,9 +50,9 @@
 //
 // # What it cannot decide
 //
-// Input that retention has deleted, or compaction has thinned out, cannot be recounted; of an output
-// that is compacted or whose beginning is deleted, only what is there can be compared. The report
-// lists such things; they are no differences, but the result is not "exact" either.
+// Input that retention has deleted, or compaction has thinned out, cannot be recounted; of an
+// output that is compacted or whose beginning is deleted, only what is there can be compared. The
+// report lists such things; they are no differences, but the result is not "exact" either.
 //
 // # Memory
 //

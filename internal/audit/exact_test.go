@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -48,9 +49,9 @@ func TestUnderLoad(t *testing.T) {
 		n := p.start()
 		stop := p.load(3)
 		events := int64(0)
-		for range 4 {
+		for range 3 {
 			before := events
-			n.until("the app goes on", func(a api.AppStatus) bool { return a.Processed > before+200 })
+			n.until("the app goes on", func(a api.AppStatus) bool { return a.Processed > before+100 })
 			r := p.audit()
 			if r.Verdict != Exact || r.Events <= before {
 				p.t.Fatalf("under load, %d events:\n%s", r.Events, p.dump(r))
@@ -79,27 +80,29 @@ func TestDifferenceUnderLoad(t *testing.T) {
 	stop()
 }
 
-// load sends events until stop, which gives their number.
+// load sends ten events each twenty milliseconds until stop, which gives their number.
 func (p *place) load(partitions int) (stop func() int64) {
 	quit, done := make(chan struct{}), make(chan int64)
 	go func() {
 		sent := int64(0)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
 		for all := sentences(partitions, 500); ; {
 			select {
 			case <-quit:
 				done <- sent
 				return
-			default:
+			case <-tick.C:
 			}
 			from := int(sent) % 500
 			var batch []*kgo.Record
-			for _, e := range all[from : from+20] {
+			for _, e := range all[from : from+10] {
 				batch = append(batch, &kgo.Record{Topic: p.in, Partition: e.Partition, Key: e.Key, Value: e.Value})
 			}
 			if err := p.cl.ProduceSync(context.Background(), batch...).FirstErr(); err != nil {
 				p.t.Errorf("the load: %v", err)
 			}
-			sent += 20
+			sent += 10
 		}
 	}()
 	return func() int64 { close(quit); return <-done }

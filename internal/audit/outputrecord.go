@@ -172,8 +172,8 @@ func (c *outputCodec) count() int {
 	return slices.IndexFunc(c.spec.Aggregates, func(a spec.Aggregate) bool { return a.Kind == spec.Count })
 }
 
-// follows says whether a count goes up by one; before is nil at the beginning. Without a count nobody
-// can say.
+// follows says whether a count goes up by one; before is nil at the beginning. Without a count
+// nobody can say.
 func (c *outputCodec) follows(before, after []byte) bool {
 	i := c.count()
 	if i < 0 {

@@ -17,9 +17,9 @@ import (
 // A combiner makes one value of two of a key, of which older was put first, and appends it to dst.
 type combiner func(dst, key, older, newer []byte) ([]byte, error)
 
-// table holds one value a key. What does not fit into limit bytes goes to files, each sorted by key;
-// combine is called once for each two values of a key that were put one after another, wherever they
-// lie.
+// table holds one value a key. What does not fit into limit bytes goes to files, each sorted by
+// key; combine is called once for each two values of a key that were put one after another,
+// wherever they lie.
 type table struct {
 	dir, name string
 	limit     int64 // of the entries in memory

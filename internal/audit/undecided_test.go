@@ -104,8 +104,8 @@ func (p *place) compact(topic string) {
 	p.must(err)
 }
 
-// thin makes the input anew with a change, and lets the position records and the consumer group know
-// the topic that has come of it.
+// thin makes the input anew with a change, and lets the position records and the consumer group
+// know the topic that has come of it.
 func (p *place) thin(change func([]*kgo.Record) []*kgo.Record) {
 	p.t.Helper()
 	before, _, err := p.admin.Topic(p.ctx(), p.in)

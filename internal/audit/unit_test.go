@@ -257,8 +257,8 @@ func TestOnePositionFitsAll(t *testing.T) {
 	}
 }
 
-// Progress is said in lines, not too often; on a terminal there is a bar, which does not hold up who
-// ends in the middle.
+// Progress is said in lines, not too often; on a terminal there is a bar, which does not hold up
+// who ends in the middle.
 func TestProgress(t *testing.T) {
 	lines := &screen{}
 	m := newMeter(Config{Progress: lines, Seam: seam.World()})
