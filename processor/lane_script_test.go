@@ -31,8 +31,8 @@ import (
 //
 // Commands:
 //
-//	lane [partitions=(0,1)] [limit-events=N]     a new lane on a new store; the input is the spec
-//	run                                          a new stay as the owner, from the store's positions
+//	lane [partitions=(0,1)] [limit-events=N]     a new lane and store; the input is the spec
+//	run                                          a new stay as the owner
 //	fetch [full]                                 lines "PARTITION OFFSET KEY VALUE", KEY - is null
 //	fold                                         fold what was fetched
 //	tick DURATION                                let time pass, then commit if it is due

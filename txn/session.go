@@ -211,9 +211,9 @@ func (s *Session) Poll(ctx context.Context, max int) ([]*kgo.Record, error) {
 }
 
 // proper refuses records that the session did not ask for. franz-go moves an offset that it was
-// told to read into the bounds that a broker names, when it looks them up before it knows the topic:
-// with a broker's old answer, or a topic that was made again under the name, that means other
-// events.
+// told to read into the bounds that a broker names, when it looks them up before it knows the
+// topic: with a broker's old answer, or a topic that was made again under the name, that means
+// other events.
 func (s *Session) proper(id [16]byte, p kgo.FetchPartition) error {
 	if at, got := s.position[p.Partition], p.Records[0].Offset; got < at {
 		return fmt.Errorf("read %s/%d: got offset %d after %d was asked for: a broker's answer was old, or the topic was truncated",

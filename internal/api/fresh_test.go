@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// A fresh answer waits, for a group that has values too, until the input was seen after the question
-// to hold nothing more; an ordinary one does not wait, and neither does one whose time is over.
+// A fresh answer waits, for a group that has values too, until the input was seen after the
+// question to hold nothing more; an ordinary one does not wait, and neither does one whose time is
+// over.
 func TestFreshAnswerWaits(t *testing.T) {
 	a := newTestApp(t, wordcount, 1, 2)
 	a.event(0, "k", "w")

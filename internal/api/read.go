@@ -113,8 +113,8 @@ func (rd *read) look() {
 	}
 }
 
-// freshEnough reports whether all that the input held when the question came is counted, or the wait
-// for it is over: then the answer says its lag.
+// freshEnough reports whether all that the input held when the question came is counted, or the
+// wait for it is over: then the answer says its lag.
 func (rd *read) freshEnough(views []LaneView) bool {
 	if !rd.fresh || !rd.s.opt.Seam.Now().Before(rd.freshUntil) {
 		return true
