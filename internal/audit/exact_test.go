@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -48,15 +49,21 @@ func TestUnderLoad(t *testing.T) {
 		p.topic(p.in, 3)
 		n := p.start()
 		stop := p.load(3)
-		events := int64(0)
+		events, positions := int64(0), 0
 		for range 3 {
 			before := events
 			n.until("the app goes on", func(a api.AppStatus) bool { return a.Processed > before+100 })
-			r := p.audit()
+			r := p.audit(slowly)
 			if r.Verdict != Exact || r.Events <= before {
 				p.t.Fatalf("under load, %d events:\n%s", r.Events, p.dump(r))
 			}
 			events = r.Events
+			for _, part := range r.Partitions {
+				positions = max(positions, part.Positions)
+			}
+		}
+		if positions < 3 {
+			p.t.Errorf("the app committed at most %d times while a cut was made: there was no load", positions-1)
 		}
 		sent := stop()
 		if events >= sent {
@@ -80,7 +87,24 @@ func TestDifferenceUnderLoad(t *testing.T) {
 	stop()
 }
 
-// load sends ten events each twenty milliseconds until stop, which gives their number.
+// slowly gives the audit a slow way to Kafka, so that the app goes on while the cut is made.
+func slowly(c *Config) {
+	dial := c.Kafka.Seam.Dial
+	c.Kafka.Seam.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		return slowConn{conn}, err
+	}
+}
+
+type slowConn struct{ net.Conn }
+
+func (c slowConn) Write(b []byte) (int, error) {
+	<-time.After(10 * time.Millisecond) // a way has a length; there is nothing to poll for
+	return c.Conn.Write(b)
+}
+
+// load sends ten events each twenty milliseconds until stop, which gives their number. One in ten
+// cannot be read.
 func (p *place) load(partitions int) (stop func() int64) {
 	quit, done := make(chan struct{}), make(chan int64)
 	go func() {
@@ -96,7 +120,10 @@ func (p *place) load(partitions int) (stop func() int64) {
 			}
 			from := int(sent) % 500
 			var batch []*kgo.Record
-			for _, e := range all[from : from+10] {
+			for i, e := range all[from : from+10] {
+				if i == 0 {
+					e = event(e.Partition, "bad", "\xff")
+				}
 				batch = append(batch, &kgo.Record{Topic: p.in, Partition: e.Partition, Key: e.Key, Value: e.Value})
 			}
 			if err := p.cl.ProduceSync(context.Background(), batch...).FirstErr(); err != nil {

@@ -51,6 +51,7 @@ type Partition struct {
 	Store       int64 `json:"store"`        // the input position of the scan; -1: not asked
 	Output      int64 `json:"output"`       // the output was read up to this offset
 	Changelog   int64 `json:"changelog"`    // the changelog was read up to this offset
+	Positions   int   `json:"positions"`    // position records at which output and offset can stand: 1 without load
 }
 
 // Check is one of the things that were compared with the recount.

@@ -91,7 +91,7 @@ func (t *task) row() Partition {
 	return Partition{
 		Partition: t.partition, Start: b.Start, Input: b.Input, Events: b.events(),
 		Processed: b.Processed, Filtered: b.Filtered, Skipped: b.Skipped, Dead: b.Dead, Counters: t.counters,
-		GroupOffset: t.group, Store: t.store, Output: t.outputEnd, Changelog: t.changelogEnd,
+		GroupOffset: t.group, Store: t.store, Output: t.outputEnd, Changelog: t.changelogEnd, Positions: len(t.positions),
 	}
 }
 

@@ -257,6 +257,39 @@ func TestOnePositionFitsAll(t *testing.T) {
 	}
 }
 
+// Two counters of a partition whose last outputs are right, but at different transactions, are a
+// difference: a transaction is visible all or none.
+func TestOutputsOfOneTransaction(t *testing.T) {
+	s := parsed(t, words)
+	a := &audit{spec: s, program: compiled(s), found: findings{max: 10}, compared: map[string]int64{}}
+	a.codec = newOutputCodec(s, a.program)
+	a.output.Name, a.input.Name = "out", "in"
+	tk := &task{store: -1, positions: []position{{positionRecord{Input: 1}, 3}, {positionRecord{Input: 2}, 6}}}
+	tk.makeCuts()
+	one := []spec.Decimal{spec.DecimalOf(1)}
+	with := func(word, output string) *Report {
+		group, err := a.program.ParseGroupJSON([]byte(`["k","` + word + `"]`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.compareOutput(group, &counter{task: tk, segments: []segment{{0, recounted{1, 0, one}}, {1, recounted{1, 1, one}}},
+			output: &emitted{records: 1, last: 9, firstText: []byte(output)}})
+		return &Report{Found: a.found.total(), Differences: a.found.sorted()}
+	}
+	if r := with("a", `{"count":1}`); r.Found != 0 {
+		t.Errorf("the first: %v", r.Differences)
+	}
+	if r := with("b", `{"count":1}`); r.Found != 0 {
+		t.Errorf("at the same position: %v", r.Differences)
+	}
+	if r := with("c", `{"count":2}`); r.Found != 1 || !strings.Contains(r.Differences[0].String(), "output.wrong: out/0 offset 9: [\"k\",\"c\"] the last output is right at no position record") {
+		t.Errorf("at another position: %v", r.Differences)
+	}
+	if r := with("d", `{"count":3}`); r.Found != 2 {
+		t.Errorf("at no position: %v", r.Differences)
+	}
+}
+
 // Progress is said in lines, not too often; on a terminal there is a bar, which does not hold up
 // who ends in the middle.
 func TestProgress(t *testing.T) {
