@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,6 +73,28 @@ func TestUnderLoad(t *testing.T) {
 		n.settled(sent)
 		p.exact(p.audit(), sent)
 	})
+}
+
+// The consumer group is a moment behind a commit, and asked again.
+func TestOffsetsAreAwaited(t *testing.T) {
+	p := onFake(t)
+	p.small()
+	p.commit(1, 1)
+	asked := make(chan struct{})
+	go func() {
+		<-asked
+		p.commit(1, 2)
+	}()
+	var once sync.Once
+	r := p.audit(func(c *Config) {
+		c.OffsetsWait = patience
+		timer := c.Seam.Timer
+		c.Seam.Timer = func(d time.Duration) (<-chan time.Time, func()) {
+			once.Do(func() { close(asked) })
+			return timer(d)
+		}
+	})
+	p.exact(r, 4)
 }
 
 // A difference is found under load too.

@@ -157,7 +157,7 @@ func (r *inputReader) event(rec *kgo.Record) error {
 		n.unreadable++
 		if lettered {
 			n.letters++
-		} else if rec.Offset < t.at(t.last()).Input && len(r.unlisted) <= r.a.cfg.DifferencesMax {
+		} else if len(r.unlisted) <= r.a.cfg.DifferencesMax {
 			r.unlisted = append(r.unlisted, rec.Offset)
 		}
 	default:
