@@ -216,7 +216,7 @@ func TestPlanted(t *testing.T) {
 			return []planted{{OutputForeign, p.out, 1, p.like(p.out, `"three"`, value("3")), "object"}}
 		}},
 		{"output with blanks", func(p *place) []planted {
-			return []planted{{OutputForeign, p.out, 1, p.like(p.out, `"three"`, value(`{"item":"three", "count":2}`)), "object"}}
+			return []planted{{OutputForeign, p.out, 1, p.like(p.out, `"three"`, value(`{"item":"three", "count":2}`)), `have no "count"`}}
 		}},
 		{"output with a fraction", func(p *place) []planted {
 			return []planted{{OutputWrong, p.out, 1, p.like(p.out, `"three"`, value(`{"item":"three","count":2.0}`)), "2.0"}}
