@@ -340,6 +340,27 @@ func TestEarlierGeneration(t *testing.T) {
 	p.exact(p.audit(), 1)
 }
 
+// A reset begins a new generation, which alone is recounted: from where it begins.
+func TestReset(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 2)
+	n := p.start()
+	p.send(p.in, event(0, "a", "x x"), event(1, "b", "\xff"))
+	n.settled(2)
+	answer, err := n.client.Reset(p.ctx(), p.app, api.ResetRequest{From: "latest"})
+	if p.must(err); !answer.Done {
+		t.Fatalf("the reset: %+v", answer)
+	}
+	p.send(p.in, event(0, "a", "x"), event(1, "b", "y"))
+	n.settled(2)
+	p.node = n.asked()
+	r := p.audit()
+	p.exact(r, 2)
+	if r.Generation != 2 || r.Partitions[0].Start != 1 || r.Groups != 2 {
+		t.Error(p.dump(r))
+	}
+}
+
 // With runs of a few entries and merges of two files all is the same.
 func TestTinyRuns(t *testing.T) {
 	p := onFake(t)
