@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/step"
@@ -17,7 +18,7 @@ import (
 // nor l.store before it has seen the ending.
 func (l *Lane) commit(ctx context.Context, b *batch) ending {
 	end := ending{batch: b}
-	changes, records, err := l.prepare(b)
+	changes, records, err := l.prepare(ctx, b)
 	if err != nil {
 		end.err = err
 		return end
@@ -36,7 +37,7 @@ func (l *Lane) commit(ctx context.Context, b *batch) ending {
 
 // prepare reads the groups' values, folds the deltas into them, and hands every record of the
 // transaction to the session.
-func (l *Lane) prepare(b *batch) ([]state.Change, []state.PositionRecord, error) {
+func (l *Lane) prepare(ctx context.Context, b *batch) ([]state.Change, []state.PositionRecord, error) {
 	if err := l.session.Begin(); err != nil {
 		return nil, nil, err
 	}
@@ -49,7 +50,7 @@ func (l *Lane) prepare(b *batch) ([]state.Change, []state.PositionRecord, error)
 			continue
 		}
 		var err error
-		if changes, err = l.prepareTask(b.tasks[p], &rec, changes); err != nil {
+		if changes, err = l.prepareTask(ctx, b.tasks[p], &rec, changes); err != nil {
 			return nil, nil, err
 		}
 		records = append(records, rec)
@@ -97,11 +98,14 @@ func Follow(last, stamp state.PositionRecord, now time.Time) state.PositionRecor
 }
 
 // prepareTask folds a task's deltas into its committed values and produces what changed.
-func (l *Lane) prepareTask(t *taskDelta, rec *state.PositionRecord, changes []state.Change) ([]state.Change, error) {
-	if err := l.readBefore(t, rec.Task); err != nil {
+func (l *Lane) prepareTask(ctx context.Context, t *taskDelta, rec *state.PositionRecord, changes []state.Change) ([]state.Change, error) {
+	if err := l.readBefore(ctx, t, rec.Task); err != nil {
 		return nil, err
 	}
-	for _, d := range t.order {
+	for i, d := range t.order {
+		if i%readGroups == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		values, err := l.foldInto(d)
 		if err != nil {
 			return nil, err
@@ -121,20 +125,28 @@ func (l *Lane) prepareTask(t *taskDelta, rec *state.PositionRecord, changes []st
 	return changes, nil
 }
 
-// readBefore reads the committed values of all groups of a task at once: the store reads what it
+// readGroups are read, and folded, between two looks at whether the lane is asked to end.
+const readGroups = 8192
+
+// readBefore reads the committed values of a task's groups, many at once: the store reads what it
 // has to get from disk in the order of its keys.
-func (l *Lane) readBefore(t *taskDelta, task state.Task) error {
-	l.out.groups = l.out.groups[:0]
-	for _, d := range t.order {
-		l.out.groups = append(l.out.groups, d.group)
-	}
-	err := l.store.GetMany(task, l.out.groups, func(i int, values []byte, found bool) {
-		if found {
-			t.order[i].before = l.out.arena.copy(values)
+func (l *Lane) readBefore(ctx context.Context, t *taskDelta, task state.Task) error {
+	for deltas := range slices.Chunk(t.order, readGroups) {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-	})
-	if err != nil {
-		return fmt.Errorf("read the groups' values: %w", err)
+		l.out.groups = l.out.groups[:0]
+		for _, d := range deltas {
+			l.out.groups = append(l.out.groups, d.group)
+		}
+		err := l.store.GetMany(task, l.out.groups, func(i int, values []byte, found bool) {
+			if found {
+				deltas[i].before = l.out.arena.copy(values)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("read the groups' values: %w", err)
+		}
 	}
 	l.cfg.Step.At(step.Read)
 	return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/processor/spec"
 )
 
@@ -36,12 +37,13 @@ func usagef(format string, args ...any) error {
 func exitCode(err error) int {
 	var coder interface{ ExitCode() int }
 	var parse *spec.ParseError
+	var answer *api.Error
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &coder):
 		return coder.ExitCode()
-	case errors.As(err, &parse):
+	case errors.As(err, &parse), errors.As(err, &answer) && answer.Code == api.CodeBadRequest:
 		return exitUsage
 	}
 	return exitFailed

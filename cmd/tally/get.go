@@ -67,6 +67,9 @@ func runGet(ctx context.Context, t *tool, opt getOptions) error {
 	if err != nil || answer.Found {
 		return err
 	}
+	if lag := lagOf(answer.Parts); lag > 0 {
+		return &exitError{exitFailed, fmt.Errorf("app %s has no values for %s yet, and %d events are still to be counted: ask again, or with a longer --wait and --after", a.name, answer.Group, lag)}
+	}
 	t.noteParts(answer.Parts)
 	return &exitError{exitNoValues, fmt.Errorf("app %s has no values for %s", a.name, answer.Group)}
 }

@@ -13,6 +13,9 @@ import (
 	"github.com/tally-kafka/tally/processor/spec"
 )
 
+// memoryMin is the least that a node's caches, batches and fetches can do with.
+const memoryMin = 16_000_000
+
 type runOptions struct {
 	specs        []string
 	brokers      []string
@@ -53,7 +56,7 @@ Exits 5 when another node runs the app.`,
 	fl.StringVar(&opt.dataDir, "data-dir", "./tally-data", "`DIR` for state and the embedded broker")
 	fl.StringVar(&opt.listen, "listen", "127.0.0.1:7400", "`HOST:PORT` of the HTTP API; this machine only")
 	fl.StringVar(&opt.node, "node", "", "`NAME` of this node (default: the host's name)")
-	fl.Var(&opt.memory, "memory", "`SIZE` for caches and fetched data together, such as 512MB")
+	fl.Var(&opt.memory, "memory", "`SIZE` for caches and fetched data together, such as 512MB; at least 16MB")
 	fl.IntVar(&opt.createTopics, "create-topics", 0, "create a missing input topic with `N` partitions")
 	fl.StringVar(&opt.onGap, "on-gap", "stop", "`stop|skip` where the input lost events before they were read")
 	fl.BoolVar(&opt.takeover, "takeover", false, "take the lanes even if another node seems to run the app")
@@ -71,6 +74,9 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	}
 	if opt.onGap != "stop" && opt.onGap != "skip" {
 		return usagef("--on-gap %q: say stop or skip", opt.onGap)
+	}
+	if opt.memory < memoryMin {
+		return usagef("--memory %s: at least 16MB", &opt.memory)
 	}
 	if err := api.CheckListen(opt.listen); err != nil {
 		return &exitError{exitUsage, err}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"sort"
 	"syscall"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/processor/spec"
@@ -43,7 +45,7 @@ func openDataDir(path string, s seam.Seam) (*dataDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data dir: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := lockFile(lock, s); err != nil {
 		lock.Close()
 		return nil, d.lockedError(err)
 	}
@@ -57,6 +59,22 @@ func openDataDir(path string, s seam.Seam) (*dataDir, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// lockWait is how long a lock is tried for: a process that was just killed holds its own until the
+// kernel has cleared it away.
+const lockWait = 2 * time.Second
+
+func lockFile(f *os.File, s seam.Seam) error {
+	for end := s.Now().Add(lockWait); ; {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || s.Now().After(end) {
+			return err
+		}
+		if err := s.Sleep(context.Background(), retryPause); err != nil {
+			return err
+		}
+	}
 }
 
 func (d *dataDir) lockedError(err error) error {

@@ -113,14 +113,20 @@ func (n *Node) run(ctx context.Context) error {
 		return n.unlessEnded(ctx, err)
 	}
 	defer n.disconnect()
-	n.blocks = state.NewBlockCache(n.cfg.Memory / 8)
+	// Pebble takes memtables and large batches out of its block cache: those of all lanes are up to
+	// three eighths of the memory, and what is left for blocks must never be nothing.
+	n.blocks = state.NewBlockCache(n.cfg.Memory / 2)
 	defer n.blocks.Unref()
 	apps, err := n.openApps(ctx, specs)
 	if err != nil {
 		return n.unlessEnded(ctx, err)
 	}
 	fmt.Fprintf(n.cfg.Out, "node %s runs %s; ask it at http://%s\n", n.cfg.Name, names(apps), n.listener.Addr())
-	n.runApps(ctx, apps)
+	if !n.runApps(ctx, apps) {
+		// A lane's goroutine may still be in its store. Leaving the stores as they are is what a
+		// kill -9 does, and costs the next start what was not flushed.
+		return nil
+	}
 	return n.closeApps(n.running()) // a reset has put another app in the place of one
 }
 
@@ -269,8 +275,9 @@ func (n *Node) openApps(ctx context.Context, specs []*spec.Spec) ([]*app, error)
 	return apps, nil
 }
 
-// runApps runs all lanes until ctx ends and they have drained, or most of DrainTimeout has passed.
-func (n *Node) runApps(ctx context.Context, apps []*app) {
+// runApps runs all lanes until ctx ends and they have drained, or most of DrainTimeout has passed. It
+// reports whether every lane has ended.
+func (n *Node) runApps(ctx context.Context, apps []*app) (ended bool) {
 	lanes, kill := context.WithCancel(context.Background())
 	defer kill()
 	var running sync.WaitGroup
@@ -281,14 +288,23 @@ func (n *Node) runApps(ctx context.Context, apps []*app) {
 	n.cfg.Log.Info("stopping: committing what is folded")
 	drained := make(chan struct{})
 	go func() { running.Wait(); close(drained) }()
-	wait, stop := n.cfg.Seam.Timer(n.cfg.DrainTimeout * 4 / 5) // the rest is for the stores and the API
+	if n.within(n.cfg.DrainTimeout*7/10, drained) { // the rest is for the stores and the API
+		return true
+	}
+	n.cfg.Log.Warn("a lane did not drain in time; what it had folded is not committed, and is read again at the next start")
+	kill()
+	return n.within(n.cfg.DrainTimeout/10, drained)
+}
+
+// within waits for done, at most for d, and reports whether it came.
+func (n *Node) within(d time.Duration, done <-chan struct{}) bool {
+	wait, stop := n.cfg.Seam.Timer(d)
 	defer stop()
 	select {
-	case <-drained:
+	case <-done:
+		return true
 	case <-wait:
-		n.cfg.Log.Warn("a lane did not drain in time; what it had folded is not committed, and is read again at the next start")
-		kill()
-		<-drained
+		return false
 	}
 }
 

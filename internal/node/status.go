@@ -53,6 +53,9 @@ func (n *Node) NotReady() []string {
 		return []string{waiting}
 	}
 	var reasons []string
+	if silent := n.silent(); silent > n.cfg.UnreachableAt {
+		reasons = append(reasons, fmt.Sprintf("Kafka has not answered for %d s", int(silent.Seconds())))
+	}
 	for _, a := range n.running() {
 		for _, l := range a.lanes {
 			if st := l.snapshot(); st.state != api.LaneRunning {
@@ -83,6 +86,13 @@ func (n *Node) running() []*app {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.apps)
+}
+
+// silent is for how long Kafka has not answered.
+func (n *Node) silent() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cfg.Seam.Since(n.contactAt)
 }
 
 // inTouch reports whether Kafka has answered within the TTL.
