@@ -215,9 +215,12 @@ func (a *app) checkGroup(ctx context.Context, heads map[int32]head) error {
 
 func (a *app) refuseMembers(ctx context.Context) error {
 	members, _, err := a.node.admin.GroupMembers(ctx, a.name())
-	if err == nil && members > 0 {
-		err = fmt.Errorf("the consumer group %s is in use (members: %d): it is another program's, and tally keeps its positions in the group of the app's name; use another app name",
-			a.name(), members)
+	if plural := "s"; err == nil && members > 0 {
+		if members == 1 {
+			plural = ""
+		}
+		err = fmt.Errorf("the consumer group %s has %d member%s: it is another program's, and tally keeps its positions in the group of the app's name; use another app name",
+			a.name(), members, plural)
 	}
 	return err
 }
