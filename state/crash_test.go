@@ -54,6 +54,10 @@ func newCrasher(t tb, seed uint64) *crasher {
 func (c *crasher) step(n step.Name) {
 	c.hits[n]++
 	c.note()
+	if n == step.Ingest { // what is durable at once is where the order can go wrong
+		c.crash(1)
+		return
+	}
 	c.crash(4)
 }
 
@@ -70,7 +74,7 @@ func (c *crasher) crash(oneIn int) {
 	cl := clone{torn: percent == 30, fs: c.fs.CrashClone(vfs.CrashCloneCfg{
 		UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(c.dice.Uint64(), 2)),
 	})}
-	if len(c.clones) < 6 {
+	if len(c.clones) < 12 {
 		c.clones = append(c.clones, cl)
 	} else {
 		c.clones[c.dice.IntN(len(c.clones))] = cl
@@ -148,7 +152,8 @@ func TestCrashWhileLoading(t *testing.T) {
 		}
 		for range 2 {
 			for range 1 + c.rng.IntN(6) {
-				c.logs.commit(c.rng, modelTasks[c.rng.IntN(3):], 1+c.rng.IntN(400), c.rng.IntN(100))
+				changes := []int{0, 100}[c.rng.IntN(2)] // some move a position and nothing else
+				c.logs.commit(c.rng, modelTasks[c.rng.IntN(3):], 1+c.rng.IntN(400), c.rng.IntN(1+changes))
 			}
 			c.interleave(t)
 		}
@@ -171,8 +176,12 @@ func (c *crasher) interleave(t tb) {
 		if len(left) == 0 {
 			break
 		}
-		for _, task := range modelTasks {
-			for range c.rng.IntN(60) {
+		alone := c.rng.IntN(2 * len(modelTasks)) // a fetch may have records of one task, or of all
+		for i, task := range modelTasks {
+			if alone < len(modelTasks) && i != alone {
+				continue
+			}
+			for range c.rng.IntN([]int{4, 60}[c.rng.IntN(2)]) {
 				if next[task] < int64(len(c.logs[task])) {
 					must(t, c.logs.feed(l, task, next[task]))
 					next[task]++
@@ -180,9 +189,9 @@ func (c *crasher) interleave(t tb) {
 			}
 		}
 		switch c.rng.IntN(4) {
-		case 0:
+		case 0, 1:
 			must(t, l.Apply())
-		case 1:
+		case 2:
 			c.crash(1)
 		}
 	}
