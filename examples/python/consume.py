@@ -1,6 +1,6 @@
 """Print the counts as they change, and the last count of each word at the end.
 
-    pip install "kafka-python[lz4]"
+    pip install kafka-python
     python consume.py [BOOTSTRAP] [TOPIC]
 
 Ends when nothing has come for five seconds (or the environment's SECONDS_IDLE).

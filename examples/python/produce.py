@@ -1,6 +1,6 @@
 """Send a few events to Kafka: a user's name is the key, what the user wrote is the value.
 
-    pip install "kafka-python[lz4]"
+    pip install kafka-python
     python produce.py [BOOTSTRAP] [TOPIC]
 
 BOOTSTRAP is host:port of a broker (or the environment's KAFKA; default 127.0.0.1:9092).
