@@ -255,7 +255,7 @@ func (c *Cluster) node(id int) *node {
 func (c *Cluster) Kill(id int) { c.node(id).run.kill() }
 
 // Stop freezes a node with SIGSTOP: its connections stay open and nothing answers.
-func (c *Cluster) Stop(id int) { c.node(id).run.signal(syscall.SIGSTOP) }
+func (c *Cluster) Stop(id int) { c.node(id).run.freeze() }
 
 // Cont lets a frozen node go on.
 func (c *Cluster) Cont(id int) { c.node(id).run.signal(syscall.SIGCONT) }

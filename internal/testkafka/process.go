@@ -6,8 +6,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // process is a child that dies with us.
@@ -42,6 +45,30 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 // signal sends sig; a child that has ended already is no error.
 func (p *process) signal(sig syscall.Signal) {
 	_ = p.cmd.Process.Signal(sig)
+}
+
+// freeze stops the child and waits until the kernel has stopped all of it: a signal is only a wish.
+func (p *process) freeze() {
+	p.signal(syscall.SIGSTOP)
+	for !p.ended() && !p.frozen() {
+		<-time.After(time.Millisecond)
+	}
+}
+
+// frozen reads the state of every thread of the child.
+func (p *process) frozen() bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	for _, name := range stats {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			continue // a thread that has just ended
+		}
+		_, rest, _ := strings.Cut(string(data), ") ")
+		if !strings.HasPrefix(rest, "T") {
+			return false
+		}
+	}
+	return len(stats) > 0
 }
 
 // kill ends the child and waits until it is gone. SIGKILL also ends a stopped process.
