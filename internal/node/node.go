@@ -275,8 +275,8 @@ func (n *Node) openApps(ctx context.Context, specs []*spec.Spec) ([]*app, error)
 	return apps, nil
 }
 
-// runApps runs all lanes until ctx ends and they have drained, or most of DrainTimeout has passed. It
-// reports whether every lane has ended.
+// runApps runs all lanes until ctx ends and they have drained, or most of DrainTimeout has passed.
+// It reports whether every lane has ended.
 func (n *Node) runApps(ctx context.Context, apps []*app) (ended bool) {
 	lanes, kill := context.WithCancel(context.Background())
 	defer kill()

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/tally-kafka/tally/internal/api"
+)
+
+// noteParts warns on stderr when an answer may be old: it is not an owner's, or events wait to be
+// counted.
+func (t *tool) noteParts(parts []api.Part) {
+	if lag := lagOf(parts); lag > 0 {
+		fmt.Fprintf(t.err, "%d events are still to be counted\n", lag)
+	}
+	seen := map[int]bool{}
+	for _, p := range parts {
+		if p.Role != api.RoleOwner && !seen[p.Lane] {
+			seen[p.Lane] = true
+			age := t.seam.Now().UnixMilli() - p.AsOfMs
+			fmt.Fprintf(t.err, "lane %d: node %s is %s, its values are as of %d ms ago\n", p.Lane, p.Node, p.Role, age)
+		}
+	}
+}
+
+// lagOf is what all parts of an answer are behind the input, in offsets.
+func lagOf(parts []api.Part) (lag int64) {
+	for _, p := range parts {
+		lag += p.Lag
+	}
+	return lag
+}
