@@ -10,7 +10,7 @@ BENCHFLAGS  ?=
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench proof gosource clean
+.PHONY: help build demo test check bench mutants proof gosource clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,10 @@ bench: ## Measure: tally and its limit on the same Kafka, in Go's benchmark form
 gosource: build ## The main job: the words of Go's own source, kills in the middle, a recount in Python
 	./examples/gosource/run.sh
 
-proof: gosource ## The long proofs: the main job, and every kill that the tests know
+mutants: ## Wrong variants of the protocol, each of which a general check must catch (about half an hour)
+	$(GO) run ./internal/mutants --seeds 3
+
+proof: gosource mutants ## The long proofs: the main job, the mutants, and every kill that the tests know
 	TALLY_PROOF=1 $(GO) test -count=1 -timeout 60m -run Proof ./...
 
 clean: ## Remove what was built and fetched
