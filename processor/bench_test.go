@@ -42,6 +42,9 @@ func BenchmarkLane(b *testing.B) {
 					next++
 					l.pending = append(l.pending[:0], e)
 					l.foldPending()
+					if len(l.pending) > 0 {
+						b.Fatal("the batch is full")
+					}
 				}
 				batch := l.filling
 				l.filling = newBatch()
@@ -70,6 +73,7 @@ func benchLane(b *testing.B, split, group string) (*Lane, *state.Store) {
 	l := New(Config{
 		Spec: sp, Program: spec.Compile(sp), Partitions: 4, Changelog: "changelog", Dead: "dead", RecordBytes: 1 << 20,
 		Partitioners: [...]func([]byte, int) int32{kafka.PartitionMurmur2, kafka.PartitionCRC32},
+		Limits:       Limits{TxnGroups: 1 << 30, TxnBytes: 1 << 40},
 		Stamp:        state.PositionRecord{AppID: "app", Generation: 1}, Seam: seam.World(),
 	}, []int32{0})
 	s := &nullSession{}
