@@ -78,6 +78,14 @@ func readAuthor(rec *kgo.Record) (author, *state.PositionRecord, error) {
 	}
 }
 
+// called names the author to people; one that has this node's own name is told by its id.
+func (a author) called(self string) string {
+	if a.name == self {
+		return fmt.Sprintf("%s (another of that name, id %.8s)", a.name, a.node)
+	}
+	return a.name
+}
+
 // foreign tells whether another cluster wrote the newest record less than age ago.
 func (a author) foreign(cluster string, now time.Time, age time.Duration) bool {
 	return a.offset >= 0 && a.cluster != cluster && now.Sub(time.UnixMilli(a.atMs)) < age
@@ -109,7 +117,7 @@ func (a *app) watchForeign(ctx context.Context, heads map[int32]head) error {
 			}
 			if h.author.offset > before.offset && h.author.cluster != a.node.cluster() {
 				age := cfg.Seam.Now().Sub(time.UnixMilli(h.author.atMs))
-				return &RunningElsewhereError{App: a.name(), Node: h.author.name, Age: max(age, 0)}
+				return &RunningElsewhereError{App: a.name(), Node: h.author.called(a.node.cfg.Name), Age: max(age, 0)}
 			}
 		}
 	}

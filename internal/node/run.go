@@ -237,7 +237,7 @@ func (l *lane) overtakenBy(ctx context.Context) (name string, err error) {
 			return "", err
 		}
 		if h.author.offset >= 0 && h.author.incarnation != n.incarnation && h.author.epoch >= l.epoch {
-			return h.author.name, nil
+			return h.author.called(n.cfg.Name), nil
 		}
 	}
 	return "", nil
