@@ -41,7 +41,7 @@ var checks = []check{
 	}, none},
 	{"state: TestModel", "state", "^TestModel$", rapid, none},
 	{"state: TestCrashWhile…", "state", "^TestCrashWhile(Publishing|Loading)$", func(seed int) []string {
-		return append(rapid(seed), "-rapid.checks=400") // a crash must hit a moment
+		return append(rapid(seed), "-rapid.checks=300") // a crash must hit a moment
 	}, none},
 	{"replication: TestCatchUp…", "replication", "^TestCatchUp(EndsAtTheBarrier|OfFourPartitions|GoesOn)$", short, none},
 	{"TestNodeCountsExactly", "internal/node", "^TestNodeCountsExactly$", none,
