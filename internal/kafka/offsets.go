@@ -101,15 +101,26 @@ func (a *Admin) GroupOffsets(ctx context.Context, group, topic string, partition
 			}
 		}
 		var err error
-		offsets, err = a.groupOffsetsOnce(ctx, group, topic, ask)
+		offsets, err = a.groupOffsetsOnce(ctx, group, topic, ask, true)
 		return err
 	})
 	return offsets, err
 }
 
-func (a *Admin) groupOffsetsOnce(ctx context.Context, group, topic string, partitions []int32) (map[int32]int64, error) {
+// SettledOffsets are like GroupOffsets, but as they were before any transaction that is pending:
+// what a coordinator answers whose pending transaction never ends.
+func (a *Admin) SettledOffsets(ctx context.Context, group, topic string, partitions ...int32) (map[int32]int64, error) {
+	var offsets map[int32]int64
+	err := a.try(ctx, fmt.Sprintf("read the settled offsets of consumer group %q", group), func() (err error) {
+		offsets, err = a.groupOffsetsOnce(ctx, group, topic, partitions, false)
+		return err
+	})
+	return offsets, err
+}
+
+func (a *Admin) groupOffsetsOnce(ctx context.Context, group, topic string, partitions []int32, stable bool) (map[int32]int64, error) {
 	req := kmsg.NewPtrOffsetFetchRequest()
-	req.RequireStable = true
+	req.RequireStable = stable
 	g := kmsg.NewOffsetFetchRequestGroup()
 	g.Group = group
 	t := kmsg.NewOffsetFetchRequestGroupTopic()

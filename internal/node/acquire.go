@@ -30,6 +30,9 @@ func (l *lane) acquire(ctx context.Context) (*txn.Session, error) {
 		if err := l.checkStill(ctx); err != nil {
 			return nil, err
 		}
+		if err := l.app.readLimits(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if l.store == nil {
 		if err := l.openStore(); err != nil {
@@ -260,11 +263,14 @@ func (l *lane) compareOffsets(ctx context.Context) ([]state.PositionRecord, erro
 	began, admin := l.seam().Now(), l.app.node.admin
 	for {
 		// Of the own partitions only: another lane's open transaction would hold the answer up.
-		offsets, err := admin.GroupOffsets(ctx, l.app.name(), l.app.input.Name, l.partitions()...)
+		offsets, unstable, err := l.groupOffsets(ctx, admin)
 		if err != nil {
 			return nil, err
 		}
 		records, stale, err := l.compare(ctx, offsets)
+		if unstable && err == nil {
+			return l.mirrorAgain(records), nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -282,6 +288,37 @@ func (l *lane) compareOffsets(ctx context.Context) ([]state.PositionRecord, erro
 		}
 		admin = fresh
 	}
+}
+
+// groupOffsets asks for the own partitions' offsets, and waits for a pending commit of them. A
+// coordinator that was killed while it ended a transaction was seen to call the offsets unstable for
+// ever, although the transaction is over: unstable says so, with the offsets of before.
+func (l *lane) groupOffsets(ctx context.Context, admin *kafka.Admin) (offsets map[int32]int64, unstable bool, err error) {
+	group, input := l.app.name(), l.app.input.Name
+	bounded, cancel := context.WithTimeout(ctx, l.app.node.cfg.UnstableWait)
+	defer cancel()
+	offsets, err = admin.GroupOffsets(bounded, group, input, l.partitions()...)
+	if !errors.Is(err, kerr.UnstableOffsetCommit) || ctx.Err() != nil {
+		return offsets, false, err
+	}
+	l.log().Warn("the consumer group's offsets stay unstable although the lane is fenced; committing them again from the position records", "error", err)
+	offsets, err = admin.SettledOffsets(ctx, group, input, l.partitions()...)
+	return offsets, true, err
+}
+
+// mirrorAgain adds to records one for each task that has a position: a commit of this producer id
+// settles what is pending of it.
+func (l *lane) mirrorAgain(records []state.PositionRecord) []state.PositionRecord {
+	has := map[int32]bool{}
+	for _, rec := range records {
+		has[rec.Partition] = true
+	}
+	for _, t := range l.tasks {
+		if pos, _ := l.store.Position(t); pos.Known() && !has[t.Partition] {
+			records = append(records, processor.Follow(pos.Record, l.stamp(), l.seam().Now()))
+		}
+	}
+	return records
 }
 
 func (l *lane) partitions() []int32 {

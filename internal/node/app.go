@@ -46,6 +46,7 @@ type app struct {
 	probed map[int32]int64 // where a partition's read position stood at the last look
 
 	mu     sync.Mutex
+	limits map[string]int  // max.message.bytes of the topics that the app writes
 	ends   map[int32]int64 // last stable offsets of the input
 	endsAt time.Time       // when the fetch that proved them was made
 	ready  map[int]bool    // the lanes that have their positions

@@ -33,6 +33,7 @@ type Config struct {
 	Watch         time.Duration // how long to watch for another cluster's commits; default 3 s
 	WatchAge      time.Duration // age of a foreign position record that asks for the watch; default 10 s
 	OffsetsWait   time.Duration // how long a lower group offset is asked again; default 60 s
+	UnstableWait  time.Duration // how long a pending offset commit is waited for; default 15 s
 	LagInterval   time.Duration // between two looks at the input's end; default 500 ms
 	DrainTimeout  time.Duration // bound of a clean stop; default 5 s
 	RetryMax      time.Duration // longest pause before a lane is acquired again; default 2 s
@@ -57,6 +58,7 @@ func (c Config) withDefaults() Config {
 	c.Watch = or(c.Watch, 3*time.Second)
 	c.WatchAge = or(c.WatchAge, 10*time.Second)
 	c.OffsetsWait = or(c.OffsetsWait, time.Minute)
+	c.UnstableWait = or(c.UnstableWait, 15*time.Second)
 	c.LagInterval = or(c.LagInterval, 500*time.Millisecond)
 	c.DrainTimeout = or(c.DrainTimeout, 5*time.Second)
 	c.RetryMax = or(c.RetryMax, 2*time.Second)

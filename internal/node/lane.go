@@ -187,14 +187,42 @@ func (l *lane) sessionConfig(id string) txn.Config {
 
 // batchBytes bounds a produced batch by what its topic takes.
 func (a *app) batchBytes(topic string) int32 {
-	limit := recordLimit(a.changelog)
-	switch topic {
-	case a.output.Name:
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	limit, known := a.limits[topic] // once a stay has failed; until then what the start has read
+	switch {
+	case known:
+	case topic == a.output.Name:
 		limit = recordLimit(a.output)
-	case a.dead.Name:
+	case topic == a.dead.Name:
 		limit = recordLimit(a.dead)
+	default:
+		limit = recordLimit(a.changelog)
 	}
-	return int32(min(limit-1024, 8<<20))
+	return int32(min(max(limit-1024, limit/2, 512), 8<<20)) // 512: the client takes no less
+}
+
+// readLimits reads again how large a batch each written topic takes: it may have been changed since
+// the start, and then whole batches are refused of which no record is at fault.
+func (a *app) readLimits(ctx context.Context) error {
+	limits := map[string]int{}
+	for _, t := range []kafka.Topic{a.output, a.changelog, a.dead} {
+		if t.Name == "" {
+			continue
+		}
+		now, ok, err := a.node.admin.Topic(ctx, t.Name)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			now = t
+		}
+		limits[t.Name] = recordLimit(now)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.limits = limits
+	return nil
 }
 
 // topicID decodes Kafka's base64 form; zero where the broker gave none.
