@@ -36,6 +36,7 @@ func (w *trial) settle() {
 	})
 	w.checkValues()
 	w.checkRecords()
+	w.checkEpochs()
 	w.checkOutputs()
 	w.checkDead()
 	w.endOld()
@@ -138,6 +139,28 @@ func (w *trial) checkRecords() {
 			w.t.Fatalf("partition %d: %d events are behind the position %d; %d processed, %d dead of %d, of which %d are not readable",
 				p, left, r.Input, r.Processed, r.Dead, n, dead)
 		}
+	}
+}
+
+// checkEpochs: the epochs of a partition's position records never fall, and no two stays of different
+// nodes have the same.
+func (w *trial) checkEpochs() {
+	w.t.Helper()
+	last := map[int32]state.PositionRecord{}
+	for _, r := range w.read(w.app + ".changelog") {
+		kind, _, _, err := state.DecodeKey(r.Key)
+		w.must(err)
+		if kind != state.KindPosition {
+			continue
+		}
+		now, err := state.DecodePosition(r.Value)
+		w.must(err)
+		before := last[r.Partition]
+		if now.Epoch < before.Epoch || now.Epoch == before.Epoch && now.Incarnation != before.Incarnation {
+			w.t.Fatalf("partition %d: node %s wrote offset %d under epoch %d, behind node %s under epoch %d",
+				r.Partition, now.NodeName, r.Offset, now.Epoch, before.NodeName, before.Epoch)
+		}
+		last[r.Partition] = now
 	}
 }
 
