@@ -291,8 +291,8 @@ func (l *lane) compareOffsets(ctx context.Context) ([]state.PositionRecord, erro
 }
 
 // groupOffsets asks for the own partitions' offsets, and waits for a pending commit of them. A
-// coordinator that was killed while it ended a transaction was seen to call the offsets unstable for
-// ever, although the transaction is over: unstable says so, with the offsets of before.
+// coordinator that was killed while it ended a transaction was seen to call the offsets unstable
+// for ever, although the transaction is over: unstable says so, with the offsets of before.
 func (l *lane) groupOffsets(ctx context.Context, admin *kafka.Admin) (offsets map[int32]int64, unstable bool, err error) {
 	group, input := l.app.name(), l.app.input.Name
 	bounded, cancel := context.WithTimeout(ctx, l.app.node.cfg.UnstableWait)

@@ -142,8 +142,8 @@ func (w *trial) checkRecords() {
 	}
 }
 
-// checkEpochs: the epochs of a partition's position records never fall, and no two stays of different
-// nodes have the same.
+// checkEpochs: the epochs of a partition's position records never fall, and no two stays of
+// different nodes have the same.
 func (w *trial) checkEpochs() {
 	w.t.Helper()
 	last := map[int32]state.PositionRecord{}
