@@ -41,7 +41,7 @@ bench: ## Measure: tally and its limit on the same Kafka, in Go's benchmark form
 gosource: build ## The main job: the words of Go's own source, kills in the middle, a recount in Python
 	./examples/gosource/run.sh
 
-mutants: ## Wrong variants of the protocol, each of which a general check must catch (about half an hour)
+mutants: ## Wrong variants of the protocol, each of which a general check must catch (about 20 min)
 	$(GO) run ./internal/mutants --seeds 3
 
 proof: gosource mutants ## The long proofs: the main job, the mutants, and every kill that the tests know

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -47,7 +48,7 @@ func newBrokerFaults(p *place, seed uint64) *brokerFaults {
 		})
 	}
 	control(kmsg.EndTxn, f.endTxn)
-	control(kmsg.Produce, f.produce)
+	p.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, When: f.produce})
 	control(kmsg.TxnOffsetCommit, f.txnOffsetCommit)
 	control(kmsg.InitProducerID, refuseRevival)
 	return f
@@ -77,7 +78,7 @@ func (f *brokerFaults) fired(t testing.TB) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t.Logf("faults: %v", f.count)
-	for _, what := range []string{"EndTxn refused", "EndTxn answered badly", "OffsetFetch of the past"} {
+	for _, what := range []string{"EndTxn refused", "EndTxn answered badly", "OffsetFetch of the past", "Produce refused"} {
 		if f.count[what] == 0 {
 			t.Errorf("%s: never", what)
 		}
@@ -106,23 +107,10 @@ func (f *brokerFaults) endTxn(r kmsg.Request) kmsg.Response {
 	return resp
 }
 
-// produce refuses all records of a request.
-func (f *brokerFaults) produce(r kmsg.Request) kmsg.Response {
+// produce decides whether one partition's records of a request are refused; the others are taken.
+func (f *brokerFaults) produce(r kmsg.Request) bool {
 	req := r.(*kmsg.ProduceRequest)
-	if req.TransactionID == nil || !f.hits(kmsg.Produce, *req.TransactionID, 20) {
-		return nil
-	}
-	resp := req.ResponseKind().(*kmsg.ProduceResponse)
-	for _, t := range req.Topics {
-		rt := kmsg.ProduceResponseTopic{Topic: t.Topic, TopicID: t.TopicID}
-		for _, part := range t.Partitions {
-			rp := kmsg.NewProduceResponseTopicPartition()
-			rp.Partition, rp.ErrorCode = part.Partition, kerr.UnknownServerError.Code
-			rt.Partitions = append(rt.Partitions, rp)
-		}
-		resp.Topics = append(resp.Topics, rt)
-	}
-	return resp
+	return req.TransactionID != nil && f.hits(kmsg.Produce, *req.TransactionID, 15)
 }
 
 func (f *brokerFaults) txnOffsetCommit(r kmsg.Request) kmsg.Response {
