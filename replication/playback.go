@@ -53,6 +53,14 @@ func (c Config) withDefaults() Config {
 // fetch at a broker at a time, and by default it waits there for 5 s.
 const fetchWait = 100 * time.Millisecond
 
+// stallWait is how long a catch-up waits for a record. The barrier is written, so there is always
+// one to come: none for so long means that Kafka is away, or that this client has lost its way.
+const stallWait = 20 * time.Second
+
+// ErrStalled ends a catch-up to which nothing comes any more. A later one, with a client of its
+// own, goes on from the store's position.
+var ErrStalled = errors.New("no record of the changelog came for 20 s although the barrier is written")
+
 // Progress tells how far a catch-up has come. Offsets are sums over the lane's partitions.
 type Progress struct {
 	From, At, To int64 // changelog offsets
@@ -140,9 +148,15 @@ const pollRecords = 20_000
 
 func (r *run) play(ctx context.Context, cl *kgo.Client) error {
 	for !r.done() {
-		fs := cl.PollRecords(ctx, pollRecords)
+		bounded, cancel := context.WithTimeout(ctx, stallWait)
+		fs := cl.PollRecords(bounded, pollRecords)
+		stalled := bounded.Err() != nil && fs.NumRecords() == 0
+		cancel()
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if stalled {
+			return ErrStalled
 		}
 		if err := r.fetchErrors(fs); err != nil {
 			return err
