@@ -142,6 +142,7 @@ type wire struct {
 	mu    sync.Mutex
 	rng   *rand.Rand
 	down  bool
+	slow  bool // ends of transactions are often long on their way
 	conns map[*wireConn]struct{}
 	past  *past // nil: the present
 }
@@ -194,6 +195,12 @@ func (w *wire) cut(down bool) {
 	}
 }
 
+func (w *wire) slowDown() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slow = true
+}
+
 type fate uint8
 
 const (
@@ -209,6 +216,8 @@ func (w *wire) draw(key kmsg.Key) (fate, time.Duration) {
 	defer w.mu.Unlock()
 	var delay time.Duration
 	switch n := w.rng.IntN(100); {
+	case n < 60 && w.slow && key == kmsg.EndTxn:
+		delay = time.Duration(20+w.rng.IntN(200)) * time.Millisecond
 	case n < 20 && (key == kmsg.EndTxn || key == kmsg.InitProducerID):
 		delay = time.Duration(w.rng.IntN(30)) * time.Millisecond
 	case n < 5:

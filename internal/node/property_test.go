@@ -169,7 +169,8 @@ func (w *trial) crash() {
 }
 
 // takeOver starts a node on another data dir, every other time while brokers tell it what was true
-// some time ago, and leaves the old one trying.
+// some time ago, and leaves the old one trying: its transactions are slow, so that the fence meets
+// one in any of its steps.
 func (w *trial) takeOver() {
 	w.faults.on.Store(false) // what ends the old one is the fence, or two would take turns
 	defer w.faults.on.Store(true)
@@ -180,6 +181,7 @@ func (w *trial) takeOver() {
 		w.input.more() // the past must differ from the present
 		pause(w.ms(60))
 	}
+	w.newest().wire.slowDown()
 	w.launchIn(w.otherDir(), past)
 	w.ready()
 }
