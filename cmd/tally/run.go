@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,7 @@ type runOptions struct {
 	listen       string
 	node         string
 	memory       byteSize
+	commitMax    time.Duration
 	createTopics int
 	onGap        string
 	takeover     bool
@@ -57,6 +59,7 @@ Exits 5 when another node runs the app.`,
 	fl.StringVar(&opt.listen, "listen", "127.0.0.1:7400", "`HOST:PORT` of the HTTP API; this machine only")
 	fl.StringVar(&opt.node, "node", "", "`NAME` of this node (default: the host's name)")
 	fl.Var(&opt.memory, "memory", "`SIZE` for caches and fetched data together, such as 512MB; at least 16MB")
+	fl.DurationVar(&opt.commitMax, "commit-max", 250*time.Millisecond, "longest `DURATION` of a transaction while events wait")
 	fl.IntVar(&opt.createTopics, "create-topics", 0, "create a missing input topic with `N` partitions")
 	fl.StringVar(&opt.onGap, "on-gap", "stop", "`stop|skip` where the input lost events before they were read")
 	fl.BoolVar(&opt.takeover, "takeover", false, "take the lanes even if another node seems to run the app")
@@ -75,6 +78,9 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	if opt.onGap != "stop" && opt.onGap != "skip" {
 		return usagef("--on-gap %q: say stop or skip", opt.onGap)
 	}
+	if opt.commitMax < 10*time.Millisecond || opt.commitMax > 10*time.Second {
+		return usagef("--commit-max %v: say a duration from 10ms to 10s", opt.commitMax)
+	}
 	if opt.memory < memoryMin {
 		return usagef("--memory %s: at least 16MB", &opt.memory)
 	}
@@ -86,12 +92,14 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 		return err
 	}
 	limitMemory(t.getenv, int64(opt.memory))
-	return node.Run(ctx, node.Config{
+	cfg := node.Config{
 		Specs: specs, Brokers: opt.brokers, KafkaConfig: opt.kafkaConfig, Env: t.getenv,
 		DataDir: opt.dataDir, Listen: opt.listen, Name: opt.node, Memory: int64(opt.memory),
 		CreateTopics: opt.createTopics, Takeover: opt.takeover, SkipGaps: opt.onGap == "skip",
 		Version: version(), Seam: t.seam, Step: t.step, Log: log, Out: t.out, TTY: t.outTTY,
-	})
+	}
+	cfg.Pace.IntervalMax = opt.commitMax
+	return node.Run(ctx, cfg)
 }
 
 // limitMemory makes Go's collector work harder before the process grows far beyond --memory. Caches
