@@ -190,7 +190,7 @@ func (c *chunk) touch(i int) {
 func (s *Store) waitCompactions() error {
 	for s.db.Metrics().Levels[0].Sublevels >= l0ReadsLoadMax {
 		select {
-		case <-s.watch.compacted:
+		case <-s.watch.worked:
 		case <-s.watch.failed:
 			return s.watch.failure()
 		}

@@ -24,8 +24,12 @@ var (
 	ErrClosed = errors.New("state is closed")
 )
 
-// damaged marks err as damage of the store in dir.
+// damaged marks err as damage of the store in dir. What a newer tally wrote is none: it is left as
+// it is, for that tally.
 func damaged(dir string, err error) error {
+	if errors.Is(err, ErrNewer) {
+		return fmt.Errorf("state in %s: %w", dir, err)
+	}
 	return fmt.Errorf("%w: %s: %w (removing the directory is always safe: the state is built again from the changelog)",
 		ErrDamaged, dir, err)
 }
@@ -34,12 +38,12 @@ func damaged(dir string, err error) error {
 // broken one; a full disk or a refused permission is not.
 func classify(dir string, err error) error {
 	switch {
-	case err == nil || errors.Is(err, ErrDamaged) || errors.Is(err, ErrClosed):
+	case err == nil || errors.Is(err, ErrDamaged) || errors.Is(err, ErrClosed) || errors.As(err, new(*DiskError)):
 		return err
 	case pebble.IsCorruptionError(err), errors.Is(err, fs.ErrNotExist), errors.Is(err, pebble.ErrDBNotPristine):
 		return damaged(dir, err)
 	}
-	return fmt.Errorf("state in %s: %w", dir, err)
+	return &DiskError{Dir: dir, Err: err}
 }
 
 // lockError says what a failed lock means.
@@ -50,7 +54,7 @@ func lockError(dir string, err error) error {
 		return fmt.Errorf("%w: %s (%w): is another tally running on this data directory? Stop it, or use another one",
 			ErrLocked, dir, err)
 	}
-	return fmt.Errorf("lock of state directory %s: %w", dir, err)
+	return &DiskError{Dir: dir, Err: fmt.Errorf("lock it: %w", err)}
 }
 
 // asideMark is in the name of a directory that was set aside.

@@ -113,6 +113,10 @@ func (s *Store) apply() error {
 
 // commit gives a batch to Pebble's memtable and accounts for it.
 func (s *Store) commit(b *pebble.Batch) error {
+	if err := s.waitRoom(); err != nil {
+		_ = b.Close() // of a batch in memory
+		return err
+	}
 	s.memBytes += int64(b.Len()) + nodeBytes*int64(b.Count())
 	err := s.db.Apply(b, pebble.NoSync)
 	if cerr := b.Close(); err == nil {

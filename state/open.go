@@ -19,7 +19,7 @@ func Open(dir string, id Identity, opt Options) (*Store, error) {
 		return nil, err
 	}
 	if err := opt.FS.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("create state directory %s: %w", dir, err)
+		return nil, &DiskError{Dir: dir, Err: err}
 	}
 	lock, err := pebble.LockDirectory(dir, opt.FS)
 	if err != nil {
@@ -81,14 +81,15 @@ func (s *Store) inspect() (exists bool, err error) {
 		return false, openError(s.dir, err)
 	}
 	stored, err := readIdentity(db)
+	if err == nil {
+		_, err = readPositions(db)
+	}
 	if cerr := db.Close(); err == nil {
 		err = cerr
 	}
 	switch {
 	case errors.Is(err, errNoIdentity):
 		return false, nil
-	case errors.Is(err, ErrNewer):
-		return false, fmt.Errorf("state in %s: %w", s.dir, err)
 	case err != nil:
 		return false, openError(s.dir, err)
 	}
@@ -133,7 +134,7 @@ func openError(dir string, err error) error {
 	case strings.Contains(err.Error(), "unknown format major version"):
 		return fmt.Errorf("state in %s: %w: %w: run the newer version here", dir, ErrNewer, err)
 	case errors.As(err, &refused) && refused != syscall.ENOENT && !pebble.IsCorruptionError(err):
-		return fmt.Errorf("state in %s: %w", dir, err)
+		return &DiskError{Dir: dir, Err: err}
 	}
 	return damaged(dir, err)
 }
@@ -165,24 +166,36 @@ func (s *Store) recover() error {
 	case !errors.Is(err, pebble.ErrNotFound):
 		return classify(s.dir, err)
 	}
+	if s.positions, err = readPositions(s.db); err != nil {
+		return openError(s.dir, err)
+	}
+	return nil
+}
+
+// readPositions reads the positions of all tasks.
+func readPositions(db *pebble.DB) (map[Task]Position, error) {
 	prefix := storeKey(KindPosition)
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
 	if err != nil {
-		return classify(s.dir, err)
+		return nil, err
 	}
 	defer func() { _ = it.Close() }()
+	positions := make(map[Task]Position)
 	for it.First(); it.Valid(); it.Next() {
 		t, _, err := splitStoreKey(it.Key())
 		if err != nil {
-			return damaged(s.dir, err)
+			return nil, err
 		}
 		p, err := decodeStorePosition(it.Value())
-		if err != nil || p.Record.Task != t {
-			return damaged(s.dir, fmt.Errorf("position of task %v: %w", t, err))
+		if err == nil && p.Record.Task != t {
+			err = fmt.Errorf("it is of task %v", p.Record.Task)
 		}
-		s.positions[t] = p
+		if err != nil {
+			return nil, fmt.Errorf("position of task %v: %w", t, err)
+		}
+		positions[t] = p
 	}
-	return classify(s.dir, it.Error())
+	return positions, it.Error()
 }
 
 // loadFile is where a Load writes a table before Pebble takes it over.
@@ -196,7 +209,7 @@ func (s *Store) dropLeftovers() error {
 		return nil // not there: the usual case
 	}
 	if err := s.opt.FS.Remove(s.loadPath()); err != nil {
-		return fmt.Errorf("remove the unfinished load in %s: %w", s.dir, err)
+		return &DiskError{Dir: s.dir, Err: fmt.Errorf("remove an unfinished load: %w", err)}
 	}
 	return nil
 }

@@ -59,14 +59,16 @@ const (
 	blockBytes   = 16 << 10
 	bloomBits    = 10
 	maxOpenFiles = 500
-	// memTablesMax memtables may wait for their flush before Pebble stops writes.
+	// memTablesMax memtables may wait for their flush before waitRoom holds writes back.
 	memTablesMax = 4
+	// stallNever keeps Pebble from making a write wait: waitRoom does, and can be ended.
+	stallNever = 1 << 30
 	// l0Compact is the number of overlapping tables in L0 that starts a compaction. Twice Pebble's
 	// default: a Load takes a sixth less CPU, and filters keep reads as they are.
 	l0Compact = 8
-	// l0ReadsMax is the number of overlapping tables in L0 at which Pebble stops writes, and a Load
-	// waits for a compaction well before that. Pebble's default of 12 would stop a Load at once:
-	// each of its chunks overlaps all others.
+	// l0ReadsMax is the number of overlapping tables in L0 at which writes wait for a compaction,
+	// and a Load waits well before that. Pebble's default of 12 would stop a Load at once: each of
+	// its chunks overlaps all others.
 	l0ReadsMax     = 96
 	l0ReadsLoadMax = 64
 )
@@ -124,7 +126,7 @@ func (o Options) check() error {
 // pebbleOptions are Pebble's, with its logger and its events bound to w.
 func (o Options) pebbleOptions(w *watcher, block *BlockCache) *pebble.Options {
 	p := &pebble.Options{
-		FS:                 o.FS,
+		FS:                 brake{o.FS, w},
 		Cache:              block,
 		DisableWAL:         true, // the changelog is the log
 		FormatMajorVersion: pebbleFormat,
@@ -133,9 +135,9 @@ func (o Options) pebbleOptions(w *watcher, block *BlockCache) *pebble.Options {
 		MaxOpenFiles:       maxOpenFiles,
 
 		MemTableSize:                uint64(o.MemTableBytes),
-		MemTableStopWritesThreshold: memTablesMax,
+		MemTableStopWritesThreshold: stallNever,
 		L0CompactionThreshold:       l0Compact,
-		L0StopWritesThreshold:       l0ReadsMax,
+		L0StopWritesThreshold:       stallNever,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, o.Compactions },
 	}
 	// A flushable ingest would return before its table is durable.

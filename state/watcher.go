@@ -23,7 +23,7 @@ type watcher struct {
 	failed chan struct{} // closed at the first background error
 	err    error         // of it; read after failed is closed
 
-	compacted chan struct{} // holds one token when a compaction ended
+	worked chan struct{} // holds one token when a flush or a compaction ended
 
 	flushes, compactions, stalls atomic.Int64
 }
@@ -31,8 +31,8 @@ type watcher struct {
 func newWatcher(log *slog.Logger, dir string) *watcher {
 	return &watcher{
 		log: log, dir: dir,
-		failed:    make(chan struct{}),
-		compacted: make(chan struct{}, 1),
+		failed: make(chan struct{}),
+		worked: make(chan struct{}, 1),
 	}
 }
 
@@ -63,18 +63,19 @@ func (w *watcher) listener() *pebble.EventListener {
 			if len(i.Output) > 0 {
 				w.flushes.Add(1)
 			}
+			w.hasWorked()
 		},
 		CompactionEnd: func(pebble.CompactionInfo) {
 			w.compactions.Add(1)
-			select {
-			case w.compacted <- struct{}{}:
-			default:
-			}
+			w.hasWorked()
 		},
-		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
-			w.stalls.Add(1)
-			w.log.Debug("state: writes stall", "dir", w.dir, "reason", i.Reason)
-		},
+	}
+}
+
+func (w *watcher) hasWorked() {
+	select {
+	case w.worked <- struct{}{}:
+	default:
 	}
 }
 
@@ -90,10 +91,18 @@ func (w *watcher) Errorf(format string, args ...any) {
 	w.log.Error("pebble: "+strings.TrimSpace(fmt.Sprintf(format, args...)), "dir", w.dir)
 }
 
-// Fatalf implements pebble.Logger. Pebble cannot go on after it, for instance when its manifest
-// cannot be written; what is durable stays a consistent prefix.
+// Fatalf implements pebble.Logger. Pebble's own would end the process, and with it every other
+// lane, when the manifest cannot be written. Its code gives such an error back to its caller all
+// the same, so that here it is a failure like any other: the brake is on, and the disk stays the
+// consistent prefix that it is. All else that Pebble calls fatal is a fault in its logic.
 func (w *watcher) Fatalf(format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
+	for _, arg := range args {
+		if err, ok := arg.(error); ok && strings.HasPrefix(msg, "MANIFEST ") {
+			w.fail(err)
+			return
+		}
+	}
 	w.log.Error("pebble: fatal: "+msg, "dir", w.dir)
 	panic(fmt.Sprintf("state: Pebble cannot go on with %s: %s", w.dir, msg))
 }
