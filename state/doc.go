@@ -17,6 +17,15 @@
 //   - Nothing is unbounded: the cache, the delta in memory, chunks of a load and subscriptions have
 //     limits in Options and LoadOptions.
 //
+// Formats: every key and value begins with the format byte, and a build reads all formats up to its
+// own. A change of what is written that an older build would misread takes the next number, in the
+// position records and in the store's identity at the latest: both are read before anything is
+// written, and an older build then refuses the changelog or the store (ErrNewer) and touches
+// neither. A new field of a record's JSON needs no new number where an older build may pass over it
+// and lose it, as it does with fields that it does not know. testdata/formats holds what the first
+// build of each format has left, and every build is tested on all of it: a new number gets a
+// directory of its own with `testdata/formats/make vN`, and the older ones stay as they are.
+//
 // Groups and values are opaque bytes here; package processor/spec gives them their meaning.
 //
 // It may import the standard library, Pebble, xxhash, internal/seam and internal/step.

@@ -399,5 +399,6 @@ func needsPerson(err error) bool {
 		replaced *ReplacedError
 	)
 	return errors.As(err, &offsets) || errors.As(err, &ahead) || errors.As(err, &digest) ||
-		errors.As(err, &identity) || errors.As(err, &gap) || errors.As(err, &replaced) || errors.Is(err, replication.ErrForeign)
+		errors.As(err, &identity) || errors.As(err, &gap) || errors.As(err, &replaced) ||
+		errors.Is(err, replication.ErrForeign) || errors.Is(err, state.ErrNewer)
 }
