@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/seam"
@@ -115,10 +116,22 @@ func (s *Session) options() []kgo.Opt {
 		kgo.ConcurrentTransactionsBackoff(5 * time.Millisecond),
 		kgo.WithHooks(endTxnHook{s.cfg.Step}),
 	}
+	if s.cfg.AddOffsets {
+		opts = append(opts, kgo.MaxVersions(beforeKIP890()))
+	}
 	if s.cfg.BatchBytes != nil {
 		opts = append(opts, kgo.ProducerBatchMaxBytesFn(s.cfg.BatchBytes))
 	}
 	return opts
+}
+
+// beforeKIP890 holds a session to the protocol in which partitions and groups are added to a
+// transaction by requests of their own. Without it the client would take a new producer id for the
+// newer one in the middle of the session in which an operator raises the version.
+func beforeKIP890() *kversion.Versions {
+	v := kversion.Stable()
+	v.SetMaxKeyVersion(kmsg.TxnOffsetCommit.Int16(), 4)
+	return v
 }
 
 // endTxnHook reports the moment at which EndTxn is on the wire.
