@@ -55,6 +55,7 @@ func TestCrashProof(t *testing.T) {
 		{"GrownInput", testGrownInput},
 		{"CompactedChangelog", testCompactedChangelog},
 		{"GroupOffsets", testGroupOffsets},
+		{"OlderTransactions", testOlderTransactions},
 		{"BrokerFrozen", testBrokerFrozen},
 		{"BrokerKilled", testBrokerKilled},
 	} {

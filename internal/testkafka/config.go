@@ -26,6 +26,9 @@ func (c *Cluster) properties(n *node) string {
 		advertised = append(advertised, "PROXIED://"+n.proxy.Addr())
 		protocols = append(protocols, "PROXIED:PLAINTEXT")
 	}
+	if n.quorum != nil {
+		advertised = append(advertised, "CONTROLLER://"+n.quorum.Addr())
+	}
 	if c.opt.SASLSSL {
 		secure := fmt.Sprintf("SECURE://127.0.0.1:%d", n.secure)
 		listeners, advertised = append(listeners, secure), append(advertised, secure)
@@ -71,7 +74,11 @@ func (c *Cluster) properties(n *node) string {
 func (c *Cluster) voters() string {
 	var v []string
 	for _, n := range c.nodes {
-		v = append(v, fmt.Sprintf("%d@127.0.0.1:%d", n.id, n.controller))
+		addr := fmt.Sprintf("127.0.0.1:%d", n.controller)
+		if n.quorum != nil {
+			addr = n.quorum.Addr()
+		}
+		v = append(v, fmt.Sprintf("%d@%s", n.id, addr))
 	}
 	return strings.Join(v, ",")
 }

@@ -23,6 +23,7 @@ type Options struct {
 	Props   map[string]string // further server.properties, which win over ours
 	SASLSSL bool              // adds a SASL_SSL listener: Secure, CA, ClientProperties
 	Proxy   bool              // adds a listener behind a Proxy for each node: ProxyAddrs, Proxy
+	Quorum  bool              // puts a Proxy in front of each controller: Part, Join
 	Port    int               // node 1 listens here, further nodes on the next ports; 0 = any
 }
 
@@ -40,9 +41,10 @@ type Cluster struct {
 type node struct {
 	id, port, controller, secure, proxied int
 
-	dir   string
-	proxy *Proxy
-	run   *process // nil before the first start
+	dir    string
+	proxy  *Proxy
+	quorum *Proxy   // in front of the controller
+	run    *process // nil before the first start
 }
 
 func (n *node) data() string { return filepath.Join(n.dir, "data") }
@@ -161,6 +163,13 @@ func (c *Cluster) newNode(id int) (*node, error) {
 		}
 		n.proxy = p
 	}
+	if c.opt.Quorum {
+		p, err := NewProxy(fmt.Sprintf("127.0.0.1:%d", n.controller))
+		if err != nil {
+			return nil, err
+		}
+		n.quorum = p
+	}
 	return n, os.MkdirAll(n.data(), 0o755)
 }
 
@@ -260,6 +269,26 @@ func (c *Cluster) Stop(id int) { c.node(id).run.freeze() }
 // Cont lets a frozen node go on.
 func (c *Cluster) Cont(id int) { c.node(id).run.signal(syscall.SIGCONT) }
 
+// Part keeps a node from hearing of the others: what the controllers decide does not reach it, so
+// that it goes on as it last knew, as the leader of partitions that others lead by now. Clients
+// reach it as before. It needs Options.Quorum.
+func (c *Cluster) Part(id int) {
+	c.node(id).quorum.Cut()
+	for _, n := range c.nodes {
+		for _, client := range []string{fmt.Sprintf("raft-client-%d", id), fmt.Sprint(id)} {
+			n.quorum.Fail(Fault{Key: AnyKey, Client: client, Do: DropRequest})
+		}
+	}
+}
+
+// Join ends Part.
+func (c *Cluster) Join(id int) {
+	c.node(id).quorum.Heal()
+	for _, n := range c.nodes {
+		n.quorum.Forgive()
+	}
+}
+
 // Restart starts a node again on its data and ports, killing it first when it still runs, and waits
 // until it is ready.
 func (c *Cluster) Restart(id int) error {
@@ -277,8 +306,10 @@ func (c *Cluster) Close() {
 		if n.run != nil {
 			n.run.kill()
 		}
-		if n.proxy != nil {
-			n.proxy.Close()
+		for _, p := range []*Proxy{n.proxy, n.quorum} {
+			if p != nil {
+				p.Close()
+			}
 		}
 	}
 	if c.dir != "" {

@@ -119,6 +119,12 @@ func TestNode(t *testing.T) {
 	c.Cont(1)
 	produce(t, direct, "t", "b")
 
+	for _, version := range []int{1, 2} {
+		if err := c.SetTransactionVersion(limit(t), version); err != nil {
+			t.Fatal(err)
+		}
+	}
+
 	t.Run("the answer of EndTxn is lost", func(t *testing.T) { cutEndTxn(t, c, direct, DropAnswer, true) })
 	t.Run("EndTxn is lost", func(t *testing.T) { cutEndTxn(t, c, direct, DropRequest, false) })
 }

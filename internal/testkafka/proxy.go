@@ -13,6 +13,7 @@ import (
 
 // Kafka's request keys that tests cut most.
 const (
+	AnyKey             = -1
 	KeyProduce         = 0
 	KeyFetch           = 1
 	KeyInitProducerID  = 22
@@ -33,11 +34,12 @@ const (
 
 // Fault chooses requests by their key.
 type Fault struct {
-	Key   int16
-	Do    Action
-	Skip  int    // lets so many of them pass first
-	Times int    // then hits so many; 0: all
-	OnHit func() // called at each hit, before the connection closes; may call Cut
+	Key    int16  // or AnyKey
+	Client string // of this client id alone; "": of any
+	Do     Action
+	Skip   int    // lets so many of them pass first
+	Times  int    // then hits so many; 0: all
+	OnHit  func() // called at each hit, before the connection closes; may call Cut
 }
 
 // Hits counts what a Fault has done. Its methods may be called from any goroutine.
@@ -217,12 +219,24 @@ func (p *Proxy) pass() {
 	}
 }
 
+// Forgive removes all faults.
+func (p *Proxy) Forgive() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.faults = nil
+}
+
+// meets says whether a request with this header is of the kind that the fault is for.
+func (f Fault) meets(key int16, client string) bool {
+	return (f.Key == AnyKey || f.Key == key) && (f.Client == "" || f.Client == client)
+}
+
 // choose finds the fault that a request meets, and counts it.
-func (p *Proxy) choose(key int16) *Hits {
+func (p *Proxy) choose(key int16, client string) *Hits {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, h := range p.faults {
-		if h.fault.Key != key {
+		if !h.fault.meets(key, client) {
 			continue
 		}
 		h.seen++
@@ -272,12 +286,23 @@ func (l *link) pump(from io.Reader, to io.Writer, look func(frame []byte) error)
 	}
 }
 
-// request looks at a request's header: key, version, correlation id.
+// clientOf is the client id in a request's header: behind key, version and correlation id.
+func clientOf(frame []byte) string {
+	if len(frame) < 10 {
+		return ""
+	}
+	if n := int(int16(binary.BigEndian.Uint16(frame[8:]))); n > 0 && len(frame) >= 10+n {
+		return string(frame[10 : 10+n])
+	}
+	return ""
+}
+
+// request looks at a request's header: key, version, correlation id, client id.
 func (l *link) request(frame []byte) error {
 	if len(frame) < 8 {
 		return errDropped
 	}
-	h := l.p.choose(int16(binary.BigEndian.Uint16(frame)))
+	h := l.p.choose(int16(binary.BigEndian.Uint16(frame)), clientOf(frame))
 	if h == nil {
 		return nil
 	}
