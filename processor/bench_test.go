@@ -75,7 +75,7 @@ func benchLane(b *testing.B, split, group string) (*Lane, *state.Store) {
 		Partitioners: [...]func([]byte, int) int32{kafka.PartitionMurmur2, kafka.PartitionCRC32},
 		Limits:       Limits{TxnGroups: 1 << 30, TxnBytes: 1 << 40},
 		Stamp:        state.PositionRecord{AppID: "app", Generation: 1}, Seam: seam.World(),
-	}, []int32{0})
+	}, []state.Task{{}})
 	s := &nullSession{}
 	first := state.PositionRecord{AppID: "app", Generation: 1, AtMs: time.Now().UnixMilli()}
 	if err := l.CommitPositions(context.Background(), s, store, []state.PositionRecord{first}); err != nil {
@@ -113,7 +113,7 @@ type nullSession struct {
 func (s *nullSession) Poll(context.Context, int) ([]*kgo.Record, error) { panic("not used") }
 func (s *nullSession) Begin() error                                     { s.records = s.records[:0]; return nil }
 func (s *nullSession) Produce(r *kgo.Record)                            { s.records = append(s.records, r) }
-func (s *nullSession) Commit(context.Context, map[int32]int64) (txn.Outcome, error) {
+func (s *nullSession) Commit(context.Context, txn.Offsets) (txn.Outcome, error) {
 	for _, r := range s.records {
 		r.Offset = s.offset
 		s.offset++

@@ -10,6 +10,7 @@ import (
 	"github.com/tally-kafka/tally/internal/step"
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
+	"github.com/tally-kafka/tally/txn"
 )
 
 // commit carries one batch through its transaction and, when the commit is known, into the store.
@@ -23,12 +24,13 @@ func (l *Lane) commit(ctx context.Context, b *batch) ending {
 		end.err = err
 		return end
 	}
-	if _, err := l.session.Commit(ctx, offsets(records)); err != nil {
+	if _, err := l.session.Commit(ctx, l.offsets(records)); err != nil {
 		end.err = err
 		return end
 	}
 	// From here on the transaction is a fact. The store's failure cannot undo it: it is an error of
 	// the cache, and the next acquire catches the store up.
+	l.noteSent()
 	end.positions = l.positions(records)
 	end.err = l.publish(end.positions, changes)
 	l.out.reset()
@@ -44,13 +46,13 @@ func (l *Lane) prepare(ctx context.Context, b *batch) ([]state.Change, []state.P
 	l.out.begin(l.cfg, l.cfg.Seam.Now(), b.groups)
 	var changes []state.Change
 	var records []state.PositionRecord
-	for _, p := range b.partitions() {
-		rec, moved := l.nextRecord(p, b.tasks[p])
+	for _, task := range b.ordered() {
+		rec, moved := l.nextRecord(task, b.tasks[task])
 		if !moved {
 			continue
 		}
 		var err error
-		if changes, err = l.prepareTask(ctx, b.tasks[p], &rec, changes); err != nil {
+		if changes, err = l.prepareTask(ctx, b.tasks[task], &rec, changes); err != nil {
 			return nil, nil, err
 		}
 		records = append(records, rec)
@@ -58,6 +60,7 @@ func (l *Lane) prepare(ctx context.Context, b *batch) ([]state.Change, []state.P
 	if l.every {
 		l.produceIncrements(b)
 	}
+	l.produceSends(b, records)
 	l.produceDead(b)
 	l.producePositions(records)
 	return changes, records, nil
@@ -65,13 +68,16 @@ func (l *Lane) prepare(ctx context.Context, b *batch) ([]state.Change, []state.P
 
 // nextRecord makes the position record that follows the task's last one. moved is false for a task
 // whose position stays: it gets no record.
-func (l *Lane) nextRecord(p int32, t *taskDelta) (rec state.PositionRecord, moved bool) {
-	last, ok := l.records[p]
+func (l *Lane) nextRecord(task state.Task, t *taskDelta) (rec state.PositionRecord, moved bool) {
+	last, ok := l.records[task]
 	if !ok {
-		panic(fmt.Sprintf("%v: partition %d of lane %d", errNoTask, p, l.cfg.Lane))
+		panic(fmt.Sprintf("%v: stage %d, partition %d of lane %d", errNoTask, task.Stage, task.Partition, l.cfg.Lane))
 	}
 	rec = Follow(last, l.cfg.Stamp, l.out.now)
 	rec.Input = t.next
+	if task.Stage == secondStage {
+		rec.Sources, rec.Midway = merged(last.Sources, t.sources), t.midway
+	}
 	rec.Processed += t.processed
 	rec.Filtered += t.filtered
 	rec.Skipped += t.skipped
@@ -94,6 +100,7 @@ func Follow(last, stamp state.PositionRecord, now time.Time) state.PositionRecor
 	rec.Processed, rec.Filtered, rec.Skipped, rec.Dead = last.Processed, last.Filtered, last.Skipped, last.Dead
 	rec.Strays, rec.Gaps, rec.Hints = last.Strays, last.Gaps, last.Hints
 	rec.Groups, rec.Digest = last.Groups, last.Digest
+	rec.Sources, rec.Midway = last.Sources, last.Midway
 	return rec
 }
 
@@ -188,8 +195,7 @@ func (l *Lane) produceIncrements(b *batch) {
 		} else {
 			l.cfg.Program.Fold(d.after, inc.inc)
 		}
-		task := l.records[inc.task].Task
-		l.session.Produce(l.out.output(task, d.group, d.after, inc.time))
+		l.session.Produce(l.out.output(inc.task, d.group, d.after, inc.time))
 		l.cfg.Step.At(step.ProduceOutput)
 	}
 }
@@ -211,10 +217,10 @@ func (l *Lane) producePositions(records []state.PositionRecord) {
 	}
 }
 
-func offsets(records []state.PositionRecord) map[int32]int64 {
-	at := make(map[int32]int64, len(records))
+func (l *Lane) offsets(records []state.PositionRecord) txn.Offsets {
+	at := make(txn.Offsets, len(records))
 	for _, rec := range records {
-		at[rec.Partition] = rec.Input
+		at[txn.TopicPartition{Topic: l.source(rec.Task), Partition: rec.Partition}] = rec.Input
 	}
 	return at
 }
@@ -236,7 +242,7 @@ func (l *Lane) publish(positions []state.Position, changes []state.Change) error
 		return err
 	}
 	for _, pos := range positions {
-		l.views[pos.Record.Partition].passed(pos)
+		l.views[pos.Record.Task].passed(pos)
 	}
 	return nil
 }
@@ -252,7 +258,7 @@ func (l *Lane) CommitPositions(ctx context.Context, session Session, store *stat
 	l.session = session
 	l.out.begin(l.cfg, l.cfg.Seam.Now(), 0)
 	l.producePositions(records)
-	if _, err := session.Commit(ctx, offsets(records)); err != nil {
+	if _, err := session.Commit(ctx, l.offsets(records)); err != nil {
 		return fmt.Errorf("commit the positions of lane %d: %w", l.cfg.Lane, err)
 	}
 	return store.Publish(l.positions(records), nil)

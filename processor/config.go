@@ -18,6 +18,10 @@ type Config struct {
 
 	// Partitions is the number of partitions of the input: the partitioners below spread over it.
 	Partitions int
+	// Repartition is the name of the repartition topic, "" for an app of one stage, and
+	// Repartitions the number of its partitions.
+	Repartition  string
+	Repartitions int
 	// Changelog and Dead are the names of the app's own topics.
 	Changelog, Dead string
 	// Stamp holds the fields of a position record that are the same in all of this lane's records

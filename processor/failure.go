@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/state"
 )
 
 // StopError ends a lane at an event that cannot be read, where the spec says `on_error: stop`.
@@ -38,6 +39,23 @@ func (e *DeadLetterError) Error() string {
 // Unwrap gives the broker's refusal.
 func (e *DeadLetterError) Unwrap() error { return e.Err }
 
+// PartialError says that what a partial result makes of its group was refused. A partial stands for
+// many events that are counted as processed already, so it has no dead letter: to pass it would
+// lose them.
+type PartialError struct {
+	Partition int32 // of the repartition topic
+	Offset    int64
+	Err       error
+}
+
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("stopped at partition %d offset %d of the repartition topic, since what it makes of its group was refused: %v; mend the limit that the refusal names and restart",
+		e.Partition, e.Offset, e.Err)
+}
+
+// Unwrap gives the broker's refusal.
+func (e *PartialError) Unwrap() error { return e.Err }
+
 // halving finds the event whose record a broker refuses. After a refusal the batch is repeated with
 // half as many events, down to one; that one gets its on_error. Each success doubles the size
 // again.
@@ -45,10 +63,10 @@ func (e *DeadLetterError) Unwrap() error { return e.Err }
 // It outlives a Run: the batch is repeated only after a new acquire.
 type halving struct {
 	events   int // size of the next batch; 0: not bounded
-	verdicts map[int32]verdict
+	verdicts map[state.Task]verdict
 }
 
-// verdict is the last event of a partition that was found to be refused.
+// verdict is the last event of a task that was found to be refused.
 type verdict struct {
 	offset int64
 	reason string
@@ -63,8 +81,8 @@ func (h *halving) limit(most int) int {
 }
 
 // refused tells whether rec was found to be the one that the broker refuses.
-func (h *halving) refused(rec *kgo.Record) (reason string, ok bool) {
-	v, ok := h.verdicts[rec.Partition]
+func (h *halving) refused(task state.Task, rec *kgo.Record) (reason string, ok bool) {
+	v, ok := h.verdicts[task]
 	if !ok || v.offset != rec.Offset {
 		return "", false
 	}
@@ -78,17 +96,20 @@ func (h *halving) failed(b *batch, err error) error {
 		h.events = b.events / 2
 		return err
 	}
-	for p, t := range b.tasks {
+	for task, t := range b.tasks {
 		if t.lastEvent < 0 {
 			continue
 		}
+		if task.Stage == secondStage {
+			return &PartialError{Partition: task.Partition, Offset: t.lastEvent, Err: err}
+		}
 		if t.dead > 0 {
-			return &DeadLetterError{Partition: p, Offset: t.lastEvent, Err: err}
+			return &DeadLetterError{Partition: task.Partition, Offset: t.lastEvent, Err: err}
 		}
 		if h.verdicts == nil {
-			h.verdicts = map[int32]verdict{}
+			h.verdicts = map[state.Task]verdict{}
 		}
-		h.verdicts[p] = verdict{t.lastEvent, "refused by the broker: " + err.Error()}
+		h.verdicts[task] = verdict{t.lastEvent, "refused by the broker: " + err.Error()}
 	}
 	h.events = 1
 	return err

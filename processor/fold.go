@@ -8,13 +8,15 @@ import (
 
 	"github.com/tally-kafka/tally/internal/step"
 	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/state"
 )
 
 // batch is what one transaction will say: the deltas of the events folded so far. It reads nothing
 // and writes nothing, so the next one fills while this one commits.
 type batch struct {
-	tasks      map[int32]*taskDelta
-	increments []increment // in input order; only with emit: every
+	tasks      map[state.Task]*taskDelta
+	sends      map[int32]*deltas // of the first of two stages, by repartition partition
+	increments []increment       // in input order; only with emit: every
 	dead       []deadLetter
 	arena      arena
 	slab       []delta
@@ -29,10 +31,15 @@ type batch struct {
 	force  bool      // commit although no event came: a group offset has grown old
 }
 
-// taskDelta is what a batch adds to one task.
-type taskDelta struct {
+// deltas are the groups that a batch touches in one task, or sends to one partition.
+type deltas struct {
 	groups map[string]*delta
 	order  []*delta // by first touch, so that a transaction's records have a defined order
+}
+
+// taskDelta is what a batch adds to one task.
+type taskDelta struct {
+	deltas
 
 	next      int64 // next input offset: behind the last event, control record or gap seen
 	lastEvent int64 // offset of the last event, -1 for none
@@ -40,6 +47,11 @@ type taskDelta struct {
 
 	processed, filtered, skipped, dead int64
 	strays                             [Partitioners]int64
+
+	// Of the second stage: how far the sources have come, and, once the batch is taken, the lanes
+	// of which the batch ends in the middle of a transaction.
+	sources map[int32]int64
+	midway  []int
 }
 
 // delta is what a batch adds to one group.
@@ -54,7 +66,7 @@ type delta struct {
 
 // increment is one item, kept singly for emit: every.
 type increment struct {
-	task  int32
+	task  state.Task
 	delta *delta
 	inc   []spec.Decimal
 	time  int64
@@ -65,53 +77,83 @@ type deadLetter struct {
 	reason string
 }
 
-func newBatch() *batch { return &batch{tasks: map[int32]*taskDelta{}} }
+func newBatch() *batch { return &batch{tasks: map[state.Task]*taskDelta{}, sends: map[int32]*deltas{}} }
 
 // empty reports whether there is nothing to commit. A batch that only saw control records is empty:
 // its position goes along with the next event.
 func (b *batch) empty() bool { return b.events == 0 && !b.force }
 
-func (b *batch) task(partition int32) *taskDelta {
-	t := b.tasks[partition]
+func (b *batch) task(task state.Task) *taskDelta {
+	t := b.tasks[task]
 	if t == nil {
-		t = &taskDelta{groups: map[string]*delta{}, lastEvent: -1}
-		b.tasks[partition] = t
+		t = &taskDelta{deltas: deltas{groups: map[string]*delta{}}, lastEvent: -1}
+		b.tasks[task] = t
 	}
 	return t
 }
 
+// beginBatch notes the time of a batch's first event.
+func (l *Lane) beginBatch() {
+	if b := l.filling; b.empty() {
+		b.first = l.cfg.Seam.Now()
+		b.slot = l.cfg.Budget.Reserve(b.first)
+	}
+}
+
 // foldPending folds fetched records until the batch is full or the lane has to stop at an event.
-func (l *Lane) foldPending() {
+func (l *Lane) foldPending() error {
 	if len(l.pending) == 0 {
-		return
+		return nil
 	}
 	for len(l.pending) > 0 && !l.full() && l.stop == nil {
-		if l.foldRecord(l.pending[0]) {
+		taken, err := l.foldRecord(l.pending[0])
+		if err != nil {
+			return err
+		}
+		if taken {
 			l.pending = l.pending[1:]
 		}
 	}
 	l.cfg.Step.At(step.Fold)
+	return nil
 }
 
 // foldRecord folds one record and reports whether it was taken. One that is not taken stops the
 // lane (on_error: stop) and stays the next to read.
-func (l *Lane) foldRecord(rec *kgo.Record) bool {
-	b := l.filling
-	t := b.task(rec.Partition)
+func (l *Lane) foldRecord(rec *kgo.Record) (taken bool, err error) {
+	task := l.taskOf(rec)
+	t := l.filling.task(task)
 	if rec.Attrs.IsControl() {
-		t.next = rec.Offset + 1
-		l.views[rec.Partition].read.Store(t.next)
-		return true
+		l.pass(task, t, rec)
+		return true, nil
 	}
+	if task.Stage == secondStage {
+		return true, l.foldRepartitioned(task, t, rec)
+	}
+	return l.foldEvent(task, t, rec), nil
+}
+
+// pass moves a task over a record that is no event.
+func (l *Lane) pass(task state.Task, t *taskDelta, rec *kgo.Record) {
+	t.next = rec.Offset + 1
+	l.views[task].read.Store(t.next)
+}
+
+// took counts a record that a batch has folded.
+func (l *Lane) took(task state.Task, t *taskDelta, rec *kgo.Record) {
+	l.filling.events++
+	t.next, t.lastEvent = rec.Offset+1, rec.Offset
+	l.views[task].folded(rec.Offset)
+}
+
+// foldEvent folds one event of the input.
+func (l *Lane) foldEvent(task state.Task, t *taskDelta, rec *kgo.Record) (taken bool) {
 	items, verdict, err := l.evaluate(rec)
 	if err != nil && l.cfg.Spec.OnError == spec.Stop {
 		l.stop = &StopError{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Reason: err.Error()}
 		return false
 	}
-	if b.empty() {
-		b.first = l.cfg.Seam.Now()
-		b.slot = l.cfg.Budget.Reserve(b.first)
-	}
+	l.beginBatch()
 	switch {
 	case err != nil:
 		l.foldUnreadable(t, rec, err)
@@ -119,17 +161,15 @@ func (l *Lane) foldRecord(rec *kgo.Record) bool {
 		t.filtered++
 	default:
 		t.processed++
-		l.foldItems(t, rec, items)
+		l.foldItems(task, t, rec, items)
 	}
-	b.events++
-	t.next, t.lastEvent = rec.Offset+1, rec.Offset
-	l.views[rec.Partition].folded(rec.Offset)
+	l.took(task, t, rec)
 	return true
 }
 
 // evaluate applies the spec, the bound on a record's size and what halving has found out.
 func (l *Lane) evaluate(rec *kgo.Record) ([]spec.Item, spec.Verdict, error) {
-	if reason, ok := l.halving.refused(rec); ok {
+	if reason, ok := l.halving.refused(l.taskOf(rec), rec); ok {
 		return nil, spec.Unreadable, &spec.EventError{Field: "output", Reason: reason}
 	}
 	ev := spec.Event{Key: rec.Key, Value: rec.Value, Partition: rec.Partition}
@@ -156,23 +196,22 @@ func (l *Lane) foldUnreadable(t *taskDelta, rec *kgo.Record, err error) {
 	l.filling.bytes += int64(len(rec.Key) + len(rec.Value) + deadOverhead)
 }
 
-func (l *Lane) foldItems(t *taskDelta, rec *kgo.Record, items []spec.Item) {
-	b := l.filling
+func (l *Lane) foldItems(task state.Task, t *taskDelta, rec *kgo.Record, items []spec.Item) {
 	ms := rec.Timestamp.UnixMilli()
 	var strays [Partitioners]bool
 	for i := range items {
-		d := t.groups[unsafe.String(unsafe.SliceData(items[i].Group), len(items[i].Group))]
-		if d == nil {
-			d = l.newDelta(t, rec, &items[i], ms)
-		} else {
-			l.cfg.Program.Fold(d.inc, items[i].Inc)
-			d.newest = max(d.newest, ms)
+		set := &t.deltas
+		if l.twoStages() {
+			set = l.filling.send(spec.Partition(items[i].Group, l.cfg.Repartitions))
+		}
+		d, fresh := l.fold(set, items[i].Group, items[i].Inc, ms)
+		if fresh {
+			// Once a group and not once an event: all events of one group with a key have that key.
+			d.stray = l.strays(rec)
 		}
 		strays = d.stray
-		if l.every {
-			inc := b.copyNumbers(items[i].Inc)
-			b.increments = append(b.increments, increment{rec.Partition, d, inc, ms})
-			b.bytes += incrementOverhead
+		if l.every && !l.twoStages() {
+			l.keepIncrement(task, d, items[i].Inc, ms)
 		}
 	}
 	for k, stray := range strays {
@@ -182,20 +221,28 @@ func (l *Lane) foldItems(t *taskDelta, rec *kgo.Record, items []spec.Item) {
 	}
 }
 
-// newDelta takes a group into the batch. Its key is placed by each known partitioner once here, not
-// once an event: all events of one group with a key have that key.
-func (l *Lane) newDelta(t *taskDelta, rec *kgo.Record, item *spec.Item, ms int64) *delta {
+// fold folds an increment into a group's delta. fresh says that the batch had none of the group.
+func (l *Lane) fold(set *deltas, group []byte, inc []spec.Decimal, ms int64) (d *delta, fresh bool) {
+	if d = set.groups[unsafe.String(unsafe.SliceData(group), len(group))]; d != nil {
+		l.cfg.Program.Fold(d.inc, inc)
+		d.newest = max(d.newest, ms)
+		return d, false
+	}
 	b := l.filling
-	d := b.newDelta()
-	d.group = b.arena.copy(item.Group)
-	d.inc = b.copyNumbers(item.Inc)
-	d.newest = ms
-	d.stray = l.strays(rec)
-	t.groups[unsafe.String(unsafe.SliceData(d.group), len(d.group))] = d
-	t.order = append(t.order, d)
+	d = b.newDelta()
+	d.group, d.inc, d.newest = b.arena.copy(group), b.copyNumbers(inc), ms
+	set.groups[unsafe.String(unsafe.SliceData(d.group), len(d.group))] = d
+	set.order = append(set.order, d)
 	b.groups++
 	b.bytes += int64(len(d.group)) + deltaOverhead
-	return d
+	return d, true
+}
+
+// keepIncrement keeps an increment singly, for emit: every.
+func (l *Lane) keepIncrement(task state.Task, d *delta, inc []spec.Decimal, ms int64) {
+	b := l.filling
+	b.increments = append(b.increments, increment{task, d, b.copyNumbers(inc), ms})
+	b.bytes += incrementOverhead
 }
 
 // strays says for each known partitioner whether it would have put the event elsewhere. A null key

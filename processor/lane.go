@@ -1,10 +1,13 @@
 package processor
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -18,12 +21,12 @@ import (
 // Session is what a lane needs of its fenced client; *txn.Session is the real one, and tests script
 // another.
 type Session interface {
-	// Poll waits for up to max records of the input, control records among them.
+	// Poll waits for up to max records of the sources, control records among them.
 	Poll(ctx context.Context, max int) ([]*kgo.Record, error)
 	// Begin, Produce and Commit are one transaction. After an error the session is dead.
 	Begin() error
 	Produce(rec *kgo.Record)
-	Commit(ctx context.Context, offsets map[int32]int64) (txn.Outcome, error)
+	Commit(ctx context.Context, offsets txn.Offsets) (txn.Outcome, error)
 }
 
 // Lane runs one lane. It lives as long as the node does; each Run is one stay as the owner.
@@ -33,7 +36,8 @@ type Lane struct {
 	canStray bool
 	halving  halving
 	view     view
-	views    map[int32]*taskView // by input partition; the map itself never changes
+	views    map[state.Task]*taskView // the map itself never changes
+	sent     []atomic.Int64           // by repartition partition; see Sent
 
 	// The rest belongs to one Run, and only its loop touches it, except where commit.go says.
 	session    Session
@@ -42,24 +46,26 @@ type Lane struct {
 	filling    *batch
 	committing *batch        // nil: no commit in flight
 	pending    []*kgo.Record // fetched, not yet folded
-	records    map[int32]state.PositionRecord
-	refreshed  map[int32]time.Time // when a partition's group offset was last committed
-	lastEnd    time.Time           // EndTxn's last answer
+	records    map[state.Task]state.PositionRecord
+	inboxes    map[state.Task]*inbox    // of the tasks of a second stage
+	refreshed  map[state.Task]time.Time // when a task's group offset was last committed
+	partial    []spec.Decimal           // of the partial being folded, to save an allocation each
+	lastEnd    time.Time                // EndTxn's last answer
 	draining   bool
 	stop       *StopError
 	out        builder
 }
 
-// New prepares a lane for the tasks of these input partitions.
-func New(cfg Config, partitions []int32) *Lane {
+// New prepares a lane for these tasks.
+func New(cfg Config, tasks []state.Task) *Lane {
 	cfg.Limits, cfg.Pace = cfg.Limits.withDefaults(), cfg.Pace.withDefaults()
-	l := &Lane{cfg: cfg, views: map[int32]*taskView{}}
+	l := &Lane{cfg: cfg, views: map[state.Task]*taskView{}, sent: make([]atomic.Int64, cfg.Repartitions)}
 	l.every = cfg.Spec.Output != nil && cfg.Spec.Output.Emit == spec.EmitEvery
-	l.canStray = cfg.Partitions > 1 && cfg.Spec.KeyPart() >= 0 && !hasPartition(cfg.Spec)
-	for _, p := range partitions {
+	l.canStray = !l.twoStages() && cfg.Partitions > 1 && cfg.Spec.KeyPart() >= 0 && !hasPartition(cfg.Spec)
+	for _, t := range tasks {
 		v := &taskView{}
 		v.lastEvent.Store(-1)
-		l.views[p] = v
+		l.views[t] = v
 	}
 	return l
 }
@@ -83,7 +89,9 @@ func (l *Lane) Run(ctx context.Context, session Session, store *state.Store, dra
 	ended := make(chan ending, 1)
 
 	for {
-		l.foldPending()
+		if err := l.foldPending(); err != nil {
+			return err
+		}
 		if b := l.takeDue(l.cfg.Seam.Now()); b != nil {
 			workers.Go(func() { ended <- l.commit(ctx, b) })
 		}
@@ -121,12 +129,15 @@ func (l *Lane) begin(session Session, store *state.Store) {
 	l.draining, l.stop = false, nil
 	now := l.cfg.Seam.Now()
 	l.lastEnd = now // the acquire has just ended a transaction: the barrier's
-	l.records, l.refreshed = map[int32]state.PositionRecord{}, map[int32]time.Time{}
-	for _, pos := range store.Positions() {
-		p := pos.Record.Task.Partition
-		l.records[p] = pos.Record
-		l.refreshed[p] = time.UnixMilli(pos.Record.AtMs)
-		v := l.views[p]
+	l.records, l.refreshed = map[state.Task]state.PositionRecord{}, map[state.Task]time.Time{}
+	l.inboxes = map[state.Task]*inbox{}
+	for t, pos := range store.Positions() {
+		l.records[t] = pos.Record
+		if t.Stage == secondStage {
+			l.inboxes[t] = newInbox(pos.Record)
+		}
+		l.refreshed[t] = time.UnixMilli(pos.Record.AtMs)
+		v := l.views[t]
 		v.read.Store(pos.Record.Input)
 		v.lastEvent.Store(-1)
 		v.passed(pos)
@@ -190,9 +201,8 @@ func (l *Lane) onEnding(e ending) error {
 	}
 	l.halving.succeeded(l.cfg.Limits.TxnEvents)
 	for _, pos := range e.positions {
-		p := pos.Record.Task.Partition
-		l.records[p] = pos.Record
-		l.refreshed[p] = now
+		l.records[pos.Record.Task] = pos.Record
+		l.refreshed[pos.Record.Task] = now
 	}
 	l.view.txns.Add(1)
 	l.view.events.Add(int64(e.batch.events))
@@ -214,6 +224,7 @@ func (l *Lane) takeDue(now time.Time) *batch {
 	if !now.Before(l.refreshAt()) {
 		l.addStale(b, now)
 	}
+	l.noteMidway(b)
 	l.committing, l.filling = b, newBatch()
 	return b
 }
@@ -231,10 +242,10 @@ func (l *Lane) refreshAt() time.Time {
 
 // addStale adds the tasks whose group offset is old to the batch, with the position they have.
 func (l *Lane) addStale(b *batch, now time.Time) {
-	for p, at := range l.refreshed {
+	for task, at := range l.refreshed {
 		if now.Sub(at) >= l.cfg.Pace.Refresh {
-			t := b.task(p)
-			t.next, t.refresh = max(t.next, l.records[p].Input), true
+			t := b.task(task)
+			t.next, t.refresh = max(t.next, l.records[task].Input), true
 		}
 	}
 }
@@ -248,15 +259,11 @@ func (l *Lane) timer() (<-chan time.Time, func()) {
 	return l.cfg.Seam.Timer(at.Sub(l.cfg.Seam.Now()))
 }
 
-// partitions lists the input partitions of a batch in order, so that its records have a defined
-// one.
-func (b *batch) partitions() []int32 {
-	ps := make([]int32, 0, len(b.tasks))
-	for p := range b.tasks {
-		ps = append(ps, p)
-	}
-	slices.Sort(ps)
-	return ps
+// ordered lists the tasks of a batch in order, so that its records have a defined one.
+func (b *batch) ordered() []state.Task {
+	return slices.SortedFunc(maps.Keys(b.tasks), func(a, b state.Task) int {
+		return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Partition, b.Partition))
+	})
 }
 
 // errNoTask is impossible: a session reads only the partitions that it was assigned.

@@ -41,36 +41,48 @@ type world struct {
 	now       time.Time
 	spec      *spec.Spec
 	every     bool
+	two       bool // stages
 	store     *state.Store
 	lane      *Lane
 	input     [2][]*kgo.Record
-	read      [2]int64         // where the session polls next
+	relayed   [2][]*kgo.Record // the repartition topic
+	read      [4]int64         // where the session polls next: the input, then the repartition topic
 	changelog [2][]*kgo.Record // committed, by offset; nil for a marker
 	outputs   []*kgo.Record
 	open      []*kgo.Record
-	group     map[int32]int64
+	group     txn.Offsets
 	answer    string
 	due       *batch
 	restarts  int
 }
 
 func newWorld(rt *rapid.T) *world {
+	two := rapid.Bool().Draw(rt, "two stages")
+	tasks, group, repartition := []state.Task{{Partition: 0}, {Partition: 1}}, "[key, item]", ""
+	if two {
+		tasks = append(tasks, state.Task{Stage: secondStage}, state.Task{Stage: secondStage, Partition: 1})
+		repartition = "repartition"
+	}
 	emit := rapid.SampledFrom([]string{"latest", "every"}).Draw(rt, "emit")
-	sp, err := spec.Parse([]byte("app: wc\ninput: {topic: input, format: text}\nsplit: words\ngroup: [key, item]\noutput: {topic: output, emit: "+emit+"}\n"), "test")
+	sp, err := spec.Parse([]byte("app: wc\ninput: {topic: input, format: text}\nsplit: words\ngroup: "+group+"\noutput: {topic: output, emit: "+emit+"}\n"), "test")
 	if err != nil {
 		rt.Fatal(err)
 	}
-	w := &world{spec: sp, every: emit == "every", now: time.UnixMilli(1_000_000), group: map[int32]int64{}}
+	w := &world{spec: sp, two: two, every: emit == "every", now: time.UnixMilli(1_000_000), group: txn.Offsets{}}
 	s := seam.World()
 	s.Now = func() time.Time { return w.now }
 	w.lane = New(Config{
 		Spec: sp, Program: spec.Compile(sp), Partitions: 2, Changelog: "changelog", Dead: "dead",
+		Repartition: repartition, Repartitions: 2,
 		Partitioners: [...]func([]byte, int) int32{kafka.PartitionMurmur2, kafka.PartitionCRC32},
 		Limits:       Limits{TxnEvents: rapid.IntRange(1, 6).Draw(rt, "limit")},
 		Stamp:        state.PositionRecord{AppID: "app", Epoch: 1, Generation: 1}, Seam: s,
-	}, []int32{0, 1})
+	}, tasks)
 	w.newStore(rt)
-	first := []state.PositionRecord{{Task: state.Task{Partition: 0}, AppID: "app", Generation: 1}, {Task: state.Task{Partition: 1}, AppID: "app", Generation: 1}}
+	var first []state.PositionRecord
+	for _, t := range tasks {
+		first = append(first, state.PositionRecord{Task: t, AppID: "app", Generation: 1})
+	}
 	if err := w.lane.CommitPositions(context.Background(), w, w.store, first); err != nil {
 		rt.Fatal(err)
 	}
@@ -99,7 +111,9 @@ func (w *world) step(rt *rapid.T) {
 		if len(w.lane.pending) == 0 {
 			w.lane.onFetch(w.poll(rt))
 		}
-		w.lane.foldPending()
+		if err := w.lane.foldPending(); err != nil {
+			rt.Fatal(err)
+		}
 	case 3:
 		w.now = w.now.Add(time.Duration(rapid.IntRange(0, 60).Draw(rt, "ms")) * time.Millisecond)
 		if b := w.lane.takeDue(w.now); b != nil {
@@ -131,8 +145,8 @@ func (w *world) arrive(rt *rapid.T) {
 
 func (w *world) poll(rt *rapid.T) fetch {
 	var recs []*kgo.Record
-	for p := range w.input {
-		rest := w.input[p][w.read[p]:]
+	for p, source := range [][]*kgo.Record{w.input[0], w.input[1], w.relayed[0], w.relayed[1]} {
+		rest := source[w.read[p]:]
 		n := rapid.IntRange(0, len(rest)).Draw(rt, "polled")
 		recs = append(recs, rest[:n]...)
 		w.read[p] += int64(n)
@@ -157,10 +171,8 @@ func (w *world) commit(rt *rapid.T) {
 func (w *world) acquire(rt *rapid.T) {
 	load := w.store.Load(state.LoadOptions{})
 	for p := range w.changelog {
-		task := state.Task{Partition: int32(p)}
-		pos, _ := w.store.Position(task)
-		for o := pos.Changelog; o < int64(len(w.changelog[p])); o++ {
-			if err := loadRecord(load, task, w.changelog[p][o], o); err != nil {
+		for o, rec := range w.changelog[p] { // the store skips what it knows
+			if err := w.loadRecord(load, int32(p), rec, int64(o)); err != nil {
 				rt.Fatal(err)
 			}
 		}
@@ -173,22 +185,35 @@ func (w *world) acquire(rt *rapid.T) {
 	}
 	w.due = nil
 	w.lane.begin(w, w.store)
-	for p, rec := range w.lane.records {
-		w.read[p] = rec.Input
-		if w.group[p] != rec.Input {
-			rt.Fatalf("the group's offset of partition %d is %d, the position record's %d", p, w.group[p], rec.Input)
+	for t, rec := range w.lane.records {
+		w.read[int(t.Stage)*2+int(t.Partition)] = rec.Input
+		if at := w.group[w.sourceOf(t)]; at != rec.Input {
+			rt.Fatalf("the group's offset of stage %d partition %d is %d, the position record's %d", t.Stage, t.Partition, at, rec.Input)
 		}
 	}
 }
 
-func loadRecord(load *state.Load, task state.Task, rec *kgo.Record, offset int64) error {
+func (w *world) sourceOf(t state.Task) txn.TopicPartition {
+	return txn.TopicPartition{Topic: w.lane.source(t), Partition: t.Partition}
+}
+
+func (w *world) loadRecord(load *state.Load, partition int32, rec *kgo.Record, offset int64) error {
 	if rec == nil {
-		return load.Advance(task, offset+1)
+		for t := range w.lane.views {
+			if t.Partition != partition {
+				continue
+			}
+			if err := load.Advance(t, offset+1); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	kind, _, group, err := state.DecodeKey(rec.Key)
+	kind, stage, group, err := state.DecodeKey(rec.Key)
 	if err != nil {
 		return err
 	}
+	task := state.Task{Stage: stage, Partition: partition}
 	if kind == state.KindPosition {
 		pos, err := state.DecodePosition(rec.Value)
 		if err != nil {
@@ -209,15 +234,25 @@ func (w *world) Poll(context.Context, int) ([]*kgo.Record, error) { panic("not u
 func (w *world) Begin() error                                     { w.open = nil; return nil }
 func (w *world) Produce(r *kgo.Record)                            { w.open = append(w.open, r) }
 
-func (w *world) Commit(_ context.Context, offsets map[int32]int64) (txn.Outcome, error) {
+func (w *world) Commit(_ context.Context, offsets txn.Offsets) (txn.Outcome, error) {
 	if w.answer == "lost" {
 		for p := range w.changelog { // aborted records take offsets too
 			w.changelog[p] = append(w.changelog[p], nil, nil)
 		}
+		w.mark(0)
+		w.mark(1)
 		return txn.Unknown, errors.New("lost")
 	}
 	touched := map[int32]bool{}
 	for _, r := range w.open {
+		if r.Topic == "repartition" {
+			kept := *r
+			kept.Key, kept.Value = append([]byte(nil), r.Key...), append([]byte(nil), r.Value...)
+			kept.Offset = int64(len(w.relayed[r.Partition]))
+			w.relayed[r.Partition] = append(w.relayed[r.Partition], &kept)
+			r.Offset = kept.Offset
+			continue
+		}
 		if r.Topic != "changelog" {
 			w.outputs = append(w.outputs, r)
 			continue
@@ -231,6 +266,8 @@ func (w *world) Commit(_ context.Context, offsets map[int32]int64) (txn.Outcome,
 	for p := range touched {
 		w.changelog[p] = append(w.changelog[p], nil) // the marker
 	}
+	w.mark(0)
+	w.mark(1)
 	maps.Copy(w.group, offsets)
 	if w.answer == "committed but lost" {
 		return txn.Unknown, errors.New("lost")
@@ -238,8 +275,22 @@ func (w *world) Commit(_ context.Context, offsets map[int32]int64) (txn.Outcome,
 	return txn.Committed, nil
 }
 
+// mark puts a control record into a partition of the repartition topic.
+func (w *world) mark(q int) {
+	if !w.two {
+		return
+	}
+	w.relayed[q] = append(w.relayed[q], &kgo.Record{
+		Topic: "repartition", Partition: int32(q), Offset: int64(len(w.relayed[q])), Attrs: kgo.NewRecordAttrs(kgo.RecordAttrsOpts{Control: true}),
+	})
+}
+
 // check holds the store against a plain map over the input below its position.
 func (w *world) check(rt *rapid.T) {
+	if w.two {
+		w.checkSecondStage(rt)
+		return
+	}
 	for p := range w.input {
 		task := state.Task{Partition: int32(p)}
 		pos, ok := w.store.Position(task)
@@ -247,27 +298,80 @@ func (w *world) check(rt *rapid.T) {
 			continue // wiped, and not acquired yet
 		}
 		want := map[string]int64{}
-		var events int64
-		for _, rec := range w.input[p][:pos.Record.Input] {
-			if rec.Attrs.IsControl() {
-				continue
-			}
-			events++
-			for _, c := range rec.Value {
-				if c == 'a' || c == 'b' {
-					want[string(rec.Key)+" "+string(c)]++
-				}
-			}
-		}
 		r := pos.Record
-		if r.Processed+r.Filtered+r.Skipped+r.Dead != events {
-			rt.Fatalf("partition %d: %d processed, %d dead of %d events", p, r.Processed, r.Dead, events)
-		}
+		w.checkEvents(rt, r, w.count(want, p, r.Input))
 		if got := w.values(rt, task); !maps.Equal(got, want) {
 			rt.Fatalf("partition %d at %d: %v, want %v", p, r.Input, got, want)
 		}
 		w.checkOutputs(rt, int32(p), pos, want)
 	}
+}
+
+// count adds the words of the input below an offset, and says how many events there are.
+func (w *world) count(into map[string]int64, p int, below int64) (events int64) {
+	for _, rec := range w.input[p][:below] {
+		if rec.Attrs.IsControl() {
+			continue
+		}
+		events++
+		for _, c := range rec.Value {
+			if c == 'a' || c == 'b' {
+				into[string(rec.Key)+" "+string(c)]++
+			}
+		}
+	}
+	return events
+}
+
+func (w *world) checkEvents(rt *rapid.T, r state.PositionRecord, events int64) {
+	if r.Processed+r.Filtered+r.Skipped+r.Dead != events {
+		rt.Fatalf("partition %d: %d processed, %d dead of %d events", r.Partition, r.Processed, r.Dead, events)
+	}
+}
+
+// checkSecondStage holds the groups of each partition of the repartition topic against the input
+// below its sources, and those against what the first stage has sent.
+func (w *world) checkSecondStage(rt *rapid.T) {
+	for p := range w.input {
+		if pos, ok := w.store.Position(state.Task{Partition: int32(p)}); ok {
+			w.checkEvents(rt, pos.Record, w.count(map[string]int64{}, p, pos.Record.Input))
+		}
+	}
+	for q := range w.relayed {
+		task := state.Task{Stage: secondStage, Partition: int32(q)}
+		pos, ok := w.store.Position(task)
+		if !ok || len(pos.Record.Midway) > 0 {
+			continue
+		}
+		all := map[string]int64{}
+		for p := range w.input {
+			below := pos.Record.Sources[int32(p)]
+			if pos.Record.Input == int64(len(w.relayed[q])) { // all that was sent is folded
+				below = w.group[w.sourceOf(state.Task{Partition: int32(p)})]
+			}
+			w.count(all, p, below)
+		}
+		want := w.ofPartition(rt, all, int32(q))
+		if got := w.values(rt, task); !maps.Equal(got, want) {
+			rt.Fatalf("repartition %d at %d, sources %v: %v, want %v", q, pos.Record.Input, pos.Record.Sources, got, want)
+		}
+		w.checkOutputs(rt, int32(q), pos, want)
+	}
+}
+
+// ofPartition are the counters that belong to a partition of the repartition topic.
+func (w *world) ofPartition(rt *rapid.T, all map[string]int64, q int32) map[string]int64 {
+	own := map[string]int64{}
+	for counter, n := range all {
+		group, err := w.lane.cfg.Program.ParseGroupJSON(fmt.Appendf(nil, "[%q,%q]", counter[:1], counter[2:]))
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if spec.Partition(group, 2) == q {
+			own[counter] = n
+		}
+	}
+	return own
 }
 
 func (w *world) values(rt *rapid.T, task state.Task) map[string]int64 {
@@ -295,7 +399,7 @@ func (w *world) values(rt *rapid.T, task state.Task) map[string]int64 {
 // checkOutputs: when the store is at the end of what was committed, each counter's outputs rise
 // strictly and end at its value; with emit: every they rise by one.
 func (w *world) checkOutputs(rt *rapid.T, p int32, pos state.Position, want map[string]int64) {
-	if w.group[p] != pos.Record.Input {
+	if w.group[w.sourceOf(pos.Record.Task)] != pos.Record.Input {
 		return // a commit that only the broker knows of; the next acquire sees it
 	}
 	last := map[string]int64{}
@@ -309,7 +413,7 @@ func (w *world) checkOutputs(rt *rapid.T, p int32, pos state.Position, want map[
 			rt.Fatalf("output %s: %v", r.Value, err)
 		}
 		counter := string(r.Key) + " " + item
-		if count <= last[counter] || w.every && count != last[counter]+1 {
+		if count <= last[counter] || w.every && !w.two && count != last[counter]+1 {
 			rt.Fatalf("counter %s went from %d to %d", counter, last[counter], count)
 		}
 		last[counter] = count

@@ -1,10 +1,13 @@
 package processor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -31,9 +34,13 @@ import (
 //
 // Commands:
 //
-//	lane [partitions=(0,1)] [limit-events=N]     a new lane and store; the input is the spec
+//	lane [partitions=(0,1)] [repartitions=N] [limit-events=N]
+//	                                             a new lane and store; the input is the spec
 //	run                                          a new stay as the owner
 //	fetch [full]                                 lines "PARTITION OFFSET KEY VALUE", KEY - is null
+//	relay [max=N]                                fetch what is in the repartition topic
+//	foreign Q KEY VALUE                          somebody else's record there
+//	again Q                                      what is in partition Q of it stands there twice
 //	fold                                         fold what was fetched
 //	tick DURATION                                let time pass, then commit if it is due
 //	commit [answer=ok|refused|unknown|fenced]    carry the due batch through its transaction
@@ -60,12 +67,15 @@ type machine struct {
 	session *scripted
 	due     *batch
 	offset  int64 // next changelog offset, the same for all partitions to keep scripts short
+	// The repartition topic: what is committed there, and how far the lane has fetched it.
+	relayed [2][]*kgo.Record
+	fetched [2]int
 }
 
 func (m *machine) command(t *testing.T, d *datadriven.TestData) string {
 	m.t = t
 	commands := map[string]func(*datadriven.TestData) string{
-		"lane": m.cmdLane, "run": m.cmdRun, "fetch": m.cmdFetch, "fold": m.cmdFold,
+		"lane": m.cmdLane, "run": m.cmdRun, "fetch": m.cmdFetch, "relay": m.cmdRelay, "foreign": m.cmdForeign, "again": m.cmdAgain, "fold": m.cmdFold,
 		"tick": m.cmdTick, "commit": m.cmdCommit, "get": m.cmdGet, "state": m.cmdState, "pass": m.cmdPass,
 	}
 	do, ok := commands[d.Cmd]
@@ -86,7 +96,7 @@ func (m *machine) cmdLane(d *datadriven.TestData) string {
 	if err != nil {
 		return err.Error()
 	}
-	partitions, events := []int{0, 1}, 0
+	partitions, events, repartitions := []int{0, 1}, 0, 0
 	for _, arg := range d.CmdArgs {
 		switch arg.Key {
 		case "partitions":
@@ -95,25 +105,34 @@ func (m *machine) cmdLane(d *datadriven.TestData) string {
 				p, _ := strconv.Atoi(v)
 				partitions = append(partitions, p)
 			}
+		case "repartitions":
+			repartitions, _ = strconv.Atoi(arg.Vals[0])
 		case "limit-events":
 			events, _ = strconv.Atoi(arg.Vals[0])
 		}
 	}
 	m.now = time.UnixMilli(1_000_000)
+	m.relayed, m.fetched = [2][]*kgo.Record{}, [2]int{}
 	m.newStore(sp)
-	var ps []int32
+	var tasks []state.Task
 	for _, p := range partitions {
-		ps = append(ps, int32(p))
+		tasks = append(tasks, state.Task{Partition: int32(p)})
+	}
+	repartition := ""
+	for q := range repartitions {
+		repartition = "repartition"
+		tasks = append(tasks, state.Task{Stage: secondStage, Partition: int32(q)})
 	}
 	m.lane = New(Config{
-		Spec: sp, Program: spec.Compile(sp), Partitions: len(ps), Changelog: "changelog", Dead: "dead",
+		Spec: sp, Program: spec.Compile(sp), Partitions: len(partitions), Changelog: "changelog", Dead: "dead",
+		Repartition: repartition, Repartitions: repartitions,
 		Partitioners: [...]func([]byte, int) int32{kafka.PartitionMurmur2, kafka.PartitionCRC32},
 		Limits:       Limits{TxnEvents: events}, Stamp: state.PositionRecord{AppID: "app", Epoch: 1, Generation: 1},
 		Seam: m.seam(),
-	}, ps)
+	}, tasks)
 	var first []state.PositionRecord
-	for _, p := range ps {
-		first = append(first, state.PositionRecord{Task: state.Task{Partition: p}, AppID: "app", Generation: 1, Txn: 1, AtMs: m.now.UnixMilli(), Partitions: len(ps)})
+	for _, task := range tasks {
+		first = append(first, state.PositionRecord{Task: task, AppID: "app", Generation: 1, Txn: 1, AtMs: m.now.UnixMilli(), Partitions: len(partitions)})
 	}
 	m.session = &scripted{m: m}
 	if err := m.lane.CommitPositions(context.Background(), m.session, m.store, first); err != nil {
@@ -136,6 +155,11 @@ func (m *machine) newStore(sp *spec.Spec) {
 func (m *machine) cmdRun(*datadriven.TestData) string {
 	m.session, m.due = &scripted{m: m}, nil
 	m.lane.begin(m.session, m.store)
+	for task, rec := range m.lane.records {
+		if task.Stage == secondStage {
+			m.fetched[task.Partition] = int(rec.Input)
+		}
+	}
 	return m.positions()
 }
 
@@ -144,8 +168,12 @@ func (m *machine) positions() string {
 	var b strings.Builder
 	for _, p := range sorted(m.lane.records) {
 		r := m.lane.records[p]
-		fmt.Fprintf(&b, "partition %d at %d: processed %d filtered %d skipped %d dead %d, groups %d\n",
-			p, r.Input, r.Processed, r.Filtered, r.Skipped, r.Dead, r.Groups)
+		fmt.Fprintf(&b, "%s at %d: processed %d filtered %d skipped %d dead %d, groups %d",
+			named(p), r.Input, r.Processed, r.Filtered, r.Skipped, r.Dead, r.Groups)
+		if p.Stage > 0 {
+			fmt.Fprintf(&b, ", sources %v midway %v", r.Sources, r.Midway)
+		}
+		b.WriteString("\n")
 	}
 	return b.String()
 }
@@ -177,8 +205,50 @@ func (m *machine) cmdFetch(d *datadriven.TestData) string {
 	return m.say(m.lane.onFetch(fetch{recs: recs}))
 }
 
+func (m *machine) cmdRelay(d *datadriven.TestData) string {
+	var recs []*kgo.Record
+	left := 1000
+	if d.HasArg("max") {
+		d.ScanArgs(m.t, "max", &left)
+	}
+	for q := range m.relayed {
+		rest := m.relayed[q][m.fetched[q]:]
+		rest = rest[:min(left, len(rest))]
+		recs = append(recs, rest...)
+		m.fetched[q] += len(rest)
+		left -= len(rest)
+	}
+	if err := m.lane.onFetch(fetch{recs: recs}); err != nil {
+		return m.say(err)
+	}
+	return fmt.Sprintf("%d records\n", len(recs))
+}
+
+func (m *machine) cmdForeign(d *datadriven.TestData) string {
+	q, _ := strconv.Atoi(d.CmdArgs[0].Key)
+	rec := &kgo.Record{Key: []byte(d.CmdArgs[1].Key), Value: []byte(d.CmdArgs[2].Key)}
+	m.toRepartition(int32(q), rec)
+	return ""
+}
+
+func (m *machine) cmdAgain(d *datadriven.TestData) string {
+	q, _ := strconv.Atoi(d.CmdArgs[0].Key)
+	for _, rec := range slices.Clone(m.relayed[q]) {
+		again := *rec
+		m.toRepartition(int32(q), &again)
+	}
+	return ""
+}
+
+func (m *machine) toRepartition(q int32, rec *kgo.Record) {
+	rec.Topic, rec.Partition, rec.Offset = "repartition", q, int64(len(m.relayed[q]))
+	m.relayed[q] = append(m.relayed[q], rec)
+}
+
 func (m *machine) cmdFold(*datadriven.TestData) string {
-	m.lane.foldPending()
+	if err := m.lane.foldPending(); err != nil {
+		return m.say(err)
+	}
 	b := m.lane.filling
 	out := fmt.Sprintf("%d events, %d groups, %d left over\n", b.events, b.groups, len(m.lane.pending))
 	if m.lane.stop != nil {
@@ -244,7 +314,7 @@ func (m *machine) cmdGet(d *datadriven.TestData) string {
 			continue
 		}
 		v, _ := m.lane.cfg.Program.DecodeValues(values, nil)
-		fmt.Fprintf(&b, "partition %d: %s\n", p, m.lane.cfg.Program.AppendValuesJSON(nil, v))
+		fmt.Fprintf(&b, "%s: %s\n", named(p), m.lane.cfg.Program.AppendValuesJSON(nil, v))
 	}
 	if b.Len() == 0 {
 		return "no values\n"
@@ -257,14 +327,14 @@ func (m *machine) cmdPass(d *datadriven.TestData) string {
 	for i := range n {
 		n[i], _ = strconv.ParseInt(d.CmdArgs[i].Key, 10, 64)
 	}
-	m.lane.Pass(int32(n[0]), n[1], n[2])
+	m.lane.Pass(state.Task{Partition: int32(n[0])}, n[1], n[2])
 	return m.cmdState(d)
 }
 
 func (m *machine) cmdState(*datadriven.TestData) string {
 	var b strings.Builder
 	for _, p := range sorted(m.lane.views) {
-		fmt.Fprintf(&b, "partition %d: position %d\n", p, m.lane.Position(p))
+		fmt.Fprintf(&b, "%s: position %d\n", named(p), m.lane.Position(p))
 	}
 	return b.String()
 }
@@ -296,15 +366,24 @@ func (s *scripted) Begin() error {
 
 func (s *scripted) Produce(r *kgo.Record) { s.records = append(s.records, r) }
 
-func (s *scripted) Commit(_ context.Context, offsets map[int32]int64) (txn.Outcome, error) {
+func (s *scripted) Commit(_ context.Context, offsets txn.Offsets) (txn.Outcome, error) {
 	for _, r := range s.records {
-		r.Offset = s.m.offset
-		s.m.offset++
+		if r.Topic == "repartition" && or(s.answer, "ok") == "ok" {
+			kept := *r // the lane may reuse its records
+			s.m.toRepartition(r.Partition, &kept)
+			r.Offset = kept.Offset
+		} else {
+			r.Offset = s.m.offset
+			s.m.offset++
+		}
 		fmt.Fprintln(&s.out, describe(r))
 	}
-	for _, p := range sorted(offsets) {
-		fmt.Fprintf(&s.out, "offset input/%d %d\n", p, offsets[p])
+	var lines []string
+	for p, at := range offsets {
+		lines = append(lines, fmt.Sprintf("offset %s/%d %d\n", p.Topic, p.Partition, at))
 	}
+	sort.Strings(lines)
+	s.out.WriteString(strings.Join(lines, ""))
 	fmt.Fprintf(&s.out, "end: %s\n", or(s.answer, "ok"))
 	s.m.offset++ // the marker
 	switch s.answer {
@@ -324,6 +403,9 @@ func (s *scripted) take() string {
 }
 
 func describe(r *kgo.Record) string {
+	if r.Topic == "repartition" {
+		return describePartial(r)
+	}
 	if r.Topic != "changelog" {
 		var headers []string
 		for _, h := range r.Headers {
@@ -337,10 +419,26 @@ func describe(r *kgo.Record) string {
 		return err.Error()
 	case kind == state.KindPosition:
 		p, _ := state.DecodePosition(r.Value)
+		if p.Stage > 0 {
+			return fmt.Sprintf("changelog/%d position of stage %d: txn %d input %d sources %v midway %v", r.Partition, p.Stage, p.Txn, p.Input, p.Sources, p.Midway)
+		}
 		return fmt.Sprintf("changelog/%d position: txn %d input %d", r.Partition, p.Txn, p.Input)
 	default:
 		return fmt.Sprintf("changelog/%d value of %q", r.Partition, group)
 	}
+}
+
+func describePartial(r *kgo.Record) string {
+	kind, group, err := state.DecodeRepartitionKey(r.Key)
+	if err != nil {
+		return err.Error()
+	}
+	if kind == state.KindSources {
+		s, _ := state.DecodeSources(r.Value)
+		return fmt.Sprintf("repartition/%d sources of lane %d: %v", r.Partition, s.Lane, s.Next)
+	}
+	p, _ := state.DecodePartial(r.Value)
+	return fmt.Sprintf("repartition/%d partial of %q: %x", r.Partition, group, p.Values)
 }
 
 func keyOf(k []byte) string {
@@ -350,11 +448,16 @@ func keyOf(k []byte) string {
 	return strconv.Quote(string(k))
 }
 
-func sorted[V any](m map[int32]V) []int32 {
-	var ps []int32
-	for p := range m {
-		ps = append(ps, p)
+func sorted[V any](m map[state.Task]V) []state.Task {
+	return slices.SortedFunc(maps.Keys(m), func(a, b state.Task) int {
+		return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Partition, b.Partition))
+	})
+}
+
+// named is a task as the scripts call it: those of an app's first stage by their partition.
+func named(t state.Task) string {
+	if t.Stage == 0 {
+		return fmt.Sprintf("partition %d", t.Partition)
 	}
-	sort.Slice(ps, func(i, j int) bool { return ps[i] < ps[j] })
-	return ps
+	return fmt.Sprintf("repartition %d", t.Partition)
 }

@@ -42,6 +42,9 @@ func (l *Lane) due() time.Time {
 		wait = l.cfg.Pace.IntervalMax
 	}
 	at := latest(b.first.Add(wait), b.slot)
+	if l.midway() { // the rest of what a transaction has sent is visible too, and comes at once
+		at = latest(at, b.first.Add(2*l.cfg.Pace.IntervalMax))
+	}
 	if l.full() || l.draining || l.stop != nil {
 		at = b.first
 	}

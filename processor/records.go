@@ -27,6 +27,7 @@ type builder struct {
 	arena     arena
 	slab      []kgo.Record
 	positions []*kgo.Record // of the position records, in order
+	ends      []*kgo.Record // the last of each partition that partials were sent to
 	scratch   []byte
 	groups    [][]byte // to be read from the store
 	numbers   []spec.Decimal
@@ -42,6 +43,7 @@ func (o *builder) begin(cfg Config, now time.Time, groups int) {
 		o.perOutput = map[int32][]kgo.RecordHeader{}
 	}
 	o.slab = make([]kgo.Record, 0, max(64, 2*groups))
+	o.ends = o.ends[:0]
 }
 
 func (o *builder) reset() { o.slab, o.positions, o.arena = nil, o.positions[:0], arena{} }

@@ -67,10 +67,10 @@ func (v *taskView) folded(offset int64) {
 	v.read.Store(offset + 1)
 }
 
-// Position is the next input offset of a partition: all events below it are in the published
-// values.
-func (l *Lane) Position(partition int32) int64 {
-	v, ok := l.views[partition]
+// Position is the next offset of a task's source: all events below it are in the published values,
+// or, of the first of two stages, in what was sent.
+func (l *Lane) Position(task state.Task) int64 {
+	v, ok := l.views[task]
 	if !ok {
 		return 0
 	}
@@ -108,10 +108,10 @@ func (l *Lane) StrayExample(partitioner int) *Stray { return l.view.strays[parti
 // passed moves the view to what a known commit made of a task.
 func (v *taskView) passed(pos state.Position) { v.committed.Store(pos.Record.Input) }
 
-// Pass tells the lane that a partition holds no record from offset from up to offset to. It is
+// Pass tells the lane that a task's source holds no record from offset from up to offset to. It is
 // without effect when the lane has read on meanwhile.
-func (l *Lane) Pass(partition int32, from, to int64) {
-	v := l.views[partition]
+func (l *Lane) Pass(task state.Task, from, to int64) {
+	v := l.views[task]
 	if v.position() != from {
 		return
 	}

@@ -18,7 +18,7 @@ import (
 type Config struct {
 	Kafka     kafka.Config
 	Changelog string       // topic
-	Tasks     []state.Task // the lane's tasks; a task's changelog partition has the task's number
+	Tasks     []state.Task // the lane's tasks; a changelog partition holds the tasks of its number
 	Store     *state.Store
 	// Progress is called after each poll that brought records. It must not block.
 	Progress func(Progress)
@@ -71,14 +71,14 @@ type Progress struct {
 // Playback reads one lane's changelog into its store.
 type Playback struct {
 	cfg   Config
-	tasks map[int32]state.Task
+	tasks map[int32][]state.Task // by changelog partition
 }
 
 // New prepares a playback.
 func New(cfg Config) *Playback {
-	p := &Playback{cfg: cfg.withDefaults(), tasks: map[int32]state.Task{}}
+	p := &Playback{cfg: cfg.withDefaults(), tasks: map[int32][]state.Task{}}
 	for _, t := range cfg.Tasks {
-		p.tasks[t.Partition] = t
+		p.tasks[t.Partition] = append(p.tasks[t.Partition], t)
 	}
 	return p
 }
@@ -89,17 +89,19 @@ func New(cfg Config) *Playback {
 func (p *Playback) CatchUp(ctx context.Context, to map[int32]int64) (Progress, error) {
 	run := &run{Playback: p, to: to, at: map[int32]int64{}, began: p.cfg.Seam.Now()}
 	offsets := map[int32]kgo.Offset{}
-	for part, t := range p.tasks {
-		pos, known := p.cfg.Store.Position(t)
+	for part := range p.tasks {
+		from, known := p.from(part)
+		for _, t := range p.tasks[part] {
+			if pos, _ := p.cfg.Store.Position(t); pos.Changelog > to[part] {
+				return run.progress, &AheadError{Topic: p.cfg.Changelog, Partition: part, Store: pos.Changelog, Barrier: to[part]}
+			}
+		}
 		offsets[part] = kgo.NewOffset().AtStart()
-		if known && pos.Changelog > to[part] {
-			return run.progress, &AheadError{Topic: p.cfg.Changelog, Partition: part, Store: pos.Changelog, Barrier: to[part]}
-		}
 		if known {
-			offsets[part] = kgo.NewOffset().At(pos.Changelog)
+			offsets[part] = kgo.NewOffset().At(from)
 		}
-		run.at[part] = pos.Changelog
-		run.progress.From += pos.Changelog
+		run.at[part] = from
+		run.progress.From += from
 		run.progress.To += to[part]
 	}
 	cl, err := p.client(ctx, offsets)
@@ -117,6 +119,21 @@ func (p *Playback) CatchUp(ctx context.Context, to map[int32]int64) (Progress, e
 	}
 	run.report()
 	return run.progress, nil
+}
+
+// from is the next offset of the task that has come least far: the others skip what they know.
+// known is false while one of them has read nothing.
+func (p *Playback) from(part int32) (from int64, known bool) {
+	for i, t := range p.tasks[part] {
+		pos, ok := p.cfg.Store.Position(t)
+		if !ok {
+			return 0, false
+		}
+		if i == 0 || pos.Changelog < from {
+			from = pos.Changelog
+		}
+	}
+	return from, true
 }
 
 func (p *Playback) client(ctx context.Context, offsets map[int32]kgo.Offset) (*kgo.Client, error) {
@@ -201,29 +218,58 @@ func (r *run) take(rec *kgo.Record) error {
 		return fmt.Errorf("read %s/%d: got offset %d after %d was asked for: a broker's answer was old",
 			rec.Topic, rec.Partition, rec.Offset, at)
 	}
-	task, next := r.tasks[rec.Partition], rec.Offset+1
-	r.at[rec.Partition] = next
+	r.at[rec.Partition] = rec.Offset + 1
 	if rec.Attrs.IsControl() {
-		return r.load.Advance(task, next)
+		return r.pass(rec)
 	}
-	kind, _, group, err := state.DecodeKey(rec.Key)
+	kind, stage, group, err := state.DecodeKey(rec.Key)
 	if err != nil {
 		return foreign(rec, err)
 	}
-	switch kind {
-	case state.KindBarrier:
-		return r.load.Advance(task, next)
-	case state.KindPosition:
-		r.progress.Records++
-		return r.takePosition(rec, task)
-	default:
-		r.progress.Records++
-		values, err := state.DecodeValue(rec.Value)
-		if err != nil {
-			return foreign(rec, err)
-		}
-		return r.load.Value(task, group, values, rec.Offset)
+	if kind == state.KindBarrier {
+		return r.pass(rec)
 	}
+	task, err := r.task(rec, stage)
+	if err != nil {
+		return err
+	}
+	r.progress.Records++
+	if kind == state.KindPosition {
+		err = r.takePosition(rec, task)
+	} else {
+		err = r.takeValue(rec, task, group)
+	}
+	if err != nil || len(r.tasks[rec.Partition]) == 1 {
+		return err
+	}
+	return r.pass(rec) // for the partition's other task, that of the record knows it by now
+}
+
+// pass tells each task of the partition that the record is none of its own.
+func (r *run) pass(rec *kgo.Record) error {
+	for _, t := range r.tasks[rec.Partition] {
+		if err := r.load.Advance(t, rec.Offset+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) task(rec *kgo.Record, stage uint8) (state.Task, error) {
+	for _, t := range r.tasks[rec.Partition] {
+		if t.Stage == stage {
+			return t, nil
+		}
+	}
+	return state.Task{}, foreign(rec, fmt.Errorf("it is of stage %d, which the app does not have in this partition", stage))
+}
+
+func (r *run) takeValue(rec *kgo.Record, task state.Task, group []byte) error {
+	values, err := state.DecodeValue(rec.Value)
+	if err != nil {
+		return foreign(rec, err)
+	}
+	return r.load.Value(task, group, values, rec.Offset)
 }
 
 func (r *run) takePosition(rec *kgo.Record, task state.Task) error {

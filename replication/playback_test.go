@@ -238,7 +238,7 @@ func (c *changelog) barrierOf(t *testing.T, s *txn.Session) map[int32]int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return to
+	return to.Of(c.topic)
 }
 
 // write produces one transaction's records without ending it: the groups, then the position record.

@@ -1,6 +1,10 @@
 package state
 
-// Task is a stage and a partition: the unit of state, of a changelog partition and of a restore.
+// Task is a stage and a partition: the unit of state, of a changelog partition and of a restore. In
+// an app of one stage, stage 0 reads the input and has the values. In one of two stages, stage 0
+// reads the input and has no values, and stage 1 reads the repartition topic and has them. The
+// tasks of one partition number, of either stage, share a changelog partition and belong to one
+// lane.
 type Task struct {
 	Stage     uint8 `json:"stage"`
 	Partition int32 `json:"partition"`
@@ -25,6 +29,11 @@ type PositionRecord struct {
 	// Partitions is the number of input partitions at the app's first start: a partition beyond it
 	// was added later and starts at offset 0.
 	Partitions int `json:"partitions"`
+	// Repartitions is the number of partitions of the repartition topic, 0 for an app of one stage.
+	// It is fixed by the first position records too: it decides in which of them a group is
+	// counted.
+	Repartitions       int    `json:"repartitions,omitempty"`
+	RepartitionTopicID string `json:"repartition_topic_id,omitempty"`
 
 	// Who wrote it.
 	TransactionalID string `json:"transactional_id"`
@@ -48,6 +57,13 @@ type PositionRecord struct {
 	// Gaps are offsets that the input lost before they were read, passed because the operator said
 	// so. They are offsets, not events: what was there is not known.
 	Gaps int64 `json:"gaps,omitempty"`
+
+	// Sources says, of a task of the second stage, up to where each input partition is in its
+	// values: of the events below, all that concern its groups are, and of those above none is.
+	// Midway are the lanes of whose input partitions that does not hold yet, since the record was
+	// written in the middle of what one of their transactions has sent.
+	Sources map[int32]int64 `json:"sources,omitempty"`
+	Midway  []int           `json:"midway,omitempty"`
 
 	// What the values add up to at this record: Store.Verify compares.
 	Groups int64  `json:"groups"`

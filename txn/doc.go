@@ -2,8 +2,8 @@
 // transaction.
 //
 // A Session is one fenced client of one lane, from Fence to Close. It commits a barrier, reads the
-// lane's input from the positions it is told, and commits transactions that hold everything one
-// batch has to say: outputs, changelog, dead letters, position records and input offsets.
+// lane's sources from the positions it is told, and commits transactions that hold everything one
+// batch has to say: outputs, changelog, dead letters, position records and the sources' offsets.
 //
 // Invariants:
 //

@@ -47,7 +47,7 @@ func TestPollOfATopicMadeAgain(t *testing.T) {
 		}
 		e.write(t, 0, 5)
 		s := e.fence(t)
-		s.Assign(map[int32]int64{0: 2})
+		s.Assign(e.at(map[int32]int64{0: 2}))
 		recs, err := s.Poll(ctx, 10)
 		if err == nil || !strings.Contains(err.Error(), "made again") {
 			t.Fatalf("got %d records and %v", len(recs), err)
@@ -90,7 +90,7 @@ func TestPollBelowThePosition(t *testing.T) {
 		resp.Topics = append(resp.Topics, topic)
 		return resp, nil, true
 	})
-	s.Assign(map[int32]int64{0: 4})
+	s.Assign(e.at(map[int32]int64{0: 4}))
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	recs, err := s.Poll(ctx, 10)

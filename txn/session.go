@@ -22,9 +22,10 @@ type Config struct {
 	Kafka           kafka.Config
 	TransactionalID string // stable: <app>.lane-<k>
 	Group           string // the consumer group that mirrors the positions: the app's name
-	Input           string // input topic
-	InputID         [16]byte
-	AddOffsets      bool // the broker's transaction.version is below 2: AddOffsetsToTxn comes first
+	// Sources are the topics that the lane reads, with their ids: the input, and the repartition
+	// topic of an app of two stages. The zero id is not looked at.
+	Sources    map[string][16]byte
+	AddOffsets bool // the broker's transaction.version is below 2: AddOffsetsToTxn comes first
 
 	Timeout       time.Duration // transaction timeout at the broker; default 10 s
 	CommitTimeout time.Duration // bound of flush, offsets and EndTxn together; default 30 s
@@ -76,14 +77,34 @@ type Session struct {
 	refused  atomic.Pointer[ProduceError]
 
 	mu       sync.Mutex
-	position map[int32]int64 // next offset that Poll will read, for the error that names it
+	position Offsets // next offset that Poll will read, for the error that names it
+}
+
+// TopicPartition names a partition.
+type TopicPartition struct {
+	Topic     string
+	Partition int32
+}
+
+// Offsets are offsets by partition.
+type Offsets map[TopicPartition]int64
+
+// Of is the offsets of one topic's partitions.
+func (o Offsets) Of(topic string) map[int32]int64 {
+	of := map[int32]int64{}
+	for p, at := range o {
+		if p.Topic == topic {
+			of[p.Partition] = at
+		}
+	}
+	return of
 }
 
 // Fence takes the lane: a new client and InitProducerID on the lane's transactional id. When it
 // returns, no earlier session of that id can commit, and what this one reads is not older. ctx
 // bounds the call.
 func Fence(ctx context.Context, cfg Config) (*Session, error) {
-	s := &Session{cfg: cfg.withDefaults(), position: map[int32]int64{}}
+	s := &Session{cfg: cfg.withDefaults(), position: Offsets{}}
 	life, drop := context.WithCancel(context.Background())
 	cl, err := s.cfg.Kafka.Client(append(s.options(), kgo.WithContext(life))...)
 	if err != nil {
@@ -153,10 +174,10 @@ func (s *Session) Close() {
 	s.cl.Close()
 }
 
-// Barrier commits one record to each changelog partition in recs, alone in a transaction, and
-// returns their offsets. An acknowledged offset of one's own write proves the end of the partition,
+// Barrier commits these records, alone in a transaction, and returns the last offset in each of
+// their partitions. An acknowledged offset of one's own write proves the end of the partition,
 // where a deposed broker's answer to a question does not.
-func (s *Session) Barrier(ctx context.Context, recs []*kgo.Record) (map[int32]int64, error) {
+func (s *Session) Barrier(ctx context.Context, recs []*kgo.Record) (Offsets, error) {
 	if err := s.Begin(); err != nil {
 		return nil, err
 	}
@@ -166,27 +187,31 @@ func (s *Session) Barrier(ctx context.Context, recs []*kgo.Record) (map[int32]in
 	if _, err := s.Commit(ctx, nil); err != nil {
 		return nil, fmt.Errorf("barrier of %s: %w", s.cfg.TransactionalID, err)
 	}
-	offsets := make(map[int32]int64, len(recs))
+	offsets := make(Offsets, len(recs))
 	for _, r := range recs {
-		offsets[r.Partition] = r.Offset
+		at := TopicPartition{r.Topic, r.Partition}
+		offsets[at] = max(offsets[at], r.Offset)
 	}
 	s.cfg.Step.At(step.Barrier)
 	return offsets, nil
 }
 
-// Assign starts to read the input at these offsets. It is called once, before the first Poll.
-func (s *Session) Assign(positions map[int32]int64) {
-	at := make(map[int32]kgo.Offset, len(positions))
+// Assign starts to read the sources at these offsets. It is called once, before the first Poll.
+func (s *Session) Assign(positions Offsets) {
+	at := map[string]map[int32]kgo.Offset{}
 	s.mu.Lock()
 	for p, o := range positions {
-		at[p] = kgo.NewOffset().At(o)
+		if at[p.Topic] == nil {
+			at[p.Topic] = map[int32]kgo.Offset{}
+		}
+		at[p.Topic][p.Partition] = kgo.NewOffset().At(o)
 		s.position[p] = o
 	}
 	s.mu.Unlock()
-	s.cl.AddConsumePartitions(map[string]map[int32]kgo.Offset{s.cfg.Input: at})
+	s.cl.AddConsumePartitions(at)
 }
 
-// Poll waits for up to max records of the input; control records are among them. It returns nil
+// Poll waits for up to max records of the sources; control records are among them. It returns nil
 // records when ctx ends, and an error when a partition can no longer be read.
 func (s *Session) Poll(ctx context.Context, max int) ([]*kgo.Record, error) {
 	fs := s.cl.PollRecords(ctx, max)
@@ -196,7 +221,7 @@ func (s *Session) Poll(ctx context.Context, max int) ([]*kgo.Record, error) {
 	var errs []error
 	fs.EachError(func(topic string, partition int32, err error) {
 		s.mu.Lock()
-		at := s.position[partition]
+		at := s.position[TopicPartition{topic, partition}]
 		s.mu.Unlock()
 		if e := fetchError(topic, partition, at, err); e != nil {
 			errs = append(errs, e)
@@ -211,9 +236,10 @@ func (s *Session) Poll(ctx context.Context, max int) ([]*kgo.Record, error) {
 	fs.EachTopic(func(t kgo.FetchTopic) {
 		for _, p := range t.Partitions {
 			if n := len(p.Records); n > 0 {
-				errs = append(errs, s.proper(t.TopicID, p))
+				at := TopicPartition{t.Topic, p.Partition}
+				errs = append(errs, s.proper(at, t.TopicID, p.Records[0].Offset))
 				recs = append(recs, p.Records...)
-				s.position[p.Partition] = p.Records[n-1].Offset + 1
+				s.position[at] = p.Records[n-1].Offset + 1
 			}
 		}
 	})
@@ -227,13 +253,14 @@ func (s *Session) Poll(ctx context.Context, max int) ([]*kgo.Record, error) {
 // told to read into the bounds that a broker names, when it looks them up before it knows the
 // topic: with a broker's old answer, or a topic that was made again under the name, that means
 // other events.
-func (s *Session) proper(id [16]byte, p kgo.FetchPartition) error {
-	if at, got := s.position[p.Partition], p.Records[0].Offset; got < at {
+func (s *Session) proper(p TopicPartition, id [16]byte, got int64) error {
+	if at := s.position[p]; got < at {
 		return fmt.Errorf("read %s/%d: got offset %d after %d was asked for: a broker's answer was old, or the topic was truncated",
-			s.cfg.Input, p.Partition, got, at)
+			p.Topic, p.Partition, got, at)
 	}
-	if none := [16]byte{}; id != none && s.cfg.InputID != none && id != s.cfg.InputID {
-		return fmt.Errorf("read %s/%d: the topic was made again under its name", s.cfg.Input, p.Partition)
+	none, want := [16]byte{}, s.cfg.Sources[p.Topic]
+	if id != none && want != none && id != want {
+		return fmt.Errorf("read %s/%d: the topic was made again under its name", p.Topic, p.Partition)
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func newEnv(t *testing.T, addrs []string) *env {
 		t.Fatal(err)
 	}
 	e.cfg = txn.Config{
-		Kafka: e.kafka, TransactionalID: "lane-" + id, Group: "group-" + id, Input: e.input, InputID: [16]byte(raw), Seam: s,
+		Kafka: e.kafka, TransactionalID: "lane-" + id, Group: "group-" + id, Sources: map[string][16]byte{e.input: [16]byte(raw)}, Seam: s,
 		Step: func(n step.Name) { e.stepsSeen[n]++ },
 	}
 	return e
@@ -86,6 +86,15 @@ func (e *env) fence(t *testing.T) *txn.Session {
 	}
 	t.Cleanup(s.Close)
 	return s
+}
+
+// at are offsets of the input.
+func (e *env) at(partitions map[int32]int64) txn.Offsets {
+	at := txn.Offsets{}
+	for p, o := range partitions {
+		at[txn.TopicPartition{Topic: e.input, Partition: p}] = o
+	}
+	return at
 }
 
 func (e *env) record(text string) *kgo.Record {
@@ -140,7 +149,7 @@ func TestCommit(t *testing.T) {
 		s := e.fence(t)
 		for i := range int64(3) { // each EndTxn bumps the producer epoch under transactions v2
 			e.begin(t, s, fmt.Sprint(i))
-			if out, err := s.Commit(context.Background(), map[int32]int64{0: 10 * i, 1: i}); out != txn.Committed || err != nil {
+			if out, err := s.Commit(context.Background(), e.at(map[int32]int64{0: 10 * i, 1: i})); out != txn.Committed || err != nil {
 				t.Fatal(out, err)
 			}
 			if at := e.offset(t); at != 10*i {
@@ -169,14 +178,14 @@ func TestFencedOwner(t *testing.T) {
 				old.FlushForTest(context.Background())
 			}
 			e.fence(t).Close()
-			out, err := old.Commit(context.Background(), map[int32]int64{0: 99})
+			out, err := old.Commit(context.Background(), e.at(map[int32]int64{0: 99}))
 			if out == txn.Committed || !txn.Fenced(err) {
 				t.Fatalf("flushed %v: %v, %v", flushed, out, err)
 			}
 		}
 		s := e.fence(t)
 		e.begin(t, s, "seen")
-		if _, err := s.Commit(context.Background(), map[int32]int64{0: 1}); err != nil {
+		if _, err := s.Commit(context.Background(), e.at(map[int32]int64{0: 1})); err != nil {
 			t.Fatal(err)
 		}
 		if got := e.visible(t); got != "seen" {
@@ -194,7 +203,7 @@ func TestEmptyTransactionIsRefused(t *testing.T) {
 		if err := s.Begin(); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := s.Commit(context.Background(), map[int32]int64{0: 5}); out != txn.Aborted || !errors.Is(err, txn.ErrNoRecord) {
+		if out, err := s.Commit(context.Background(), e.at(map[int32]int64{0: 5})); out != txn.Aborted || !errors.Is(err, txn.ErrNoRecord) {
 			t.Fatal(out, err)
 		}
 	})
@@ -205,7 +214,7 @@ func TestRefusedRecord(t *testing.T) {
 		s := e.fence(t)
 		e.begin(t, s, "fine")
 		s.Produce(e.record(noise(40_000)))
-		if out, err := s.Commit(context.Background(), map[int32]int64{0: 5}); out != txn.Aborted || !txn.Refused(err) {
+		if out, err := s.Commit(context.Background(), e.at(map[int32]int64{0: 5})); out != txn.Aborted || !txn.Refused(err) {
 			t.Fatal(out, err)
 		}
 		s.Close()
@@ -237,7 +246,7 @@ func TestPoll(t *testing.T) {
 		}
 		e.cfg.TransactionalID += "-reader"
 		s := e.fence(t)
-		s.Assign(map[int32]int64{0: 2, 1: 0})
+		s.Assign(e.at(map[int32]int64{0: 2, 1: 0}))
 		var got []string
 		for len(got) < 4 { // offsets 2 to 5: a record and a marker, twice
 			recs, err := s.Poll(context.Background(), 10)
@@ -257,7 +266,7 @@ func TestPoll(t *testing.T) {
 func TestPollOutsideTheLog(t *testing.T) {
 	onEachKafka(t, func(t *testing.T, e *env) {
 		s := e.fence(t)
-		s.Assign(map[int32]int64{1: 77})
+		s.Assign(e.at(map[int32]int64{1: 77}))
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		_, err := s.Poll(ctx, 10)

@@ -40,10 +40,10 @@ func (s *Session) acknowledged(rec *kgo.Record, err error) {
 	}
 }
 
-// Commit flushes, adds the input offsets and ends the transaction. Only with a nil error is the
+// Commit flushes, adds the sources' offsets and ends the transaction. Only with a nil error is the
 // outcome Committed; after any error the session is dead. It waits at most CommitTimeout: an outage
 // in the middle ends as Unknown or Aborted, never as a wait without end.
-func (s *Session) Commit(ctx context.Context, offsets map[int32]int64) (Outcome, error) {
+func (s *Session) Commit(ctx context.Context, offsets Offsets) (Outcome, error) {
 	if s.produced == 0 {
 		return Aborted, ErrNoRecord
 	}
@@ -78,10 +78,10 @@ func (s *Session) flush(ctx context.Context) error {
 	return nil
 }
 
-// commitOffsets makes the input offsets part of the open transaction, without being a member of the
+// commitOffsets makes the offsets part of the open transaction, without being a member of the
 // consumer group: generation -1 and no member id (KIP-98; v5 of the request needs no
 // AddOffsetsToTxn, KIP-890).
-func (s *Session) commitOffsets(ctx context.Context, offsets map[int32]int64) error {
+func (s *Session) commitOffsets(ctx context.Context, offsets Offsets) error {
 	if s.cfg.AddOffsets {
 		if err := s.retry(ctx, s.addOffsets); err != nil {
 			return fmt.Errorf("add offsets of group %s to %s: %w", s.cfg.Group, s.cfg.TransactionalID, err)
@@ -94,7 +94,7 @@ func (s *Session) commitOffsets(ctx context.Context, offsets map[int32]int64) er
 	return nil
 }
 
-func (s *Session) txnOffsetCommit(ctx context.Context, offsets map[int32]int64) error {
+func (s *Session) txnOffsetCommit(ctx context.Context, offsets Offsets) error {
 	id, epoch, err := s.cl.ProducerID(ctx) // each EndTxn bumps the epoch under transactions v2
 	if err != nil {
 		return err
@@ -102,14 +102,7 @@ func (s *Session) txnOffsetCommit(ctx context.Context, offsets map[int32]int64) 
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
 	req.TransactionalID, req.Group = s.cfg.TransactionalID, s.cfg.Group
 	req.ProducerID, req.ProducerEpoch = id, epoch
-	topic := kmsg.NewTxnOffsetCommitRequestTopic()
-	topic.Topic, topic.TopicID = s.cfg.Input, s.cfg.InputID // by name up to v5, by id above
-	for p, o := range offsets {
-		part := kmsg.NewTxnOffsetCommitRequestTopicPartition()
-		part.Partition, part.Offset = p, o
-		topic.Partitions = append(topic.Partitions, part)
-	}
-	req.Topics = append(req.Topics, topic)
+	req.Topics = s.offsetTopics(offsets)
 	resp, err := req.RequestWith(ctx, s.cl)
 	if err != nil {
 		return err
@@ -127,6 +120,24 @@ func (s *Session) txnOffsetCommit(ctx context.Context, offsets map[int32]int64) 
 		return fmt.Errorf("the broker answered for %d of %d partitions", accepted, len(offsets))
 	}
 	return nil
+}
+
+func (s *Session) offsetTopics(offsets Offsets) (topics []kmsg.TxnOffsetCommitRequestTopic) {
+	for name, id := range s.cfg.Sources {
+		topic := kmsg.NewTxnOffsetCommitRequestTopic()
+		topic.Topic, topic.TopicID = name, id // by name up to v5, by id above
+		for p, o := range offsets {
+			if p.Topic == name {
+				part := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+				part.Partition, part.Offset = p.Partition, o
+				topic.Partitions = append(topic.Partitions, part)
+			}
+		}
+		if len(topic.Partitions) > 0 {
+			topics = append(topics, topic)
+		}
+	}
+	return topics
 }
 
 func (s *Session) addOffsets(ctx context.Context) error {

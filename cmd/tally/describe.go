@@ -40,7 +40,7 @@ func describeSpec(w io.Writer, s *spec.Spec) {
 		spec.Stop: "events stop their lane",
 	}[s.OnError])
 	row("stages", "%s", stagesText(s))
-	row("owns", "topics %s.changelog and %s.dead, consumer group %s", s.App, s.App, s.App)
+	row("owns", "%s", ownsText(s))
 	tw.Flush()
 	fmt.Fprintln(w)
 }
@@ -104,9 +104,27 @@ func outputText(s *spec.Spec) string {
 	return fmt.Sprintf("%s, %s, its key: %s", s.Output.Topic, emit, key)
 }
 
-func stagesText(s *spec.Spec) string {
-	if s.Local(2) {
-		return "1: the grouping is local, since it contains key or partition: the events of a group come from one partition"
+func ownsText(s *spec.Spec) string {
+	text := fmt.Sprintf("topics %s.changelog and %s.dead, consumer group %s", s.App, s.App, s.App)
+	if two, err := s.TwoStages(2); two && err == nil {
+		text += fmt.Sprintf("; with two stages also topic %s.repartition", s.App)
 	}
-	return "1 if the input has one partition; with more, the grouping is not local: " + s.CheckLocal(2).Error()
+	return text
+}
+
+// stagesText says how many stages a spec has, and why.
+func stagesText(s *spec.Spec) string {
+	second := fmt.Sprintf("partial results go to %s.repartition, whose partition is decided by the group alone, and are folded there", s.App)
+	if s.Output != nil && s.Output.Emit == spec.EmitEvery {
+		second += "; `emit: every` emits one record a partial result, not one an increment"
+	}
+	switch {
+	case s.Repartition.Mode == spec.RepartitionAlways:
+		return "2, since the spec says `repartition: always`: " + second
+	case s.Local(2):
+		return "1: the grouping is local, since it contains key or partition: the events of a group come from one partition"
+	case s.Repartition.Mode == spec.RepartitionNever:
+		return "1, and only if the input has one partition: the grouping is not local, and the spec says `repartition: never`"
+	}
+	return "1 if the input has one partition; with more 2, since the grouping is not local: " + second
 }

@@ -86,7 +86,7 @@ func newTestApp(t testing.TB, text string, lanes, partitions int) *testApp {
 		t.Fatal(err)
 	}
 	a := &testApp{
-		App: App{Name: s.App, ID: "id-" + s.App, Generation: 1, Spec: s, Program: spec.Compile(s), Source: s.Input.Topic},
+		App: App{Name: s.App, ID: "id-" + s.App, Generation: 1, Spec: s, Program: spec.Compile(s), Input: s.Input.Topic, Source: s.Input.Topic},
 		t:   t, inputs: map[int32]int64{}, offsets: map[int32]int64{}, values: map[string][]spec.Decimal{},
 	}
 	a.Lanes = func() []LaneView {

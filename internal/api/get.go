@@ -33,7 +33,8 @@ func (s *Server) serveGet(w http.ResponseWriter, r *http.Request) error {
 }
 
 // get reads the group's part in every partition and folds the parts. It asks every partition, since
-// clients hash keys differently: one group may have counters in several.
+// clients hash keys differently: one group may have counters in several. In an app of two stages it
+// has one, in the partition that the group decides.
 //
 // That a group has no values is only said once the input was seen, after the question, to hold
 // nothing more that is not counted, or when the wait is over. So who has just produced the group's
@@ -73,7 +74,7 @@ func (rd *read) getOnce(views []LaneView, group []byte) (*GetAnswer, error) {
 	a := &GetAnswer{App: rd.app.Name, Group: rd.app.Program.AppendGroupJSON(nil, group), Parts: []Part{}}
 	for _, v := range views {
 		role := v.Role()
-		held, err := readLane(rd.app.Program, v, group)
+		held, err := readLane(rd.app, v, group)
 		if err != nil {
 			return nil, err
 		}
@@ -102,10 +103,14 @@ type held struct {
 	values []spec.Decimal
 }
 
-// readLane reads a group's values in all tasks of a lane, at one commit boundary.
-func readLane(p *spec.Program, v LaneView, group []byte) ([]held, error) {
+// readLane reads a group's values in the tasks of a lane that may have them, at one commit
+// boundary.
+func readLane(app *App, v LaneView, group []byte) ([]held, error) {
 	all := make([]held, 0, len(v.Tasks))
 	for _, t := range v.Tasks {
+		if n := app.Repartitions; n > 0 && t.Partition != spec.Partition(group, n) {
+			continue
+		}
 		all = append(all, held{task: t, input: v.Input(t.Partition)})
 	}
 	err := v.Store.View(func(view state.View) error {
@@ -119,7 +124,7 @@ func readLane(p *spec.Program, v LaneView, group []byte) ([]held, error) {
 				return err
 			}
 			if ok {
-				h.values = mustDecode(p, raw, nil)
+				h.values = mustDecode(app.Program, raw, nil)
 			}
 		}
 		return nil

@@ -50,6 +50,7 @@ func newCollector(n Node) *collector {
 			app("dead_events_total", "Unreadable events sent to the dead-letter topic.", counter, func(a AppStatus) int64 { return a.Dead }),
 			app("stray_events_total", "Events that no known partitioner puts where they are.", counter, func(a AppStatus) int64 { return a.Strays }),
 			app("groups", "Groups with values.", gauge, func(a AppStatus) int64 { return a.Groups }),
+			app("repartition_lag_records", "Records of the repartition topic that are not counted yet.", gauge, func(a AppStatus) int64 { return a.RepartitionLag }),
 			app("lag_events", "Last stable offset - read position, over all partitions.", gauge, func(a AppStatus) int64 { return a.Lag }),
 		},
 		lanes: []laneMetric{

@@ -30,9 +30,12 @@ type App struct {
 	Generation int
 	Spec       *spec.Spec
 	Program    *spec.Program
-	// Source is the topic that the positions of the tasks with the state count in: the input, or
-	// the repartition topic of an app with two stages.
-	Source string
+	// Input is the topic that the app reads, and Source the one that the positions of the tasks
+	// with the state count in: the input, or the repartition topic of an app of two stages.
+	Input, Source string
+	// Repartitions is the number of partitions of the latter, 0 for an app of one stage: a group is
+	// counted in the one that spec.Partition says.
+	Repartitions int
 	// Look asks for the input's end anew, soon and not too often; it does not wait. Nil: it is only
 	// looked at from time to time.
 	Look func()
@@ -59,10 +62,18 @@ type LaneView struct {
 	// visible in Store. It passes control records, aborted data and gaps. It must be taken so that
 	// a read of Store that starts after Input returned sees all of it.
 	Input func(partition int32) int64
-	// Lag is last stable offset - read position, as of AsOfMs.
+	// Lag is last stable offset - read position, as of AsOfMs. In an app of two stages the lag of
+	// the whole input is in it: any event there may be one of the partition's.
 	Lag func(partition int32) int64
 	// AsOfMs is when the fetch that proved the lag was made.
 	AsOfMs func() int64
+
+	// Of an app of two stages: the input partitions that the lane's first stage reads, how far it
+	// has read and sent one, and below which offset of a partition of Source all that it has sent
+	// lies. Sent must be taken after Read.
+	Inputs []int32
+	Read   func(partition int32) int64
+	Sent   func(partition int32) int64
 }
 
 // Role says how far a copy can be trusted to be the newest.

@@ -156,8 +156,8 @@ func (rd *read) missing(views []LaneView) error {
 			return rd.notReady(fmt.Sprintf("lane %d of app %s is not loaded (%s)", v.Lane, rd.app.Name, v.Why))
 		}
 	}
-	for _, b := range rd.bounds {
-		if err := rd.reached(views, b); err != nil {
+	for i := range rd.bounds {
+		if err := rd.reached(views, &rd.bounds[i]); err != nil {
 			return err
 		}
 	}
@@ -169,7 +169,10 @@ func (rd *read) notReady(what string) *Error {
 		Message: fmt.Sprintf("%s; waited %s", what, rd.wait), Next: "see `tally status`, or ask with a longer --wait"}
 }
 
-func (rd *read) reached(views []LaneView, b bound) error {
+func (rd *read) reached(views []LaneView, b *bound) error {
+	if b.input {
+		return rd.through(views, b)
+	}
 	at, known := int64(0), []int32(nil)
 	for _, v := range views {
 		for _, t := range v.Tasks {
@@ -185,10 +188,46 @@ func (rd *read) reached(views []LaneView, b bound) error {
 	if at >= b.position {
 		return nil
 	}
+	return rd.late(fmt.Sprintf("%s is counted up to offset %d, and %d was asked for",
+		sourceName(rd.app, b.partition), at-1, b.position-1))
+}
+
+// through waits for a position in the input of an app of two stages: first until the stage that
+// reads it has come there, then until the other has counted all that the first one's lane had sent
+// by then.
+func (rd *read) through(views []LaneView, b *bound) error {
+	var known []int32
+	for _, v := range views {
+		known = append(known, v.Inputs...)
+		if !slices.Contains(v.Inputs, b.partition) || b.sent != nil {
+			continue
+		}
+		if at := v.Read(b.partition); at < b.position {
+			return rd.late(fmt.Sprintf("%s/%d is read up to offset %d, and %d was asked for", rd.app.Input, b.partition, at-1, b.position-1))
+		}
+		b.sent = map[int32]int64{}
+		for q := range int32(rd.app.Repartitions) {
+			b.sent[q] = v.Sent(q)
+		}
+	}
+	if b.sent == nil {
+		slices.Sort(known)
+		return badRequest("app %s reads no partition %d of %s here, but %v", rd.app.Name, b.partition, rd.app.Input, known)
+	}
+	for _, v := range views {
+		for _, t := range v.Tasks {
+			if at := position(v, t); at < b.sent[t.Partition] {
+				return rd.late(fmt.Sprintf("%s is counted up to offset %d, and what %s/%d has up to offset %d lies below %d",
+					sourceName(rd.app, t.Partition), at-1, rd.app.Input, b.partition, b.position-1, b.sent[t.Partition]))
+			}
+		}
+	}
+	return nil
+}
+
+func (rd *read) late(what string) *Error {
 	return &Error{Status: http.StatusGatewayTimeout, Code: CodeTimeout,
-		Message: fmt.Sprintf("%s is counted up to offset %d, and %d was asked for; waited %s",
-			sourceName(rd.app, b.partition), at-1, b.position-1, rd.wait),
-		Next: "see `tally status`, or ask with a longer --wait"}
+		Message: fmt.Sprintf("%s; waited %s", what, rd.wait), Next: "see `tally status`, or ask with a longer --wait"}
 }
 
 // position is the offset below which everything is in the store. The read position is taken before

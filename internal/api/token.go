@@ -60,8 +60,12 @@ func parseToken(app *App, text string) ([]bound, error) {
 
 // bound is a position that an answer must have reached.
 type bound struct {
-	partition int32
+	partition int32 // of the source, or of the input of an app of two stages
 	position  int64
+	input     bool // it is a position in the input of an app of two stages
+	// sent is how far the source has what the first stage had sent when it had come to position;
+	// nil until then.
+	sent map[int32]int64
 }
 
 // parseAfter reads TOPIC/PARTITION:OFFSET; the event at the offset is included, so the position
@@ -72,12 +76,17 @@ func parseAfter(app *App, text string) (bound, error) {
 	partition, err := strconv.ParseInt(partitionText, 10, 32)
 	offset, err2 := strconv.ParseInt(offsetText, 10, 64)
 	if !ok || !ok2 || err != nil || err2 != nil || partition < 0 || offset < 0 {
-		return bound{}, badRequest("after=%q is not TOPIC/PARTITION:OFFSET, for example %s/0:1234", text, app.Source)
+		return bound{}, badRequest("after=%q is not TOPIC/PARTITION:OFFSET, for example %s/0:1234", text, app.Input)
 	}
-	if topic != app.Source {
-		return bound{}, badRequest("app %s reads %s, not %s", app.Name, app.Source, topic)
+	b := bound{partition: int32(partition), position: offset + 1}
+	switch topic {
+	case app.Source:
+	case app.Input:
+		b.input = true
+	default:
+		return bound{}, badRequest("app %s reads %s, not %s", app.Name, app.Input, topic)
 	}
-	return bound{partition: int32(partition), position: offset + 1}, nil
+	return b, nil
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {

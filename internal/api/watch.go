@@ -175,7 +175,7 @@ func (wt *watch) send(views []LaneView, changes []state.Change) error {
 func (wt *watch) fold(views []LaneView, group []byte) ([]spec.Decimal, error) {
 	var folded []spec.Decimal
 	for _, v := range views {
-		all, err := readLane(wt.rd.app.Program, v, group)
+		all, err := readLane(wt.rd.app, v, group)
 		if err != nil {
 			return nil, err
 		}

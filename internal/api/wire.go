@@ -127,21 +127,24 @@ type NodeStatus struct {
 
 // AppStatus is one app. The counters are those of the position records, so they survive restarts.
 type AppStatus struct {
-	App          string       `json:"app"`
-	AppID        string       `json:"app_id"`
-	Generation   int          `json:"generation"`
-	Input        string       `json:"input"`
-	Output       string       `json:"output,omitempty"`
-	Lag          int64        `json:"lag"`
-	Processed    int64        `json:"processed"`
-	Filtered     int64        `json:"filtered"`
-	Skipped      int64        `json:"skipped"`
-	Dead         int64        `json:"dead"`
-	Gaps         int64        `json:"gaps,omitempty"` // offsets that the input lost unread, passed by --on-gap skip
-	Groups       int64        `json:"groups"`
-	Strays       int64        `json:"strays"`
-	StrayExample string       `json:"stray_example,omitempty"` // one such event, in words
-	Lanes        []LaneStatus `json:"lanes"`
+	App        string `json:"app"`
+	AppID      string `json:"app_id"`
+	Generation int    `json:"generation"`
+	Input      string `json:"input"`
+	Output     string `json:"output,omitempty"`
+	Lag        int64  `json:"lag"` // of the input
+	// RepartitionLag is how many records of the repartition topic are not counted yet, in an app of
+	// two stages.
+	RepartitionLag int64        `json:"repartition_lag,omitempty"`
+	Processed      int64        `json:"processed"`
+	Filtered       int64        `json:"filtered"`
+	Skipped        int64        `json:"skipped"`
+	Dead           int64        `json:"dead"`
+	Gaps           int64        `json:"gaps,omitempty"` // offsets that the input lost unread, passed by --on-gap skip
+	Groups         int64        `json:"groups"`
+	Strays         int64        `json:"strays"`
+	StrayExample   string       `json:"stray_example,omitempty"` // one such event, in words
+	Lanes          []LaneStatus `json:"lanes"`
 }
 
 // The states of a lane.
@@ -155,21 +158,22 @@ const (
 
 // LaneStatus is one lane.
 type LaneStatus struct {
-	Lane         int              `json:"lane"`
-	Owner        string           `json:"owner"`
-	Epoch        uint64           `json:"epoch"`
-	State        string           `json:"state"`            // one of the Lane constants
-	Reason       string           `json:"reason,omitempty"` // why it is not running, with the next step
-	FenceMs      int64            `json:"fence_ms"`         // how long InitProducerID took at this acquire
-	Standbys     []string         `json:"standbys"`
-	Position     map[string]int64 `json:"position"` // "TOPIC/PARTITION": next offset to read
-	Lag          int64            `json:"lag"`
-	AsOfMs       int64            `json:"as_of_ms"`
-	Groups       int64            `json:"groups"`
-	Transactions int64            `json:"transactions"` // committed since the lane was acquired
-	Aborted      int64            `json:"aborted"`
-	LastCommitMs int64            `json:"last_commit_ms,omitempty"`
-	Restore      *Restore         `json:"restore,omitempty"` // of the last start; while State is restoring, so far
+	Lane           int              `json:"lane"`
+	Owner          string           `json:"owner"`
+	Epoch          uint64           `json:"epoch"`
+	State          string           `json:"state"`            // one of the Lane constants
+	Reason         string           `json:"reason,omitempty"` // why it is not running, with the next step
+	FenceMs        int64            `json:"fence_ms"`         // how long InitProducerID took at this acquire
+	Standbys       []string         `json:"standbys"`
+	Position       map[string]int64 `json:"position"` // "TOPIC/PARTITION": next offset to read
+	Lag            int64            `json:"lag"`
+	RepartitionLag int64            `json:"repartition_lag,omitempty"`
+	AsOfMs         int64            `json:"as_of_ms"`
+	Groups         int64            `json:"groups"`
+	Transactions   int64            `json:"transactions"` // committed since the lane was acquired
+	Aborted        int64            `json:"aborted"`
+	LastCommitMs   int64            `json:"last_commit_ms,omitempty"`
+	Restore        *Restore         `json:"restore,omitempty"` // of the last start; while State is restoring, so far
 }
 
 // Restore says what a start had to read of the changelog.

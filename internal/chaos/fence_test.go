@@ -78,7 +78,7 @@ func (j *job) fencedSession(t *testing.T, before step.Name) *fencedOwner {
 }
 
 func (j *job) sessionConfig() txn.Config {
-	return txn.Config{Kafka: j.s.kafka, TransactionalID: j.app + ".lane-0", Group: j.app, Input: j.input(),
+	return txn.Config{Kafka: j.s.kafka, TransactionalID: j.app + ".lane-0", Group: j.app, Sources: map[string][16]byte{j.input(): {}},
 		Seam: j.s.kafka.Seam}
 }
 
@@ -107,7 +107,7 @@ func (o *fencedOwner) transaction(topic string) (txn.Outcome, error) {
 		o.fence()
 	}
 	o.Produce(&kgo.Record{Topic: topic, Value: []byte("fenced")})
-	return o.Commit(ctx, map[int32]int64{0: 1000})
+	return o.Commit(ctx, txn.Offsets{{Topic: o.j.input()}: 1000})
 }
 
 func (j *job) verifyFencedInvisible(topic string) {

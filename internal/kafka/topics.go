@@ -208,6 +208,40 @@ func (a *Admin) DeleteTopics(ctx context.Context, names ...string) error {
 	return nil
 }
 
+// DeleteRecords deletes what a topic's partitions hold below these offsets, of which each is at
+// most the partition's high watermark. What is deleted already is no error.
+func (a *Admin) DeleteRecords(ctx context.Context, topic string, below map[int32]int64) error {
+	return a.try(ctx, fmt.Sprintf("delete old records of topic %q", topic), func() error {
+		req := kmsg.NewPtrDeleteRecordsRequest()
+		req.TimeoutMillis = 15_000
+		t := kmsg.NewDeleteRecordsRequestTopic()
+		t.Topic = topic
+		for p, at := range below {
+			part := kmsg.NewDeleteRecordsRequestTopicPartition()
+			part.Partition, part.Offset = p, at
+			t.Partitions = append(t.Partitions, part)
+		}
+		req.Topics = append(req.Topics, t)
+		resp, err := req.RequestWith(ctx, a.cl)
+		if err != nil {
+			return err
+		}
+		answered := 0
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return fmt.Errorf("partition %d: %w", p.Partition, err)
+				}
+				answered++
+			}
+		}
+		if answered != len(below) {
+			return fmt.Errorf("the answer is for %d of %d partitions", answered, len(below))
+		}
+		return nil
+	})
+}
+
 // awaitLeaders waits until all partitions of a new topic are known and have leaders.
 func (a *Admin) awaitLeaders(ctx context.Context, topic string, partitions int) error {
 	return a.try(ctx, fmt.Sprintf("see the leaders of topic %q", topic), func() error {

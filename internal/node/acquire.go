@@ -68,10 +68,15 @@ func (l *lane) checkStill(ctx context.Context) error {
 }
 
 func (l *lane) checkTopics(ctx context.Context) error {
-	for _, t := range []struct {
+	type named struct {
 		what string
 		kafka.Topic
-	}{{"input topic", l.app.input}, {"changelog", l.app.changelog}} {
+	}
+	topics := []named{{"input topic", l.app.input}, {"changelog", l.app.changelog}}
+	if l.app.repartitions > 0 {
+		topics = append(topics, named{"repartition topic", l.app.repartition})
+	}
+	for _, t := range topics {
 		now, ok, err := l.app.node.admin.Topic(ctx, t.Name)
 		if err != nil {
 			return err
@@ -127,13 +132,13 @@ func (l *lane) settle(ctx context.Context, session *txn.Session) error {
 			return err
 		}
 	}
-	at := map[int32]int64{}
+	at := txn.Offsets{}
 	for _, t := range l.tasks {
 		pos, known := l.store.Position(t)
 		if !known || !pos.Known() {
-			panic(fmt.Sprintf("node: lane %d was acquired without a position of partition %d", l.k, t.Partition))
+			panic(fmt.Sprintf("node: lane %d was acquired without a position of stage %d, partition %d", l.k, t.Stage, t.Partition))
 		}
-		at[t.Partition] = pos.Record.Input
+		at[l.place(t)] = pos.Record.Input
 	}
 	if err := l.skipGaps(ctx, session, at); err != nil {
 		return err
@@ -145,10 +150,25 @@ func (l *lane) settle(ctx context.Context, session *txn.Session) error {
 	return nil
 }
 
-// checkBounds refuses positions outside what the input holds; a client would move them silently. A
-// position beyond the end may be an old answer, and is asked about again for a while.
-func (l *lane) checkBounds(ctx context.Context, at map[int32]int64) error {
-	admin, input, began := l.app.node.admin, l.app.input.Name, l.seam().Now()
+// place is what a task reads.
+func (l *lane) place(t state.Task) txn.TopicPartition {
+	return txn.TopicPartition{Topic: l.app.source(t).Name, Partition: t.Partition}
+}
+
+// checkBounds refuses positions outside what the sources hold; a client would move them silently.
+func (l *lane) checkBounds(ctx context.Context, at txn.Offsets) error {
+	for _, topic := range l.app.sources() {
+		if err := l.checkBoundsOf(ctx, topic.Name, at.Of(topic.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkBoundsOf looks at one topic. A position beyond the end may be an old answer, and is asked
+// about again for a while.
+func (l *lane) checkBoundsOf(ctx context.Context, input string, at map[int32]int64) error {
+	admin, began := l.app.node.admin, l.seam().Now()
 	defer func() { l.closeFresh(admin) }()
 	for {
 		starts, err := admin.StartOffsets(ctx, input)
@@ -177,29 +197,42 @@ func (l *lane) checkBounds(ctx context.Context, at map[int32]int64) error {
 }
 
 func (l *lane) catchUp(ctx context.Context, session *txn.Session) error {
-	stamp := l.stamp()
 	var recs []*kgo.Record
 	for _, t := range l.tasks {
-		recs = append(recs, &kgo.Record{
-			Topic: l.app.changelog.Name, Partition: t.Partition, Key: state.BarrierKey(t), Timestamp: l.seam().Now(),
-			Value: state.EncodeBarrier(state.Barrier{
-				Task: t, AppID: stamp.AppID, Generation: stamp.Generation, ClusterID: stamp.ClusterID, Node: stamp.Node,
-				NodeName: stamp.NodeName, Incarnation: stamp.Incarnation, Epoch: stamp.Epoch, AtMs: l.seam().Now().UnixMilli(),
-			}),
-		})
+		recs = append(recs, l.barrier(l.app.changelog.Name, t))
+	}
+	for q := range int32(l.app.repartitions) {
+		recs = append(recs, l.barrier(l.app.repartition.Name, state.Task{Stage: secondStage, Partition: q}))
 	}
 	to, err := session.Barrier(ctx, recs)
 	if err != nil {
 		return err
 	}
+	for q, at := range to.Of(l.app.repartition.Name) {
+		l.proc.SetSent(q, at+1) // all that the lane has ever sent lies below
+	}
 	l.setState(api.LaneRestoring, "")
-	progress, err := l.playback().CatchUp(ctx, to)
+	progress, err := l.playback().CatchUp(ctx, to.Of(l.app.changelog.Name))
 	if err != nil {
 		return err
 	}
 	l.restored(progress)
 	l.raiseEpoch()
 	return nil
+}
+
+// barrier is one record of the lane's barrier. It goes to the lane's changelog partitions, whose
+// ends it proves, and to every partition of the repartition topic, where it lies above all that the
+// lane has sent.
+func (l *lane) barrier(topic string, t state.Task) *kgo.Record {
+	stamp, now := l.stamp(), l.seam().Now()
+	return &kgo.Record{
+		Topic: topic, Partition: t.Partition, Key: state.BarrierKey(t), Timestamp: now,
+		Value: state.EncodeBarrier(state.Barrier{
+			Task: t, AppID: stamp.AppID, Generation: stamp.Generation, ClusterID: stamp.ClusterID, Node: stamp.Node,
+			NodeName: stamp.NodeName, Incarnation: stamp.Incarnation, Epoch: stamp.Epoch, AtMs: now.UnixMilli(),
+		}),
+	}
 }
 
 // raiseEpoch puts the grant's epoch above every epoch in the position records: another may have
@@ -293,37 +326,54 @@ func (l *lane) compareOffsets(ctx context.Context) ([]state.PositionRecord, erro
 // groupOffsets asks for the own partitions' offsets, and waits for a pending commit of them. A
 // coordinator that was killed while it ended a transaction was seen to call the offsets unstable
 // for ever, although the transaction is over: unstable says so, with the offsets of before.
-func (l *lane) groupOffsets(ctx context.Context, admin *kafka.Admin) (offsets map[int32]int64, unstable bool, err error) {
-	group, input := l.app.name(), l.app.input.Name
+func (l *lane) groupOffsets(ctx context.Context, admin *kafka.Admin) (all txn.Offsets, unstable bool, err error) {
+	all = txn.Offsets{}
+	for _, topic := range l.app.sources() {
+		offsets, waiting, err := l.groupOffsetsOf(ctx, admin, topic.Name)
+		if err != nil {
+			return nil, false, err
+		}
+		unstable = unstable || waiting
+		for p, at := range offsets {
+			all[txn.TopicPartition{Topic: topic.Name, Partition: p}] = at
+		}
+	}
+	return all, unstable, nil
+}
+
+func (l *lane) groupOffsetsOf(ctx context.Context, admin *kafka.Admin, input string) (offsets map[int32]int64, unstable bool, err error) {
+	group, partitions := l.app.name(), l.partitionsOf(input)
+	if len(partitions) == 0 {
+		return nil, false, nil
+	}
 	bounded, cancel := context.WithTimeout(ctx, l.app.node.cfg.UnstableWait)
 	defer cancel()
-	offsets, err = admin.GroupOffsets(bounded, group, input, l.partitions()...)
+	offsets, err = admin.GroupOffsets(bounded, group, input, partitions...)
 	if !errors.Is(err, kerr.UnstableOffsetCommit) || ctx.Err() != nil {
 		return offsets, false, err
 	}
 	l.log().Warn("the consumer group's offsets stay unstable although the lane is fenced; committing them again from the position records", "error", err)
-	offsets, err = admin.SettledOffsets(ctx, group, input, l.partitions()...)
+	offsets, err = admin.SettledOffsets(ctx, group, input, partitions...)
 	return offsets, true, err
 }
 
 // mirrorAgain adds to records one for each task that has a position: a commit of this producer id
 // settles what is pending of it.
 func (l *lane) mirrorAgain(records []state.PositionRecord) []state.PositionRecord {
-	has := map[int32]bool{}
+	has := map[state.Task]bool{}
 	for _, rec := range records {
-		has[rec.Partition] = true
+		has[rec.Task] = true
 	}
 	for _, t := range l.tasks {
-		if pos, _ := l.store.Position(t); pos.Known() && !has[t.Partition] {
+		if pos, _ := l.store.Position(t); pos.Known() && !has[t] {
 			records = append(records, processor.Follow(pos.Record, l.stamp(), l.seam().Now()))
 		}
 	}
 	return records
 }
 
-func (l *lane) partitions() []int32 {
-	var ps []int32
-	for _, t := range l.tasks {
+func (l *lane) partitionsOf(topic string) (ps []int32) {
+	for _, t := range l.tasksOf(topic) {
 		ps = append(ps, t.Partition)
 	}
 	return ps
@@ -352,11 +402,11 @@ func (l *lane) closeFresh(admin *kafka.Admin) {
 
 // compare is one look. stale is set when an offset is behind its position record, which an old
 // answer explains as well as a wrong state.
-func (l *lane) compare(ctx context.Context, offsets map[int32]int64) (records []state.PositionRecord, stale, err error) {
+func (l *lane) compare(ctx context.Context, offsets txn.Offsets) (records []state.PositionRecord, stale, err error) {
 	for _, t := range l.tasks {
 		pos, _ := l.store.Position(t)
-		offset, has := offsets[t.Partition]
-		differ := &OffsetsError{Group: l.app.name(), Topic: l.app.input.Name, Partition: t.Partition, Offset: offset, Record: pos.Record.Input}
+		offset, has := offsets[l.place(t)]
+		differ := &OffsetsError{Group: l.app.name(), Topic: l.app.source(t).Name, Partition: t.Partition, Offset: offset, Record: pos.Record.Input}
 		switch {
 		case !pos.Known() && has:
 			differ.Record = -1
@@ -379,7 +429,7 @@ func (l *lane) compare(ctx context.Context, offsets map[int32]int64) (records []
 }
 
 func (l *lane) firstRecord(ctx context.Context, t state.Task) (state.PositionRecord, error) {
-	at, err := l.startOffset(ctx, t.Partition)
+	at, err := l.startOffset(ctx, t)
 	if err != nil {
 		return state.PositionRecord{}, err
 	}

@@ -28,13 +28,17 @@ type app struct {
 	program *spec.Program
 
 	input, output, changelog, dead kafka.Topic
+	repartition                    kafka.Topic // of an app of two stages
 
 	id         string // random, made once, in every position record
 	generation int
 	// partitions is the number of input partitions at the app's first start; lanesN is L.
 	partitions, lanesN int
-	fresh              bool // no partition has a position record: this is the first start
-	lanes              []*lane
+	// repartitions is the number of partitions of the repartition topic, 0 for an app of one stage.
+	// It is fixed by the first position records.
+	repartitions int
+	fresh        bool // no partition has a position record: this is the first start
+	lanes        []*lane
 
 	reset    *intent       // the reset that this generation began with in this process, nil for none
 	orders   chan *order   // resets that are asked for; taken while the lanes run
@@ -42,14 +46,16 @@ type app struct {
 
 	nudge chan struct{} // asks for a look at the ends before its time
 	// Of the goroutine that looks at the ends.
-	warned struct{ strays, grown bool }
-	probed map[int32]int64 // where a partition's read position stood at the last look
+	warned    struct{ strays, grown bool }
+	probed    map[state.Task]int64 // where a task's read position stood at the last look
+	trimmed   map[int32]int64      // how far each partition of the repartition topic was trimmed
+	trimmedAt time.Time
 
 	mu     sync.Mutex
-	limits map[string]int  // max.message.bytes of the topics that the app writes
-	ends   map[int32]int64 // last stable offsets of the input
-	endsAt time.Time       // when the fetch that proved them was made
-	ready  map[int]bool    // the lanes that have their positions
+	limits map[string]int       // max.message.bytes of the topics that the app writes
+	ends   map[state.Task]int64 // last stable offsets of what each task reads
+	endsAt time.Time            // when the fetch that proved them was made
+	ready  map[int]bool         // the lanes that have their positions
 }
 
 func (a *app) name() string { return a.spec.App }
@@ -59,8 +65,8 @@ func (a *app) memory() int64 { return a.node.cfg.Memory / int64(max(a.node.appCo
 
 func newApp(n *Node, s *spec.Spec) *app {
 	return &app{
-		node: n, spec: s, program: spec.Compile(s), ends: map[int32]int64{},
-		probed: map[int32]int64{}, nudge: make(chan struct{}, 1),
+		node: n, spec: s, program: spec.Compile(s), ends: map[state.Task]int64{},
+		probed: map[state.Task]int64{}, trimmed: map[int32]int64{}, nudge: make(chan struct{}, 1),
 		orders: make(chan *order), allReady: make(chan struct{}), ready: map[int]bool{},
 	}
 }
@@ -82,6 +88,9 @@ func (n *Node) open(ctx context.Context, s *spec.Spec) (*app, error) {
 		return nil, err
 	}
 	if err := a.fit(heads); err != nil {
+		return nil, err
+	}
+	if err := a.fitStages(ctx, heads); err != nil {
 		return nil, err
 	}
 	if err := a.checkGroup(ctx, heads); err != nil {
@@ -123,20 +132,24 @@ func (a *app) fit(heads map[int32]head) error {
 		}
 		a.id, a.fresh, a.generation = rec.AppID, false, rec.Generation
 		a.partitions, a.lanesN = rec.Partitions, rec.Lanes
+		a.repartitions, a.repartition.ID = rec.Repartitions, rec.RepartitionTopicID
 	}
 	if a.fresh {
 		a.id = a.node.cfg.Seam.NewID()
 		if a.reset != nil {
 			a.id, a.generation, a.partitions = a.reset.AppID, a.reset.Generation, len(a.reset.Start)
 		}
-		a.lanesN = lanesOf(a.spec, a.partitions)
+		if err := a.decideStages(a.partitions); err != nil {
+			return err
+		}
+		a.lanesN = lanesOf(a.spec, max(a.partitions, a.repartitions))
 		return a.refuseLanes(a.lanesN)
 	}
 	return nil
 }
 
 func (a *app) refuseLanes(lanes int) error {
-	if lanes <= a.input.Partitions {
+	if lanes <= a.widest() {
 		return nil
 	}
 	return fmt.Errorf("app %s: lanes: %d, but the input %s has %d partitions: at most one lane a partition",
@@ -153,7 +166,7 @@ func (a *app) fitRecord(rec *state.PositionRecord) error {
 		return err
 	}
 	diff := spec.Fit(stored, a.spec)
-	if now := lanesOf(a.spec, rec.Partitions); now != rec.Lanes {
+	if now := lanesOf(a.spec, max(rec.Partitions, rec.Repartitions)); now != rec.Lanes {
 		diff = append(diff, spec.Difference{Field: "lanes", Stored: fmt.Sprint(rec.Lanes), Now: fmt.Sprint(now)})
 	}
 	if len(diff) > 0 {
@@ -173,7 +186,7 @@ func (a *app) sameTopic(what, name, stored, now string) error {
 }
 
 // lanesOf is what a spec says of L. The default looks at the partitions of the app's first start,
-// so that a topic that grew since then does not change it.
+// of the input or the repartition topic, so that a topic that grew since then does not change it.
 func lanesOf(s *spec.Spec, partitions int) int {
 	if s.Lanes > 0 {
 		return s.Lanes
@@ -211,7 +224,7 @@ func (a *app) checkGroup(ctx context.Context, heads map[int32]head) error {
 	for p, o := range offsets {
 		return &OffsetsError{Group: a.name(), Topic: a.input.Name, Partition: p, Offset: o, Record: -1}
 	}
-	return nil
+	return nil // the repartition topic's offsets are compared behind the fence
 }
 
 func (a *app) refuseMembers(ctx context.Context) error {
@@ -299,12 +312,13 @@ func (a *app) look() {
 	}
 }
 
-// lookAtEnds asks for the input's last stable offsets, so that lag is known while nothing arrives.
+// lookAtEnds asks for the last stable offsets of what the tasks read, so that lag is known while
+// nothing arrives.
 func (a *app) lookAtEnds(ctx context.Context) {
 	bounded, cancel := context.WithTimeout(ctx, a.node.cfg.UnreachableAt)
 	defer cancel()
 	at := a.node.cfg.Seam.Now()
-	ends, err := a.node.admin.EndOffsets(bounded, a.input.Name, true)
+	ends, err := a.endsOfSources(bounded)
 	if ctx.Err() != nil {
 		return // the node is stopping
 	}
@@ -317,14 +331,41 @@ func (a *app) lookAtEnds(ctx context.Context) {
 	a.ends, a.endsAt = ends, at
 	a.mu.Unlock()
 	a.passGaps(ctx)
+	a.trim(ctx)
 	a.warn()
+}
+
+func (a *app) endsOfSources(ctx context.Context) (map[state.Task]int64, error) {
+	all := map[state.Task]int64{}
+	for stage, topic := range a.sources() {
+		ends, err := a.node.admin.EndOffsets(ctx, topic.Name, true)
+		if err != nil {
+			return nil, err
+		}
+		for p, end := range ends {
+			all[state.Task{Stage: uint8(stage), Partition: p}] = end
+		}
+	}
+	return all, nil
+}
+
+// inputPartitions is how many the input had at the last look.
+func (a *app) inputPartitions() (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for t := range a.ends {
+		if t.Stage == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // warn says once a node what the counts cannot show: groups that are spread over partitions, and
 // partitions that are not counted yet.
 func (a *app) warn() {
 	log := a.node.cfg.Log.With("app", a.name())
-	if now := len(a.ends); now > a.input.Partitions && !a.warned.grown {
+	if now := a.inputPartitions(); now > a.input.Partitions && !a.warned.grown {
 		a.warned.grown = true
 		log.Warn(fmt.Sprintf("the input %s has %d partitions now, of which %d are counted: restart this node to count the new ones from their beginning",
 			a.input.Name, now, a.input.Partitions))
@@ -344,26 +385,33 @@ func (a *app) warn() {
 func (a *app) newPartitionsLag() (lag int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for p, end := range a.ends {
-		if int(p) >= a.input.Partitions {
+	for t, end := range a.ends {
+		if t.Stage == 0 && int(t.Partition) >= a.input.Partitions {
 			lag += end
 		}
 	}
 	return lag
 }
 
-// lag of a partition whose read position is at, and when the fetch that proves it was made. Before
+// lag of a task whose read position is at, and when the fetch that proves it was made. Before
 // the first such fetch nothing is known, and all of it counts as lag.
-func (a *app) lag(partition int32, at int64) (lag int64, asOf time.Time) {
+//
+// What the first stage has sent since the last look counts as well: else there would be a moment in
+// which an event is in neither lag although it is not counted.
+func (a *app) lag(t state.Task, at int64) (lag int64, asOf time.Time) {
+	end := int64(0)
+	if t.Stage == secondStage {
+		end = a.sent(t.Partition)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return max(a.ends[partition]-at, 0), a.endsAt
+	return max(a.ends[t]-at, end-at, 0), a.endsAt
 }
 
 func (a *app) view() *api.App {
 	return &api.App{
 		Name: a.name(), ID: a.id, Generation: a.generation, Spec: a.spec, Program: a.program,
-		Source: a.input.Name, Lanes: a.laneViews, Look: a.look,
+		Input: a.input.Name, Source: a.source(a.stateTask(0)).Name, Repartitions: a.repartitions, Lanes: a.laneViews, Look: a.look,
 	}
 }
 

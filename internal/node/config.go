@@ -35,6 +35,7 @@ type Config struct {
 	OffsetsWait   time.Duration // how long a lower group offset is asked again; default 60 s
 	UnstableWait  time.Duration // how long a pending offset commit is waited for; default 15 s
 	LagInterval   time.Duration // between two looks at the input's end; default 500 ms
+	TrimInterval  time.Duration // between two trims of a repartition topic; default 10 s
 	DrainTimeout  time.Duration // bound of a clean stop; default 5 s
 	RetryMax      time.Duration // longest pause before a lane is acquired again; default 2 s
 	UnreachableAt time.Duration // how often an unreachable broker is said; default 5 s
@@ -60,6 +61,7 @@ func (c Config) withDefaults() Config {
 	c.OffsetsWait = or(c.OffsetsWait, time.Minute)
 	c.UnstableWait = or(c.UnstableWait, 15*time.Second)
 	c.LagInterval = or(c.LagInterval, 500*time.Millisecond)
+	c.TrimInterval = or(c.TrimInterval, 10*time.Second)
 	c.DrainTimeout = or(c.DrainTimeout, 5*time.Second)
 	c.RetryMax = or(c.RetryMax, 2*time.Second)
 	c.UnreachableAt = or(c.UnreachableAt, 5*time.Second)

@@ -28,28 +28,28 @@ func (a *app) passGaps(ctx context.Context) {
 			continue
 		}
 		for _, t := range l.tasks {
-			p, at := t.Partition, l.position(t.Partition)
-			lag, _ := a.lag(p, at)
-			stood := a.probed[p] == at
-			a.probed[p] = at
-			if stood && lag > 0 && lag <= probeOffsets && a.nothingUpTo(ctx, p, at, at+lag) {
-				l.proc.Pass(p, at, at+lag)
+			at := l.position(t)
+			lag, _ := a.lag(t, at)
+			stood := a.probed[t] == at
+			a.probed[t] = at
+			if stood && lag > 0 && lag <= probeOffsets && a.nothingUpTo(ctx, t, at, at+lag) {
+				l.proc.Pass(t, at, at+lag)
 			}
 		}
 	}
 }
 
-// nothingUpTo reads and reports whether no record lies between two offsets of the input.
-func (a *app) nothingUpTo(ctx context.Context, partition int32, from, to int64) bool {
+// nothingUpTo reads and reports whether no record lies between two offsets of a task's source.
+func (a *app) nothingUpTo(ctx context.Context, t state.Task, from, to int64) bool {
 	ctx, cancel := context.WithTimeout(ctx, a.node.cfg.UnreachableAt)
 	defer cancel()
-	err := a.node.admin.Read(ctx, a.input.Name, partition, from, to, func(*kgo.Record) error { return errEvent })
+	err := a.node.admin.Read(ctx, a.source(t).Name, t.Partition, from, to, func(*kgo.Record) error { return errEvent })
 	return err == nil
 }
 
 // skipGaps moves positions that lie below what the input still holds to its start, when the
 // operator has said so, and counts the offsets that it passes. at is changed.
-func (l *lane) skipGaps(ctx context.Context, session *txn.Session, at map[int32]int64) error {
+func (l *lane) skipGaps(ctx context.Context, session *txn.Session, at txn.Offsets) error {
 	if !l.app.node.cfg.SkipGaps {
 		return nil
 	}
@@ -58,19 +58,19 @@ func (l *lane) skipGaps(ctx context.Context, session *txn.Session, at map[int32]
 		return err
 	}
 	var records []state.PositionRecord
-	for _, t := range l.tasks {
-		p := t.Partition
-		lost := starts[p] - at[p]
+	for _, t := range l.tasksOf(l.app.input.Name) {
+		p := l.place(t)
+		lost := starts[t.Partition] - at[p]
 		if lost <= 0 {
 			continue
 		}
 		pos, _ := l.store.Position(t)
 		rec := processor.Follow(pos.Record, l.stamp(), l.seam().Now())
-		rec.Input = starts[p]
+		rec.Input = starts[t.Partition]
 		rec.Gaps += lost
 		records = append(records, rec)
 		at[p] = rec.Input
-		l.log().Warn("passed offsets that the input lost before they were read", "partition", p, "offsets", lost, "next", rec.Input)
+		l.log().Warn("passed offsets that the input lost before they were read", "partition", t.Partition, "offsets", lost, "next", rec.Input)
 	}
 	if len(records) == 0 {
 		return nil

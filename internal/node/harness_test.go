@@ -216,7 +216,7 @@ func (p *place) config(opts ...option) Config {
 		Brokers: p.addrs, Listen: freeAddr(p.t), Name: "node-a", Memory: 32 << 20,
 		CommitsPerSecond: 500, Pace: processor.Pace{Interval: 5 * time.Millisecond, IntervalMax: 20 * time.Millisecond},
 		Watch: time.Second, WatchAge: 3 * time.Second, OffsetsWait: 200 * time.Millisecond,
-		LagInterval: 20 * time.Millisecond, RetryMax: 100 * time.Millisecond, UnreachableAt: 500 * time.Millisecond,
+		LagInterval: 20 * time.Millisecond, TrimInterval: 50 * time.Millisecond, RetryMax: 100 * time.Millisecond, UnreachableAt: 500 * time.Millisecond,
 		Version: "test", Seam: seam.World(),
 	}
 	for _, o := range opts {
@@ -367,7 +367,7 @@ func (n *tally) settled(events int64) api.AppStatus {
 		if total > events {
 			n.t.Fatalf("%d events are dealt with, %d were sent", total, events)
 		}
-		return total == events && a.Lag == 0
+		return total == events && a.Lag == 0 && a.RepartitionLag == 0
 	})
 	return st.Apps[0]
 }

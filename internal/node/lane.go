@@ -49,20 +49,18 @@ type laneStatus struct {
 
 func newLane(a *app, k int, heads map[int32]head) *lane {
 	l := &lane{app: a, k: k, status: laneStatus{state: api.LaneAcquiring}}
-	var partitions []int32
-	for p := k; p < a.input.Partitions; p += a.lanesN { // partition p belongs to lane p mod L
-		partitions = append(partitions, int32(p))
-		l.tasks = append(l.tasks, state.Task{Partition: int32(p)})
-		if rec := heads[int32(p)].record; rec != nil {
+	l.tasks = a.tasks(k)
+	for _, t := range l.tasks {
+		if rec := heads[t.Partition].record; rec != nil {
 			l.epoch = max(l.epoch, rec.Epoch)
 		}
-		l.epoch = max(l.epoch, heads[int32(p)].author.epoch)
+		l.epoch = max(l.epoch, heads[t.Partition].author.epoch)
 	}
 	if a.reset != nil {
 		l.epoch = max(l.epoch, a.reset.Epoch)
 	}
 	l.epoch++
-	l.proc = processor.New(l.processorConfig(), partitions)
+	l.proc = processor.New(l.processorConfig(), l.tasks)
 	return l
 }
 
@@ -77,6 +75,7 @@ func (l *lane) processorConfig() processor.Config {
 	return processor.Config{
 		Spec: a.spec, Program: a.program, Lane: l.k,
 		Partitions: a.input.Partitions, Changelog: a.changelog.Name, Dead: a.dead.Name,
+		Repartition: a.repartition.Name, Repartitions: a.repartitions,
 		Partitioners: [...]func([]byte, int) int32{kafka.PartitionMurmur2, kafka.PartitionCRC32},
 		RecordBytes:  a.recordBytes(), Limits: limits, Pace: cfg.Pace, Budget: a.node.budget,
 		Seam: cfg.Seam, Step: cfg.Step, Log: cfg.Log,
@@ -88,6 +87,9 @@ func (a *app) recordBytes() int {
 	n := recordLimit(a.changelog)
 	if a.spec.Output != nil {
 		n = min(n, recordLimit(a.output))
+	}
+	if a.repartitions > 0 {
+		n = min(n, recordLimit(a.repartition))
 	}
 	return n
 }
@@ -170,15 +172,19 @@ func (l *lane) stamp() state.PositionRecord {
 	return state.PositionRecord{
 		AppID: a.id, Generation: a.generation, InputTopicID: a.input.ID, ChangelogTopicID: a.changelog.ID,
 		Fingerprint: a.spec.Fingerprint(), Spec: string(a.spec.YAML()), Lanes: a.lanesN, Partitions: a.partitions,
-		TransactionalID: l.transactionalID(), ClusterID: n.cluster(), Node: n.dir.id.ID,
+		Repartitions: a.repartitions, RepartitionTopicID: a.repartition.ID, TransactionalID: l.transactionalID(), ClusterID: n.cluster(), Node: n.dir.id.ID,
 		NodeName: n.cfg.Name, Incarnation: n.incarnation, Epoch: l.epoch,
 	}
 }
 
 func (l *lane) sessionConfig(id string) txn.Config {
 	a, n := l.app, l.app.node
+	sources := map[string][16]byte{}
+	for _, t := range a.sources() {
+		sources[t.Name] = topicID(t.ID)
+	}
 	return txn.Config{
-		Kafka: n.kafka, TransactionalID: id, Group: a.name(), Input: a.input.Name, InputID: topicID(a.input.ID),
+		Kafka: n.kafka, TransactionalID: id, Group: a.name(), Sources: sources,
 		AddOffsets: n.addOffsets, BatchBytes: a.batchBytes, Seam: n.cfg.Seam, Step: n.cfg.Step,
 		FetchBytes:          int32(min(max(a.memory()/64, 256<<10), 1<<20)),
 		FetchPartitionBytes: int32(min(max(a.memory()/256, 64<<10), 300<<10)),
@@ -196,6 +202,8 @@ func (a *app) batchBytes(topic string) int32 {
 		limit = recordLimit(a.output)
 	case topic == a.dead.Name:
 		limit = recordLimit(a.dead)
+	case topic == a.repartition.Name:
+		limit = recordLimit(a.repartition)
 	default:
 		limit = recordLimit(a.changelog)
 	}
@@ -206,7 +214,7 @@ func (a *app) batchBytes(topic string) int32 {
 // the start, and then whole batches are refused of which no record is at fault.
 func (a *app) readLimits(ctx context.Context) error {
 	limits := map[string]int{}
-	for _, t := range []kafka.Topic{a.output, a.changelog, a.dead} {
+	for _, t := range []kafka.Topic{a.output, a.changelog, a.dead, a.repartition} {
 		if t.Name == "" {
 			continue
 		}
@@ -243,9 +251,12 @@ func (l *lane) playback() *replication.Playback {
 	})
 }
 
-// startOffset resolves where the input of a partition without a position record begins.
-func (l *lane) startOffset(ctx context.Context, partition int32) (int64, error) {
-	a := l.app
+// startOffset resolves where the source of a task without a position record begins.
+func (l *lane) startOffset(ctx context.Context, t state.Task) (int64, error) {
+	a, partition := l.app, t.Partition
+	if t.Stage == secondStage {
+		return 0, nil // the topic was made for this generation, and is trimmed behind positions alone
+	}
 	if a.reset != nil && int(partition) < len(a.reset.Start) {
 		return a.reset.Start[partition], nil
 	}

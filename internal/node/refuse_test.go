@@ -68,7 +68,7 @@ func TestOutputRefused(t *testing.T) {
 func TestNotLocalOrTooManyLanes(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 2)
-	words := p.spec("app: $APP\ninput: {topic: $IN}\nsplit: words\ngroup: [item]\n")
+	words := p.spec("app: $APP\ninput: {topic: $IN}\nsplit: words\ngroup: [item]\nrepartition: never\n")
 	says(t, p.refused(running(words)), "not local", "repartition", p.in, "2 partitions")
 	says(t, p.refused(running(p.spec(wordcount+"lanes: 3\n"))), "lanes: 3", "2 partitions")
 	if all := p.topics(); all != p.in {

@@ -20,9 +20,9 @@ import (
 
 // A reset deletes what an app has counted and starts it anew, in a new generation, in this order:
 // intent on disk; the lanes drained; the old transactional ids fenced; the consumer group, the dead
-// letters, the state and last the changelog deleted; topics made; first position records; intent
-// removed. A changelog that is not the one of the intent therefore means that all deletions are
-// done, and a start that finds an intent knows where to go on.
+// letters, the state, the repartition topic and last the changelog deleted; topics made; first
+// position records; intent removed. A changelog that is not the one of the intent therefore means
+// that all deletions are done, and a start that finds an intent knows where to go on.
 
 // planReset finds out what a reset would delete and where it would start, and writes nothing. was
 // is the app as it runs here, nil at a start.
@@ -31,7 +31,13 @@ func (n *Node) planReset(ctx context.Context, was *app, s *spec.Spec, from strin
 	if err := a.findSpecTopics(ctx); err != nil {
 		return nil, err
 	}
-	if err := a.refuseLanes(lanesOf(s, a.input.Partitions)); err != nil {
+	if err := a.decideStages(a.input.Partitions); err != nil {
+		return nil, err
+	}
+	if err := a.checkOutput(); err != nil {
+		return nil, err
+	}
+	if err := a.refuseLanes(lanesOf(s, a.widest())); err != nil {
 		return nil, err
 	}
 	if err := a.refuseMembers(ctx); err != nil {
@@ -55,7 +61,7 @@ func (n *Node) planReset(ctx context.Context, was *app, s *spec.Spec, from strin
 
 // inherit fills in what the new generation takes over from the old one.
 func (a *app) inherit(ctx context.Context, in *intent, was *app, changelog kafka.Topic) error {
-	lanes := lanesOf(a.spec, a.input.Partitions)
+	lanes := lanesOf(a.spec, a.widest())
 	if was != nil {
 		in.AppID, in.Generation, lanes = was.id, was.generation, max(lanes, was.lanesN)
 	}
@@ -255,6 +261,7 @@ func (a *app) deleteOld(ctx context.Context, in *intent) error {
 		{step.ResetOffsets, func() error { return n.admin.DeleteGroup(ctx, a.name()) }},
 		{step.ResetDead, func() error { return a.deleteTopic(ctx, a.name()+".dead") }},
 		{step.ResetState, func() error { return os.RemoveAll(n.dir.stateDir(a.name())) }},
+		{step.ResetRepartition, func() error { return a.deleteTopic(ctx, a.name()+".repartition") }},
 		{step.ResetChangelog, func() error { return a.deleteTopic(ctx, a.name()+".changelog") }},
 	} {
 		if err := part.do(); err != nil {
@@ -272,7 +279,7 @@ func (a *app) deleteOld(ctx context.Context, in *intent) error {
 func (a *app) fenceOld(ctx context.Context, in *intent) error {
 	for _, id := range in.Fence {
 		s, err := txn.Fence(ctx, txn.Config{
-			Kafka: a.node.kafka, TransactionalID: id, Group: a.name(), Input: a.input.Name,
+			Kafka: a.node.kafka, TransactionalID: id, Group: a.name(),
 			BatchBytes: func(string) int32 { return 1 << 20 }, Seam: a.node.cfg.Seam, Step: a.node.cfg.Step,
 		})
 		if err != nil {

@@ -286,7 +286,7 @@ func TestResetRefused(t *testing.T) {
 		{p.app, api.ResetRequest{Spec: "app: x"}, "the new spec:1"},
 		{p.app, api.ResetRequest{Spec: "app: other\ninput: {topic: x}\ngroup: [key]\n"}, "of app other"},
 		{p.app, api.ResetRequest{Spec: string(p.spec(wordcount + "lanes: 3\n").YAML())}, "lanes: 3"},
-		{p.app, api.ResetRequest{Spec: string(p.spec("app: $APP\ninput: {topic: $IN}\nsplit: words\ngroup: [item]\n").YAML())}, "not local"},
+		{p.app, api.ResetRequest{Spec: string(p.spec("app: $APP\ninput: {topic: $IN}\nsplit: words\ngroup: [item]\nrepartition: never\n").YAML())}, "not local"},
 		{p.app, api.ResetRequest{Spec: string(p.spec("app: $APP\ninput: {topic: nothing}\ngroup: [key]\n").YAML())}, "nothing"},
 		{p.app, api.ResetRequest{Spec: string(p.spec("app: $APP\ninput: {topic: $IN}\ngroup: [key]\noutput: {topic: one}\n").YAML())}, "1 partitions"},
 	} {

@@ -177,7 +177,9 @@ func (l *lane) end(name string, err error) bool {
 func stopsLane(err error) bool {
 	var stop *processor.StopError
 	var dead *processor.DeadLetterError
-	return errors.As(err, &stop) || errors.As(err, &dead)
+	var partial *processor.PartialError
+	var foreign *processor.ForeignError
+	return errors.As(err, &stop) || errors.As(err, &dead) || errors.As(err, &partial) || errors.As(err, &foreign)
 }
 
 // rebuildable reports whether the store, made before this process began, failed its verification: a

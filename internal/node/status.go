@@ -111,15 +111,22 @@ func (a *app) status() api.AppStatus {
 		s.Lag += ls.Lag
 		all = append(all, records...)
 		for _, rec := range records {
+			s.Groups += rec.Groups
+			if rec.Stage == secondStage {
+				continue // partials, of events that the first stage has counted
+			}
 			s.Processed += rec.Processed
 			s.Filtered += rec.Filtered
 			s.Skipped += rec.Skipped
 			s.Dead += rec.Dead
 			s.Gaps += rec.Gaps
-			s.Groups += rec.Groups
 		}
 	}
 	s.Lag += a.newPartitionsLag()
+	for i, l := range a.lanes { // after all of the input's: what has left that lag is in this one
+		s.Lanes[i].RepartitionLag = l.repartitionLag()
+		s.RepartitionLag += s.Lanes[i].RepartitionLag
+	}
 	s.Strays, s.StrayExample = a.strays(all)
 	return s
 }
@@ -178,10 +185,12 @@ func (l *lane) statusView() (api.LaneStatus, []state.PositionRecord) {
 		}
 		pos, _ := store.Position(t)
 		records = append(records, pos.Record)
-		at := l.position(t.Partition)
-		s.Position[fmt.Sprintf("%s/%d", l.app.input.Name, t.Partition)] = at
-		lag, asOf := l.app.lag(t.Partition, at)
-		s.Lag += lag
+		at := l.position(t)
+		s.Position[fmt.Sprintf("%s/%d", l.app.source(t).Name, t.Partition)] = at
+		lag, asOf := l.app.lag(t, at)
+		if t.Stage != secondStage {
+			s.Lag += lag
+		}
 		s.AsOfMs = asOf.UnixMilli()
 		s.Groups += pos.Record.Groups
 		s.LastCommitMs = max(s.LastCommitMs, pos.Record.AtMs)
@@ -195,16 +204,24 @@ func (l *lane) queryView() api.LaneView {
 	st, store, loaded := l.status, l.store, l.loaded
 	l.mu.Unlock()
 	v := api.LaneView{
-		Lane: l.k, Node: l.app.node.cfg.Name, Epoch: st.epoch, Tasks: l.tasks, Role: l.role,
-		Input: l.position,
-		Lag: func(p int32) int64 {
-			lag, _ := l.app.lag(p, l.position(p))
-			return lag
-		},
+		Lane: l.k, Node: l.app.node.cfg.Name, Epoch: st.epoch, Role: l.role,
+		Input: func(p int32) int64 { return l.position(l.app.stateTask(p)) },
+		Lag:   l.app.lagOfCounters,
 		AsOfMs: func() int64 {
-			_, asOf := l.app.lag(0, 0)
+			_, asOf := l.app.lag(state.Task{}, 0)
 			return asOf.UnixMilli()
 		},
+	}
+	for _, t := range l.tasks {
+		if l.app.stateful(t) {
+			v.Tasks = append(v.Tasks, t)
+		} else {
+			v.Inputs = append(v.Inputs, t.Partition)
+		}
+	}
+	if l.app.repartitions > 0 {
+		v.Read = func(p int32) int64 { return l.position(state.Task{Partition: p}) }
+		v.Sent = l.proc.Sent
 	}
 	if loaded {
 		v.Store = store
@@ -229,15 +246,45 @@ func (l *lane) role() api.Role {
 	}
 }
 
-// position is the read position of a partition: what is below it is counted and visible.
-func (l *lane) position(partition int32) int64 {
+// repartitionLag is how much of the repartition topic is not counted yet.
+func (l *lane) repartitionLag() (lag int64) {
+	for _, t := range l.tasks {
+		if t.Stage == secondStage {
+			of, _ := l.app.lag(t, l.position(t))
+			lag += of
+		}
+	}
+	return lag
+}
+
+// lagOfCounters is what may still change the counters of a partition: the lag of the task that has
+// their values, and in an app of two stages all of the input's, since any event may be one of
+// theirs. The input's comes first: what leaves its lag meanwhile is in the other by then.
+func (a *app) lagOfCounters(partition int32) (lag int64) {
+	if a.repartitions > 0 {
+		for _, l := range a.lanes {
+			for _, t := range l.tasksOf(a.input.Name) {
+				of, _ := a.lag(t, l.position(t))
+				lag += of
+			}
+		}
+	}
+	t := a.stateTask(partition)
+	l := a.lanes[int(partition)%a.lanesN]
+	of, _ := a.lag(t, l.position(t))
+	return lag + of
+}
+
+// position is the read position of a task: what is below it is counted and visible, or, in the
+// first of two stages, sent.
+func (l *lane) position(t state.Task) int64 {
 	l.mu.Lock()
 	store := l.store
 	l.mu.Unlock()
-	at := l.proc.Position(partition)
+	at := l.proc.Position(t)
 	if store == nil {
 		return at
 	}
-	pos, _ := store.Position(state.Task{Partition: partition})
+	pos, _ := store.Position(t)
 	return max(at, pos.Record.Input)
 }

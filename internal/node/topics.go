@@ -46,9 +46,6 @@ func (a *app) findSpecTopics(ctx context.Context) error {
 	if err := a.findInput(ctx); err != nil {
 		return err
 	}
-	if err := a.spec.CheckLocal(a.input.Partitions); err != nil {
-		return err
-	}
 	return a.findOutput(ctx)
 }
 
@@ -87,10 +84,6 @@ func (a *app) findOutput(ctx context.Context) error {
 	if a.output = t; err != nil || missing(t) {
 		return err
 	}
-	if t.Partitions < a.input.Partitions {
-		return fmt.Errorf("the output topic %s has %d partitions, the input %s has %d: a counter's outputs go to the partition that it is counted in; run\n  kafka-topics --bootstrap-server %s --alter --topic %s --partitions %d",
-			t.Name, t.Partitions, a.input.Name, a.input.Partitions, a.node.kafka.Brokers[0], t.Name, a.input.Partitions)
-	}
 	if out.Key == spec.KeyEvent && strings.Contains(t.Configs["cleanup.policy"], "compact") {
 		return fmt.Errorf("the output topic %s is compacted, and with `key: event` several groups share a key, so that compaction would drop counts: set output.key: group, or use a topic with cleanup.policy=delete",
 			t.Name)
@@ -111,7 +104,8 @@ func (a *app) findChangelog(ctx context.Context) error {
 	return nil
 }
 
-// makeTopics makes what findTopics found missing, and grows tally's own topics to the input's size.
+// makeTopics makes what was found missing, and grows tally's own topics to the size that the input
+// asks for.
 func (a *app) makeTopics(ctx context.Context) (err error) {
 	if missing(a.input) {
 		ts := kafka.TopicSpec{Name: a.input.Name, Partitions: a.input.Partitions, Replication: -1}
@@ -120,24 +114,29 @@ func (a *app) makeTopics(ctx context.Context) (err error) {
 		}
 	}
 	if a.spec.Output != nil && missing(a.output) {
-		ts := kafka.TopicSpec{Name: a.output.Name, Partitions: a.input.Partitions, Replication: -1}
+		ts := kafka.TopicSpec{Name: a.output.Name, Partitions: a.counted(), Replication: -1}
 		if a.output, err = a.create(ctx, ts); err != nil {
 			return err
 		}
 	}
-	if a.changelog, err = a.makeOwn(ctx, a.changelog, changelogConfigs); err != nil || a.dead.Name == "" {
+	if a.repartitions > 0 {
+		if a.repartition, err = a.makeOwn(ctx, a.repartition, a.repartitions, repartitionConfigs); err != nil {
+			return err
+		}
+	}
+	if a.changelog, err = a.makeOwn(ctx, a.changelog, a.widest(), changelogConfigs); err != nil || a.dead.Name == "" {
 		return err
 	}
-	a.dead, err = a.makeOwn(ctx, a.dead, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1"})
+	a.dead, err = a.makeOwn(ctx, a.dead, a.input.Partitions, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1"})
 	return err
 }
 
-func (a *app) makeOwn(ctx context.Context, t kafka.Topic, configs map[string]string) (kafka.Topic, error) {
+func (a *app) makeOwn(ctx context.Context, t kafka.Topic, partitions int, configs map[string]string) (kafka.Topic, error) {
 	switch {
 	case missing(t):
-		return a.createOwn(ctx, t.Name, configs)
-	case t.Partitions < a.input.Partitions:
-		return a.grow(ctx, t.Name)
+		return a.createOwn(ctx, t.Name, partitions, configs)
+	case t.Partitions < partitions:
+		return a.grow(ctx, t.Name, partitions)
 	default:
 		return t, nil
 	}
@@ -145,7 +144,7 @@ func (a *app) makeOwn(ctx context.Context, t kafka.Topic, configs map[string]str
 
 // createOwn makes a topic that tally owns: replicated on up to three brokers, and with room for
 // what an input record may become.
-func (a *app) createOwn(ctx context.Context, name string, configs map[string]string) (kafka.Topic, error) {
+func (a *app) createOwn(ctx context.Context, name string, partitions int, configs map[string]string) (kafka.Topic, error) {
 	brokers, err := a.node.admin.Brokers(ctx)
 	if err != nil {
 		return kafka.Topic{}, err
@@ -155,7 +154,7 @@ func (a *app) createOwn(ctx context.Context, name string, configs map[string]str
 	if brokers >= 3 {
 		c["min.insync.replicas"] = "2"
 	}
-	return a.create(ctx, kafka.TopicSpec{Name: name, Partitions: a.input.Partitions, Replication: min(3, brokers), Configs: c})
+	return a.create(ctx, kafka.TopicSpec{Name: name, Partitions: partitions, Replication: min(3, brokers), Configs: c})
 }
 
 func (a *app) create(ctx context.Context, ts kafka.TopicSpec) (kafka.Topic, error) {
@@ -166,11 +165,11 @@ func (a *app) create(ctx context.Context, ts kafka.TopicSpec) (kafka.Topic, erro
 	return a.topic(ctx, ts.Name)
 }
 
-func (a *app) grow(ctx context.Context, name string) (kafka.Topic, error) {
-	if err := a.node.admin.AddPartitions(ctx, name, a.input.Partitions); err != nil {
+func (a *app) grow(ctx context.Context, name string, partitions int) (kafka.Topic, error) {
+	if err := a.node.admin.AddPartitions(ctx, name, partitions); err != nil {
 		return kafka.Topic{}, fmt.Errorf("app %s: %w", a.name(), err)
 	}
-	a.node.cfg.Log.Info("added partitions, since the input has more", "topic", name, "partitions", a.input.Partitions)
+	a.node.cfg.Log.Info("added partitions, since the input has more", "topic", name, "partitions", partitions)
 	return a.topic(ctx, name)
 }
 

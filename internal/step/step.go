@@ -41,24 +41,35 @@ var All = []Name{
 	CompareOffsets,
 }
 
+// The steps that only an app of two stages has. They are apart from All, since not every run has
+// them.
+const (
+	ProducePartial Name = "produce-partial" // a partial was handed to the client
+	Trim           Name = "trim"            // the repartition topic was trimmed behind the position
+)
+
+// TwoStages lists every step that only an app of two stages has once.
+var TwoStages = []Name{ProducePartial, Trim}
+
 // The steps of a reset, in order. They are apart from All, since a run need not meet them.
 const (
-	ResetIntent    Name = "reset-intent"    // what the reset is to do is on disk
-	ResetStopped   Name = "reset-stopped"   // the app's lanes have drained
-	ResetFenced    Name = "reset-fenced"    // nobody can commit under the old generation any more
-	ResetOffsets   Name = "reset-offsets"   // the consumer group is deleted
-	ResetDead      Name = "reset-dead"      // the dead letters are deleted
-	ResetState     Name = "reset-state"     // the state dir is removed
-	ResetChangelog Name = "reset-changelog" // the changelog is deleted
-	ResetTopics    Name = "reset-topics"    // the topics are made anew
-	ResetSpec      Name = "reset-spec"      // the spec is stored
-	ResetDone      Name = "reset-done"      // the new generation has its first position records
+	ResetIntent      Name = "reset-intent"      // what the reset is to do is on disk
+	ResetStopped     Name = "reset-stopped"     // the app's lanes have drained
+	ResetFenced      Name = "reset-fenced"      // nobody can commit under the old generation any more
+	ResetOffsets     Name = "reset-offsets"     // the consumer group is deleted
+	ResetDead        Name = "reset-dead"        // the dead letters are deleted
+	ResetState       Name = "reset-state"       // the state dir is removed
+	ResetRepartition Name = "reset-repartition" // the repartition topic is deleted
+	ResetChangelog   Name = "reset-changelog"   // the changelog is deleted
+	ResetTopics      Name = "reset-topics"      // the topics are made anew
+	ResetSpec        Name = "reset-spec"        // the spec is stored
+	ResetDone        Name = "reset-done"        // the new generation has its first position records
 )
 
 // Resets lists every step of a reset once.
 var Resets = []Name{
-	ResetIntent, ResetStopped, ResetFenced, ResetOffsets, ResetDead, ResetState, ResetChangelog, ResetTopics, ResetSpec,
-	ResetDone,
+	ResetIntent, ResetStopped, ResetFenced, ResetOffsets, ResetDead, ResetState, ResetRepartition, ResetChangelog, ResetTopics,
+	ResetSpec, ResetDone,
 }
 
 // Hook is called at each step, from the goroutine that reached it. It may kill the process or

@@ -47,6 +47,7 @@ func Fit(stored, now *Spec) []Difference {
 	compare("split", stored.Split.yaml(), now.Split.yaml())
 	compare("group", flowList(stored.Group, Part.yaml), flowList(now.Group, Part.yaml))
 	compare("aggregates", namedAggregates(stored), namedAggregates(now))
+	compare("repartition", stored.Repartition.yaml(), now.Repartition.yaml())
 	if (stored.Output == nil) != (now.Output == nil) {
 		compare("output", outputText(stored), outputText(now))
 	} else if stored.Output != nil {

@@ -14,6 +14,8 @@ const (
 	MaxPathBytes  = 1024
 	MaxPathIndex  = 1<<20 - 1
 	MaxLanes      = 1024
+
+	MaxRepartitions = 1024 // partitions of the repartition topic
 )
 
 // Limits of an event. They are constants, and no configuration changes them: an event must count,

@@ -35,7 +35,7 @@ func Parse(data []byte, file string) (*Spec, error) {
 }
 
 // What a spec will say one day. Such a name is not unknown, and is not taken for a misspelled one.
-var reserved = []string{"time", "window", "ttl", "step", "repartition"}
+var reserved = []string{"time", "window", "ttl", "step"}
 
 // spec reads the sections in an order in which each finds what it must agree with.
 func (r *reader) spec(root ast.Node) *Spec {
@@ -45,7 +45,7 @@ func (r *reader) spec(root ast.Node) *Spec {
 		}
 	}
 	f := r.fields(root, "the spec",
-		"app", "input", "where", "split", "group", "aggregates", "output", "on_error", "lanes")
+		"app", "input", "where", "split", "group", "aggregates", "output", "on_error", "lanes", "repartition")
 	s := &Spec{}
 	steps := []struct {
 		name    string
@@ -61,6 +61,7 @@ func (r *reader) spec(root ast.Node) *Spec {
 		{"output", r.output, ""},
 		{"on_error", r.onError, ""},
 		{"lanes", r.lanes, ""},
+		{"repartition", r.repartition, ""},
 	}
 	for _, step := range steps {
 		e, given := f[step.name]
@@ -346,19 +347,20 @@ func (r *reader) output(s *Spec, n ast.Node) {
 		return
 	}
 	out := &Output{Topic: r.topic(topic.value, "output.topic", s), Emit: EmitLatest, Key: KeyEvent}
+	if s.KeyPart() < 0 {
+		out.Key = KeyGroup
+	}
 	if out.Topic == s.Input.Topic {
 		r.fail(topic.value, "output.topic is the input topic %s: the app would count its own output", out.Topic)
 	}
 	if e, ok := f["emit"]; ok {
 		out.Emit = Emit(r.choice(e.value, "output.emit", "latest", "every"))
 	}
-	at := n
 	if e, ok := f["key"]; ok {
-		at = e.value
-		out.Key = OutputKey(r.choice(at, "output.key", "event", "group"))
+		out.Key = OutputKey(r.choice(e.value, "output.key", "event", "group"))
 	}
 	if out.Key == KeyEvent && s.KeyPart() < 0 {
-		r.fail(at, "output.key: event needs key in group, "+
+		r.fail(f["key"].value, "output.key: event needs key in group, "+
 			"since a group without it has events of many keys; write `key: group`")
 	}
 	s.Output = out
@@ -372,18 +374,47 @@ func (r *reader) onError(s *Spec, n ast.Node) {
 }
 
 func (r *reader) lanes(s *Spec, n ast.Node) {
+	if n != nil {
+		s.Lanes = r.count(n, "lanes", MaxLanes)
+	}
+}
+
+// repartition is a mode, or a mapping of a mode and a number of partitions.
+func (r *reader) repartition(s *Spec, n ast.Node) {
+	s.Repartition.Mode = RepartitionAuto
 	if n == nil {
 		return
 	}
+	modes := []string{string(RepartitionAuto), string(RepartitionAlways), string(RepartitionNever)}
+	if _, ok := n.(*ast.StringNode); ok {
+		s.Repartition.Mode = RepartitionMode(r.choice(n, "repartition", modes...))
+		return
+	}
+	f := r.fields(n, "repartition", "mode", "partitions")
+	if e, ok := f["mode"]; ok {
+		s.Repartition.Mode = RepartitionMode(r.choice(e.value, "repartition.mode", modes...))
+	}
+	e, ok := f["partitions"]
+	if !ok || r.err != nil {
+		return
+	}
+	if s.Repartition.Mode == RepartitionNever {
+		r.fail(e.key, "repartition.partitions says how many partitions the repartition topic has, and `mode: never` forbids it")
+	}
+	s.Repartition.Partitions = r.count(e.value, "repartition.partitions", MaxRepartitions)
+}
+
+// count is a whole number from 1 to limit.
+func (r *reader) count(n ast.Node, what string, limit int) int {
 	i, ok := n.(*ast.IntegerNode)
 	if !ok {
-		r.fail(n, "lanes must be a number from 1 to %d, not %s", MaxLanes, describe(n))
-		return
+		r.fail(n, "%s must be a number from 1 to %d, not %s", what, limit, describe(n))
+		return 0
 	}
 	v, ok := i.Value.(uint64)
-	if !ok || v < 1 || v > MaxLanes {
-		r.fail(n, "lanes is %s, but must be from 1 to %d", i.Token.Value, MaxLanes)
-		return
+	if !ok || v < 1 || v > uint64(limit) {
+		r.fail(n, "%s is %s, but must be from 1 to %d", what, i.Token.Value, limit)
+		return 0
 	}
-	s.Lanes = int(v)
+	return int(v)
 }

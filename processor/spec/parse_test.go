@@ -73,14 +73,15 @@ func str(text string) Scalar { return Scalar{Kind: ScalarString, Text: text} }
 
 func TestParseWordcount(t *testing.T) {
 	want := &Spec{
-		App:        "wordcount",
-		Input:      Input{"input_event", StartEarliest, FormatText},
-		Split:      Split{Kind: SplitWords},
-		Group:      []Part{{Kind: PartKey}, {Kind: PartItem}},
-		Aggregates: []Aggregate{{Name: "count", Kind: Count}},
-		Output:     &Output{"output_event", EmitLatest, KeyEvent},
-		OnError:    Dead,
-		Lanes:      4,
+		App:         "wordcount",
+		Input:       Input{"input_event", StartEarliest, FormatText},
+		Split:       Split{Kind: SplitWords},
+		Group:       []Part{{Kind: PartKey}, {Kind: PartItem}},
+		Aggregates:  []Aggregate{{Name: "count", Kind: Count}},
+		Output:      &Output{"output_event", EmitLatest, KeyEvent},
+		OnError:     Dead,
+		Repartition: Repartition{Mode: RepartitionAuto},
+		Lanes:       4,
 	}
 	if got := mustParse(t, wordcountText); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -103,8 +104,9 @@ func TestParseEverything(t *testing.T) {
 		Aggregates: []Aggregate{
 			{"n", Count, Path{}}, {"total", Sum, path("price")}, {"low", Min, path("price")}, {"high", Max, path("price")},
 		},
-		Output:  &Output{"out", EmitEvery, KeyGroup},
-		OnError: Skip,
+		Output:      &Output{"out", EmitEvery, KeyGroup},
+		OnError:     Skip,
+		Repartition: Repartition{Mode: RepartitionAuto},
 	}
 	if got := mustParse(t, everythingText); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -115,7 +117,8 @@ func TestParseDefaults(t *testing.T) {
 	got := mustParse(t, "app: a\ninput: {topic: t}\ngroup: [key]\n")
 	want := &Spec{
 		App: "a", Input: Input{"t", StartEarliest, FormatText}, Split: Split{Kind: SplitNone}, OnError: Dead,
-		Group: []Part{{Kind: PartKey}}, Aggregates: []Aggregate{{Name: "count", Kind: Count}},
+		Repartition: Repartition{Mode: RepartitionAuto},
+		Group:       []Part{{Kind: PartKey}}, Aggregates: []Aggregate{{Name: "count", Kind: Count}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -144,12 +147,15 @@ func TestParseRefusals(t *testing.T) {
 		{text + "agregates: {count: count}\n", `4:1: unknown field "agregates" in the spec; did you mean "aggregates"?`},
 		{text + "onerror: dead\n", `4:1: unknown field "onerror" in the spec; did you mean "on_error"?`},
 		{text + "Output: {topic: o}\n", `4:1: unknown field "Output" in the spec; did you mean "output"?`},
-		{text + "colour: red\n", `4:1: unknown field "colour" in the spec; the fields are app, input, where, split, group, aggregates, output, on_error, lanes`},
+		{text + "colour: red\n", `4:1: unknown field "colour" in the spec; the fields are app, input, where, split, group, aggregates, output, on_error, lanes, repartition`},
 		{text + "time: {path: t}\n", "4:1: time is not supported yet: the name is reserved; remove it"},
 		{text + "window: 1m\n", "4:1: window is not supported yet: the name is reserved; remove it"},
 		{text + "ttl: 1h\n", "4:1: ttl is not supported yet: the name is reserved; remove it"},
 		{text + "step: 1s\n", "4:1: step is not supported yet: the name is reserved; remove it"},
-		{text + "repartition: always\n", "4:1: repartition is not supported yet: the name is reserved; remove it"},
+		{text + "repartition: often\n", `4:14: repartition is "often", but must be one of auto, always, never`},
+		{text + "repartition: {parts: 2}\n", `4:15: unknown field "parts" in repartition; the fields are mode, partitions`},
+		{text + "repartition: {partitions: 0}\n", "4:27: repartition.partitions is 0, but must be from 1 to 1024"},
+		{text + "repartition: {mode: never, partitions: 2}\n", "4:28: repartition.partitions says how many partitions the repartition topic has, and `mode: never` forbids it"},
 		{text + "lanes: 1\nlanes: 2\n", "5:1: lanes stands twice in the spec"},
 
 		{"input: {topic: t}\ngroup: [key]\n", "1:1: app is missing: give the app a name, such as `app: wordcount`"},
@@ -225,7 +231,6 @@ func TestParseRefusals(t *testing.T) {
 		{text + "output: {topic: a.changelog}\n", "4:17: output.topic a.changelog is one of the app's own topics"},
 		{text + "output: {topic: o, emit: all}\n", `4:26: output.emit is "all", but must be one of latest, every`},
 		{text + "output: {topic: o, key: value}\n", `4:25: output.key is "value", but must be one of event, group`},
-		{"app: a\ninput: {topic: t}\ngroup: [item]\noutput: {topic: o}\n", "4:9: output.key: event needs key in group, since a group without it has events of many keys; write `key: group`"},
 		{"app: a\ninput: {topic: t}\ngroup: [item]\noutput: {topic: o, key: event}\n", "4:25: output.key: event needs key in group, since a group without it has events of many keys; write `key: group`"},
 
 		{text + "on_error: ignore\n", `4:11: on_error is "ignore", but must be one of dead, skip, stop`},
@@ -261,27 +266,46 @@ func TestParseAcceptsWhatLooksOdd(t *testing.T) {
 	}
 }
 
-func TestCheckLocal(t *testing.T) {
+func TestTwoStages(t *testing.T) {
 	for _, c := range []struct {
-		group string
+		spec  string
 		parts int
 		want  string
 	}{
-		{"[key]", 8, ""},
-		{"[item, key]", 8, ""},
-		{"[partition, item]", 8, ""},
-		{"[item]", 1, ""},
-		{"[item]", 8, "app a: group [item] is not local: t has 8 partitions, and the events of one group lie in several " +
-			"of them; counting those together needs the repartition stage, which does not exist yet; " +
-			"add key or partition to group, or read a topic with one partition"},
+		{"group: [key]", 8, "false"},
+		{"group: [item, key]", 8, "false"},
+		{"group: [partition, item]", 8, "false"},
+		{"group: [item]", 1, "false"},
+		{"group: [item]", 8, "true"},
+		{"group: [item]\nrepartition: auto", 8, "true"},
+		{"group: [item]\nrepartition: {partitions: 3}", 8, "true"},
+		{"group: [key]\nrepartition: always", 8, "true"},
+		{"group: [item]\nrepartition: {mode: always, partitions: 3}", 1, "true"},
+		{"group: [key]\nrepartition: never", 8, "false"},
+		{"group: [item]\nrepartition: never", 8, "app a: group [item] is not local: t has 8 partitions, and the events of one group lie in several " +
+			"of them; counting those together needs the second stage, which `repartition: never` forbids; " +
+			"remove that line, add key or partition to group, or read a topic with one partition"},
 	} {
-		s := mustParse(t, fmt.Sprintf("app: a\ninput: {topic: t}\ngroup: %s\n", c.group))
-		got := ""
-		if err := s.CheckLocal(c.parts); err != nil {
+		s := mustParse(t, "app: a\ninput: {topic: t}\n"+c.spec+"\n")
+		two, err := s.TwoStages(c.parts)
+		got := fmt.Sprint(two)
+		if err != nil {
 			got = err.Error()
 		}
-		if got != c.want || s.Local(c.parts) != (c.want == "") {
-			t.Errorf("%s on %d partitions: %q, local %v; want %q", c.group, c.parts, got, s.Local(c.parts), c.want)
+		if got != c.want {
+			t.Errorf("%s with %d partitions:\ngot  %s\nwant %s", c.spec, c.parts, got, c.want)
+		}
+		if again := mustParse(t, string(s.YAML())); again.Repartition != s.Repartition {
+			t.Errorf("%+v came back as %+v", s.Repartition, again.Repartition)
+		}
+	}
+}
+
+func TestOutputKeyDefault(t *testing.T) {
+	for group, want := range map[string]OutputKey{"[key, item]": KeyEvent, "[item]": KeyGroup} {
+		s := mustParse(t, "app: a\ninput: {topic: t}\ngroup: "+group+"\noutput: {topic: o}\n")
+		if s.Output.Key != want {
+			t.Errorf("group %s: output.key is %s by default, want %s", group, s.Output.Key, want)
 		}
 	}
 }

@@ -297,6 +297,10 @@ func drawSpec(t *rapid.T) *Spec {
 		Lanes:   rapid.IntRange(0, MaxLanes).Draw(t, "lanes"),
 	}
 	s.Input.Topic = rapid.StringMatching(`[a-zA-Z0-9_-]{1,12}`).Draw(t, "topic")
+	s.Repartition.Mode = rapid.SampledFrom([]RepartitionMode{RepartitionAuto, RepartitionAlways, RepartitionNever}).Draw(t, "mode")
+	if s.Repartition.Mode != RepartitionNever {
+		s.Repartition.Partitions = rapid.IntRange(0, MaxRepartitions).Draw(t, "partitions")
+	}
 	for range rapid.IntRange(0, 3).Draw(t, "conditions") {
 		c := Condition{Path: drawPath(t), Not: rapid.Bool().Draw(t, "not")}
 		for range rapid.IntRange(0, 4).Draw(t, "in") {

@@ -29,6 +29,9 @@ func (s *Spec) YAML() []byte {
 	if s.Lanes > 0 {
 		line("lanes", strconv.Itoa(s.Lanes))
 	}
+	if s.Repartition.said() {
+		line("repartition", s.Repartition.yaml())
+	}
 	return []byte(b.String())
 }
 
@@ -91,6 +94,22 @@ func (a Aggregate) yaml() string {
 
 func (o Output) yaml() string {
 	return flow("topic", quote(o.Topic), "emit", string(o.Emit), "key", string(o.Key))
+}
+
+// said reports whether anything but the default stands in it.
+func (r Repartition) said() bool {
+	return r.Mode != "" && r.Mode != RepartitionAuto || r.Partitions > 0
+}
+
+func (r Repartition) yaml() string {
+	mode := RepartitionAuto
+	if r.Mode != "" {
+		mode = r.Mode
+	}
+	if r.Partitions == 0 {
+		return string(mode)
+	}
+	return flow("mode", string(mode), "partitions", strconv.Itoa(r.Partitions))
 }
 
 func (s Scalar) yaml() string {

@@ -17,7 +17,26 @@ type Spec struct {
 	Output     *Output     // nil: the counts are for queries only
 	OnError    OnError
 	Lanes      int // 0: not said
+
+	Repartition Repartition
 }
+
+// Repartition says whether there is a second stage behind a topic of its own, whose partition is
+// decided by the group alone.
+type Repartition struct {
+	Mode       RepartitionMode
+	Partitions int // of that topic; 0: not said, as many as the input has
+}
+
+// RepartitionMode says when there is a second stage.
+type RepartitionMode string
+
+// The values of RepartitionMode.
+const (
+	RepartitionAuto   RepartitionMode = "auto"   // where the grouping is not local
+	RepartitionAlways RepartitionMode = "always" // also where it is: the cure for strays
+	RepartitionNever  RepartitionMode = "never"  // a grouping that is not local is refused
+)
 
 // Input is the topic that the app reads.
 type Input struct {
@@ -166,18 +185,23 @@ func (s *Spec) Local(inputPartitions int) bool {
 	return inputPartitions == 1 || s.part(PartKey) >= 0 || s.part(PartPartition) >= 0
 }
 
-// CheckLocal refuses a grouping that is not local, in a sentence for the user. The node calls it as
-// soon as it knows how many partitions the input has.
-func (s *Spec) CheckLocal(inputPartitions int) error {
-	if s.Local(inputPartitions) {
-		return nil
+// TwoStages reports whether the app has a second stage, given how many partitions its input has at
+// its first start. It refuses a grouping that needs one where the spec forbids it.
+func (s *Spec) TwoStages(inputPartitions int) (bool, error) {
+	local := s.Local(inputPartitions)
+	if s.Repartition.Mode == RepartitionNever && !local {
+		return false, fmt.Errorf("app %s: group [%s] is not local: %s has %d partitions, and the events of one group "+
+			"lie in several of them; counting those together needs the second stage, which `repartition: never` forbids; "+
+			"remove that line, add key or partition to group, or read a topic with one partition",
+			s.App, s.groupNames(), s.Input.Topic, inputPartitions)
 	}
+	return !local || s.Repartition.Mode == RepartitionAlways, nil
+}
+
+func (s *Spec) groupNames() string {
 	names := make([]string, len(s.Group))
 	for i, p := range s.Group {
 		names[i] = p.Name()
 	}
-	return fmt.Errorf("app %s: group [%s] is not local: %s has %d partitions, and the events of one group "+
-		"lie in several of them; counting those together needs the repartition stage, which does not exist yet; "+
-		"add key or partition to group, or read a topic with one partition",
-		s.App, strings.Join(names, ", "), s.Input.Topic, inputPartitions)
+	return strings.Join(names, ", ")
 }

@@ -17,8 +17,8 @@ func TestTemplatesParse(t *testing.T) {
 			t.Errorf("%v", err)
 			continue
 		}
-		if err := s.CheckLocal(4); err != nil {
-			t.Errorf("%s: %v", name, err)
+		if two, err := s.TwoStages(4); err != nil || two {
+			t.Errorf("%s needs a second stage: %v", name, err)
 		}
 		for i, line := range bytes.Split(text, []byte("\n")) {
 			if len([]rune(string(line))) > 110 {
