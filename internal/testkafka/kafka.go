@@ -24,6 +24,7 @@ type Options struct {
 	SASLSSL bool              // adds a SASL_SSL listener: Secure, CA, ClientProperties
 	Proxy   bool              // adds a listener behind a Proxy for each node: ProxyAddrs, Proxy
 	Quorum  bool              // puts a Proxy in front of each controller: Part, Join
+	JVM     []string          // further options of the brokers' JVMs, which win over ours
 	Port    int               // node 1 listens here, further nodes on the next ports; 0 = any
 }
 
@@ -196,18 +197,19 @@ func (c *Cluster) formatNode(n *node) error {
 				fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, User, Password))
 		}
 	}
-	out, err := c.java("kafka.tools.StorageTool", args...).CombinedOutput()
+	out, err := c.java(nil, "kafka.tools.StorageTool", args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("format Kafka node %d: %w\n%s", n.id, err, tail(out))
 	}
 	return nil
 }
 
-// java is a JVM that starts fast rather than runs fast.
-func (c *Cluster) java(class string, args ...string) *exec.Cmd {
+// java is a JVM that starts fast rather than runs fast, unless the options say otherwise.
+func (c *Cluster) java(options []string, class string, args ...string) *exec.Cmd {
 	jvm := []string{"-Xmx400m", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
 		"-Dlog4j2.configurationFile=" + filepath.Join(c.dir, "log4j2.xml"),
-		"-cp", filepath.Join(c.jars, "*"), class}
+		"-cp", filepath.Join(c.jars, "*")}
+	jvm = append(append(jvm, options...), class)
 	return exec.Command("java", append(jvm, args...)...)
 }
 
@@ -217,7 +219,7 @@ func (c *Cluster) start(n *node) error {
 		return err
 	}
 	defer out.Close()
-	cmd := c.java("kafka.Kafka", filepath.Join(n.dir, "server.properties"))
+	cmd := c.java(c.opt.JVM, "kafka.Kafka", filepath.Join(n.dir, "server.properties"))
 	cmd.Stdout, cmd.Stderr = out, out
 	if n.run, err = startProcess(cmd); err != nil {
 		return fmt.Errorf("start Kafka node %d: %w", n.id, err)
