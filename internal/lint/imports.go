@@ -23,6 +23,8 @@ const (
 	cobra      = "github.com/spf13"
 	mpb        = "github.com/vbauerster/mpb"
 	golangX    = "golang.org/x"
+	hdr        = "github.com/HdrHistogram/hdrhistogram-go"
+	charts     = "github.com/go-analyze/charts"
 )
 
 // arrows is the picture of the packages: an import that is not here is a finding, and so is a
@@ -81,6 +83,7 @@ var arrows = map[string]row{
 		own:     []string{"internal/api", "internal/kafka", "internal/seam"},
 		outside: []string{franz, golangX},
 	},
+	"bench/measure":                    {own: []string{"internal/seam"}, outside: []string{franz, hdr}},
 	"internal/testkafka":               {outside: []string{franz}},
 	"internal/testkafka/cmd/testkafka": {own: []string{"internal/testkafka"}},
 	// Tests alone: they kill the binary, look into what it left, and recount.
