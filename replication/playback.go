@@ -206,12 +206,18 @@ func (r *run) take(rec *kgo.Record) error {
 	if rec.Attrs.IsControl() {
 		return r.load.Advance(task, next)
 	}
-	kind, _, group, err := state.DecodeKey(rec.Key)
+	kind, stage, group, err := state.DecodeKey(rec.Key)
+	if err == nil && stage != task.Stage {
+		err = fmt.Errorf("it is of stage %d", stage)
+	}
 	if err != nil {
 		return foreign(rec, err)
 	}
 	switch kind {
 	case state.KindBarrier:
+		if b, err := state.DecodeBarrier(rec.Value); err != nil || b.Task != task {
+			return foreign(rec, fmt.Errorf("the barrier is of task %v: %w", b.Task, err))
+		}
 		return r.load.Advance(task, next)
 	case state.KindPosition:
 		r.progress.Records++
@@ -228,6 +234,9 @@ func (r *run) take(rec *kgo.Record) error {
 
 func (r *run) takePosition(rec *kgo.Record, task state.Task) error {
 	pos, err := state.DecodePosition(rec.Value)
+	if err == nil && pos.Task != task {
+		err = fmt.Errorf("it is of task %v", pos.Task)
+	}
 	if err != nil {
 		return foreign(rec, err)
 	}
