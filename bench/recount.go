@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
+	"maps"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -34,6 +35,11 @@ func (w Workload) Recount() *Recount {
 		r.Add(w, key, value)
 	}
 	return r
+}
+
+// Clone is a recount that goes on from here.
+func (r *Recount) Clone() *Recount {
+	return &Recount{seed: r.seed, counts: maps.Clone(r.counts), total: r.total}
 }
 
 // Add counts one event.

@@ -8,9 +8,14 @@ import org.rocksdb.CompressionType;
 import org.rocksdb.Filter;
 import org.rocksdb.LRUCache;
 import org.rocksdb.Options;
+import org.rocksdb.RocksDB;
 
 /** RocksDB with one block cache for all stores, larger memtables, filters and level compaction. */
 public final class TunedRocksDB implements RocksDBConfigSetter {
+    static {
+        RocksDB.loadLibrary(); // Kafka Streams has not yet done it when it reads its settings
+    }
+
     private static final Cache CACHE = new LRUCache(256L << 20);
     private static final Filter FILTER = new BloomFilter(10, false);
 
