@@ -4,13 +4,15 @@ BIN         := bin/tally
 # Flags for every `go test` of `make test`, such as TESTFLAGS="-count=1 -v".
 TESTFLAGS   ?=
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# How long `make fuzz` gives each fuzz target.
+FUZZTIME    ?= 1m
 # Flags for `make bench`, such as BENCHFLAGS="-scale 5" for five times the events.
 BENCHFLAGS  ?=
 
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench mutants proof gosource clean
+.PHONY: help build demo test check fuzz bench mutants proof gosource clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +36,15 @@ check: ## Formatting, vet, staticcheck, the project's own rules, and the short t
 	$(GO) vet -tags failpoint ./cmd/tally
 	$(GO) run $(STATICCHECK) ./...
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 10m ./...
+
+fuzz: ## Every fuzz target for a minute (FUZZTIME=1m), one after the other; finds go to testdata/fuzz
+	@for dir in $$(git grep -l --untracked '^func Fuzz' -- '*_test.go' | xargs -n 1 dirname | sort -u); do \
+	  targets=$$($(GO) test -list '^Fuzz' "./$$dir") || exit 1; \
+	  for target in $$(echo "$$targets" | grep '^Fuzz'); do \
+	    echo "== $$dir $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "./$$dir" || exit 1; \
+	  done; \
+	done
 
 bench: ## Measure: tally and its limit on the same Kafka, in Go's benchmark format (<= 5 min)
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 10m ./bench $(BENCHFLAGS)

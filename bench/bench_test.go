@@ -34,20 +34,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// peerJob is what the limit's process is told.
-type peerJob struct {
-	Brokers     []string
-	Workload    Workload
-	Topic, Name string
-}
-
 func runPeer(text string) error {
-	var job peerJob
+	var job LimitJob
 	if err := json.Unmarshal([]byte(text), &job); err != nil {
 		return err
 	}
-	cfg := kafka.Config{Brokers: job.Brokers, Seam: seam.World()}
-	sum, err := Limit(context.Background(), cfg, job.Workload, job.Topic, job.Name)
+	sum, err := job.Run(context.Background(), seam.World())
 	if err == nil {
 		fmt.Println(sum)
 	}
@@ -55,11 +47,11 @@ func runPeer(text string) error {
 }
 
 func BenchmarkCountPerKey(b *testing.B) {
-	compare(b, Workload{Name: "keys", Events: scaled(2_000_000), Keys: 50_000})
+	compare(b, Workload{Name: "keys", Events: scaled(2_000_000), Keys: 50_000, Partitions: 4})
 }
 
 func BenchmarkWordsPerKey(b *testing.B) {
-	compare(b, Workload{Name: "words", Events: scaled(200_000), Keys: 10_000, Words: 10})
+	compare(b, Workload{Name: "words", Events: scaled(200_000), Keys: 10_000, Words: 10, Partitions: 4})
 }
 
 func scaled(events int) int { return max(1000, int(float64(events)**scale)) }
@@ -109,7 +101,7 @@ func compare(b *testing.B, w Workload) {
 
 // peer runs the limit in a process of its own.
 func peer(ctx context.Context, cfg kafka.Config, w Workload, topic, name string) (sum int64, u Usage, err error) {
-	job, err := json.Marshal(peerJob{cfg.Brokers, w, topic, name})
+	job, err := json.Marshal(LimitJob{cfg.Brokers, w, topic, name, 250 * time.Millisecond})
 	if err != nil {
 		return 0, u, err
 	}
@@ -133,22 +125,4 @@ func freeAddr(b *testing.B) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-// TestEventsAreTheSame keeps runs comparable, and the words within what a workload says.
-func TestEventsAreTheSame(t *testing.T) {
-	w := Workload{Events: 1000, Keys: 10, Words: 5}
-	a, b := chance(1), chance(1)
-	for range w.Events {
-		key, value := w.event(&a)
-		key2, value2 := w.event(&b)
-		if string(key) != string(key2) || string(value) != string(value2) {
-			t.Fatalf("%s %s and %s %s", key, value, key2, value2)
-		}
-		items := 0
-		w.Items(key, value, func(string) { items++ })
-		if items != w.Words {
-			t.Fatalf("%q has %d items", value, items)
-		}
-	}
 }

@@ -12,25 +12,35 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/internal/seam"
 )
 
-// limitLanes and limitInterval are those with which such a program did best on two cores.
+// limitLanes is with how many such a program did best on two cores.
 const (
-	limitLanes    = 2
-	limitInterval = 250 * time.Millisecond
-	limitPoll     = 20_000 // records a poll takes at most
+	limitLanes = 2
+	limitPoll  = 20_000 // records a poll takes at most
 )
 
-// Limit counts a workload's topic with everything in memory: a map for each lane, a transaction
-// each interval. It returns the sum of all counts. name makes topics and transactional ids its own.
-func Limit(ctx context.Context, cfg kafka.Config, w Workload, topic, name string) (sum int64, err error) {
+// A LimitJob is what the limit does, in a process of its own as tally does.
+type LimitJob struct {
+	Brokers  []string
+	Workload Workload
+	Topic    string
+	Name     string        // makes topics and transactional ids its own
+	Interval time.Duration // between commits
+}
+
+// Run counts a workload's topic with everything in memory: a map for each lane, a transaction each
+// interval. It returns the sum of all counts.
+func (j LimitJob) Run(ctx context.Context, sm seam.Seam) (sum int64, err error) {
+	cfg, w, topic, name := kafka.Config{Brokers: j.Brokers, Seam: sm}, j.Workload, j.Topic, j.Name
 	admin, err := kafka.NewAdmin(cfg)
 	if err != nil {
 		return 0, err
 	}
 	defer admin.Close()
 	for _, t := range []string{name + "-out", name + "-changelog"} {
-		if err := admin.Create(ctx, kafka.TopicSpec{Name: t, Partitions: Partitions, Replication: -1}); err != nil {
+		if err := admin.Create(ctx, kafka.TopicSpec{Name: t, Partitions: w.Partitions, Replication: -1}); err != nil {
 			return 0, err
 		}
 	}
@@ -42,10 +52,10 @@ func Limit(ctx context.Context, cfg kafka.Config, w Workload, topic, name string
 	g, ctx := errgroup.WithContext(ctx)
 	for k := range lanes {
 		l := &limitLane{
-			cfg: cfg, w: w, topic: topic, name: name, id: fmt.Sprintf("%s-%d", name, k),
+			cfg: cfg, w: w, interval: j.Interval, topic: topic, name: name, id: fmt.Sprintf("%s-%d", name, k),
 			totals: map[counter]int64{}, deltas: map[counter]int64{}, next: map[int32]int64{}, ends: map[int32]int64{},
 		}
-		for p := int32(k); p < Partitions; p += limitLanes {
+		for p := int32(k); p < int32(w.Partitions); p += limitLanes {
 			l.ends[p] = ends[p]
 		}
 		lanes[k] = l
@@ -70,6 +80,7 @@ type counter struct {
 type limitLane struct {
 	cfg             kafka.Config
 	w               Workload
+	interval        time.Duration
 	topic, name, id string
 	cl              *kgo.Client
 	totals, deltas  map[counter]int64
@@ -114,7 +125,7 @@ func (l *limitLane) done() bool {
 
 // fold reads for an interval, or until nothing is left.
 func (l *limitLane) fold(ctx context.Context) error {
-	until := l.cfg.Seam.Now().Add(limitInterval)
+	until := l.cfg.Seam.Now().Add(l.interval)
 	for !l.done() && l.cfg.Seam.Now().Before(until) {
 		fetches := l.cl.PollRecords(ctx, limitPoll)
 		if err := fetches.Err(); err != nil {

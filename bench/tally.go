@@ -19,7 +19,7 @@ import (
 // and returns the sum of all counts and what the process cost.
 func Tally(ctx context.Context, cfg kafka.Config, w Workload, binary, dir, topic, name, listen string) (sum int64, u Usage, err error) {
 	specFile := filepath.Join(dir, name+".yaml")
-	if err := os.WriteFile(specFile, []byte(w.Spec(name, topic)), 0o644); err != nil {
+	if err := os.WriteFile(specFile, []byte(w.Spec(name, topic, 0)), 0o644); err != nil {
 		return 0, u, err
 	}
 	client, err := api.NewClient("http://"+listen, cfg.Seam)

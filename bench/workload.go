@@ -1,41 +1,52 @@
 package bench
 
 import (
-	"context"
+	"encoding/hex"
 	"fmt"
+	"math"
+	"sort"
 	"strconv"
 	"strings"
-
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/tally-kafka/tally/internal/kafka"
 )
-
-// Partitions of every topic of a workload.
-const Partitions = 4
 
 // A Workload is what is counted. Its events are the same at every run.
 type Workload struct {
-	Name   string
-	Events int
-	Keys   int
-	Words  int // of each event's text, drawn from a Zipf-like distribution; 0: 100 bytes that nobody splits
+	Name       string
+	Events     int
+	Keys       int
+	Words      int // of each event's text, drawn by Zipf's law; 0: a JSON object that nobody splits
+	Bytes      int // of a JSON object; 0: 100
+	Partitions int
+	Each       bool // the first Keys events have one key each, so that there are Keys groups
+	Skewed     bool // keys are drawn by Zipf's law, not evenly
 }
+
+const (
+	vocabulary   = 50_000 // of texts
+	zipfExponent = 1.1
+	// Seed is that of every workload.
+	Seed = 1
+)
 
 // Counts is how many increments all events make together.
 func (w Workload) Counts() int { return w.Events * max(1, w.Words) }
 
-// Spec counts topic by key, or by key and word, into another topic.
-func (w Workload) Spec(app, topic string) string {
+// Spec counts topic by key, or by key and word, into another topic. lanes 0: as tally chooses.
+func (w Workload) Spec(app, topic string, lanes int) string {
 	split, group := "none", "[key]"
 	if w.Words > 0 {
 		split, group = "words", "[key, item]"
 	}
-	return fmt.Sprintf("app: %s\ninput: {topic: %s}\nsplit: %s\ngroup: %s\noutput: {topic: %s-out}\n",
+	text := fmt.Sprintf("app: %s\ninput: {topic: %s}\nsplit: %s\ngroup: %s\noutput: {topic: %s-out}\n",
 		app, topic, split, group, app)
+	if lanes > 0 {
+		text += fmt.Sprintf("lanes: %d\n", lanes)
+	}
+	return text
 }
 
-// Items are the groups that an event counts in, as the limit names them.
+// Items are the groups that an event counts in, as outputs are read back: the key, or the key, a
+// zero byte and the word.
 func (w Workload) Items(key, value []byte, each func(group string)) {
 	if w.Words == 0 {
 		each(string(key))
@@ -46,76 +57,109 @@ func (w Workload) Items(key, value []byte, each func(group string)) {
 	}
 }
 
-// Fill creates the topic and sends the events.
-func (w Workload) Fill(ctx context.Context, cfg kafka.Config, topic string) error {
-	admin, err := kafka.NewAdmin(cfg)
-	if err != nil {
-		return err
-	}
-	defer admin.Close()
-	if err := admin.Create(ctx, kafka.TopicSpec{Name: topic, Partitions: Partitions, Replication: -1}); err != nil {
-		return err
-	}
-	cl, err := cfg.Client(
-		kgo.DefaultProduceTopic(topic),
-		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
-		kgo.MaxBufferedRecords(100_000),
-	)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	// A record that failed ends the filling: what is missing would be measured as a hang.
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	draw := chance(1)
-	for range w.Events {
-		key, value := w.event(&draw)
-		cl.Produce(ctx, &kgo.Record{Key: key, Value: value}, func(_ *kgo.Record, err error) {
-			if err != nil {
-				cancel(err)
-			}
-		})
-	}
-	if err := cl.Flush(ctx); err != nil {
-		return err
-	}
-	return context.Cause(ctx)
+// A Source draws a workload's events one after the other.
+type Source struct {
+	w           Workload
+	draw        chance
+	words, keys zipf
+	drawn       int
 }
 
-func (w Workload) event(draw *chance) (key, value []byte) {
-	key = strconv.AppendInt([]byte("key-"), int64(draw.below(w.Keys)), 10)
-	if w.Words == 0 {
-		value = make([]byte, 100)
-		for i := range value {
-			value[i] = 'a' + byte(draw.below(26))
-		}
-		return key, value
+// Source begins at the first event.
+func (w Workload) Source() *Source {
+	s := &Source{w: w, draw: Seed}
+	if w.Words > 0 {
+		s.words = newZipf(vocabulary)
 	}
-	for i := range w.Words {
+	if w.Skewed {
+		s.keys = newZipf(w.Keys)
+	}
+	return s
+}
+
+// Next draws an event.
+func (s *Source) Next() (key, value []byte) {
+	n := s.drawn
+	switch {
+	case s.w.Each && n < s.w.Keys:
+	case s.w.Skewed:
+		n = s.keys.rank(&s.draw)
+	default:
+		n = s.draw.below(s.w.Keys)
+	}
+	s.drawn++
+	key = strconv.AppendInt([]byte("key-"), int64(n), 10)
+	if s.w.Words == 0 {
+		return key, s.object()
+	}
+	for i := range s.w.Words {
 		if i > 0 {
 			value = append(value, ' ')
 		}
 		value = append(value, 'w')
-		value = strconv.AppendInt(value, int64(draw.zipf()), 10)
+		value = strconv.AppendInt(value, int64(s.words.rank(&s.draw)), 10)
 	}
 	return key, value
+}
+
+// object is a small JSON event that a compressor halves: names that repeat around random values.
+func (s *Source) object() []byte {
+	size := s.w.Bytes
+	if size == 0 {
+		size = 100
+	}
+	kinds := [...]string{"view", "cart", "sale", "back"}
+	v := append(make([]byte, 0, size+16), `{"kind":"`...)
+	v = append(v, kinds[s.draw.below(len(kinds))]...)
+	v = fmt.Appendf(v, `","amount":%03d.%02d,"session":"`, s.draw.below(1000), s.draw.below(100))
+	v = s.hex(v, 20)
+	v = append(v, `","country":"DE","id":"`...)
+	v = s.hex(v, max(0, size-len(v)-2))
+	return append(v, `"}`...)
+}
+
+func (s *Source) hex(to []byte, digits int) []byte {
+	var raw [8]byte
+	for digits > 0 {
+		x := s.draw.next()
+		for i := range raw {
+			raw[i] = byte(x >> (8 * i))
+		}
+		n := min(digits, 16)
+		to = append(to, hex.EncodeToString(raw[:])[:n]...)
+		digits -= n
+	}
+	return to
 }
 
 // chance is a xorshift generator: the same events each time, and no seam needed.
 type chance uint64
 
-func (c *chance) below(n int) int {
+func (c *chance) next() uint64 {
 	x := *c
 	x ^= x << 13
 	x ^= x >> 7
 	x ^= x << 17
 	*c = x
-	return int(uint64(x>>11) % uint64(n))
+	// The multiplier spreads the low entropy of the first numbers.
+	return uint64(x) * 0x2545f4914f6cdd1d
 }
 
-// zipf draws a rank below 2^16 with a density of about 1/rank: each power of two is as likely.
-func (c *chance) zipf() int {
-	octave := c.below(16)
-	return 1<<octave + c.below(1<<octave)
+func (c *chance) below(n int) int { return int(c.next() >> 11 % uint64(n)) }
+
+// zipf holds the sums of the weights 1/rank^exponent.
+type zipf []float64
+
+func newZipf(n int) zipf {
+	z, sum := make(zipf, n), 0.0
+	for i := range z {
+		sum += math.Pow(float64(i+1), -zipfExponent)
+		z[i] = sum
+	}
+	return z
+}
+
+func (z zipf) rank(c *chance) int {
+	at := float64(c.next()>>11) / (1 << 53) * z[len(z)-1]
+	return min(sort.SearchFloat64s(z, at), len(z)-1)
 }

@@ -226,23 +226,30 @@ func (r *run) take(rec *kgo.Record) error {
 	if err != nil {
 		return foreign(rec, err)
 	}
-	if kind == state.KindBarrier {
-		return r.pass(rec)
-	}
 	task, err := r.task(rec, stage)
 	if err != nil {
 		return err
 	}
-	r.progress.Records++
-	if kind == state.KindPosition {
+	switch kind {
+	case state.KindBarrier:
+		b, err := state.DecodeBarrier(rec.Value)
+		if err == nil && b.Task != task {
+			err = fmt.Errorf("the barrier is of stage %d, partition %d", b.Stage, b.Partition)
+		}
+		if err != nil {
+			return foreign(rec, err)
+		}
+		return r.pass(rec)
+	case state.KindPosition:
 		err = r.takePosition(rec, task)
-	} else {
+	default:
 		err = r.takeValue(rec, task, group)
 	}
+	r.progress.Records++
 	if err != nil || len(r.tasks[rec.Partition]) == 1 {
 		return err
 	}
-	return r.pass(rec) // for the partition's other task, that of the record knows it by now
+	return r.pass(rec) // for the partition's other task; that of the record knows it by now
 }
 
 // pass tells each task of the partition that the record is none of its own.
@@ -274,6 +281,9 @@ func (r *run) takeValue(rec *kgo.Record, task state.Task, group []byte) error {
 
 func (r *run) takePosition(rec *kgo.Record, task state.Task) error {
 	pos, err := state.DecodePosition(rec.Value)
+	if err == nil && pos.Task != task {
+		err = fmt.Errorf("it is of task %v", pos.Task)
+	}
 	if err != nil {
 		return foreign(rec, err)
 	}

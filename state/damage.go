@@ -37,9 +37,12 @@ func damaged(dir string, err error) error {
 // classify turns an error of Pebble into one of this package. A missing file is damage as much as a
 // broken one; a full disk or a refused permission is not.
 func classify(dir string, err error) error {
+	var disk *DiskError
 	switch {
-	case err == nil || errors.Is(err, ErrDamaged) || errors.Is(err, ErrClosed) || errors.As(err, new(*DiskError)):
+	case err == nil || errors.Is(err, ErrDamaged) || errors.Is(err, ErrClosed):
 		return err
+	case errors.As(err, &disk): // said already, and then wrapped by Pebble
+		return disk
 	case pebble.IsCorruptionError(err), errors.Is(err, fs.ErrNotExist), errors.Is(err, pebble.ErrDBNotPristine):
 		return damaged(dir, err)
 	}

@@ -113,10 +113,6 @@ func (s *Store) apply() error {
 
 // commit gives a batch to Pebble's memtable and accounts for it.
 func (s *Store) commit(b *pebble.Batch) error {
-	if err := s.waitRoom(); err != nil {
-		_ = b.Close() // of a batch in memory
-		return err
-	}
 	s.memBytes += int64(b.Len()) + nodeBytes*int64(b.Count())
 	err := s.db.Apply(b, pebble.NoSync)
 	if cerr := b.Close(); err == nil {
@@ -194,7 +190,7 @@ func (s *Store) waitFlush() error {
 	select {
 	case <-s.flushing:
 		s.flushEnded()
-		return nil
+		return s.watch.failure() // a flush ends behind the brake too
 	case <-s.watch.failed:
 		return s.watch.failure()
 	}

@@ -82,7 +82,7 @@ func readFormat(t *testing.T, dir string) *formatData {
 	return f
 }
 
-func eachLine(t *testing.T, path string, fn func(line []byte)) {
+func eachLine(t testing.TB, path string, fn func(line []byte)) {
 	t.Helper()
 	file, err := os.Open(path)
 	must(t, err)
@@ -95,7 +95,7 @@ func eachLine(t *testing.T, path string, fn func(line []byte)) {
 }
 
 // unwire gives the bytes that `tally consume --json` has written as a string or {"b64":"..."}.
-func unwire(t *testing.T, raw json.RawMessage) []byte {
+func unwire(t testing.TB, raw json.RawMessage) []byte {
 	t.Helper()
 	var text string
 	if json.Unmarshal(raw, &text) == nil {

@@ -59,7 +59,11 @@ func (s *Store) open() error {
 	}
 	po := s.opt.pebbleOptions(s.watch, s.block)
 	po.Lock = s.lock
-	if s.db, err = pebble.Open(s.dir, po); err != nil {
+	s.db, err = pebble.Open(s.dir, po)
+	if failed := s.watch.failure(); failed != nil {
+		return failed
+	}
+	if err != nil {
 		return openError(s.dir, err)
 	}
 	if !exists {
@@ -131,6 +135,8 @@ func readIdentity(db *pebble.DB) (Identity, error) {
 func openError(dir string, err error) error {
 	var refused syscall.Errno
 	switch {
+	case errors.As(err, new(*DiskError)), errors.Is(err, ErrDamaged):
+		return classify(dir, err)
 	case strings.Contains(err.Error(), "unknown format major version"):
 		return fmt.Errorf("state in %s: %w: %w: run the newer version here", dir, ErrNewer, err)
 	case errors.As(err, &refused) && refused != syscall.ENOENT && !pebble.IsCorruptionError(err):
@@ -150,7 +156,7 @@ func (s *Store) create() error {
 	}
 	select {
 	case <-done:
-		return nil
+		return s.watch.failure() // a flush ends behind the brake too
 	case <-s.watch.failed:
 		return s.watch.failure()
 	}

@@ -59,16 +59,14 @@ const (
 	blockBytes   = 16 << 10
 	bloomBits    = 10
 	maxOpenFiles = 500
-	// memTablesMax memtables may wait for their flush before waitRoom holds writes back.
+	// memTablesMax memtables may wait for their flush before Pebble stops writes.
 	memTablesMax = 4
-	// stallNever keeps Pebble from making a write wait: waitRoom does, and can be ended.
-	stallNever = 1 << 30
 	// l0Compact is the number of overlapping tables in L0 that starts a compaction. Twice Pebble's
 	// default: a Load takes a sixth less CPU, and filters keep reads as they are.
 	l0Compact = 8
-	// l0ReadsMax is the number of overlapping tables in L0 at which writes wait for a compaction,
-	// and a Load waits well before that. Pebble's default of 12 would stop a Load at once: each of
-	// its chunks overlaps all others.
+	// l0ReadsMax is the number of overlapping tables in L0 at which Pebble stops writes, and a Load
+	// waits for a compaction well before that. Pebble's default of 12 would stop a Load at once:
+	// each of its chunks overlaps all others.
 	l0ReadsMax     = 96
 	l0ReadsLoadMax = 64
 )
@@ -135,9 +133,9 @@ func (o Options) pebbleOptions(w *watcher, block *BlockCache) *pebble.Options {
 		MaxOpenFiles:       maxOpenFiles,
 
 		MemTableSize:                uint64(o.MemTableBytes),
-		MemTableStopWritesThreshold: stallNever,
+		MemTableStopWritesThreshold: memTablesMax,
 		L0CompactionThreshold:       l0Compact,
-		L0StopWritesThreshold:       stallNever,
+		L0StopWritesThreshold:       l0ReadsMax,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, o.Compactions },
 	}
 	// A flushable ingest would return before its table is durable.

@@ -2,7 +2,6 @@ package state
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"reflect"
 	"strings"
@@ -152,45 +151,3 @@ func key(b []byte) error      { _, _, _, err := DecodeKey(b); return err }
 func value(b []byte) error    { _, err := DecodeValue(b); return err }
 func position(b []byte) error { _, err := DecodePosition(b); return err }
 func barrier(b []byte) error  { _, err := DecodeBarrier(b); return err }
-
-// Whatever the changelog holds, a decoder answers or refuses, and what it takes it gives back.
-func FuzzDecode(f *testing.F) {
-	for _, s := range []string{"0176000067", "017001", "016200", "017600", "0170", "01707b226170705f6964223a2261227d", "02"} {
-		b, err := hex.DecodeString(s)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if kind, stage, group, err := DecodeKey(b); err == nil {
-			again := map[Kind][]byte{
-				KindValue:    ValueKey(nil, Task{Stage: stage}, group),
-				KindPosition: PositionKey(Task{Stage: stage}), KindBarrier: BarrierKey(Task{Stage: stage}),
-			}[kind]
-			if !bytes.Equal(again, b) {
-				t.Fatalf("key %x became %x", b, again)
-			}
-		}
-		if v, err := DecodeValue(b); err == nil && !bytes.Equal(AppendValue(nil, v), b) {
-			t.Fatalf("value %x became %x", b, v)
-		}
-		if p, err := DecodePosition(b); err == nil {
-			if again, err := DecodePosition(EncodePosition(p)); err != nil || !bytes.Equal(EncodePosition(again), EncodePosition(p)) {
-				t.Fatalf("position %+v became %+v, %v", p, again, err)
-			}
-		}
-		if r, err := DecodeBarrier(b); err == nil {
-			if again, err := DecodeBarrier(EncodeBarrier(r)); err != nil || again != r {
-				t.Fatalf("barrier %+v became %+v, %v", r, again, err)
-			}
-		}
-		if task, group, err := splitStoreKey(b); err == nil && Kind(b[1]) == KindValue {
-			if !bytes.Equal(appendStoreKey(nil, task, group), b) {
-				t.Fatalf("store key %x became %v %x", b, task, group)
-			}
-		}
-		_, _ = decodeStorePosition(b)
-		_, _ = decodeIdentity(b)
-	})
-}

@@ -36,8 +36,8 @@ func newWatcher(log *slog.Logger, dir string) *watcher {
 	}
 }
 
-// failure is the first error of Pebble's background work. It stays: Pebble tries again without a
-// pause, and whoever owns the store opens it anew when the cause is gone.
+// failure is the first error of the disk or of Pebble's background work. It stays: whoever owns the
+// store opens it anew when the cause is gone.
 func (w *watcher) failure() error {
 	select {
 	case <-w.failed:
@@ -91,18 +91,10 @@ func (w *watcher) Errorf(format string, args ...any) {
 	w.log.Error("pebble: "+strings.TrimSpace(fmt.Sprintf(format, args...)), "dir", w.dir)
 }
 
-// Fatalf implements pebble.Logger. Pebble's own would end the process, and with it every other
-// lane, when the manifest cannot be written. Its code gives such an error back to its caller all
-// the same, so that here it is a failure like any other: the brake is on, and the disk stays the
-// consistent prefix that it is. All else that Pebble calls fatal is a fault in its logic.
+// Fatalf implements pebble.Logger. Pebble cannot go on after it. It is a fault in its logic: what
+// the disk refuses is kept from it by the brake.
 func (w *watcher) Fatalf(format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
-	for _, arg := range args {
-		if err, ok := arg.(error); ok && strings.HasPrefix(msg, "MANIFEST ") {
-			w.fail(err)
-			return
-		}
-	}
 	w.log.Error("pebble: fatal: "+msg, "dir", w.dir)
 	panic(fmt.Sprintf("state: Pebble cannot go on with %s: %s", w.dir, msg))
 }

@@ -280,15 +280,22 @@ func writeEntry(w *bufio.Writer, key, value []byte) error {
 	return nil
 }
 
+const readStep = 64 << 10
+
 // readBytes reads a length and as many bytes into b, which it may replace.
 func readBytes(r *bufio.Reader, b []byte) ([]byte, error) {
 	n, err := binary.ReadUvarint(r)
 	if err != nil {
 		return b, err
 	}
-	b = slices.Grow(b[:0], int(n))[:n]
-	if _, err := io.ReadFull(r, b); err != nil {
-		return b, fmt.Errorf("cut off: %w", errors.Join(err, io.ErrUnexpectedEOF))
+	b = b[:0]
+	for left := n; left > 0; { // step by step: no memory for a length that the file does not hold
+		step := int(min(left, readStep))
+		b = slices.Grow(b, step)[:len(b)+step]
+		if _, err := io.ReadFull(r, b[len(b)-step:]); err != nil {
+			return b, fmt.Errorf("cut off: %w", errors.Join(err, io.ErrUnexpectedEOF))
+		}
+		left -= uint64(step)
 	}
 	return b, nil
 }

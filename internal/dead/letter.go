@@ -80,7 +80,7 @@ func (l *Letter) origin(own []kafka.Header) bool {
 	partition, err := strconv.ParseInt(values[2], 10, 32)
 	offset, err2 := strconv.ParseInt(values[3], 10, 64)
 	eventMs, err3 := strconv.ParseInt(values[4], 10, 64)
-	if err != nil || err2 != nil || err3 != nil {
+	if err != nil || err2 != nil || err3 != nil || partition < 0 || offset < 0 {
 		return false
 	}
 	l.Error, l.Topic, l.Generation = values[0], values[1], values[5]

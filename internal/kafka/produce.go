@@ -68,12 +68,26 @@ type production struct {
 }
 
 func (p *production) send(ctx context.Context, cl *kgo.Client, opt ProduceOptions, r io.Reader) error {
+	return readLines(r, opt, func(rec *kgo.Record) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case p.hasFailed():
+			return errEnough
+		}
+		cl.Produce(ctx, rec, p.done) // waits while too much is buffered
+		return nil
+	})
+}
+
+// errEnough ends the reading of lines without an error of its own.
+var errEnough = errors.New("enough")
+
+// readLines gives each line as a record, without its end (LF or CRLF), until take says no.
+func readLines(r io.Reader, opt ProduceOptions, take func(*kgo.Record) error) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, min(64<<10, opt.LineBytesMax)), opt.LineBytesMax)
 	for n := 1; lines.Scan(); n++ {
-		if p.hasFailed() || ctx.Err() != nil {
-			return ctx.Err()
-		}
 		line := bytes.Clone(lines.Bytes()) // the client keeps it
 		rec := &kgo.Record{Value: line}
 		if opt.Key != nil {
@@ -83,7 +97,12 @@ func (p *production) send(ctx context.Context, cl *kgo.Client, opt ProduceOption
 			}
 			rec.Key, rec.Value = key, value
 		}
-		cl.Produce(ctx, rec, p.done) // waits while too much is buffered
+		if err := take(rec); err != nil {
+			if errors.Is(err, errEnough) {
+				return nil
+			}
+			return err
+		}
 	}
 	if errors.Is(lines.Err(), bufio.ErrTooLong) {
 		return fmt.Errorf("a line is longer than %d bytes", opt.LineBytesMax)

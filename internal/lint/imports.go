@@ -23,6 +23,8 @@ const (
 	cobra      = "github.com/spf13"
 	mpb        = "github.com/vbauerster/mpb"
 	golangX    = "golang.org/x"
+	hdr        = "github.com/HdrHistogram/hdrhistogram-go"
+	charts     = "github.com/go-analyze/charts"
 )
 
 // arrows is the picture of the packages: an import that is not here is a finding, and so is a
@@ -43,7 +45,7 @@ var arrows = map[string]row{
 			"processor/spec", "replication", "state", "txn",
 		},
 		outside: []string{franz, prometheus, mpb, golangX},
-		tests:   []string{"internal/dead"}, // what it reads is what the processor writes
+		tests:   []string{"internal/audit", "internal/dead"}, // both read what the processor writes
 	},
 	"processor": {
 		own:     []string{"internal/seam", "internal/step", "processor/spec", "state", "txn"},
@@ -81,6 +83,18 @@ var arrows = map[string]row{
 		own:     []string{"internal/api", "internal/kafka", "internal/seam"},
 		outside: []string{franz, golangX},
 	},
+	"bench/cmd/peers": {own: []string{
+		"bench", "bench/peers", "bench/report", "bench/trial", "internal/kafka", "internal/seam", "internal/testkafka",
+	}},
+	"bench/peers":  {own: []string{"bench", "internal/kafka", "internal/seam"}},
+	"bench/report": {own: []string{"bench/trial"}, outside: []string{charts}},
+	"bench/trial": {
+		own: []string{
+			"bench", "bench/measure", "bench/peers", "internal/api", "internal/kafka", "internal/seam",
+		},
+		outside: []string{franz, golangX, hdr},
+	},
+	"bench/measure":                    {own: []string{"internal/seam"}, outside: []string{franz, hdr}},
 	"internal/testkafka":               {outside: []string{franz}},
 	"internal/testkafka/cmd/testkafka": {own: []string{"internal/testkafka"}},
 	// Tests alone: they kill the binary, look into what it left, and recount.

@@ -11,6 +11,6 @@
 //   - Ports lie below the kernel's ephemeral range, so that a client which redials a killed broker
 //     cannot be given that broker's own port and connect to itself.
 //
-// Only tests and the program in cmd/testkafka may import it. It imports franz-go and the standard
-// library.
+// Only tests, the program in cmd/testkafka and the one in bench/cmd/peers may import it. It imports
+// franz-go and the standard library.
 package testkafka

@@ -19,8 +19,7 @@ var pom []byte
 // errNoTools means that this machine cannot run Kafka; a test is left out then, not failed.
 var errNoTools = errors.New("no JDK or Maven")
 
-// jars returns the directory of Kafka's jars, fetching them when it is not there yet. Test packages
-// run as processes beside each other, so a file lock lets one fetch and the others wait.
+// jars returns the directory of Kafka's jars, fetching them when it is not there yet.
 func jars() (string, error) {
 	if _, err := exec.LookPath("java"); err != nil {
 		return "", fmt.Errorf("%w: java is not on the PATH", errNoTools)
@@ -29,22 +28,33 @@ func jars() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	lock, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	unlock, err := lockCache(cache)
 	if err != nil {
 		return "", err
 	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
-	}
+	defer unlock()
 	dir := filepath.Join(cache, "jars")
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
 	return dir, fetchJars(cache, dir)
+}
+
+// lockCache lets one process fill the cache and the others wait: test packages run as processes
+// beside each other.
+func lockCache(cache string) (unlock func(), err error) {
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	return func() { _ = lock.Close() }, nil
 }
 
 // fetchJars fills dir at once or not at all: Maven writes to another directory, which is renamed.

@@ -24,18 +24,21 @@ type Options struct {
 	SASLSSL bool              // adds a SASL_SSL listener: Secure, CA, ClientProperties
 	Proxy   bool              // adds a listener behind a Proxy for each node: ProxyAddrs, Proxy
 	Quorum  bool              // puts a Proxy in front of each controller: Part, Join
+	JVM     []string          // further options of the brokers' JVMs, which win over ours
 	Port    int               // node 1 listens here, further nodes on the next ports; 0 = any
 }
 
 // Cluster is a running Apache Kafka. Nodes are named by their Kafka ids, 1 to N. Its methods may be
 // called from several goroutines, but not for the same node at once.
 type Cluster struct {
-	opt   Options
-	id    string // Kafka's cluster id
-	dir   string
-	jars  string
-	nodes []*node
-	tls   *authority
+	opt  Options
+	id   string // Kafka's cluster id
+	dir  string
+	jars string
+	// classes is the archive of classes that the JVMs use, "" for none.
+	classes string
+	nodes   []*node
+	tls     *authority
 }
 
 type node struct {
@@ -92,8 +95,12 @@ func Launch(opt Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	classes, err := archive(lib)
+	if err != nil {
+		return nil, err
+	}
 	for try := 1; ; try++ {
-		c, err := launch(opt, lib)
+		c, err := launch(opt, lib, classes)
 		if err == nil {
 			return c, nil
 		}
@@ -105,8 +112,8 @@ func Launch(opt Options) (*Cluster, error) {
 }
 
 // launch always returns a cluster that Close can take away.
-func launch(opt Options, lib string) (*Cluster, error) {
-	c := &Cluster{opt: opt, jars: lib, id: newUUID()}
+func launch(opt Options, lib, classes string) (*Cluster, error) {
+	c := &Cluster{opt: opt, jars: lib, classes: classes, id: newUUID()}
 	if err := c.prepare(); err != nil {
 		return c, err
 	}
@@ -196,18 +203,24 @@ func (c *Cluster) formatNode(n *node) error {
 				fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, User, Password))
 		}
 	}
-	out, err := c.java("kafka.tools.StorageTool", args...).CombinedOutput()
+	out, err := c.java(nil, "kafka.tools.StorageTool", args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("format Kafka node %d: %w\n%s", n.id, err, tail(out))
 	}
 	return nil
 }
 
-// java is a JVM that starts fast rather than runs fast.
-func (c *Cluster) java(class string, args ...string) *exec.Cmd {
+// java is a JVM that starts fast rather than runs fast, unless the options say otherwise. Its
+// classpath names each jar, in one order, since the archive of classes is good for that one alone.
+func (c *Cluster) java(options []string, class string, args ...string) *exec.Cmd {
+	jars, _ := filepath.Glob(filepath.Join(c.jars, "*.jar"))
 	jvm := []string{"-Xmx400m", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
 		"-Dlog4j2.configurationFile=" + filepath.Join(c.dir, "log4j2.xml"),
-		"-cp", filepath.Join(c.jars, "*"), class}
+		"-cp", strings.Join(jars, string(os.PathListSeparator))}
+	if c.classes != "" {
+		jvm = append(jvm, "-XX:SharedArchiveFile="+c.classes)
+	}
+	jvm = append(append(jvm, options...), class)
 	return exec.Command("java", append(jvm, args...)...)
 }
 
@@ -217,7 +230,7 @@ func (c *Cluster) start(n *node) error {
 		return err
 	}
 	defer out.Close()
-	cmd := c.java("kafka.Kafka", filepath.Join(n.dir, "server.properties"))
+	cmd := c.java(c.opt.JVM, "kafka.Kafka", filepath.Join(n.dir, "server.properties"))
 	cmd.Stdout, cmd.Stderr = out, out
 	if n.run, err = startProcess(cmd); err != nil {
 		return fmt.Errorf("start Kafka node %d: %w", n.id, err)
@@ -262,6 +275,14 @@ func (c *Cluster) node(id int) *node {
 
 // Kill ends a node with SIGKILL.
 func (c *Cluster) Kill(id int) { c.node(id).run.kill() }
+
+// Term ends a node as an operator does, with SIGTERM, and waits until it is gone: it hands its
+// leadership over first.
+func (c *Cluster) Term(id int) {
+	n := c.node(id)
+	n.run.signal(syscall.SIGTERM)
+	<-n.run.done
+}
 
 // Stop freezes a node with SIGSTOP: its connections stay open and nothing answers.
 func (c *Cluster) Stop(id int) { c.node(id).run.freeze() }

@@ -101,6 +101,9 @@ func TestNode(t *testing.T) {
 	direct := client(t, c.Addrs())
 	createTopic(t, direct, "t", 1)
 	produce(t, direct, "t", "a")
+	if maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", c.PID(1))); err != nil || !strings.Contains(string(maps), "/classes-") {
+		t.Errorf("the JVM does not use the archive of classes, which makes its start short (%v)", err)
+	}
 
 	c.Kill(1)
 	if err := c.Restart(1); err != nil {

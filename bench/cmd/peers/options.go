@@ -1,0 +1,116 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// options say what to run. Each flag is also an environment variable of its name in capitals, which
+// is how make passes it.
+type options struct {
+	works   []string
+	peers   string
+	scale   float64
+	reps    int
+	budget  time.Duration
+	out     string
+	results string // where results are kept, to write the report again
+	from    string // write the report of these results, and run nothing
+	cache   string
+	tally   string // the binary; "" builds it
+}
+
+// defaultWorks are those of the first page of the report. allWorks is the order of
+// importance, so that a run that is cut short has what matters most.
+var (
+	defaultWorks = []string{"a", "c", "d", "f", "r"}
+	allWorks     = []string{"a", "c", "d", "f", "r", "b", "e", "g", "h", "j", "k", "i"}
+)
+
+func parseOptions(args []string, env func(string) string) (options, error) {
+	var o options
+	fl := flag.NewFlagSet("peers", flag.ContinueOnError)
+	fl.SetOutput(io.Discard)
+	work := fl.String("work", strings.Join(defaultWorks, ","), "works, from a to k and r (three brokers), or all")
+	fl.StringVar(&o.peers, "peers", "", "peers beside tally, such as kafka-streams,limit; default: all")
+	fl.Float64Var(&o.scale, "scale", 1, "multiplies events, groups and seconds")
+	fl.IntVar(&o.reps, "reps", 3, "runs of each row")
+	fl.DurationVar(&o.budget, "budget", 28*time.Minute, "a row is run again only while this is not used up; 0: no bound")
+	fl.StringVar(&o.out, "out", "", "the report; default: docs/performance.md at scale 1 with all peers, else .cache/peers/performance.md")
+	fl.StringVar(&o.from, "from", "", "write the report of a results.json again, and run nothing")
+	fl.StringVar(&o.tally, "tally", "", "a built tally; default: it is built")
+	if err := fl.Parse(args); err != nil {
+		var usage strings.Builder
+		fl.SetOutput(&usage)
+		fl.PrintDefaults()
+		return o, fmt.Errorf("%w\n%s", err, &usage)
+	}
+	given := map[string]bool{}
+	fl.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	var bad error
+	fl.VisitAll(func(f *flag.Flag) {
+		if v := env(strings.ToUpper(f.Name)); v != "" && !given[f.Name] && bad == nil {
+			if err := fl.Set(f.Name, v); err != nil {
+				bad = fmt.Errorf("%s=%s: %w", strings.ToUpper(f.Name), v, err)
+			}
+		}
+	})
+	if bad != nil {
+		return o, bad
+	}
+	return o, o.complete(*work, given["budget"] || env("BUDGET") != "")
+}
+
+func (o *options) complete(work string, budgeted bool) error {
+	o.works = strings.Split(work, ",")
+	if work == "all" {
+		o.works = allWorks
+	}
+	for _, w := range o.works {
+		if !slices.Contains(allWorks, w) {
+			return fmt.Errorf("there is no work %q: say some of %s, or all", w, strings.Join(allWorks, ","))
+		}
+	}
+	if !slices.Equal(o.works, defaultWorks) && !budgeted {
+		o.budget = 0
+	}
+	if o.scale <= 0 || o.scale > 100 || o.reps < 1 || o.reps > 100 {
+		return fmt.Errorf("scale %s and reps %d: say more than 0, up to 100", strconv.FormatFloat(o.scale, 'g', -1, 64), o.reps)
+	}
+	root, err := moduleRoot()
+	if err != nil {
+		return err
+	}
+	o.cache = filepath.Join(root, ".cache", "peers")
+	o.results = filepath.Join(o.cache, "results.json")
+	if o.out == "" {
+		o.out = filepath.Join(o.cache, "performance.md")
+		if o.scale == 1 && o.peers == "" {
+			o.out = filepath.Join(root, "docs", "performance.md")
+		}
+	}
+	return nil
+}
+
+// moduleRoot is the folder of go.mod, here or above.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
+			return at, nil
+		}
+		if at == filepath.Dir(at) {
+			return "", fmt.Errorf("no go.mod in %s or above: run it in tally's source", dir)
+		}
+	}
+}

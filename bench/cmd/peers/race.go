@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/tally-kafka/tally/bench"
+	"github.com/tally-kafka/tally/bench/peers"
+	"github.com/tally-kafka/tally/bench/report"
+	"github.com/tally-kafka/tally/bench/trial"
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/testkafka"
+)
+
+// brokerJVM are the options of a broker that is to run fast, as Kafka's own start script has them but
+// for the heap: 1 GB is its default, and 512 MB is enough for each of three.
+func brokerJVM(nodes int) []string {
+	heap := "-Xmx1g"
+	if nodes > 1 {
+		heap = "-Xmx512m"
+	}
+	return []string{heap, "-XX:TieredStopAtLevel=4", "-XX:-UseSerialGC", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"}
+}
+
+// race does all that the command is for.
+func race(ctx context.Context, o options, sm seam.Seam) error {
+	if o.from != "" {
+		results, err := report.Load(o.from)
+		if err != nil {
+			return err
+		}
+		return write(results, o)
+	}
+	results := &report.Results{Began: sm.Now(), Command: command(o), Scale: o.scale, Seed: bench.Seed}
+	binary, err := buildTally(ctx, o)
+	if err != nil {
+		return err
+	}
+	field := newField(o, binary)
+	for _, p := range field.installed() {
+		say(sm, results.Began, "install %s", p.Name())
+		if err := p.Install(ctx); err != nil {
+			return fmt.Errorf("install %s (leave it out with PEERS): %w", p.Name(), err)
+		}
+	}
+	results.Machine, results.Versions = machine(), versions(ctx, binary)
+	results.Settings = field.settings()
+	r := &runner{o: o, sm: sm, field: field, results: results}
+	err = r.runAll(ctx)
+	results.Took = sm.Since(results.Began)
+	if len(results.Works) == 0 {
+		return err
+	}
+	return errors.Join(err, write(results, o))
+}
+
+func write(results *report.Results, o options) error {
+	if err := results.Save(o.results); err != nil {
+		return err
+	}
+	if err := results.Write(o.out); err != nil {
+		return err
+	}
+	fmt.Println("written:", o.out, "and", o.results)
+	return nil
+}
+
+// command is the line that runs the same again.
+func command(o options) string {
+	line := "make bench-peers"
+	if o.peers != "" {
+		line += " PEERS=" + o.peers
+	}
+	if w := joined(o.works); w != joined(defaultWorks) {
+		line += " WORK=" + w
+	}
+	if o.scale != 1 {
+		line += fmt.Sprintf(" SCALE=%v", o.scale)
+	}
+	if o.reps != 3 {
+		line += fmt.Sprintf(" REPS=%d", o.reps)
+	}
+	return line
+}
+
+func buildTally(ctx context.Context, o options) (string, error) {
+	if o.tally != "" {
+		return o.tally, nil
+	}
+	binary := filepath.Join(o.cache, "tally")
+	if err := os.MkdirAll(o.cache, 0o755); err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=auto", "-o", binary, "./cmd/tally")
+	cmd.Dir = filepath.Dir(filepath.Dir(o.cache))
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build tally: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// runner runs the works one after the other.
+type runner struct {
+	o       options
+	sm      seam.Seam
+	field   field
+	results *report.Results
+	lab     *trial.Lab
+}
+
+// runAll runs all works on one broker, and the work of three brokers on three.
+func (r *runner) runAll(ctx context.Context) error {
+	var one, three []string
+	for _, w := range r.o.works {
+		if w == "r" {
+			three = append(three, w)
+		} else {
+			one = append(one, w)
+		}
+	}
+	return errors.Join(r.onBrokers(ctx, 1, one), r.onBrokers(ctx, 3, three))
+}
+
+func (r *runner) onBrokers(ctx context.Context, nodes int, works []string) (err error) {
+	if len(works) == 0 || ctx.Err() != nil {
+		return nil
+	}
+	r.say("start %d broker(s)", nodes)
+	cluster, err := testkafka.Launch(testkafka.Options{Nodes: nodes, JVM: brokerJVM(nodes)})
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	dir, err := os.MkdirTemp(r.o.cache, "run-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	r.lab = &trial.Lab{Kafka: kafka.Config{Brokers: cluster.Addrs(), Seam: r.sm}, Dir: dir, Seam: r.sm}
+	for id := 1; id <= nodes; id++ {
+		r.lab.Brokers = append(r.lab.Brokers, cluster.PID(id))
+	}
+	if err := r.lab.Open(); err != nil {
+		return err
+	}
+	defer r.lab.Close()
+	for _, w := range works {
+		if err := r.work(ctx, w); err != nil {
+			return fmt.Errorf("work %s: %w", w, err)
+		}
+	}
+	return nil
+}
+
+func (r *runner) say(format string, args ...any) { say(r.sm, r.results.Began, format, args...) }
+
+// say tells a person how far it is.
+func say(sm seam.Seam, began time.Time, format string, args ...any) {
+	fmt.Printf("%7s  %s\n", sm.Since(began).Round(time.Second), fmt.Sprintf(format, args...))
+}
+
+// field are the peers that were chosen.
+type field struct {
+	chosen string
+	binary string
+	cache  string
+}
+
+func newField(o options, binary string) field { return field{o.peers, binary, o.cache} }
+
+func (f field) tally(lanes int) peers.Peer { return peers.Tally{Binary: f.binary, Lanes: lanes} }
+func (f field) streams() peers.Peer        { return peers.Streams{Cache: f.cache} }
+func (f field) tuned() peers.Peer          { return peers.Streams{Cache: f.cache, Expert: true} }
+func (f field) spark() peers.Peer          { return peers.Spark{Cache: f.cache} }
+func (f field) spark500k(scale float64) peers.Peer {
+	return peers.Spark{Cache: f.cache, BatchMax: max(int(500_000*scale), 1000)}
+}
+func (f field) sparkRealTime() peers.Peer { return peers.Spark{Cache: f.cache, RealTime: true} }
+
+// installed is one of each family.
+func (f field) installed() []peers.Peer {
+	var all []peers.Peer
+	if f.has("kafka-streams") || f.has("kafka-streams-tuned") {
+		all = append(all, f.tuned())
+	}
+	if f.has("pyspark") || f.has("pyspark-realtime") || f.has("pyspark-500k") {
+		all = append(all, f.spark())
+	}
+	return all
+}
+
+func (f field) has(name string) bool { return peers.Chosen(f.chosen, name) }
+
+// only leaves out what was not chosen. tally always runs: the others stand beside it.
+func (f field) only(all ...peers.Peer) []peers.Peer {
+	var some []peers.Peer
+	for _, p := range all {
+		if _, own := p.(peers.Tally); own || f.has(p.Name()) {
+			some = append(some, p)
+		}
+	}
+	return some
+}
+
+func (f field) settings() []report.Pair {
+	var all []report.Pair
+	for _, p := range f.only(f.tally(0), f.tally(1), peers.Limit{}, f.streams(), f.tuned(), f.spark(), f.spark500k(1), f.sparkRealTime()) {
+		all = append(all, report.Pair{Name: p.Name(), Value: joinedLines(p.Settings())})
+	}
+	return append(all, report.Pair{Name: "brokers", Value: joinedLines(append(brokerJVM(1), "server.properties: internal/testkafka/config.go"))})
+}

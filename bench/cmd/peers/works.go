@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tally-kafka/tally/bench"
+	"github.com/tally-kafka/tally/bench/peers"
+	"github.com/tally-kafka/tally/bench/report"
+	"github.com/tally-kafka/tally/bench/trial"
+)
+
+// The commit intervals at which throughput is shown.
+var intervals = []time.Duration{250 * time.Millisecond, 100 * time.Millisecond}
+
+// shares divide the budget among the works of the default run, by what they take.
+var shares = map[string]float64{"a": 30, "c": 27, "d": 22, "f": 15, "r": 6}
+
+// deadline is when the last run of a work should end: its share of what is left of the budget. A zero
+// time is none.
+func (r *runner) deadline(id string) time.Time {
+	if r.o.budget == 0 {
+		return time.Time{}
+	}
+	rest := 0.0
+	for _, w := range r.o.works[slices.Index(r.o.works, id):] {
+		rest += max(shares[w], 1)
+	}
+	now := r.sm.Now()
+	left := r.results.Began.Add(r.o.budget).Sub(now)
+	return now.Add(time.Duration(float64(left) * max(shares[id], 1) / rest))
+}
+
+// scaled is a number of events or groups at the scale of this run.
+func (r *runner) scaled(n int) int { return max(int(float64(n)*r.o.scale), 1000) }
+
+func (r *runner) add(w *report.Work) *report.Work {
+	r.results.Works = append(r.results.Works, w)
+	return w
+}
+
+func (r *runner) work(ctx context.Context, id string) error {
+	switch id {
+	case "a":
+		return r.throughput(ctx, id, "count per key: %d events, 4 partitions, 50k keys, values of 100 B",
+			bench.Workload{Name: id, Events: r.scaled(5_000_000), Keys: r.scaled(50_000), Partitions: 4})
+	case "b":
+		return errors.Join(
+			r.throughput(ctx, "b1", "count per key: %d events, 1 M keys", bench.Workload{
+				Name: "b1", Events: r.scaled(5_000_000), Keys: r.scaled(1_000_000), Partitions: 4}),
+			r.throughput(ctx, "b10", "count per key: %d events, 10 M keys", bench.Workload{
+				Name: "b10", Events: r.scaled(10_000_000), Keys: r.scaled(10_000_000), Partitions: 4}))
+	case "c":
+		return r.throughput(ctx, id, "words per key: %d events of 10 words, zipf(1.1) from 50k, 10k keys",
+			bench.Workload{Name: id, Events: r.scaled(500_000), Keys: r.scaled(10_000), Words: 10, Partitions: 4})
+	case "d":
+		return r.paced(ctx, id, 1000)
+	case "e":
+		return r.paced(ctx, id, 20_000)
+	case "f":
+		return r.restarts(ctx, id, r.scaled(5_000_000))
+	case "r":
+		return r.replicated(ctx, id)
+	}
+	return fmt.Errorf("there is no work %q", id)
+}
+
+// throughput lets all count the same topic.
+func (r *runner) throughput(ctx context.Context, id, title string, w bench.Workload) error {
+	r.say("(%s) fill %d events", id, w.Events)
+	until := r.deadline(id)
+	in, err := r.lab.Fill(ctx, w)
+	if err != nil {
+		return err
+	}
+	work := r.add(&report.Work{ID: id, Kind: report.Throughput, Title: fmt.Sprintf(title, w.Events)})
+	var cells []*cell
+	for i, interval := range intervals {
+		field := r.field.only(r.field.tally(0), peers.Limit{}, r.field.tuned())
+		if i == 0 {
+			field = r.field.only(r.field.tally(0), peers.Limit{}, r.field.tuned(), r.field.streams())
+		}
+		for _, p := range field {
+			cells = append(cells, r.count(p, in, interval))
+		}
+		if i == 0 {
+			// A micro-batch takes what is there, whatever the interval.
+			for _, p := range r.field.only(r.field.spark(), r.field.spark500k(r.o.scale)) {
+				cells = append(cells, r.count(p, in, 0))
+			}
+		}
+	}
+	err = r.rounds(ctx, work, cells, until)
+	return errors.Join(err, r.lab.Drop(context.WithoutCancel(ctx), in))
+}
+
+func (r *runner) count(p peers.Peer, in *trial.Input, interval time.Duration) *cell {
+	return &cell{peer: p, interval: interval, run: func(ctx context.Context) (trial.Figures, error) {
+		return r.lab.Throughput(ctx, p, in, interval)
+	}}
+}
+
+// replicated is (a) on three brokers.
+func (r *runner) replicated(ctx context.Context, id string) error {
+	w := bench.Workload{Name: id, Events: r.scaled(5_000_000), Keys: r.scaled(50_000), Partitions: 4}
+	r.say("(%s) fill %d events", id, w.Events)
+	until := r.deadline(id)
+	in, err := r.lab.Fill(ctx, w)
+	if err != nil {
+		return err
+	}
+	work := r.add(&report.Work{ID: id, Kind: report.Throughput, Title: "as (a), on three brokers: replication factor 3, acks=all",
+		Note: "Three brokers share the machine with the program. CPU of the brokers is that of all three, bytes to Kafka those of all replicas."})
+	var cells []*cell
+	for _, p := range r.field.only(r.field.tally(0), peers.Limit{}, r.field.tuned()) {
+		cells = append(cells, r.count(p, in, intervals[0]))
+	}
+	err = r.rounds(ctx, work, cells, until)
+	return errors.Join(err, r.lab.Drop(context.WithoutCancel(ctx), in))
+}
+
+// paced measures latency. A row is three runs of a third of the minute, so that peers take turns.
+func (r *runner) paced(ctx context.Context, id string, rate int) error {
+	w := bench.Workload{Name: id, Keys: 50_000, Partitions: 5}
+	pacing := trial.Pacing{
+		Rate: rate,
+		Warm: time.Duration(r.o.scale * float64(8*time.Second)),
+		For:  max(time.Duration(r.o.scale*float64(time.Minute)/float64(r.o.reps)), time.Second),
+	}
+	work := r.add(&report.Work{ID: id, Kind: report.Latency,
+		Title: fmt.Sprintf("latency at %d events/s, 5 partitions, 50k keys", rate),
+		Note: fmt.Sprintf("From an event's timestamp, which is the moment at which it was due, to its count at a read-committed\n"+
+			"reader. Each run records %v behind a warm-up of %v.", pacing.For.Round(time.Second), pacing.Warm.Round(time.Second))})
+	var cells []*cell
+	at := func(p peers.Peer, interval time.Duration) {
+		cells = append(cells, &cell{peer: p, interval: interval, run: func(ctx context.Context) (trial.Figures, error) {
+			return r.lab.Paced(ctx, p, w, interval, pacing)
+		}})
+	}
+	for _, p := range r.field.only(r.field.tally(1), r.field.tally(0)) {
+		at(p, 0)
+	}
+	for _, p := range r.field.only(r.field.tuned()) {
+		for _, ms := range []int{10, 25, 100} {
+			at(p, time.Duration(ms)*time.Millisecond)
+		}
+	}
+	for _, p := range r.field.only(r.field.sparkRealTime(), r.field.spark()) {
+		at(p, 0)
+	}
+	return r.rounds(ctx, work, cells, r.deadline(id))
+}
+
+// restarts kills each peer under load. Building the state takes the longest, so each builds once and
+// is then killed several times.
+func (r *runner) restarts(ctx context.Context, id string, groups int) error {
+	w := bench.Workload{Name: id, Events: groups, Keys: groups, Each: true, Partitions: 4}
+	r.say("(%s) fill %d events", id, groups)
+	in, err := r.lab.Fill(ctx, w)
+	if err != nil {
+		return err
+	}
+	work := r.add(&report.Work{ID: id, Kind: report.Restart,
+		Title: fmt.Sprintf("restart with %d groups", groups),
+		Note: "The process ends while 1,000 events/s come; then it is started, and what counts is the time from there to the\n" +
+			"first output, at a read-committed reader, of an event that was waiting. Peers do not take turns here."})
+	for _, p := range r.field.only(r.field.tally(0), r.field.tuned(), r.field.spark()) {
+		ways := r.ways(p)
+		all, err := r.lab.Restarts(ctx, p, in, intervals[1], ways)
+		if ctx.Err() != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+		if err != nil {
+			work.Row(p.Name(), intervals[1], trial.Killed).Failed = err.Error()
+			r.say("(%s) %s: FAILED: %v", id, p.Name(), err)
+			continue
+		}
+		for i, f := range all {
+			row := work.Row(p.Name(), intervals[1], ways[i])
+			row.Runs = append(row.Runs, f)
+			r.say("(%s) %s %s: %s", id, p.Name(), ways[i], summary(work.Kind, f))
+		}
+	}
+	return r.lab.Drop(context.WithoutCancel(ctx), in)
+}
+
+// ways are how often a peer is ended how. (g), the restore, belongs to the state that (f) has built.
+func (r *runner) ways(p peers.Peer) []string {
+	var ways []string
+	for range r.o.reps {
+		ways = append(ways, trial.Killed)
+	}
+	if trial.CanDropCaches() {
+		ways = append(ways, trial.KilledCold)
+	}
+	ways = append(ways, trial.Stopped)
+	if p.State(peers.Job{}) != "" && slices.Contains(r.o.works, "g") {
+		for range r.o.reps {
+			ways = append(ways, trial.Emptied)
+		}
+	}
+	return ways
+}
+
+// summary is a run in a line, for who waits.
+func summary(kind report.Kind, f trial.Figures) string {
+	if f.Wrong != "" {
+		return "WRONG: " + f.Wrong
+	}
+	switch kind {
+	case report.Latency:
+		return fmt.Sprintf("p50 %.0f p99 %.0f max %.0f ms, %.2f cores", f.P50, f.P99, f.Max, f.CPUShare)
+	case report.Restart:
+		return fmt.Sprintf("first output after %.0f ms, %.0f groups/s", f.FirstOutputMs, f.RecordsPerSec)
+	}
+	return fmt.Sprintf("%.0f events/s, %.2f CPU s/M, %.0f MB, %.2f outputs an event", f.EventsPerSec, f.CPUPerM, f.RSSMB, f.OutputsPerEvent)
+}

@@ -1,0 +1,45 @@
+package peers
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+
+	"github.com/tally-kafka/tally/bench"
+	"github.com/tally-kafka/tally/internal/kafka"
+)
+
+// LimitCommand is the argument by which the command that runs the peers runs the limit itself; the
+// job follows as JSON.
+const LimitCommand = "limit-process"
+
+// Limit is the bare program of package bench, in a process of its own.
+type Limit struct{}
+
+func (Limit) Name() string                  { return "limit" }
+func (Limit) Install(context.Context) error { return nil }
+func (Limit) SaysRunning() bool             { return false }
+func (Limit) State(Job) string              { return "" }
+
+func (Limit) Command(j Job) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	job, err := json.Marshal(bench.LimitJob{
+		Brokers: j.Kafka.Brokers, Workload: j.Workload, Topic: j.In, Name: j.App, Interval: j.Interval,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return exec.Command(self, LimitCommand, string(job)), nil
+}
+
+func (Limit) Position(ctx context.Context, admin *kafka.Admin, j Job) (map[int32]int64, error) {
+	return groupPosition(ctx, admin, j)
+}
+
+func (Limit) Settings() []string {
+	return []string{"2 lanes, each with a Go map of counts", "a changelog record and an output a changed group", "nothing that makes it safe to crash"}
+}

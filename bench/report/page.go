@@ -1,0 +1,103 @@
+package report
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Marker is the line below which people write. What is there is kept.
+const Marker = "<!-- Written by hand from here on; `make bench-peers` keeps it. -->"
+
+// Write writes the page to path, and its plots into a folder of the page's name beside it.
+func (r *Results) Write(path string) error {
+	own, err := handWritten(path)
+	if err != nil {
+		return err
+	}
+	folder := strings.TrimSuffix(path, filepath.Ext(path))
+	// Plots of works that were not run this time would be of another run.
+	if err := os.RemoveAll(folder); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	var b strings.Builder
+	r.head(&b)
+	for _, w := range r.Works {
+		fmt.Fprintf(&b, "\n## (%s) %s\n\n", w.ID, w.Title)
+		if w.Note != "" {
+			b.WriteString(w.Note + "\n\n")
+		}
+		b.WriteString(w.table())
+		if ratios := w.ratios(); ratios != "" {
+			b.WriteString("\n" + ratios)
+		}
+		plots, err := w.plots()
+		if err != nil {
+			return err
+		}
+		for _, p := range plots {
+			if err := os.WriteFile(filepath.Join(folder, p.name), p.svg, 0o644); err != nil {
+				return err
+			}
+			fmt.Fprintf(&b, "\n![%s](%s/%s)\n", p.title, filepath.Base(folder), p.name)
+		}
+	}
+	r.foot(&b)
+	b.WriteString("\n" + Marker + "\n" + own)
+	return os.WriteFile(path, []byte(b.String()), 0o644)
+}
+
+func (r *Results) head(b *strings.Builder) {
+	b.WriteString("# Performance\n\n")
+	fmt.Fprintf(b, "Written by `%s` on %s, in %v. All programs ran on one machine, one after the other and in\n"+
+		"turn, on the same Kafka and the same input.\n",
+		r.Command, r.Began.UTC().Format("2006-01-02"), r.Took.Round(time.Second))
+	if r.Scale != 1 {
+		fmt.Fprintf(b, "\n**This is a run at scale %v: its figures show that everything works, and no more.**\n", r.Scale)
+	}
+	b.WriteString(`
+- A figure is the median of its runs, with the least and the most in brackets. Rates on shared machines
+  move by tens of percent within the hour, so compare within this page.
+- Each run's outputs were read back by a read-committed reader and compared with a recount of the
+  input; a row that does not agree says **wrong**.
+- Rates, CPU and bytes to disk are taken from the moment at which a program says that it is running (tally and
+  the limit: from the start of the process) to the commit of the last event; start-up is the last column.
+  CPU is of the process and its children.
+- ` + "`limit`" + ` is a bare program that reads, folds in a map and writes the same records in transactions, without
+  what makes it safe to crash. PySpark's state is exact, its sink to Kafka is at-least-once.
+`)
+}
+
+func (r *Results) foot(b *strings.Builder) {
+	b.WriteString("\n## Machine, versions, settings\n\n| | |\n|---|---|\n")
+	for _, p := range append(append([]Pair{}, r.Machine...), r.Versions...) {
+		fmt.Fprintf(b, "| %s | %s |\n", p.Name, oneLine(p.Value))
+	}
+	fmt.Fprintf(b, "| seed of all events | %d |\n", r.Seed)
+	b.WriteString("\nSettings that are not the program's defaults:\n")
+	for _, p := range r.Settings {
+		fmt.Fprintf(b, "\n<details><summary>%s</summary>\n\n```\n%s\n```\n\n</details>\n", p.Name, p.Value)
+	}
+	fmt.Fprintf(b, "\nTo get this page again: a JDK 17, Maven, Python 3 and Go, nothing else that is busy on the machine, and `%s`.\n", r.Command)
+}
+
+// handWritten is what stands below the marker of a page that is there.
+func handWritten(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if os.IsNotExist(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	_, own, found := strings.Cut(string(text), Marker+"\n")
+	if !found {
+		return "", fmt.Errorf("%s has no line %q, so that it would be lost: put it back, or move the file away", path, Marker)
+	}
+	return own, nil
+}

@@ -1,0 +1,106 @@
+package report
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tally-kafka/tally/bench/trial"
+)
+
+func sample() *Results {
+	a := &Work{ID: "a", Kind: Throughput, Title: "count per key"}
+	const interval = 250 * time.Millisecond
+	a.Row("tally", interval, "").Runs = []trial.Figures{
+		{EventsPerSec: 1_000_000, CPUPerM: 1, RSSMB: 300}, {EventsPerSec: 1_500_000, CPUPerM: 1.2, RSSMB: 310},
+		{EventsPerSec: 1_234_567, CPUPerM: 1.1, RSSMB: 305},
+	}
+	a.Row("kafka-streams-tuned", interval, "").Runs = []trial.Figures{{EventsPerSec: 123_456, CPUPerM: 11, RSSMB: 1220}}
+	a.Row("limit", interval, "").Runs = []trial.Figures{{EventsPerSec: 2_469_134, CPUPerM: 0.55, RSSMB: 610}}
+	a.Row("pyspark", 0, "").Runs = []trial.Figures{{EventsPerSec: 1}, {EventsPerSec: 9_999, Wrong: "3 groups wrong, 0 missing"}}
+	a.Row("kafka-streams", interval, "").Failed = "it ended:\n| out of memory"
+	d := &Work{ID: "d", Kind: Latency, Title: "paced"}
+	d.Row("tally", 0, "").Runs = []trial.Figures{{P50: 12, P95: 20, P99: 40, P999: 50, Max: 60}}
+	f := &Work{ID: "f", Kind: Restart, Title: "restart"}
+	f.Row("tally", 0, "SIGKILL").Runs = []trial.Figures{{FirstOutputMs: 110, Groups: 5_000_000}}
+	return &Results{Command: "make bench-peers", Scale: 1, Works: []*Work{a, d, f}, Settings: []Pair{{"limit", "x=1"}}}
+}
+
+func TestPage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "performance.md")
+	const own = "\n## Where the time goes\n\nBy hand.\n"
+	if err := os.WriteFile(path, []byte("stale\n"+Marker+"\n"+own), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := sample().Write(path); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(text)
+	for _, want := range []string{
+		"| tally | 250 ms | 3 | 1,230,000 (1,000,000-1,500,000) | 1.10 (1.00-1.20) |",
+		"| kafka-streams-tuned | 250 ms | 10.0 | 10.0 | 4.00 |",
+		"| limit | 250 ms | 0.50 | 0.50 | 2.00 |", // better than tally, and printed like the others
+		"| pyspark | own | 2 | **wrong**: 3 groups wrong, 0 missing |",
+		"| kafka-streams | 250 ms | 0 | **wrong**: failed: it ended: / out of memory |",
+		"| tally, SIGKILL | own | 1 | 110 | 5,000,000 |",
+		"![(d) ms from an event's timestamp to its count, less is better](performance/d-latency.svg)",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+	if strings.Contains(page, "9,999") || strings.Contains(page, "stale") {
+		t.Error("the page gives a wrong row's figures, or keeps what it should write anew")
+	}
+	if !strings.HasSuffix(page, Marker+"\n"+own) {
+		t.Error("what was written by hand is lost")
+	}
+	for _, name := range []string{"a-rate.svg", "a-cpu.svg", "d-latency.svg", "f-restart.svg"} {
+		svg, err := os.ReadFile(filepath.Join(filepath.Dir(path), "performance", name))
+		if err != nil || !strings.Contains(string(svg), "</svg>") || !strings.Contains(string(svg), "tally") {
+			t.Errorf("%s is no plot: %v", name, err)
+		}
+	}
+	if t.Failed() {
+		t.Log(page)
+	}
+}
+
+// TestPageWithoutMarker is not overwritten: somebody wrote it.
+func TestPageWithoutMarker(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "performance.md")
+	if err := os.WriteFile(path, []byte("by hand\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := sample().Write(path); err == nil || !strings.Contains(err.Error(), "move the file away") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestNumber(t *testing.T) {
+	for v, want := range map[float64]string{
+		0.123: "0.12", 9.99: "9.99", 9.996: "10.0", 12.34: "12.3", 99.96: "100", 123.4: "123", 1234: "1,230",
+		1_234_567: "1,230,000", 999.7: "1,000", 5_000_000: "5,000,000",
+	} {
+		if got := number(v); got != want {
+			t.Errorf("%v is %q, not %q", v, got, want)
+		}
+	}
+}
+
+func TestSaveAndLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "results.json")
+	if err := sample().Save(path); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Load(path)
+	if err != nil || len(r.Works) != 3 || r.Works[0].Rows[0].Runs[1].EventsPerSec != 1_500_000 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

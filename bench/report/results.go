@@ -1,0 +1,114 @@
+package report
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/tally-kafka/tally/bench/trial"
+)
+
+// Results are those of one command on one machine.
+type Results struct {
+	Began    time.Time
+	Took     time.Duration
+	Command  string // that gives them again
+	Scale    float64
+	Seed     int
+	Machine  []Pair
+	Versions []Pair
+	Settings []Pair // of each peer and the brokers; the value may have several lines
+	Works    []*Work
+}
+
+// Pair is a name with its value.
+type Pair struct{ Name, Value string }
+
+// A Kind says which figures a work has.
+type Kind string
+
+// The kinds of works.
+const (
+	Throughput Kind = "throughput"
+	Latency    Kind = "latency"
+	Restart    Kind = "restart"
+	Audit      Kind = "audit"
+	Queries    Kind = "queries"
+)
+
+// Work is one table.
+type Work struct {
+	ID    string // a to k
+	Kind  Kind
+	Title string
+	Note  string
+	Rows  []*Row
+}
+
+// Row is one peer under one condition, run several times.
+type Row struct {
+	Peer     string
+	Interval time.Duration // between commits; 0: the peer's own way
+	Variant  string        // how a process ended, how many groups; "" for none
+	Runs     []trial.Figures
+	Failed   string // why there are no figures
+}
+
+// Row finds or makes a row.
+func (w *Work) Row(peer string, interval time.Duration, variant string) *Row {
+	for _, r := range w.Rows {
+		if r.Peer == peer && r.Interval == interval && r.Variant == variant {
+			return r
+		}
+	}
+	r := &Row{Peer: peer, Interval: interval, Variant: variant}
+	w.Rows = append(w.Rows, r)
+	return r
+}
+
+// Wrong is what is wrong with any of the runs, "" for nothing.
+func (r *Row) Wrong() string {
+	if r.Failed != "" {
+		return "failed: " + r.Failed
+	}
+	for _, f := range r.Runs {
+		if f.Wrong != "" {
+			return f.Wrong
+		}
+	}
+	return ""
+}
+
+// spread is the median of a figure over the runs, with the least and the most.
+func (r *Row) spread(of func(trial.Figures) float64) (median, low, high float64) {
+	if len(r.Runs) == 0 {
+		return 0, 0, 0
+	}
+	var all []float64
+	for _, f := range r.Runs {
+		all = append(all, of(f))
+	}
+	slices.Sort(all)
+	n := len(all)
+	return (all[(n-1)/2] + all[n/2]) / 2, all[0], all[n-1]
+}
+
+// Save keeps the results.
+func (r *Results) Save(path string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644)
+}
+
+// Load reads what Save kept.
+func Load(path string) (*Results, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r := &Results{}
+	return r, json.Unmarshal(text, r)
+}

@@ -1,0 +1,199 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tally-kafka/tally/bench/trial"
+)
+
+// column is one figure of a table.
+type column struct {
+	head  string
+	of    func(trial.Figures) float64
+	about bool // with its spread
+}
+
+var columns = map[Kind][]column{
+	Throughput: {
+		{"events/s", func(f trial.Figures) float64 { return f.EventsPerSec }, true},
+		{"CPU s/M", func(f trial.Figures) float64 { return f.CPUPerM }, true},
+		{"broker CPU s/M", func(f trial.Figures) float64 { return f.BrokerCPUPerM }, false},
+		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, false},
+		{"outputs an event", func(f trial.Figures) float64 { return f.OutputsPerEvent }, false},
+		{"bytes to disk an event", func(f trial.Figures) float64 { return f.DiskPerEvent }, false},
+		{"bytes to Kafka an event", func(f trial.Figures) float64 { return f.KafkaPerEvent }, false},
+		{"start s", func(f trial.Figures) float64 { return f.StartSec }, false},
+	},
+	Latency: {
+		{"p50 ms", func(f trial.Figures) float64 { return f.P50 }, true},
+		{"p95 ms", func(f trial.Figures) float64 { return f.P95 }, false},
+		{"p99 ms", func(f trial.Figures) float64 { return f.P99 }, true},
+		{"p99.9 ms", func(f trial.Figures) float64 { return f.P999 }, false},
+		{"max ms", func(f trial.Figures) float64 { return f.Max }, false},
+		{"CPU, cores", func(f trial.Figures) float64 { return f.CPUShare }, false},
+		{"broker CPU, cores", func(f trial.Figures) float64 { return f.BrokerCPUShare }, false},
+		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, false},
+		{"outputs an event", func(f trial.Figures) float64 { return f.OutputsPerEvent }, false},
+	},
+	Restart: {
+		{"first output ms", func(f trial.Figures) float64 { return f.FirstOutputMs }, true},
+		{"groups", func(f trial.Figures) float64 { return f.Groups }, false},
+		{"restored groups/s", func(f trial.Figures) float64 { return f.RecordsPerSec }, true},
+		{"CPU s/M restored", func(f trial.Figures) float64 { return f.CPUPerM }, false},
+		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, false},
+		{"outputs repeated", func(f trial.Figures) float64 { return f.OutputsRepeated }, false},
+	},
+	Audit: {
+		{"events/s", func(f trial.Figures) float64 { return f.EventsPerSec }, true},
+		{"CPU s/M", func(f trial.Figures) float64 { return f.CPUPerM }, true},
+		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, false},
+	},
+	Queries: {
+		{"get p99 ms", func(f trial.Figures) float64 { return f.GetP99 }, true},
+		{"top 20 p99 ms", func(f trial.Figures) float64 { return f.TopP99 }, true},
+		{"scan groups/s", func(f trial.Figures) float64 { return f.RecordsPerSec }, true},
+		{"groups", func(f trial.Figures) float64 { return f.Groups }, false},
+	},
+}
+
+// table is a work in Markdown.
+func (w *Work) table() string {
+	all := columns[w.Kind]
+	var b strings.Builder
+	b.WriteString("| program | commit | runs |")
+	for _, c := range all {
+		b.WriteString(" " + c.head + " |")
+	}
+	b.WriteString("\n|---|---|---:|" + strings.Repeat("---:|", len(all)) + "\n")
+	for _, r := range w.Rows {
+		fmt.Fprintf(&b, "| %s | %s | %d |", r.title(), r.commit(), len(r.Runs))
+		if wrong := r.Wrong(); wrong != "" {
+			fmt.Fprintf(&b, " **wrong**: %s |%s\n", oneLine(wrong), strings.Repeat(" |", len(all)-1))
+			continue
+		}
+		for _, c := range all {
+			fmt.Fprintf(&b, " %s |", r.cell(c))
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+func (r *Row) title() string {
+	if r.Variant == "" {
+		return r.Peer
+	}
+	return r.Peer + ", " + r.Variant
+}
+
+func (r *Row) commit() string {
+	if r.Interval == 0 {
+		return "own"
+	}
+	return fmt.Sprintf("%d ms", r.Interval.Milliseconds())
+}
+
+func (r *Row) cell(c column) string {
+	median, low, high := r.spread(c.of)
+	if high == 0 {
+		return ""
+	}
+	if !c.about || len(r.Runs) < 2 {
+		return number(median)
+	}
+	return fmt.Sprintf("%s (%s-%s)", number(median), number(low), number(high))
+}
+
+// number has three digits that count, and thousands apart.
+func number(v float64) string {
+	switch {
+	case v >= 999.5:
+		s := fmt.Sprintf("%.0f", roundTo(v, 3))
+		for i := len(s) - 3; i > 0; i -= 3 {
+			s = s[:i] + "," + s[i:]
+		}
+		return s
+	case v >= 99.95:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 9.995:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+// roundTo keeps the first digits of a number of 1,000 or more.
+func roundTo(v float64, digits int) float64 {
+	unit := 1.0
+	for v/unit >= pow10(digits) {
+		unit *= 10
+	}
+	return float64(int64(v/unit+0.5)) * unit
+}
+
+func pow10(n int) float64 {
+	p := 1.0
+	for range n {
+		p *= 10
+	}
+	return p
+}
+
+func oneLine(s string) string {
+	const most = 160
+	s = strings.Join(strings.Fields(strings.ReplaceAll(s, "|", "/")), " ")
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return s
+}
+
+// ratios compare each row of a throughput with tally's of the same interval: above 1, tally does
+// better.
+func (w *Work) ratios() string {
+	if w.Kind != Throughput {
+		return ""
+	}
+	var b strings.Builder
+	for _, r := range w.Rows {
+		own := w.tallyBeside(r)
+		if own == nil || own == r || r.Wrong() != "" || own.Wrong() != "" || len(r.Runs) == 0 || len(own.Runs) == 0 {
+			continue
+		}
+		rate := ratio(own, r, func(f trial.Figures) float64 { return f.EventsPerSec })
+		cpu := ratio(r, own, func(f trial.Figures) float64 { return f.CPUPerM })
+		rss := ratio(r, own, func(f trial.Figures) float64 { return f.RSSMB })
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.title(), r.commit(), number(rate), number(cpu), number(rss))
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return "How many times better tally is (below 1: worse), by the medians:\n\n" +
+		"| than | commit | events/s | CPU | RSS |\n|---|---|---:|---:|---:|\n" + b.String()
+}
+
+// tallyBeside is tally's row of the same interval, or for a peer without one that of the longest.
+func (w *Work) tallyBeside(r *Row) *Row {
+	var own *Row
+	for _, t := range w.Rows {
+		if t.Peer != "tally" || t.Variant != r.Variant {
+			continue
+		}
+		if t.Interval == r.Interval {
+			return t
+		}
+		if r.Interval == 0 && (own == nil || t.Interval > own.Interval) {
+			own = t
+		}
+	}
+	return own
+}
+
+func ratio(over, under *Row, of func(trial.Figures) float64) float64 {
+	a, _, _ := over.spread(of)
+	b, _, _ := under.spread(of)
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}

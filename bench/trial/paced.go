@@ -1,0 +1,222 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tally-kafka/tally/bench"
+	"github.com/tally-kafka/tally/bench/measure"
+	"github.com/tally-kafka/tally/bench/peers"
+)
+
+// Pacing says at which rate events come, and for how long.
+type Pacing struct {
+	Rate int // a second
+	Warm time.Duration
+	For  time.Duration
+	// Beside runs while the latency is recorded, or is nil.
+	Beside func(ctx context.Context, job peers.Job, f *Figures) error
+}
+
+const (
+	wakeWait  = 2 * time.Minute  // for the first outputs of a peer that has started
+	drainWait = 60 * time.Second // for the counts of the last events
+)
+
+// Paced measures how long an event takes to its count at a read-committed reader.
+func (l *Lab) Paced(ctx context.Context, peer peers.Peer, w bench.Workload, interval time.Duration, p Pacing) (f Figures, err error) {
+	in := fmt.Sprintf("%s-input-%d", w.Name, l.apps+1)
+	if err := w.CreateTopic(ctx, l.Kafka, in); err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, l.admin.DeleteTopics(context.WithoutCancel(ctx), in)) }()
+	a, err := l.newApp(ctx, peer, w, in, interval)
+	if err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, a.clean(context.WithoutCancel(ctx))) }()
+	s, err := l.newSender(w, in, bench.NewRecount())
+	if err != nil {
+		return f, err
+	}
+	defer s.close()
+	if _, err := a.start(ctx); err != nil {
+		return f, err
+	}
+	reading, stopReading := context.WithCancel(ctx)
+	g, reading := errgroup.WithContext(reading)
+	g.Go(func() error { return l.watch(reading, a.job.Out(), s.latency) })
+	err = a.paced(ctx, s, p, &f)
+	stopReading()
+	if err := errors.Join(err, g.Wait()); err != nil {
+		return f, fmt.Errorf("%w\n%s", err, a.proc.Log())
+	}
+	a.proc.Stop()
+	wrong := f.Wrong
+	outputs := f.OutputsPerEvent
+	if err := a.judge(ctx, s.recount, s.sent, &f); err != nil {
+		return f, err
+	}
+	f.OutputsPerEvent = outputs
+	if wrong != "" {
+		f.Wrong = wrong
+	}
+	return f, nil
+}
+
+// paced wakes the peer, warms it up, and records.
+func (a *app) paced(ctx context.Context, s *sender, p Pacing, f *Figures) error {
+	if err := s.pace(ctx, 50, time.Second); err != nil {
+		return err
+	}
+	if err := s.await(ctx, wakeWait); err != nil {
+		return fmt.Errorf("the first events: %w", err)
+	}
+	if err := s.pace(ctx, p.Rate, p.Warm); err != nil {
+		return err
+	}
+	before, err := a.cost()
+	if err != nil {
+		return err
+	}
+	from := a.lab.Seam.Now()
+	s.latency.RecordFrom(from)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.pace(gctx, p.Rate, p.For) })
+	if p.Beside != nil {
+		beside, stop := context.WithTimeout(gctx, p.For)
+		defer stop()
+		g.Go(func() error { return p.Beside(beside, a.job, f) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	after, err := a.cost()
+	if err != nil {
+		return err
+	}
+	_ = s.await(ctx, drainWait) // what is still open makes the row wrong
+	a.record(s, before, after, p, f)
+	return ctx.Err()
+}
+
+func (a *app) record(s *sender, before, after cost, p Pacing, f *Figures) {
+	used := after.since(before)
+	f.CPUShare = used.peer.CPU.Seconds() / p.For.Seconds()
+	f.BrokerCPUShare = used.brokers.CPU.Seconds() / p.For.Seconds()
+	f.RSSMB = float64(used.peer.PeakRSS) / mega
+	events := float64(p.Rate) * p.For.Seconds()
+	f.DiskPerEvent = float64(used.peer.Written) / events
+	h, outputs, wrong := s.latency.Result()
+	ms := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) / 1000 }
+	f.P50, f.P95, f.P99, f.P999, f.Max = ms(50), ms(95), ms(99), ms(99.9), float64(h.Max())/1000
+	f.OutputsPerEvent, f.Wrong = float64(outputs)/events, wrong
+	if n := h.TotalCount(); wrong == "" && n != int64(events) {
+		f.Wrong = fmt.Sprintf("%d latencies of %.0f events", n, events)
+	}
+}
+
+// sender sends a workload's events at their moments, and knows what they must be counted to.
+type sender struct {
+	lab     *Lab
+	w       bench.Workload
+	cl      *kgo.Client
+	source  *bench.Source
+	recount *bench.Recount
+	latency *measure.Latency
+	sent    int
+	failed  chan error // holds one
+}
+
+func (l *Lab) newSender(w bench.Workload, topic string, recount *bench.Recount) (*sender, error) {
+	cl, err := l.Kafka.Client(
+		kgo.DefaultProduceTopic(topic),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
+		kgo.ProducerLinger(0),
+		kgo.MaxBufferedRecords(1<<20),
+	)
+	return &sender{lab: l, w: w, cl: cl, source: w.Source(), recount: recount, latency: measure.NewLatency(),
+		failed: make(chan error, 1)}, err
+}
+
+func (s *sender) close() { s.cl.Close() }
+
+// pace sends at a rate. A record that cannot be sent ends it.
+func (s *sender) pace(ctx context.Context, rate int, d time.Duration) error {
+	_, err := measure.Pace(ctx, s.lab.Seam, rate, d, func(due time.Time) {
+		key, value := s.source.Next()
+		s.send(ctx, key, value, due)
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-s.failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+func (s *sender) send(ctx context.Context, key, value []byte, due time.Time) {
+	s.sent++
+	s.recount.Add(s.w, key, value)
+	s.latency.Sent(string(key), due)
+	s.cl.Produce(ctx, &kgo.Record{Key: key, Value: value, Timestamp: due}, func(_ *kgo.Record, err error) {
+		if err != nil {
+			select {
+			case s.failed <- err:
+			default:
+			}
+		}
+	})
+}
+
+// await waits until every event has its count.
+func (s *sender) await(ctx context.Context, wait time.Duration) error {
+	end := s.lab.Seam.Now().Add(wait)
+	for open := s.latency.Open(); open > 0; open = s.latency.Open() {
+		if s.lab.Seam.Now().After(end) {
+			return fmt.Errorf("%d events have no count after %v", open, wait)
+		}
+		if err := s.lab.Seam.Sleep(ctx, pollEvery); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watch reads outputs as their readers do, until ctx ends.
+func (l *Lab) watch(ctx context.Context, topic string, latency *measure.Latency) error {
+	cl, err := l.Kafka.Client(
+		kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+	)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for {
+		fetches := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := fetches.Err(); err != nil {
+			return err
+		}
+		now := l.Seam.Now()
+		for r := range fetches.RecordsAll() {
+			group, count, err := bench.ParseOutput(r.Key, r.Value)
+			if err != nil {
+				return err
+			}
+			latency.Seen(group, count, now)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tally-kafka/tally/bench/peers"
+)
+
+// Ways in which a process ends before it is started again.
+const (
+	Killed     = "SIGKILL"
+	KilledCold = "SIGKILL, page cache dropped"
+	Stopped    = "SIGTERM"
+	Emptied    = "SIGKILL, state removed" // so that all comes from Kafka
+)
+
+// Restarts lets a peer count an input, ends it in the given ways, each time under load, and measures
+// each start until the first output of an event that was waiting for it. The figures are in the order of
+// ways.
+func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval time.Duration, ways []string) (all []Figures, err error) {
+	a, err := l.newApp(ctx, peer, in.Workload, in.Topic, interval)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, a.clean(context.WithoutCancel(ctx))) }()
+	recount := in.Recount.Clone()
+	s, err := l.newSender(in.Workload, in.Topic, recount)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	if _, err := a.start(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.awaitCounted(ctx, in.ends); err != nil {
+		return nil, err
+	}
+	reading, stop := context.WithCancel(ctx)
+	g, reading := errgroup.WithContext(reading)
+	seen := &marks{at: map[string]time.Time{}}
+	g.Go(func() error { return l.watchMarks(reading, a.job.Out(), seen) })
+	for n, way := range ways {
+		var f Figures
+		if f, err = a.restart(ctx, s, seen, way, n); err != nil {
+			break
+		}
+		all = append(all, f)
+	}
+	stop()
+	if err := errors.Join(err, g.Wait()); err != nil {
+		return nil, err
+	}
+	// The topic has grown: the next peer must count this too.
+	if in.ends, err = l.admin.EndOffsets(ctx, in.Topic, true); err != nil {
+		return nil, err
+	}
+	in.Recount = recount
+	if err := a.awaitCounted(ctx, in.ends); err != nil {
+		return nil, err
+	}
+	a.proc.Stop()
+	var verdict Figures
+	if err := a.judge(ctx, recount, in.Workload.Events+s.sent, &verdict); err != nil {
+		return nil, err
+	}
+	for i := range all {
+		all[i].Wrong, all[i].Groups, all[i].OutputsRepeated = verdict.Wrong, verdict.Groups, verdict.OutputsRepeated
+	}
+	return all, nil
+}
+
+// restart ends the peer, lets an event wait for it, and starts it.
+func (a *app) restart(ctx context.Context, s *sender, seen *marks, way string, n int) (f Figures, err error) {
+	const rate, load = 1000, 2 * time.Second
+	if err := s.pace(ctx, rate, load); err != nil {
+		return f, err
+	}
+	if way == Stopped {
+		a.proc.Stop()
+	} else {
+		a.proc.Kill()
+	}
+	mark := fmt.Sprintf("mark-%s-%d", a.job.App, n)
+	s.send(ctx, []byte(mark), []byte("{}"), a.lab.Seam.Now())
+	if err := s.cl.Flush(ctx); err != nil {
+		return f, err
+	}
+	switch way {
+	case Emptied:
+		if err := os.RemoveAll(a.peer.State(a.job)); err != nil {
+			return f, err
+		}
+	case KilledCold:
+		if err := dropCaches(); err != nil {
+			return f, err
+		}
+	}
+	began, err := a.start(ctx)
+	if err != nil {
+		return f, err
+	}
+	at, err := seen.await(ctx, a, mark)
+	if err != nil {
+		return f, err
+	}
+	f.FirstOutputMs = float64(at.Sub(began).Microseconds()) / 1000
+	used, err := a.cost()
+	if err != nil {
+		return f, err
+	}
+	f.RSSMB = float64(used.peer.PeakRSS) / mega
+	if way == Emptied {
+		groups := float64(s.recount.Groups())
+		f.RecordsPerSec = groups / at.Sub(began).Seconds()
+		f.CPUPerM = used.peer.CPU.Seconds() / groups * 1e6
+	}
+	return f, nil
+}
+
+// dropCaches makes the next reads come from the disk; only root may.
+func dropCaches() error {
+	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0)
+}
+
+// CanDropCaches says whether this user may.
+func CanDropCaches() bool { return dropCaches() == nil }

@@ -1,0 +1,103 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tally-kafka/tally/bench"
+	"github.com/tally-kafka/tally/bench/peers"
+)
+
+// Input is a topic whose events are all there, and what they must be counted to.
+type Input struct {
+	Workload bench.Workload
+	Topic    string
+	Recount  *bench.Recount
+	ends     map[int32]int64
+}
+
+// Fill sends a workload's events and recounts them.
+func (l *Lab) Fill(ctx context.Context, w bench.Workload) (*Input, error) {
+	in := &Input{Workload: w, Topic: w.Name + "-input"}
+	if err := w.Fill(ctx, l.Kafka, in.Topic); err != nil {
+		return nil, fmt.Errorf("fill %s: %w", in.Topic, err)
+	}
+	in.Recount = w.Recount()
+	var err error
+	in.ends, err = l.admin.EndOffsets(ctx, in.Topic, true)
+	return in, err
+}
+
+// Drop deletes the topic.
+func (l *Lab) Drop(ctx context.Context, in *Input) error {
+	return l.admin.DeleteTopics(ctx, in.Topic)
+}
+
+// Throughput lets a peer count all of an input.
+func (l *Lab) Throughput(ctx context.Context, peer peers.Peer, in *Input, interval time.Duration) (f Figures, err error) {
+	a, err := l.newApp(ctx, peer, in.Workload, in.Topic, interval)
+	if err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, a.clean(context.WithoutCancel(ctx))) }()
+	if f, err = a.count(ctx, in); err != nil {
+		return f, err
+	}
+	kept, err := a.kept(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.KafkaPerEvent = kept / float64(in.Workload.Events)
+	return f, a.judge(ctx, in.Recount, in.Workload.Events, &f)
+}
+
+// count runs the peer to the end of the input and stops it.
+func (a *app) count(ctx context.Context, in *Input) (f Figures, err error) {
+	before, err := a.cost()
+	if err != nil {
+		return f, err
+	}
+	began, err := a.start(ctx)
+	if err != nil {
+		return f, err
+	}
+	from := began
+	if a.peer.SaysRunning() {
+		from = a.lab.Seam.Now()
+		f.StartSec = from.Sub(began).Seconds()
+		if before, err = a.cost(); err != nil {
+			return f, err
+		}
+	}
+	if err := a.awaitCounted(ctx, in.ends); err != nil {
+		return f, err
+	}
+	took := a.lab.Seam.Since(from)
+	after, err := a.cost()
+	if err != nil {
+		return f, err
+	}
+	a.proc.Stop()
+	used, events := after.since(before), float64(in.Workload.Events)
+	f.EventsPerSec = events / took.Seconds()
+	f.CPUPerM = used.peer.CPU.Seconds() / events * 1e6
+	f.BrokerCPUPerM = used.brokers.CPU.Seconds() / events * 1e6
+	f.RSSMB = float64(used.peer.PeakRSS) / mega
+	f.DiskPerEvent = float64(used.peer.Written) / events
+	return f, nil
+}
+
+// judge compares the outputs with the recount.
+func (a *app) judge(ctx context.Context, recount *bench.Recount, events int, f *Figures) error {
+	v, err := recount.Judge(ctx, a.lab.Kafka, a.job.Out())
+	if err != nil {
+		return err
+	}
+	f.Wrong = v.String()
+	f.OutputsPerEvent = float64(v.Outputs) / float64(events)
+	f.OutputsRepeated = float64(v.Repeated)
+	f.Groups = float64(recount.Groups())
+	return nil
+}
