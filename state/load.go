@@ -60,6 +60,9 @@ func (s *Store) Load(opt LoadOptions) *Load {
 		panic("state: two Loads at a time: a lane has one playback")
 	}
 	s.loading = true
+	s.mu.Lock()
+	s.rank.drop()
+	s.mu.Unlock()
 	l.err = s.apply()
 	for t, p := range s.positions {
 		l.tasks[t] = &loadTask{pos: p}

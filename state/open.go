@@ -32,6 +32,8 @@ func Open(dir string, id Identity, opt Options) (*Store, error) {
 		cache:     newCache(opt.CacheBytes),
 		positions: make(map[Task]Position),
 		moved:     make(map[Task]struct{}),
+		rank:      ranking{compare: opt.Compare, max: opt.RankMax},
+		filling:   make(chan struct{}, 1),
 	}
 	if err := s.open(); err != nil {
 		_ = s.release() // the first error tells more

@@ -47,6 +47,11 @@ type Options struct {
 	FlushBytes    int64
 	FlushInterval time.Duration
 
+	// Compare orders encoded values by size, for Largest; it is set only where a group's values never
+	// fall. RankMax is how many of the largest are kept (default 1000).
+	Compare func(a, b []byte) int
+	RankMax int
+
 	// Compactions bounds Pebble's concurrent compactions of this store (default 2).
 	Compactions int
 }
@@ -89,6 +94,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.FlushBytes, 32<<20)
 	setDefault(&o.FlushInterval, 5*time.Second)
 	setDefault(&o.Compactions, 2)
+	setDefault(&o.RankMax, 1000)
 	return o, o.check()
 }
 

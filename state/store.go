@@ -44,6 +44,9 @@ type Store struct {
 	positions map[Task]Position
 	verified  bool
 	version   uint64 // grows with each visible change
+	rank      ranking
+
+	filling chan struct{} // has room for the one who fills the ranking
 
 	cuts  cutSet
 	subs  subscriptions
@@ -105,6 +108,9 @@ func (s *Store) show(pos []Position, ch []Change) {
 	for i := range ch {
 		key = appendStoreKey(key[:0], ch[i].Task, ch[i].Group)
 		s.cache.put(key, ch[i].Values, true)
+		if s.rank.on {
+			s.rank.offer(key, ch[i].Values)
+		}
 	}
 	s.move(pos)
 	s.mu.Unlock()
