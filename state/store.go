@@ -36,6 +36,7 @@ type Store struct {
 	pendingSince time.Time
 	flushing     <-chan struct{} // closed when the flush that was started ends; nil without one
 	applied      int64           // transactions applied since Open
+	keys         keyRun          // of what is being published
 
 	// mu guards what readers see. To change it, hold w too.
 	mu        sync.RWMutex
@@ -47,6 +48,8 @@ type Store struct {
 	rank      ranking
 
 	filling chan struct{} // has room for the one who fills the ranking
+
+	filter *filter // has its own rules
 
 	cuts  cutSet
 	subs  subscriptions
@@ -104,12 +107,18 @@ func (s *Store) checkMoves(pos []Position, ch []Change) {
 // show is the critical section in which a transaction becomes visible.
 func (s *Store) show(pos []Position, ch []Change) {
 	s.mu.Lock()
-	var key []byte
-	for i := range ch {
-		key = appendStoreKey(key[:0], ch[i].Task, ch[i].Group)
-		s.cache.put(key, ch[i].Values, true)
-		if s.rank.on {
-			s.rank.offer(key, ch[i].Values)
+	for from := 0; from < len(ch); from += touchRun {
+		run := ch[from:min(from+touchRun, len(ch))]
+		s.keys.reset()
+		for i := range run {
+			s.keys.add(run[i].Task, run[i].Group)
+		}
+		s.cache.touch(&s.keys)
+		for i := range run {
+			s.cache.put(s.keys.hash[i], s.keys.key(i), run[i].Values, true)
+			if s.rank.on {
+				s.rank.offer(s.keys.key(i), run[i].Values)
+			}
 		}
 	}
 	s.move(pos)
