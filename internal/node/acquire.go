@@ -146,7 +146,8 @@ func (l *lane) settle(ctx context.Context, session *txn.Session) error {
 }
 
 // checkBounds refuses positions outside what the input holds; a client would move them silently. A
-// position beyond the end may be an old answer, and is asked about again for a while.
+// position beyond the end may be an old answer, and is asked about again for a while; one below the
+// start is not, since a start only grows.
 func (l *lane) checkBounds(ctx context.Context, at map[int32]int64) error {
 	admin, input, began := l.app.node.admin, l.app.input.Name, l.seam().Now()
 	defer func() { l.closeFresh(admin) }()
@@ -159,14 +160,18 @@ func (l *lane) checkBounds(ctx context.Context, at map[int32]int64) error {
 		if err != nil {
 			return err
 		}
-		var outside error
+		var beyond error
 		for p, o := range at {
-			if o < starts[p] || o > ends[p] {
-				outside = &txn.GapError{Topic: input, Partition: p, Position: o, Err: kerr.OffsetOutOfRange}
+			outside := &OutsideError{&txn.GapError{Topic: input, Partition: p, Position: o, Err: kerr.OffsetOutOfRange}}
+			if o < starts[p] {
+				return outside
+			}
+			if o > ends[p] {
+				beyond = outside
 			}
 		}
-		if outside == nil || l.seam().Since(began) >= l.app.node.cfg.OffsetsWait {
-			return outside
+		if beyond == nil || l.seam().Since(began) >= l.app.node.cfg.OffsetsWait {
+			return beyond
 		}
 		fresh, err := l.askAnew(ctx, admin)
 		if err != nil {
@@ -395,10 +400,10 @@ func needsPerson(err error) bool {
 		ahead    *replication.AheadError
 		digest   *state.DigestError
 		identity *state.IdentityError
-		gap      *txn.GapError
+		outside  *OutsideError
 		replaced *ReplacedError
 	)
 	return errors.As(err, &offsets) || errors.As(err, &ahead) || errors.As(err, &digest) ||
-		errors.As(err, &identity) || errors.As(err, &gap) || errors.As(err, &replaced) ||
+		errors.As(err, &identity) || errors.As(err, &outside) || errors.As(err, &replaced) ||
 		errors.Is(err, replication.ErrForeign) || errors.Is(err, state.ErrNewer)
 }
