@@ -32,6 +32,9 @@ func Open(dir string, id Identity, opt Options) (*Store, error) {
 		cache:     newCache(opt.CacheBytes),
 		positions: make(map[Task]Position),
 		moved:     make(map[Task]struct{}),
+		rank:      ranking{compare: opt.Compare, max: opt.RankMax},
+		filling:   make(chan struct{}, 1),
+		filter:    newFilter(opt.CacheBytes / filterShare),
 	}
 	if err := s.open(); err != nil {
 		_ = s.release() // the first error tells more
@@ -67,6 +70,8 @@ func (s *Store) open() error {
 		return openError(s.dir, err)
 	}
 	if !exists {
+		s.filter.active = true // nothing is there that it could lack
+		s.filter.ready.Store(true)
 		return s.create()
 	}
 	return s.recover()

@@ -26,8 +26,8 @@ type Options struct {
 	FS   vfs.FS       // the disk by default
 	Log  *slog.Logger // silent by default
 
-	// CacheBytes bounds the write-back cache, all its overhead included (default 64 MB). One
-	// transaction may exceed it for as long as its Publish takes.
+	// CacheBytes bounds the write-back cache and the filter of groups, all their overhead included
+	// (default 64 MB). One transaction may exceed it for as long as its Publish takes.
 	CacheBytes int64
 	// BlockCache is the shared block cache; without one the store makes its own of BlockCacheBytes
 	// (default 16 MB).
@@ -46,6 +46,11 @@ type Options struct {
 	// bound what a restart after a crash reads again.
 	FlushBytes    int64
 	FlushInterval time.Duration
+
+	// Compare orders encoded values by size, for Largest; it is set only where a group's values never
+	// fall. RankMax is how many of the largest are kept (default 1000).
+	Compare func(a, b []byte) int
+	RankMax int
 
 	// Compactions bounds Pebble's concurrent compactions of this store (default 2).
 	Compactions int
@@ -89,6 +94,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.FlushBytes, 32<<20)
 	setDefault(&o.FlushInterval, 5*time.Second)
 	setDefault(&o.Compactions, 2)
+	setDefault(&o.RankMax, 1000)
 	return o, o.check()
 }
 
@@ -105,7 +111,7 @@ func (o Options) check() error {
 		v, lo, hi  int64
 		constraint string
 	}{
-		{"CacheBytes", o.CacheBytes, 64 << 10, 1 << 40, "from 64 KB on"},
+		{"CacheBytes", o.CacheBytes, 16 << 10, cacheBytesMax, "from 16 KB to 8 GB"},
 		{"BlockCacheBytes", o.BlockCacheBytes, 1, 1 << 40, "positive"},
 		{"MemTableBytes", o.MemTableBytes, 64 << 10, 1 << 30, "from 64 KB to 1 GB"},
 		{"ApplyTxns", int64(o.ApplyTxns), 1, 1 << 30, "positive"},

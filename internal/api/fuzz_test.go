@@ -45,7 +45,9 @@ func FuzzHTTP(f *testing.F) {
 		defer cancel()
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r.WithContext(ctx))
-		checkAnswer(t, r, w)
+		if ctx.Err() == nil { // else nobody is there to read the answer
+			checkAnswer(t, r, w)
+		}
 	})
 }
 

@@ -166,7 +166,7 @@ func (l *lane) checkBounds(ctx context.Context, at txn.Offsets) error {
 }
 
 // checkBoundsOf looks at one topic. A position beyond the end may be an old answer, and is asked
-// about again for a while.
+// about again for a while; one below the start is not, since a start only grows.
 func (l *lane) checkBoundsOf(ctx context.Context, input string, at map[int32]int64) error {
 	admin, began := l.app.node.admin, l.seam().Now()
 	defer func() { l.closeFresh(admin) }()
@@ -179,14 +179,18 @@ func (l *lane) checkBoundsOf(ctx context.Context, input string, at map[int32]int
 		if err != nil {
 			return err
 		}
-		var outside error
+		var beyond error
 		for p, o := range at {
-			if o < starts[p] || o > ends[p] {
-				outside = &txn.GapError{Topic: input, Partition: p, Position: o, Err: kerr.OffsetOutOfRange}
+			outside := &OutsideError{&txn.GapError{Topic: input, Partition: p, Position: o, Err: kerr.OffsetOutOfRange}}
+			if o < starts[p] {
+				return outside
+			}
+			if o > ends[p] {
+				beyond = outside
 			}
 		}
-		if outside == nil || l.seam().Since(began) >= l.app.node.cfg.OffsetsWait {
-			return outside
+		if beyond == nil || l.seam().Since(began) >= l.app.node.cfg.OffsetsWait {
+			return beyond
 		}
 		fresh, err := l.askAnew(ctx, admin)
 		if err != nil {
@@ -445,10 +449,10 @@ func needsPerson(err error) bool {
 		ahead    *replication.AheadError
 		digest   *state.DigestError
 		identity *state.IdentityError
-		gap      *txn.GapError
+		outside  *OutsideError
 		replaced *ReplacedError
 	)
 	return errors.As(err, &offsets) || errors.As(err, &ahead) || errors.As(err, &digest) ||
-		errors.As(err, &identity) || errors.As(err, &gap) || errors.As(err, &replaced) ||
+		errors.As(err, &identity) || errors.As(err, &outside) || errors.As(err, &replaced) ||
 		errors.Is(err, replication.ErrForeign) || errors.Is(err, state.ErrNewer)
 }

@@ -149,8 +149,13 @@ func (l *lane) setAside(damage error) error {
 func (l *lane) storeOptions() state.Options {
 	n := l.app.node
 	lanes := int64(l.app.lanesN)
+	var compare func(a, b []byte) int
+	if l.app.program.Grows() {
+		compare = l.app.program.CompareEncoded
+	}
 	return state.Options{
-		Seam: n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks,
+		Compare: compare,
+		Seam:    n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks,
 		CacheBytes:    l.app.memory() * 3 / 8 / lanes,
 		MemTableBytes: min(max(l.app.memory()/32/lanes, 512<<10), 16<<20),
 	}
