@@ -57,7 +57,7 @@ func (l *lane) acquire(ctx context.Context) (*txn.Session, error) {
 func (l *lane) checkStill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
-	if err := l.checkTopics(ctx); err != nil {
+	if err := l.app.checkTopics(ctx); err != nil {
 		return err
 	}
 	by, err := l.overtakenBy(ctx)
@@ -65,30 +65,6 @@ func (l *lane) checkStill(ctx context.Context) error {
 		err = &LostError{App: l.app.name(), Lane: l.k, Node: by}
 	}
 	return err
-}
-
-func (l *lane) checkTopics(ctx context.Context) error {
-	type named struct {
-		what string
-		kafka.Topic
-	}
-	topics := []named{{"input topic", l.app.input}, {"changelog", l.app.changelog}}
-	if l.app.repartitions > 0 {
-		topics = append(topics, named{"repartition topic", l.app.repartition})
-	}
-	for _, t := range topics {
-		now, ok, err := l.app.node.admin.Topic(ctx, t.Name)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return fmt.Errorf("the %s %s was deleted", t.what, t.Name)
-		}
-		if err := l.app.sameTopic(t.what, t.Name, t.ID, now.ID); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (l *lane) fence(ctx context.Context) (*txn.Session, error) {
@@ -453,6 +429,6 @@ func needsPerson(err error) bool {
 		replaced *ReplacedError
 	)
 	return errors.As(err, &offsets) || errors.As(err, &ahead) || errors.As(err, &digest) ||
-		errors.As(err, &identity) || errors.As(err, &outside) || errors.As(err, &replaced) ||
+		errors.As(err, &identity) || errors.As(err, &outside) || errors.As(err, &replaced) && replaced.Now != "" ||
 		errors.Is(err, replication.ErrForeign) || errors.Is(err, state.ErrNewer)
 }

@@ -71,6 +71,14 @@ func (e *ReplacedError) Error() string {
 		e.Topic, e.Stored, e.Now, e.App)
 }
 
+// RetentionError refuses a changelog whose old records Kafka deletes by age or size.
+type RetentionError struct{ Changelog, Policy, Broker string }
+
+func (e *RetentionError) Error() string {
+	return fmt.Sprintf("the changelog %s has cleanup.policy=%s: it must be `compact`, or Kafka deletes counts; run\n  kafka-configs --bootstrap-server %s --alter --topic %s --add-config cleanup.policy=compact",
+		e.Changelog, e.Policy, e.Broker, e.Changelog)
+}
+
 // OffsetsError stops a lane whose consumer group and position record disagree.
 type OffsetsError struct {
 	Group, Topic string
