@@ -47,7 +47,7 @@ func BenchmarkLane(b *testing.B) {
 					}
 				}
 				batch := l.filling
-				l.filling = newBatch()
+				l.filling = l.newBatch()
 				if err := l.onEnding(l.commit(context.Background(), batch)); err != nil {
 					b.Fatal(err)
 				}

@@ -2,7 +2,6 @@ package processor
 
 import (
 	"time"
-	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -16,9 +15,9 @@ type batch struct {
 	tasks      map[int32]*taskDelta
 	increments []increment // in input order; only with emit: every
 	dead       []deadLetter
-	arena      arena
-	slab       []delta
-	numbers    []spec.Decimal
+	numbers    []spec.Decimal // a slab of those of increments
+	width      int            // of each task's deltas
+	spare      []*deltas      // emptied tables of an earlier batch
 
 	events int   // input records folded
 	groups int   // distinct groups
@@ -31,8 +30,7 @@ type batch struct {
 
 // taskDelta is what a batch adds to one task.
 type taskDelta struct {
-	groups map[string]*delta
-	order  []*delta // by first touch, so that a transaction's records have a defined order
+	groups *deltas
 
 	next      int64 // next input offset: behind the last event, control record or gap seen
 	lastEvent int64 // offset of the last event, -1 for none
@@ -42,20 +40,10 @@ type taskDelta struct {
 	strays                             [Partitioners]int64
 }
 
-// delta is what a batch adds to one group.
-type delta struct {
-	group  []byte
-	inc    []spec.Decimal // the increments folded together
-	newest int64          // newest event time, ms
-	stray  [Partitioners]bool
-	before []byte         // the committed values, encoded; nil: none. Read at the commit
-	after  []spec.Decimal // the running values, while the commit emits every increment
-}
-
 // increment is one item, kept singly for emit: every.
 type increment struct {
 	task  int32
-	delta *delta
+	delta uint32 // its place in the task's deltas
 	inc   []spec.Decimal
 	time  int64
 }
@@ -65,7 +53,21 @@ type deadLetter struct {
 	reason string
 }
 
-func newBatch() *batch { return &batch{tasks: map[int32]*taskDelta{}} }
+// newBatch makes an empty batch, with the memory of one that was committed.
+func (l *Lane) newBatch() *batch {
+	b := &batch{tasks: map[int32]*taskDelta{}, width: l.numbers, spare: l.spare}
+	l.spare = nil
+	return b
+}
+
+// recycle keeps the memory of a batch of which nothing is needed any more.
+func (l *Lane) recycle(b *batch) {
+	for _, t := range b.tasks {
+		t.groups.reset(b.width)
+		l.spare = append(l.spare, t.groups)
+	}
+	l.spare = l.spare[:min(len(l.spare), len(l.views))]
+}
 
 // empty reports whether there is nothing to commit. A batch that only saw control records is empty:
 // its position goes along with the next event.
@@ -74,9 +76,20 @@ func (b *batch) empty() bool { return b.events == 0 && !b.force }
 func (b *batch) task(partition int32) *taskDelta {
 	t := b.tasks[partition]
 	if t == nil {
-		t = &taskDelta{groups: map[string]*delta{}, lastEvent: -1}
+		t = &taskDelta{groups: b.table(), lastEvent: -1}
 		b.tasks[partition] = t
 	}
+	return t
+}
+
+func (b *batch) table() *deltas {
+	if n := len(b.spare); n > 0 {
+		t := b.spare[n-1]
+		b.spare = b.spare[:n-1]
+		return t
+	}
+	t := &deltas{}
+	t.reset(b.width)
 	return t
 }
 
@@ -90,6 +103,7 @@ func (l *Lane) foldPending() {
 			l.pending = l.pending[1:]
 		}
 	}
+	l.foldStaged()
 	l.cfg.Step.At(step.Fold)
 }
 
@@ -156,48 +170,6 @@ func (l *Lane) foldUnreadable(t *taskDelta, rec *kgo.Record, err error) {
 	l.filling.bytes += int64(len(rec.Key) + len(rec.Value) + deadOverhead)
 }
 
-func (l *Lane) foldItems(t *taskDelta, rec *kgo.Record, items []spec.Item) {
-	b := l.filling
-	ms := rec.Timestamp.UnixMilli()
-	var strays [Partitioners]bool
-	for i := range items {
-		d := t.groups[unsafe.String(unsafe.SliceData(items[i].Group), len(items[i].Group))]
-		if d == nil {
-			d = l.newDelta(t, rec, &items[i], ms)
-		} else {
-			l.cfg.Program.Fold(d.inc, items[i].Inc)
-			d.newest = max(d.newest, ms)
-		}
-		strays = d.stray
-		if l.every {
-			inc := b.copyNumbers(items[i].Inc)
-			b.increments = append(b.increments, increment{rec.Partition, d, inc, ms})
-			b.bytes += incrementOverhead
-		}
-	}
-	for k, stray := range strays {
-		if stray {
-			t.strays[k]++
-		}
-	}
-}
-
-// newDelta takes a group into the batch. Its key is placed by each known partitioner once here, not
-// once an event: all events of one group with a key have that key.
-func (l *Lane) newDelta(t *taskDelta, rec *kgo.Record, item *spec.Item, ms int64) *delta {
-	b := l.filling
-	d := b.newDelta()
-	d.group = b.arena.copy(item.Group)
-	d.inc = b.copyNumbers(item.Inc)
-	d.newest = ms
-	d.stray = l.strays(rec)
-	t.groups[unsafe.String(unsafe.SliceData(d.group), len(d.group))] = d
-	t.order = append(t.order, d)
-	b.groups++
-	b.bytes += int64(len(d.group)) + deltaOverhead
-	return d
-}
-
 // strays says for each known partitioner whether it would have put the event elsewhere. A null key
 // is placed by none. Where the grouping has the partition in it, or there is one, nothing strays.
 func (l *Lane) strays(rec *kgo.Record) (stray [Partitioners]bool) {
@@ -213,25 +185,14 @@ func (l *Lane) strays(rec *kgo.Record) (stray [Partitioners]bool) {
 }
 
 const (
-	slabDeltas  = 256
 	slabNumbers = 1024
-	arenaChunk  = 64 << 10
 
-	// What a delta and an increment weigh in memory besides their bytes: the struct, the map entry,
+	// What a delta and an increment weigh in memory besides their bytes: their places in the table,
 	// and the records that the commit makes of them, with what the client holds of each until it is
 	// acknowledged.
 	deltaOverhead     = 1200
 	incrementOverhead = 600
 )
-
-func (b *batch) newDelta() *delta {
-	if len(b.slab) == 0 {
-		b.slab = make([]delta, slabDeltas)
-	}
-	d := &b.slab[0]
-	b.slab = b.slab[1:]
-	return d
-}
 
 func (b *batch) copyNumbers(src []spec.Decimal) []spec.Decimal {
 	if len(b.numbers) < len(src) {
@@ -241,20 +202,4 @@ func (b *batch) copyNumbers(src []spec.Decimal) []spec.Decimal {
 	b.numbers = b.numbers[len(src):]
 	copy(dst, src)
 	return dst
-}
-
-// arena hands out byte slices from large chunks that are never moved or reused, so that a slice of
-// it can be a map key.
-type arena struct{ chunk []byte }
-
-func (a *arena) copy(src []byte) []byte { return append(a.room(len(src)), src...) }
-
-// room returns an empty slice with space for n bytes, which belongs to the caller.
-func (a *arena) room(n int) []byte {
-	if cap(a.chunk)-len(a.chunk) < n {
-		a.chunk = make([]byte, 0, max(arenaChunk, n))
-	}
-	used := len(a.chunk)
-	a.chunk = a.chunk[:used+n]
-	return a.chunk[used : used : used+n]
 }

@@ -31,6 +31,7 @@ type Lane struct {
 	cfg      Config
 	every    bool // emit: every
 	canStray bool
+	numbers  int // of a delta: one an aggregate, none when all are counts
 	halving  halving
 	view     view
 	views    map[int32]*taskView // by input partition; the map itself never changes
@@ -39,7 +40,9 @@ type Lane struct {
 	session    Session
 	store      *state.Store
 	scratch    spec.Scratch
+	stage      stage
 	filling    *batch
+	spare      []*deltas
 	committing *batch        // nil: no commit in flight
 	pending    []*kgo.Record // fetched, not yet folded
 	records    map[int32]state.PositionRecord
@@ -55,6 +58,9 @@ func New(cfg Config, partitions []int32) *Lane {
 	cfg.Limits, cfg.Pace = cfg.Limits.withDefaults(), cfg.Pace.withDefaults()
 	l := &Lane{cfg: cfg, views: map[int32]*taskView{}}
 	l.every = cfg.Spec.Output != nil && cfg.Spec.Output.Emit == spec.EmitEvery
+	if !cfg.Program.Counts() {
+		l.numbers = len(cfg.Spec.Aggregates)
+	}
 	l.canStray = cfg.Partitions > 1 && cfg.Spec.KeyPart() >= 0 && !hasPartition(cfg.Spec)
 	for _, p := range partitions {
 		v := &taskView{}
@@ -117,7 +123,8 @@ func (l *Lane) Run(ctx context.Context, session Session, store *state.Store, dra
 // begin drops whatever an earlier Run held and takes the positions of the store.
 func (l *Lane) begin(session Session, store *state.Store) {
 	l.session, l.store = session, store
-	l.filling, l.committing, l.pending = newBatch(), nil, nil
+	l.filling, l.committing, l.pending = l.newBatch(), nil, nil
+	l.stage.reset()
 	l.draining, l.stop = false, nil
 	now := l.cfg.Seam.Now()
 	l.lastEnd = now // the acquire has just ended a transaction: the barrier's
@@ -196,6 +203,7 @@ func (l *Lane) onEnding(e ending) error {
 	}
 	l.view.txns.Add(1)
 	l.view.events.Add(int64(e.batch.events))
+	l.recycle(e.batch)
 	return nil
 }
 
@@ -214,7 +222,7 @@ func (l *Lane) takeDue(now time.Time) *batch {
 	if !now.Before(l.refreshAt()) {
 		l.addStale(b, now)
 	}
-	l.committing, l.filling = b, newBatch()
+	l.committing, l.filling = b, l.newBatch()
 	return b
 }
 

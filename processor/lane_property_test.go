@@ -218,12 +218,12 @@ func (w *world) Commit(_ context.Context, offsets map[int32]int64) (txn.Outcome,
 	}
 	touched := map[int32]bool{}
 	for _, r := range w.open {
+		kept := *r // the lane uses its records again
+		kept.Key, kept.Value = append([]byte(nil), r.Key...), append([]byte(nil), r.Value...)
 		if r.Topic != "changelog" {
-			w.outputs = append(w.outputs, r)
+			w.outputs = append(w.outputs, &kept)
 			continue
 		}
-		kept := *r // the lane may reuse its records
-		kept.Key, kept.Value = append([]byte(nil), r.Key...), append([]byte(nil), r.Value...)
 		r.Offset = int64(len(w.changelog[r.Partition]))
 		w.changelog[r.Partition] = append(w.changelog[r.Partition], &kept)
 		touched[r.Partition] = true
