@@ -16,7 +16,7 @@ type watched struct {
 }
 
 // Commit is the session's.
-func (w watched) Commit(ctx context.Context, offsets map[int32]int64) (txn.Outcome, error) {
+func (w watched) Commit(ctx context.Context, offsets txn.Offsets) (txn.Outcome, error) {
 	w.lane.commits(w.lane.seam().Now())
 	defer w.lane.commits(time.Time{})
 	return w.Session.Commit(ctx, offsets)
