@@ -48,6 +48,7 @@ func TestCrashProof(t *testing.T) {
 		{"BrokerKilled", true, testBrokerKilled},
 		{"RandomKills", false, testRandomKills},
 		{"Steps", false, testSteps},
+		{"TwoStages", false, testTwoStages},
 		{"EndTxn", false, testEndTxn},
 		{"PausedOwner", false, testPausedOwner},
 		{"StopsUnderLoad", false, testStopsUnderLoad},

@@ -126,6 +126,9 @@ func (w *trial) checkValues() {
 // checkRecords holds position records and group offsets against the input's end.
 func (w *trial) checkRecords() {
 	w.t.Helper()
+	if w.two != nil {
+		w.until(w.notMidway)
+	}
 	offsets, err := w.groupOffsets()
 	w.must(err)
 	records := w.lastRecords()
