@@ -53,7 +53,7 @@ func TestNodeCountsExactly(t *testing.T) {
 }
 
 func (w *trial) run() {
-	stop := w.background(w.input.send, w.observe)
+	stop := w.background(w.input.send, w.observe, w.ask)
 	defer stop()
 	for i, a := range w.schedule() {
 		w.act(a)
@@ -123,6 +123,16 @@ func (w *trial) background(steps ...func()) (stop func()) {
 func (w *trial) newest() *member {
 	w.watched.Lock()
 	defer w.watched.Unlock()
+	return w.members[len(w.members)-1]
+}
+
+// newestOrNone is for those who look on while nodes end and start.
+func (w *trial) newestOrNone() *member {
+	w.watched.Lock()
+	defer w.watched.Unlock()
+	if len(w.members) == 0 {
+		return nil
+	}
 	return w.members[len(w.members)-1]
 }
 
@@ -359,7 +369,6 @@ func (w *trial) observeOne(m *member) {
 			}
 		}
 	}
-	w.observeAfter(m)
 	got, at, err := m.scan(ctx, api.ReadOptions{})
 	if err != nil || len(at) != trialPartitions {
 		return // it is starting, stopping or dead
@@ -399,15 +408,20 @@ func (m *member) scan(ctx context.Context, o api.ReadOptions) (got map[string]st
 	return got, at, err
 }
 
-// observeAfter asks for what an event has brought, soon after it was sent: an answer has it.
-func (w *trial) observeAfter(m *member) {
+// ask asks the newest node for what an event has brought, soon after it was sent: an answer has it.
+func (w *trial) ask() {
+	defer pause(2 * time.Millisecond)
 	e := w.input.recent()
 	if e == nil {
 		return
 	}
+	m := w.newestOrNone()
+	if m == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	after := api.ReadOptions{Wait: 50 * time.Millisecond, After: []string{fmt.Sprintf("%s/%d:%d", w.in, e.Partition, e.Offset)}}
+	after := api.ReadOptions{Wait: 500 * time.Millisecond, After: []string{fmt.Sprintf("%s/%d:%d", w.in, e.Partition, e.Offset)}}
 	got, _, err := m.scan(ctx, after)
 	if err != nil {
 		return // it is not counted in time
