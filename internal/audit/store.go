@@ -51,7 +51,7 @@ func (a *audit) placeStore() {
 			a.spec.App, n.AppID, n.Generation, a.appID, a.generation)
 		return
 	}
-	for _, t := range a.running() {
+	for _, t := range a.keepers() {
 		at, ok := a.storeAt[t.partition]
 		if !ok {
 			a.noStore = "the node does not answer for all partitions"
