@@ -15,7 +15,6 @@ func (a *audit) compareEvents() {
 			a.comparePositions(t)
 			a.compareDigest(t)
 		}
-		a.compareTrim(t)
 	}
 	for topic, offsets := range a.offsets {
 		for p, offset := range offsets {

@@ -14,8 +14,7 @@ func (a *audit) comparePartials(group []byte, c *counter) (named bool) {
 	t, s := c.task, c.task.second
 	if lost := c.over(a.program, len(s.marks)-1, len(s.marks)); lost != nil {
 		a.different(Difference{Kind: PartialLost, Topic: a.input.Name, Partition: lost.from, Offset: lost.last,
-			Why: fmt.Sprintf("lost between the stages: the first stage has dealt with this event, by its position record, and nothing of it was sent to %s/%d up to offset %d",
-				t.source, t.partition, max(s.sentEnd, t.at(t.last()).Input))}, group, lost)
+			Why: "lost between the stages: the first stage has dealt with this event, by its position record, and " + t.lack()}, group, lost)
 		named = true
 	}
 	if s.base == nil {
@@ -44,6 +43,15 @@ func (a *audit) comparePartials(group []byte, c *counter) (named bool) {
 	}
 	a.different(d, group, want)
 	return true
+}
+
+// lack says where a lost event is not.
+func (t *task) lack() string {
+	s, read := t.second, t.at(t.last()).Input
+	if s.startsAt > read {
+		return fmt.Sprintf("%s/%d is deleted up to offset %d, of which the second stage has read up to %d", t.source, t.partition, s.startsAt, read)
+	}
+	return fmt.Sprintf("nothing of it was sent to %s/%d up to offset %d", t.source, t.partition, max(s.sentEnd, read))
 }
 
 // balance says of two values of a counter what has become of the difference.
@@ -107,15 +115,6 @@ func (a *audit) sumChangelog() error {
 		}
 	}
 	return nil
-}
-
-// compareTrim: nothing is deleted from the repartition topic that the second stage has not read.
-func (a *audit) compareTrim(t *task) {
-	if t.second == nil || t.second.startsAt <= t.at(t.last()).Input {
-		return
-	}
-	a.found.add(Difference{Kind: PartialLost, Topic: t.source, Partition: t.partition, Offset: t.second.startsAt,
-		Why: fmt.Sprintf("lost between the stages: the topic is trimmed up to this offset, and the second stage has read it up to %d", t.at(t.last()).Input)})
 }
 
 // isBetween says whether values, as JSON, can be those of a counter at some moment between two

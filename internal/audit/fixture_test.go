@@ -47,7 +47,8 @@ type place struct {
 	adm          *kadm.Client
 	admin        *kafka.Admin
 	sp           *spec.Spec
-	node         *Node // of the last start
+	node         *Node         // of the last start
+	trim         time.Duration // of the repartition topic; 0: as the node does
 }
 
 // onFake is a Kafka of its own in memory, beside other tests.
@@ -208,7 +209,7 @@ func (p *place) start(dir ...string) *running {
 		Specs: []*spec.Spec{p.sp}, Brokers: p.cfg.Brokers, Listen: addr, Name: "node-a", DataDir: n.dir, Memory: 32 << 20,
 		CommitsPerSecond: 500, Watch: time.Second, WatchAge: 3 * time.Second, OffsetsWait: 200 * time.Millisecond,
 		LagInterval: 20 * time.Millisecond, RetryMax: 100 * time.Millisecond, Version: "test", Seam: seam.World(),
-		Takeover: true, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		TrimInterval: p.trim, Takeover: true, Log: slog.New(slog.NewTextHandler(&log, nil)),
 	}
 	var err error
 	n.client, err = api.NewClient("http://"+addr, seam.World())

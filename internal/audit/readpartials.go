@@ -26,9 +26,18 @@ func (a *audit) readPartials(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		ends, err := a.admin.EndOffsets(ctx, a.repartition.Name, true)
+		if err != nil {
+			return err
+		}
 		total := int64(0)
 		for _, t := range a.seconds {
 			t.chooseBase(starts[t.partition])
+			if t.second.to > ends[t.partition] {
+				a.cannot("%s/%d ends at offset %d, and the second stage has read it up to offset %d: it was perhaps restored from an older copy",
+					t.source, t.partition, ends[t.partition], t.second.to)
+				t.second.base, t.second.from, t.second.to = nil, 0, 0
+			}
 			total += t.second.to - t.second.from
 		}
 		a.meter.begin(a.repartition.Name, total)
