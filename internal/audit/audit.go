@@ -150,7 +150,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 
 func (a *audit) run(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		a.findTopics, a.scanStore, a.cut, a.readChangelog, a.readPartials, a.readDead, a.readOutput, a.readInput, a.compare,
+		a.findTopics, a.awaitStore, a.scanStore, a.cut, a.readChangelog, a.readPartials, a.readDead, a.readOutput, a.readInput, a.compare,
 	} {
 		if err := step(ctx); err != nil {
 			return err
