@@ -38,9 +38,9 @@ type Config struct {
 	BatchBytes          func(topic string) int32
 	// HeldBack is a source that is not read while the others have more than HoldBackAt records
 	// waiting (default 500,000): what is made of it would only wait there too. "": none.
-	HeldBack   string
-	HoldBackAt int64
-	BufferedRecords     int // records of one transaction that the client holds; default 4 M
+	HeldBack        string
+	HoldBackAt      int64
+	BufferedRecords int // records of one transaction that the client holds; default 4 M
 
 	Seam seam.Seam
 	Step step.Hook

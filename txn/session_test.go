@@ -115,7 +115,7 @@ func TestHeldBack(t *testing.T) {
 		}
 		write(other, 60)
 		e.cfg.Sources[other] = [16]byte{}
-		e.cfg.HeldBack, e.cfg.HoldBackAt = e.input, 20
+		e.cfg.HeldBack, e.cfg.HoldBackAt, e.cfg.FetchPartitionBytes = e.input, 20, 700 // many fetches
 		s := e.fence(t)
 		s.Assign(txn.Offsets{{Topic: e.input}: 0, {Topic: other}: 0})
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
