@@ -57,7 +57,7 @@ func (l *lane) acquire(ctx context.Context) (*txn.Session, error) {
 func (l *lane) checkStill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
-	if err := l.checkTopics(ctx); err != nil {
+	if err := l.app.checkTopics(ctx); err != nil {
 		return err
 	}
 	by, err := l.overtakenBy(ctx)
@@ -65,30 +65,6 @@ func (l *lane) checkStill(ctx context.Context) error {
 		err = &LostError{App: l.app.name(), Lane: l.k, Node: by}
 	}
 	return err
-}
-
-func (l *lane) checkTopics(ctx context.Context) error {
-	type named struct {
-		what string
-		kafka.Topic
-	}
-	topics := []named{{"input topic", l.app.input}, {"changelog", l.app.changelog}}
-	if l.app.repartitions > 0 {
-		topics = append(topics, named{"repartition topic", l.app.repartition})
-	}
-	for _, t := range topics {
-		now, ok, err := l.app.node.admin.Topic(ctx, t.Name)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return fmt.Errorf("the %s %s was deleted", t.what, t.Name)
-		}
-		if err := l.app.sameTopic(t.what, t.Name, t.ID, now.ID); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (l *lane) fence(ctx context.Context) (*txn.Session, error) {
@@ -166,7 +142,7 @@ func (l *lane) checkBounds(ctx context.Context, at txn.Offsets) error {
 }
 
 // checkBoundsOf looks at one topic. A position beyond the end may be an old answer, and is asked
-// about again for a while.
+// about again for a while; one below the start is not, since a start only grows.
 func (l *lane) checkBoundsOf(ctx context.Context, input string, at map[int32]int64) error {
 	admin, began := l.app.node.admin, l.seam().Now()
 	defer func() { l.closeFresh(admin) }()
@@ -179,14 +155,18 @@ func (l *lane) checkBoundsOf(ctx context.Context, input string, at map[int32]int
 		if err != nil {
 			return err
 		}
-		var outside error
+		var beyond error
 		for p, o := range at {
-			if o < starts[p] || o > ends[p] {
-				outside = &txn.GapError{Topic: input, Partition: p, Position: o, Err: kerr.OffsetOutOfRange}
+			outside := &OutsideError{&txn.GapError{Topic: input, Partition: p, Position: o, Err: kerr.OffsetOutOfRange}}
+			if o < starts[p] {
+				return outside
+			}
+			if o > ends[p] {
+				beyond = outside
 			}
 		}
-		if outside == nil || l.seam().Since(began) >= l.app.node.cfg.OffsetsWait {
-			return outside
+		if beyond == nil || l.seam().Since(began) >= l.app.node.cfg.OffsetsWait {
+			return beyond
 		}
 		fresh, err := l.askAnew(ctx, admin)
 		if err != nil {
@@ -212,10 +192,12 @@ func (l *lane) catchUp(ctx context.Context, session *txn.Session) error {
 		l.proc.SetSent(q, at+1) // all that the lane has ever sent lies below
 	}
 	l.setState(api.LaneRestoring, "")
+	before := l.store.Positions()
 	progress, err := l.playback().CatchUp(ctx, to.Of(l.app.changelog.Name))
 	if err != nil {
-		return err
+		return l.refuseAhead(err)
 	}
+	l.noteStrangers(before)
 	l.restored(progress)
 	l.raiseEpoch()
 	return nil
@@ -270,14 +252,18 @@ func (l *lane) fenceOthers(ctx context.Context, fenced map[string]bool) (again b
 	return again, nil
 }
 
-// verify compares a store that was made from nothing with the position records' number of groups
-// and digest. A store that fails was perhaps damaged: it is set aside and made anew once. If it
-// fails again, the changelog itself has a hole.
+// verify compares a store that was made from nothing, or that others have counted on from, with the
+// position records' number of groups and digest. A store that fails was perhaps damaged: it is set
+// aside and made anew once. If it fails again, the changelog itself has a hole.
 func (l *lane) verify(ctx context.Context) error {
-	if l.store.Verified() {
+	if l.store.Verified() && !l.strange {
 		return nil
 	}
-	return l.store.Verify(ctx)
+	if err := l.store.Verify(ctx); err != nil {
+		return err
+	}
+	l.strange = false
+	return nil
 }
 
 func (l *lane) restored(p replication.Progress) {
@@ -445,10 +431,11 @@ func needsPerson(err error) bool {
 		ahead    *replication.AheadError
 		digest   *state.DigestError
 		identity *state.IdentityError
-		gap      *txn.GapError
+		outside  *OutsideError
 		replaced *ReplacedError
+		refused  *state.RefusedError
 	)
-	return errors.As(err, &offsets) || errors.As(err, &ahead) || errors.As(err, &digest) ||
-		errors.As(err, &identity) || errors.As(err, &gap) || errors.As(err, &replaced) ||
+	return errors.As(err, &refused) || errors.As(err, &offsets) || errors.As(err, &ahead) || errors.As(err, &digest) ||
+		errors.As(err, &identity) || errors.As(err, &outside) || errors.As(err, &replaced) && replaced.Now != "" ||
 		errors.Is(err, replication.ErrForeign) || errors.Is(err, state.ErrNewer)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/kafka"
@@ -26,25 +27,32 @@ type lane struct {
 	proc  *processor.Lane
 
 	// Of the goroutine that runs the lane alone.
-	epoch   uint64 // of the grant; above every epoch in the lane's position records
-	stays   int    // how often the lane was to be acquired
-	rebuilt bool   // the store was set aside and made from nothing by this process
+	epoch   uint64      // of the grant; above every epoch in the lane's position records
+	stays   int         // how often the lane was to be acquired
+	strange bool        // the store has taken what others counted since, and was not verified
+	rebuilt bool        // the store was set aside and made from nothing by this process
+	damages []time.Time // when the last damagesMax stores were set aside
 	meter   meter
 
 	mu     sync.Mutex
 	status laneStatus
 	store  *state.Store // nil: not open
 	loaded bool         // the store has been caught up to a barrier once
+	// endOfStay ends the stay that the lane is in; nil without one.
+	endOfStay context.CancelCauseFunc
 }
 
 // laneStatus is what others see.
 type laneStatus struct {
 	state   string // of the api's Lane constants
 	reason  string
+	damage  string // what was set aside and where, "" for nothing
 	epoch   uint64
 	fenceMs int64
 	aborted int64
 	restore *api.Restore
+
+	committing time.Time // since when a commit is under way; zero for none
 }
 
 func newLane(a *app, k int, heads map[int32]head) *lane {
@@ -106,7 +114,7 @@ func (l *lane) identity() state.Identity {
 // openStore opens the lane's store. A damaged one is set aside under a name that says when, and the
 // changelog makes a new one.
 func (l *lane) openStore() error {
-	dir := l.app.node.dir.laneDir(l.app.name(), l.k)
+	dir := l.dir()
 	store, err := state.Open(dir, l.identity(), l.storeOptions())
 	if errors.Is(err, state.ErrDamaged) {
 		if err = l.setAside(err); err != nil {
@@ -136,21 +144,19 @@ func (l *lane) unborn(err error) bool {
 	return l.app.fresh && errors.As(err, &identity) && identity.Field == "app_id"
 }
 
-func (l *lane) setAside(damage error) error {
-	name, err := state.SetAside(l.app.node.dir.laneDir(l.app.name(), l.k), l.app.node.cfg.Seam)
-	if err != nil {
-		return fmt.Errorf("the store is damaged (%w) and cannot be set aside: %w", damage, err)
-	}
-	l.rebuilt = true
-	l.log().Warn("the store is damaged: set aside, and restored from the changelog", "kept", name, "damage", damage)
-	return nil
-}
+func (l *lane) dir() string { return l.app.node.dir.laneDir(l.app.name(), l.k) }
 
 func (l *lane) storeOptions() state.Options {
 	n := l.app.node
 	lanes := int64(l.app.lanesN)
+	var compare func(a, b []byte) int
+	if l.app.program.Grows() {
+		compare = l.app.program.CompareEncoded
+	}
 	return state.Options{
-		Seam: n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks,
+		Compare: compare,
+		Seam:    n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks, FS: n.cfg.StateFS,
+		OpenFiles:     min(max(n.openFiles/max(n.appCount, 1)/l.app.lanesN, 1), 500),
 		CacheBytes:    l.app.memory() * 3 / 8 / lanes,
 		MemTableBytes: min(max(l.app.memory()/32/lanes, 512<<10), 16<<20),
 	}
@@ -164,7 +170,12 @@ func (l *lane) closeStore() error {
 	if store == nil {
 		return nil
 	}
-	return store.Close()
+	err := store.Close()
+	if diskFails(err) || errors.Is(err, state.ErrDamaged) {
+		l.log().Warn("the store could not be written to its end; the next start reads the rest from the changelog", "error", err)
+		return nil
+	}
+	return err
 }
 
 func (l *lane) stamp() state.PositionRecord {
@@ -183,8 +194,13 @@ func (l *lane) sessionConfig(id string) txn.Config {
 	for _, t := range a.sources() {
 		sources[t.Name] = topicID(t.ID)
 	}
+	heldBack := ""
+	if a.repartitions > 0 {
+		heldBack = a.input.Name
+	}
 	return txn.Config{
-		Kafka: n.kafka, TransactionalID: id, Group: a.name(), Sources: sources,
+		HeldBack: heldBack,
+		Kafka:    n.kafka, TransactionalID: id, Group: a.name(), Sources: sources,
 		AddOffsets: n.addOffsets, BatchBytes: a.batchBytes, Seam: n.cfg.Seam, Step: n.cfg.Step,
 		FetchBytes:          int32(min(max(a.memory()/64, 256<<10), 1<<20)),
 		FetchPartitionBytes: int32(min(max(a.memory()/256, 64<<10), 300<<10)),
