@@ -61,7 +61,7 @@ func checkSecondPositions(f *facts, a *appFacts) []Check {
 			lag += max(r.ends.v[q]-pos.Input, 0)
 		}
 	}
-	c.Found = fmt.Sprintf("%s, none against the consumer group or the topic; %s to count",
+	c.Found = fmt.Sprintf("%s, none against the consumer group or the topic; at most %s to count",
 		plural(len(r.positions.v), "position record"), plural(int(lag), "offset"))
 	return []Check{c}
 }

@@ -113,8 +113,8 @@ func (a *Admin) TryTransaction(ctx context.Context, id string) error {
 	})
 }
 
-// TryTrim asks whether this user may delete records of a topic. It asks for those below offset 0, of
-// which there are none; Kafka looks at the right first.
+// TryTrim asks whether this user may delete records of a topic. It asks for those below offset 0,
+// which are none; Kafka looks at the right first.
 func (a *Admin) TryTrim(ctx context.Context, topic string) error {
 	return refusalOf(a.DeleteRecords(ctx, topic, map[int32]int64{0: 0}))
 }
