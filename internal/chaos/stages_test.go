@@ -125,8 +125,8 @@ func (j *job) verifyTrim() {
 	})
 }
 
-// promise is what the node has answered to questions for what an event has brought: it must be shown
-// from then on, also after a kill.
+// promise is what the node has answered to questions for what an event has brought: it must be
+// shown from then on, also after a kill.
 type promise struct {
 	j     *job
 	sent  map[int32]int64 // events of the word that is asked for, by partition

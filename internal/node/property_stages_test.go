@@ -11,8 +11,8 @@ import (
 	"github.com/tally-kafka/tally/state"
 )
 
-// secondTrial is what a trial of two stages has besides. Its input begins with fewer partitions than
-// the counters are spread over, and grows to more.
+// secondTrial is what a trial of two stages has besides. Its input begins with fewer partitions
+// than the counters are spread over, and grows to more.
 type secondTrial struct {
 	program *spec.Program
 	grown   bool
