@@ -24,8 +24,8 @@ func TestInvariantsAreNamedTruly(t *testing.T) {
 	}
 }
 
-// TestDisastersAreFollowed says that each section of docs/disasters.md names a test that follows it,
-// and none that is not there.
+// TestDisastersAreFollowed says that each section of docs/disasters.md names a test that follows
+// it, and none that is not there.
 func TestDisastersAreFollowed(t *testing.T) {
 	text, err := os.ReadFile("../../docs/disasters.md")
 	if err != nil {
