@@ -180,8 +180,8 @@ func (r *runner) paced(ctx context.Context, id string, rate int) error {
 	return r.rounds(ctx, work, cells, r.deadline(id))
 }
 
-// realTimeBatches are those of real-time mode, in ms. On a busy machine one of 100 ms ends before its
-// tasks have begun, for ever, and a row that fails costs the budget a minute and a half.
+// realTimeBatches are those of real-time mode, in ms. On a busy machine one of 100 ms ends before
+// its tasks have begun, for ever, and a row that fails costs the budget a minute and a half.
 func (r *runner) realTimeBatches() []int {
 	if r.o.budget > 0 {
 		return []int{250, 1000}
