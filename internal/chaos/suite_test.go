@@ -64,6 +64,7 @@ func TestCrashProof(t *testing.T) {
 		{"GrownInput", false, testGrownInput},
 		{"CompactedChangelog", false, testCompactedChangelog},
 		{"GroupOffsets", false, testGroupOffsets},
+		{"DiskFills", false, testDiskFills},
 	} {
 		if test.name == "TransactionTimeout" && !s.proof {
 			continue // it waits for half a minute: part of the long run alone
