@@ -53,6 +53,7 @@ type world struct {
 	open      []*kgo.Record
 	group     txn.Offsets
 	answer    string
+	apart     bool // another lane's markers lie between this one's partials
 	due       *batch
 	restarts  int
 }
@@ -161,6 +162,7 @@ func (w *world) commit(rt *rapid.T) {
 		return
 	}
 	w.answer = rapid.SampledFrom([]string{"ok", "ok", "ok", "lost", "committed but lost"}).Draw(rt, "answer")
+	w.apart = rapid.Bool().Draw(rt, "apart")
 	end := w.lane.commit(context.Background(), w.due)
 	w.due = nil
 	if err := w.lane.onEnding(end); err != nil {
@@ -249,6 +251,9 @@ func (w *world) Commit(_ context.Context, offsets txn.Offsets) (txn.Outcome, err
 		kept := *r // the lane uses its records again
 		kept.Key, kept.Value = bytes.Clone(r.Key), bytes.Clone(r.Value)
 		if r.Topic == "repartition" {
+			if w.apart {
+				w.mark(int(r.Partition))
+			}
 			kept.Offset = int64(len(w.relayed[r.Partition]))
 			w.relayed[r.Partition] = append(w.relayed[r.Partition], &kept)
 			r.Offset = kept.Offset

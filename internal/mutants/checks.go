@@ -37,7 +37,7 @@ func none(int) []string { return nil }
 // checks in the order in which a mutant meets those that its files can reach: the fast ones first.
 var checks = []check{
 	{"TestLaneCountsExactly", "processor", "^TestLaneCountsExactly$", func(seed int) []string {
-		return append(rapid(seed), "-rapid.checks=400") // of which each takes milliseconds
+		return append(rapid(seed), "-rapid.checks=1000") // of which each takes milliseconds
 	}, none},
 	{"state: TestModel", "state", "^TestModel$", rapid, none},
 	{"state: TestCrashWhile…", "state", "^TestCrashWhile(Publishing|Loading)$", func(seed int) []string {
