@@ -41,6 +41,7 @@ import (
 //	fetch [full]                                 lines "PARTITION OFFSET KEY VALUE", KEY - is null
 //	relay [max=N]                                fetch what is in the repartition topic
 //	foreign Q KEY VALUE                          somebody else's record there
+//	marker Q                                     the end of another lane's transaction, where is read next
 //	again Q                                      what is in partition Q of it stands there twice
 //	fold                                         fold what was fetched
 //	tick DURATION                                let time pass, then commit if it is due
@@ -76,7 +77,7 @@ type machine struct {
 func (m *machine) command(t *testing.T, d *datadriven.TestData) string {
 	m.t = t
 	commands := map[string]func(*datadriven.TestData) string{
-		"lane": m.cmdLane, "run": m.cmdRun, "fetch": m.cmdFetch, "relay": m.cmdRelay, "foreign": m.cmdForeign, "again": m.cmdAgain, "fold": m.cmdFold,
+		"lane": m.cmdLane, "run": m.cmdRun, "fetch": m.cmdFetch, "relay": m.cmdRelay, "foreign": m.cmdForeign, "again": m.cmdAgain, "marker": m.cmdMarker, "fold": m.cmdFold,
 		"tick": m.cmdTick, "commit": m.cmdCommit, "get": m.cmdGet, "state": m.cmdState, "pass": m.cmdPass,
 	}
 	do, ok := commands[d.Cmd]
@@ -229,6 +230,17 @@ func (m *machine) cmdForeign(d *datadriven.TestData) string {
 	q, _ := strconv.Atoi(d.CmdArgs[0].Key)
 	rec := &kgo.Record{Key: []byte(d.CmdArgs[1].Key), Value: []byte(d.CmdArgs[2].Key)}
 	m.toRepartition(int32(q), rec)
+	return ""
+}
+
+func (m *machine) cmdMarker(d *datadriven.TestData) string {
+	q, _ := strconv.Atoi(d.CmdArgs[0].Key)
+	control := kgo.NewRecordAttrs(kgo.RecordAttrsOpts{Transactional: true, Control: true})
+	rest := m.relayed[q][m.fetched[q]:]
+	m.relayed[q] = slices.Clone(m.relayed[q][:m.fetched[q]])
+	for _, rec := range append([]*kgo.Record{{Attrs: control}}, rest...) {
+		m.toRepartition(int32(q), rec)
+	}
 	return ""
 }
 

@@ -19,7 +19,7 @@ import (
 
 // testTwoStages kills the node of an app that counts words whatever their key, in the steps that
 // only such an app has, in those where its two stages meet, and, in the long run, in every step
-// there is, three times. Before each kill it asks for what an event has brought and after it again.
+// there is, five times. Before each kill it asks for what an event has brought and after it again.
 func testTwoStages(t *testing.T, s *suite) {
 	j := newJob(t, s, jobSpec{lanes: stepLanes, byItem: true})
 	m := j.machine("node")
@@ -28,7 +28,7 @@ func testTwoStages(t *testing.T, s *suite) {
 	steps := []step.Name{step.ProducePartial, step.Trim, step.EndTxnAnswered, step.Publish}
 	rounds := 1
 	if s.proof {
-		rounds = 3
+		rounds = 5
 		steps = slices.DeleteFunc(slices.Concat(step.All, step.TwoStages), func(n step.Name) bool { return n == step.Ingest })
 	}
 	for round := range rounds {

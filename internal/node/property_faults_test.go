@@ -391,7 +391,6 @@ type inputs struct {
 	rng    *rand.Rand
 
 	sent map[int32][]*kgo.Record // by partition, in order of offset
-	last *kgo.Record
 }
 
 func newInputs(p *place, seed uint64, partitions int32, byItem bool) *inputs {
@@ -418,11 +417,15 @@ func (in *inputs) client(opts ...kgo.Opt) *kgo.Client {
 
 func (in *inputs) partitions() int32 { return int32(len(in.sent)) }
 
-// recent is the event that was sent last.
-func (in *inputs) recent() *kgo.Record {
+// one sends an event of several words.
+func (in *inputs) one() *kgo.Record {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.last
+	e := in.event(in.rng.Int32N(in.partitions()))
+	e.Value = []byte("a b c d e")
+	in.p.must(in.plain.ProduceSync(in.p.ctx(), e).FirstErr())
+	in.remember([]*kgo.Record{e})
+	return e
 }
 
 func (in *inputs) send() {
@@ -480,7 +483,6 @@ func (in *inputs) produce(end kgo.TransactionEndTry, events []*kgo.Record) {
 func (in *inputs) remember(events []*kgo.Record) {
 	for _, e := range events {
 		in.sent[e.Partition] = append(in.sent[e.Partition], e)
-		in.last = e
 	}
 }
 

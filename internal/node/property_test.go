@@ -408,17 +408,14 @@ func (m *member) scan(ctx context.Context, o api.ReadOptions) (got map[string]st
 	return got, at, err
 }
 
-// ask asks the newest node for what an event has brought, soon after it was sent: an answer has it.
+// ask sends an event and asks the newest node for what it has brought: an answer has it.
 func (w *trial) ask() {
-	defer pause(2 * time.Millisecond)
-	e := w.input.recent()
-	if e == nil {
-		return
-	}
+	defer pause(5 * time.Millisecond)
 	m := w.newestOrNone()
 	if m == nil {
 		return
 	}
+	e := w.input.one()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	after := api.ReadOptions{Wait: 500 * time.Millisecond, After: []string{fmt.Sprintf("%s/%d:%d", w.in, e.Partition, e.Offset)}}
