@@ -61,7 +61,12 @@ func (w *trial) run() {
 			w.settle()
 		}
 	}
-	w.until(w.faults.fired)
+	for more := 0; w.faults.fired() != nil && more < 10; more++ { // on a busy machine
+		w.act(action{"take over", w.takeOver})
+		w.act(action{"take over", w.takeOver})
+		w.settle()
+	}
+	w.must(w.faults.fired())
 	w.t.Logf("faults: %v", w.faults.count)
 }
 
