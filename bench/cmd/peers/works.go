@@ -64,6 +64,8 @@ func (r *runner) work(ctx context.Context, id string) error {
 		return r.restarts(ctx, id, r.scaled(5_000_000))
 	case "r":
 		return r.replicated(ctx, id)
+	case "w":
+		return r.byWord(ctx, id)
 	}
 	return fmt.Errorf("there is no work %q", id)
 }
@@ -97,6 +99,48 @@ func (r *runner) throughput(ctx context.Context, id, title string, w bench.Workl
 	return errors.Join(err, r.lab.Drop(context.WithoutCancel(ctx), in))
 }
 
+// byWord counts words whatever the key of their event, which takes everyone two stages: how many
+// events a second, what goes between the stages, and how long an event takes through both.
+func (r *runner) byWord(ctx context.Context, id string) error {
+	w := bench.Workload{Name: id, Events: r.scaled(500_000), Keys: r.scaled(10_000), Words: 10, Partitions: 4, ByWord: true}
+	r.say("(%s) fill %d events", id, w.Events)
+	in, err := r.lab.Fill(ctx, w)
+	if err != nil {
+		return err
+	}
+	work := r.add(&report.Work{ID: id, Kind: report.Throughput, Title: fmt.Sprintf(
+		"words by themselves, through two stages: %d events of 10 words, zipf(1.1) from 50k", w.Events),
+		Note: "Kafka Streams is its DSL: flatMapValues, groupBy, count."})
+	var cells []*cell
+	for _, p := range r.field.only(r.field.tally(0), r.field.streams()) {
+		cells = append(cells, r.count(p, in, intervals[0]))
+	}
+	err = r.rounds(ctx, work, cells, time.Time{})
+	return errors.Join(err, r.lab.Drop(context.WithoutCancel(ctx), in), r.pacedByWord(ctx, id+"-latency", 1000))
+}
+
+func (r *runner) pacedByWord(ctx context.Context, id string, rate int) error {
+	w := bench.Workload{Name: id, Keys: 10_000, Words: 10, Partitions: 4, ByWord: true}
+	var cells []*cell
+	pacing := r.pacing(rate)
+	at := func(p peers.Peer, interval time.Duration) {
+		cells = append(cells, &cell{peer: p, interval: interval, run: func(ctx context.Context) (trial.Figures, error) {
+			return r.lab.Paced(ctx, p, w, interval, pacing)
+		}})
+	}
+	for _, p := range r.field.only(r.field.tally(1), r.field.tally(0)) {
+		at(p, 0)
+	}
+	for _, p := range r.field.only(r.field.streams()) {
+		at(p, 25*time.Millisecond)
+		at(p, 100*time.Millisecond)
+	}
+	work := r.add(&report.Work{ID: id, Kind: report.Latency,
+		Title: fmt.Sprintf("latency through both stages at %d events/s of 10 words", rate),
+		Note:  "From an event's timestamp to the count of each of its words, as in (d)."})
+	return r.rounds(ctx, work, cells, time.Time{})
+}
+
 func (r *runner) count(p peers.Peer, in *trial.Input, interval time.Duration) *cell {
 	return &cell{peer: p, interval: interval, run: func(ctx context.Context) (trial.Figures, error) {
 		return r.lab.Throughput(ctx, p, in, interval)
@@ -122,14 +166,19 @@ func (r *runner) replicated(ctx context.Context, id string) error {
 	return errors.Join(err, r.lab.Drop(context.WithoutCancel(ctx), in))
 }
 
-// paced measures latency. A row is three runs of a third of the minute, so that peers take turns.
-func (r *runner) paced(ctx context.Context, id string, rate int) error {
-	w := bench.Workload{Name: id, Keys: 50_000, Partitions: 5}
-	pacing := trial.Pacing{
+// pacing gives each run of a row its share of a minute, behind a warm-up.
+func (r *runner) pacing(rate int) trial.Pacing {
+	return trial.Pacing{
 		Rate: rate,
 		Warm: time.Duration(r.o.scale * float64(8*time.Second)),
 		For:  max(time.Duration(r.o.scale*float64(time.Minute)/float64(r.o.reps)), time.Second),
 	}
+}
+
+// paced measures latency. A row is three runs of a third of the minute, so that peers take turns.
+func (r *runner) paced(ctx context.Context, id string, rate int) error {
+	w := bench.Workload{Name: id, Keys: 50_000, Partitions: 5}
+	pacing := r.pacing(rate)
 	work := r.add(&report.Work{ID: id, Kind: report.Latency,
 		Title: fmt.Sprintf("latency at %d events/s, 5 partitions, 50k keys", rate),
 		Note: fmt.Sprintf("From an event's timestamp, which is the moment at which it was due, to its count at a read-committed\n"+
