@@ -63,8 +63,11 @@ func (l *Lab) Paced(ctx context.Context, peer peers.Peer, w bench.Workload, inte
 		return f, err
 	}
 	f.OutputsPerEvent = outputs
-	if wrong != "" {
+	switch {
+	case f.Wrong == "":
 		f.Wrong = wrong
+	case wrong != "":
+		f.Wrong = wrong + "; " + f.Wrong
 	}
 	return f, nil
 }
@@ -87,7 +90,8 @@ func (a *app) paced(ctx context.Context, s *sender, p Pacing, f *Figures) error 
 	from := a.lab.Seam.Now()
 	s.latency.RecordFrom(from)
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.pace(gctx, p.Rate, p.For) })
+	// Not under gctx, which ends with the group: the last events may still be on their way by then.
+	g.Go(func() error { return s.pace(ctx, p.Rate, p.For) })
 	if p.Beside != nil {
 		beside, stop := context.WithTimeout(gctx, p.For)
 		defer stop()
@@ -101,6 +105,9 @@ func (a *app) paced(ctx context.Context, s *sender, p Pacing, f *Figures) error 
 		return err
 	}
 	_ = s.await(ctx, drainWait) // what is still open makes the row wrong
+	if err := s.check(); err != nil {
+		return err
+	}
 	a.record(s, before, after, p, f)
 	return ctx.Err()
 }
@@ -152,11 +159,14 @@ func (s *sender) pace(ctx context.Context, rate int, d time.Duration) error {
 		key, value := s.source.Next()
 		s.send(ctx, key, value, due)
 	})
-	if err != nil {
-		return err
-	}
+	return errors.Join(err, s.check())
+}
+
+// check is an error when an event could not be sent.
+func (s *sender) check() error {
 	select {
 	case err := <-s.failed:
+		s.failed <- err
 		return err
 	default:
 		return nil
