@@ -291,6 +291,9 @@ func (r *run) takePosition(rec *kgo.Record, task state.Task) error {
 }
 
 func foreign(rec *kgo.Record, err error) error {
+	if errors.Is(err, state.ErrNewer) { // the app's, and not for this build to read
+		return fmt.Errorf("%s/%d offset %d: %w", rec.Topic, rec.Partition, rec.Offset, err)
+	}
 	return fmt.Errorf("%s/%d offset %d: %w: %w", rec.Topic, rec.Partition, rec.Offset, ErrForeign, err)
 }
 

@@ -14,9 +14,9 @@ import (
 //
 // Pebble with the errors was left out. It tries a failed flush again without a pause or an end, so
 // that writes, Open and Close wait for ever on a full disk; it ends the process when its manifest
-// cannot be written; and after a failed sync it writes behind a record that may be lost, and removes
-// files that the disk's manifest still names. What Pebble believes to have written behind the brake
-// is not there, so reads of the disk are refused with the failure.
+// cannot be written; and after a failed sync it writes behind a record that may be lost, and
+// removes files that the disk's manifest still names. What Pebble believes to have written behind
+// the brake is not there, so reads of the disk are refused with the failure.
 type brake struct {
 	vfs.FS
 	w *watcher

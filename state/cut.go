@@ -34,6 +34,11 @@ func (s *Store) Cut() (*Cut, error) {
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
+	return s.cut()
+}
+
+// cut is Cut under the writer's lock.
+func (s *Store) cut() (*Cut, error) {
 	if err := s.apply(); err != nil {
 		return nil, err
 	}
@@ -75,8 +80,8 @@ func (c *Cut) Positions() map[Task]Position { return c.positions }
 
 // Close ends the cut and every scan of it.
 func (c *Cut) Close() {
+	c.end() // first: the store's Close waits for the end of those that it finds
 	c.s.cuts.remove(c)
-	c.end()
 }
 
 func (c *Cut) end() {

@@ -30,9 +30,23 @@ func damaged(dir string, err error) error {
 	if errors.Is(err, ErrNewer) {
 		return fmt.Errorf("state in %s: %w", dir, err)
 	}
-	return fmt.Errorf("%w: %s: %w (removing the directory is always safe: the state is built again from the changelog)",
-		ErrDamaged, dir, err)
+	return &damageError{dir, err}
 }
+
+// damageError is ErrDamaged of one store.
+type damageError struct {
+	dir string
+	err error
+}
+
+func (e *damageError) Error() string {
+	// Pebble says what it has found in lines of its own.
+	what := strings.ReplaceAll(e.err.Error(), "\n<corruption detail carrier>", "")
+	return fmt.Sprintf("%v: %s: %s (removing the directory is always safe: the state is built again from the changelog)",
+		ErrDamaged, e.dir, strings.ReplaceAll(what, "\n", "; "))
+}
+
+func (e *damageError) Unwrap() []error { return []error{ErrDamaged, e.err} }
 
 // classify turns an error of Pebble into one of this package. A missing file is damage as much as a
 // broken one; a full disk or a refused permission is not.
@@ -75,11 +89,11 @@ func SetAside(dir string, s seam.Seam) (string, error) {
 	}
 	for _, o := range older {
 		if err := os.RemoveAll(o); err != nil {
-			return "", fmt.Errorf("remove the earlier damaged copy of the state: %w", err)
+			return "", &DiskError{Dir: o, Err: fmt.Errorf("remove this earlier damaged copy: %w", err)}
 		}
 	}
 	if err := os.Rename(dir, name); err != nil {
-		return "", fmt.Errorf("set the damaged state aside (remove %s by hand, that is safe): %w", dir, err)
+		return "", &DiskError{Dir: dir, Err: fmt.Errorf("set it aside (remove it by hand, that is safe): %w", err)}
 	}
 	return name, nil
 }

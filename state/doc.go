@@ -13,6 +13,8 @@
 //   - A Store is never ahead of Kafka: Publish is called only after a known commit.
 //   - A transaction is visible all or none: Publish changes the cache and the positions in one
 //     critical section, and every read takes the same lock or a snapshot.
+//   - The filter has every key that is in Pebble, once it is ready: a group that it lacked would be
+//     counted from nothing. Keys are added before Pebble gets them.
 //   - Committed values that are not in Pebble yet (dirty ones) are never evicted from the cache.
 //   - Nothing is unbounded: the cache, the delta in memory, chunks of a load and subscriptions have
 //     limits in Options and LoadOptions.

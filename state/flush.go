@@ -50,14 +50,22 @@ func (s *Store) work() error {
 			return err
 		}
 	}
+	if s.filterDue() {
+		if err := s.buildFilter(); err != nil {
+			return err
+		}
+	}
 	s.mu.Lock()
-	s.cache.evict()
+	s.evict()
 	s.mu.Unlock()
 	if s.flushing == nil && s.flushDue() {
 		return s.startFlush()
 	}
 	return s.watch.failure()
 }
+
+// evict makes room in the cache, of whose bytes the filter takes some. It is called under mu.
+func (s *Store) evict() { s.cache.evict(s.filter.bytes()) }
 
 // applyDue holds an apply back while a slow flush runs and another flush's worth of data waits
 // behind it, until the cache is half dirty: so Pebble's memtables stay few and Publish does not
@@ -95,9 +103,12 @@ func (s *Store) apply() error {
 	for t := range s.moved {
 		setPosition(b, s.positions[t])
 	}
-	for _, e := range dirty {
-		setValue(b, e.key, e.values)
+	for i, d := range dirty {
+		s.cache.touchSorted(dirty, i+touchAhead)
+		e := s.cache.log.at(d.place)
+		setValue(b, e.key(), e.values())
 	}
+	s.noteKeys(len(dirty), func(i int) []byte { return s.cache.log.at(dirty[i].place).key() })
 	if err := s.commit(b); err != nil {
 		return err
 	}
@@ -123,7 +134,7 @@ func (s *Store) commit(b *pebble.Batch) error {
 
 // setValue and setPosition add to a batch in memory, which fails only when the batch would exceed
 // 4 GB: the cache's limit keeps far from that.
-func setValue(b *pebble.Batch, key string, values []byte) {
+func setValue(b *pebble.Batch, key, values []byte) {
 	d := b.SetDeferred(len(key), len(values)+2)
 	copy(d.Key, key)
 	AppendValue(d.Value[:0], values)

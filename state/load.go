@@ -60,6 +60,9 @@ func (s *Store) Load(opt LoadOptions) *Load {
 		panic("state: two Loads at a time: a lane has one playback")
 	}
 	s.loading = true
+	s.mu.Lock()
+	s.rank.drop()
+	s.mu.Unlock()
 	l.err = s.apply()
 	for t, p := range s.positions {
 		l.tasks[t] = &loadTask{pos: p}
@@ -193,7 +196,7 @@ func (l *Load) applyChunk(pos []Position) error {
 func (l *Load) show(pos []Position) {
 	s := l.s
 	s.mu.Lock()
-	l.chunk.each(func(key, values []byte) { s.cache.put(key, values, true) })
+	l.chunk.each(func(key, values []byte) { s.cache.put(hashKey(key), key, values, true) })
 	s.move(pos)
 	s.mu.Unlock()
 	s.published(pos)
@@ -230,11 +233,12 @@ func (l *Load) ingest(pos []Position) error {
 	if err := s.writeTable(pos, &l.chunk); err != nil {
 		return err
 	}
+	s.noteKeys(len(l.chunk.entries), func(i int) []byte { return l.chunk.keyOf(l.chunk.entries[i]) })
 	s.mu.Lock()
 	err := s.db.Ingest(context.Background(), []string{s.loadPath()})
 	if err == nil {
-		if len(s.cache.m) > 0 {
-			l.chunk.each(s.cache.update)
+		if s.cache.groups() > 0 {
+			l.chunk.each(func(key, values []byte) { s.cache.update(hashKey(key), key, values) })
 		}
 		s.move(pos)
 	}

@@ -3,15 +3,16 @@ package state
 import "sync/atomic"
 
 // counters are those that readers count.
-type counters struct{ hits, misses atomic.Int64 }
+type counters struct{ hits, misses, absent atomic.Int64 }
 
 // Metrics are numbers about a store; the counts are since Open.
 type Metrics struct {
 	Groups     int64 // in the cache
-	CacheBytes int64
+	CacheBytes int64 // and of the filter
 	DirtyBytes int64 // of it, not in Pebble yet
 	Hits       int64 // reads that the cache answered
 	Misses     int64
+	Absent     int64 // of them, what Pebble was asked for in vain
 
 	AppliedTxns int64 // published transactions that are in Pebble
 	Flushes     int64 // of memtables, Pebble's own included
@@ -35,11 +36,12 @@ func (s *Store) Metrics() Metrics {
 	}
 	p := s.db.Metrics()
 	return Metrics{
-		Groups:     int64(len(s.cache.ring)),
-		CacheBytes: s.cache.bytes,
+		Groups:     int64(s.cache.groups()),
+		CacheBytes: s.cache.bytes() + s.filter.bytes(),
 		DirtyBytes: s.cache.dirtyBytes,
 		Hits:       s.count.hits.Load(),
 		Misses:     s.count.misses.Load(),
+		Absent:     s.count.absent.Load(),
 
 		AppliedTxns: s.applied,
 		Flushes:     s.watch.flushes.Load(),

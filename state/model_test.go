@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"strings"
@@ -68,9 +69,25 @@ func (m *model) checkCurrent(t tb) {
 // checkGet compares a few reads with the changelogs at the visible position.
 func (m *model) checkGet(t tb, task Task) {
 	t.Helper()
+	groups := [][]byte{[]byte("group-0"), []byte("group-1"), []byte("group-17"), []byte("none"), []byte("group-3")}
+	for range 10 {
+		groups = append(groups, allGroups[m.rng.IntN(len(allGroups))])
+	}
+	m.checkGroups(t, task, groups)
+}
+
+// allGroups are those of a task.
+var allGroups = func() (all [][]byte) {
+	for i := range 300 {
+		all = append(all, fmt.Appendf(nil, "group-%d", i))
+	}
+	return all
+}()
+
+func (m *model) checkGroups(t tb, task Task, groups [][]byte) {
+	t.Helper()
 	p, _ := m.s.Position(task)
 	want, _ := m.logs.replay(task, p.Changelog)
-	groups := [][]byte{[]byte("group-0"), []byte("group-1"), []byte("group-17"), []byte("none"), []byte("group-3")}
 	for _, g := range groups {
 		got, ok, err := m.s.Get(task, g, []byte("+"))
 		v, has := want[string(g)]
@@ -113,6 +130,11 @@ func TestModel(t *testing.T) {
 				must(t, m.s.Tick())
 			},
 			"get": func(t *rapid.T) { m.checkGet(t, modelTasks[draw("task", 2)]) },
+			"get all": func(t *rapid.T) { // more than the cache takes
+				for _, task := range modelTasks {
+					m.checkGroups(t, task, allGroups)
+				}
+			},
 			"scan": func(t *rapid.T) {
 				cut, err := m.s.Cut()
 				must(t, err)

@@ -19,7 +19,7 @@ func Open(dir string, id Identity, opt Options) (*Store, error) {
 		return nil, err
 	}
 	if err := opt.FS.MkdirAll(dir, 0o755); err != nil {
-		return nil, &DiskError{Dir: dir, Err: err}
+		return nil, openError(dir, err)
 	}
 	lock, err := pebble.LockDirectory(dir, opt.FS)
 	if err != nil {
@@ -32,6 +32,9 @@ func Open(dir string, id Identity, opt Options) (*Store, error) {
 		cache:     newCache(opt.CacheBytes),
 		positions: make(map[Task]Position),
 		moved:     make(map[Task]struct{}),
+		rank:      ranking{compare: opt.Compare, max: opt.RankMax},
+		filling:   make(chan struct{}, 1),
+		filter:    newFilter(opt.CacheBytes / filterShare),
 	}
 	if err := s.open(); err != nil {
 		_ = s.release() // the first error tells more
@@ -67,6 +70,8 @@ func (s *Store) open() error {
 		return openError(s.dir, err)
 	}
 	if !exists {
+		s.filter.active = true // nothing is there that it could lack
+		s.filter.ready.Store(true)
 		return s.create()
 	}
 	return s.recover()
@@ -79,7 +84,7 @@ func (s *Store) inspect() (exists bool, err error) {
 	po.Lock, po.ReadOnly = s.lock, true
 	db, err := pebble.Open(s.dir, po)
 	if errors.Is(err, pebble.ErrDBDoesNotExist) {
-		return false, nil
+		return false, s.unborn()
 	}
 	if err != nil {
 		return false, openError(s.dir, err)
@@ -93,11 +98,38 @@ func (s *Store) inspect() (exists bool, err error) {
 	}
 	switch {
 	case errors.Is(err, errNoIdentity):
-		return false, nil
+		return false, s.unborn()
 	case err != nil:
 		return false, openError(s.dir, err)
 	}
 	return true, sameIdentity(s.dir, stored, s.id)
+}
+
+// unbornBytes is more than the tables of a creation that was cut off: one with the identity.
+const unbornBytes = 4 << 10
+
+// unborn refuses a directory that is no store although it has the tables of one: its manifest, or
+// the name of it, is lost. Pebble would remove them without a word.
+func (s *Store) unborn() error {
+	names, err := s.opt.FS.List(s.dir)
+	if err != nil {
+		return openError(s.dir, err)
+	}
+	var tables, bytes int64
+	for _, n := range names {
+		if !strings.HasSuffix(n, ".sst") {
+			continue
+		}
+		info, err := s.opt.FS.Stat(s.opt.FS.PathJoin(s.dir, n))
+		if err != nil {
+			return openError(s.dir, err)
+		}
+		tables, bytes = tables+1, bytes+info.Size()
+	}
+	if bytes > unbornBytes {
+		return damaged(s.dir, fmt.Errorf("%d tables of %d bytes belong to no manifest", tables, bytes))
+	}
+	return nil
 }
 
 var errNoIdentity = errors.New("no identity")
@@ -139,10 +171,15 @@ func openError(dir string, err error) error {
 		return classify(dir, err)
 	case strings.Contains(err.Error(), "unknown format major version"):
 		return fmt.Errorf("state in %s: %w: %w: run the newer version here", dir, ErrNewer, err)
-	case errors.As(err, &refused) && refused != syscall.ENOENT && !pebble.IsCorruptionError(err):
+	case errors.As(err, &refused) && !notThere(refused) && !pebble.IsCorruptionError(err):
 		return &DiskError{Dir: dir, Err: err}
 	}
 	return damaged(dir, err)
+}
+
+// notThere: a file is missing, or something else has its name.
+func notThere(e syscall.Errno) bool {
+	return e == syscall.ENOENT || e == syscall.ENOTDIR || e == syscall.EISDIR
 }
 
 // create writes the identity of a new store, durable before anything else is.

@@ -19,15 +19,18 @@ type BlockCache = pebble.Cache
 // NewBlockCache makes a block cache of so many bytes.
 func NewBlockCache(bytes int64) *BlockCache { return pebble.NewCache(bytes) }
 
+// FS is the file system of a store.
+type FS = vfs.FS
+
 // Options of a Store. Seam is required; the zero of every other field is its default.
 type Options struct {
 	Seam seam.Seam
 	Step step.Hook
-	FS   vfs.FS       // the disk by default
+	FS   FS           // the disk by default
 	Log  *slog.Logger // silent by default
 
-	// CacheBytes bounds the write-back cache, all its overhead included (default 64 MB). One
-	// transaction may exceed it for as long as its Publish takes.
+	// CacheBytes bounds the write-back cache and the filter of groups, all their overhead included
+	// (default 64 MB). One transaction may exceed it for as long as its Publish takes.
 	CacheBytes int64
 	// BlockCache is the shared block cache; without one the store makes its own of BlockCacheBytes
 	// (default 16 MB).
@@ -47,6 +50,13 @@ type Options struct {
 	FlushBytes    int64
 	FlushInterval time.Duration
 
+	// Compare orders encoded values by size, for Largest; it is set only where a group's values never
+	// fall. RankMax is how many of the largest are kept (default 1000).
+	Compare func(a, b []byte) int
+	RankMax int
+
+	// OpenFiles bounds the files that the store keeps open (default 500; Pebble takes 64 for less).
+	OpenFiles int
 	// Compactions bounds Pebble's concurrent compactions of this store (default 2).
 	Compactions int
 }
@@ -58,7 +68,6 @@ const (
 	pebbleFormat = pebble.FormatTableFormatV6
 	blockBytes   = 16 << 10
 	bloomBits    = 10
-	maxOpenFiles = 500
 	// memTablesMax memtables may wait for their flush before Pebble stops writes.
 	memTablesMax = 4
 	// l0Compact is the number of overlapping tables in L0 that starts a compaction. Twice Pebble's
@@ -88,7 +97,9 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.ApplyBytes, o.CacheBytes/4)
 	setDefault(&o.FlushBytes, 32<<20)
 	setDefault(&o.FlushInterval, 5*time.Second)
+	setDefault(&o.OpenFiles, 500)
 	setDefault(&o.Compactions, 2)
+	setDefault(&o.RankMax, 1000)
 	return o, o.check()
 }
 
@@ -105,13 +116,14 @@ func (o Options) check() error {
 		v, lo, hi  int64
 		constraint string
 	}{
-		{"CacheBytes", o.CacheBytes, 64 << 10, 1 << 40, "from 64 KB on"},
+		{"CacheBytes", o.CacheBytes, 16 << 10, cacheBytesMax, "from 16 KB to 8 GB"},
 		{"BlockCacheBytes", o.BlockCacheBytes, 1, 1 << 40, "positive"},
 		{"MemTableBytes", o.MemTableBytes, 64 << 10, 1 << 30, "from 64 KB to 1 GB"},
 		{"ApplyTxns", int64(o.ApplyTxns), 1, 1 << 30, "positive"},
 		{"ApplyBytes", o.ApplyBytes, 1, o.CacheBytes / 2, "positive and at most half of CacheBytes"},
 		{"FlushBytes", o.FlushBytes, 1, 1 << 40, "positive"},
 		{"FlushInterval", int64(o.FlushInterval), 1, 1 << 62, "positive"},
+		{"OpenFiles", int64(o.OpenFiles), 1, 1 << 30, "positive"},
 		{"Compactions", int64(o.Compactions), 1, 1024, "positive"},
 	} {
 		if f.v < f.lo || f.v > f.hi {
@@ -130,7 +142,7 @@ func (o Options) pebbleOptions(w *watcher, block *BlockCache) *pebble.Options {
 		FormatMajorVersion: pebbleFormat,
 		Logger:             w,
 		EventListener:      w.listener(),
-		MaxOpenFiles:       maxOpenFiles,
+		MaxOpenFiles:       o.OpenFiles,
 
 		MemTableSize:                uint64(o.MemTableBytes),
 		MemTableStopWritesThreshold: memTablesMax,

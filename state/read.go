@@ -31,18 +31,25 @@ func (v View) Position(t Task) (Position, bool) {
 // Get appends the group's values to dst; ok tells whether it has any.
 func (v View) Get(t Task, group, dst []byte) (values []byte, ok bool, err error) {
 	key := appendStoreKey(nil, t, group)
-	if values, ok := v.s.cache.get(key); ok {
+	hash := hashKey(key)
+	if values, ok := v.s.cache.get(hash, key); ok {
 		v.s.count.hits.Add(1)
 		return append(dst, values...), true, nil
 	}
 	v.s.count.misses.Add(1)
-	return v.s.read(key, dst)
+	return v.s.read(hash, key, dst)
 }
 
-// read gets a key from Pebble. It is called with a lock held, so that Close waits for it.
-func (s *Store) read(key, dst []byte) (values []byte, ok bool, err error) {
+// read gets a key from Pebble, unless the filter knows better. It is called with a lock held, so
+// that Close waits for it, and after a look into the cache under the same hold of the lock: the
+// filter does not have the keys of dirty values.
+func (s *Store) read(hash uint64, key, dst []byte) (values []byte, ok bool, err error) {
+	if s.filter.lacks(hash) {
+		return dst, false, nil
+	}
 	b, closer, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
+		s.count.absent.Add(1)
 		return dst, false, nil
 	}
 	if err != nil {
@@ -64,16 +71,17 @@ func (s *Store) Get(t Task, group, dst []byte) (values []byte, ok bool, err erro
 	var version uint64
 	var hit bool
 	key := appendStoreKey(make([]byte, 0, 128), t, group)
+	hash := hashKey(key)
 	n := len(dst)
 	err = s.View(func(View) error {
 		var held []byte
-		if held, hit = s.cache.get(key); hit {
+		if held, hit = s.cache.get(hash, key); hit {
 			dst, ok = append(dst, held...), true
 			return nil
 		}
 		version = s.version
 		var err error
-		dst, ok, err = s.read(key, dst)
+		dst, ok, err = s.read(hash, key, dst)
 		return err
 	})
 	switch {
@@ -85,8 +93,8 @@ func (s *Store) Get(t Task, group, dst []byte) (values []byte, ok bool, err erro
 		s.count.misses.Add(1)
 		// A reader that cannot have the lock at once leaves the cache as it is.
 		if ok && s.mu.TryLock() {
-			s.remember(version, key, dst[n:])
-			s.cache.evict()
+			s.remember(version, hash, key, dst[n:])
+			s.evict()
 			s.mu.Unlock()
 		}
 	}
@@ -102,12 +110,12 @@ const readRun = 256
 //
 // It is no snapshot: only the lane's owner, who publishes himself, sees one state throughout.
 func (s *Store) GetMany(t Task, groups [][]byte, fn func(i int, values []byte, ok bool)) error {
-	missed, err := s.getCached(t, groups, fn)
+	rest, err := s.getCached(t, groups, fn)
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(missed, func(a, b int) int { return bytes.Compare(groups[a], groups[b]) })
-	for run := range slices.Chunk(missed, readRun) {
+	slices.SortFunc(rest, func(a, b missed) int { return bytes.Compare(groups[a.index], groups[b.index]) })
+	for run := range slices.Chunk(rest, readRun) {
 		if err := s.getRun(t, groups, run, fn); err != nil {
 			return err
 		}
@@ -115,54 +123,90 @@ func (s *Store) GetMany(t Task, groups [][]byte, fn func(i int, values []byte, o
 	return nil
 }
 
-// getCached answers what the cache has and returns the indexes of the rest.
-func (s *Store) getCached(t Task, groups [][]byte, fn func(int, []byte, bool)) (missed []int, err error) {
-	var key []byte
-	for from := 0; from < len(groups); from += readRun {
+// missed is a group that the cache does not have and that Pebble may have.
+type missed struct {
+	index int
+	hash  uint64
+}
+
+// getCached answers what the cache has, and what the filter says is nowhere, and returns the rest.
+func (s *Store) getCached(t Task, groups [][]byte, fn func(int, []byte, bool)) (rest []missed, err error) {
+	var run keyRun
+	var gone [touchRun]missed
+	hits := 0
+	for from := 0; from < len(groups); from += touchRun {
+		run.reset()
+		for _, g := range groups[from:min(from+touchRun, len(groups))] {
+			run.add(t, g)
+		}
 		err := s.View(func(View) error {
-			for i := from; i < min(from+readRun, len(groups)); i++ {
-				key = appendStoreKey(key[:0], t, groups[i])
-				if values, ok := s.cache.get(key); ok {
-					fn(i, values, true)
-				} else {
-					missed = append(missed, i)
-				}
-			}
+			out := s.getTouched(&run, from, gone[:0], fn)
+			hits += run.n - len(out)
+			rest = s.sift(out, rest, fn)
 			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	s.count.hits.Add(int64(len(groups) - len(missed)))
-	s.count.misses.Add(int64(len(missed)))
-	return missed, nil
+	s.count.hits.Add(int64(hits))
+	s.count.misses.Add(int64(len(groups) - hits))
+	return rest, nil
+}
+
+// getTouched answers what the cache has of a run, whose first key is the group of that index.
+func (s *Store) getTouched(run *keyRun, from int, out []missed, fn func(int, []byte, bool)) []missed {
+	s.cache.touch(run)
+	for i := range run.n {
+		if values, ok := s.cache.get(run.hash[i], run.key(i)); ok {
+			fn(from+i, values, true)
+		} else {
+			out = append(out, missed{from + i, run.hash[i]})
+		}
+	}
+	return out
+}
+
+// sift answers what the filter lacks and appends the others to rest.
+func (s *Store) sift(out, rest []missed, fn func(int, []byte, bool)) []missed {
+	s.filter.touch(out)
+	for _, m := range out {
+		if s.filter.lacks(m.hash) {
+			fn(m.index, nil, false)
+		} else {
+			rest = append(rest, m)
+		}
+	}
+	return rest
 }
 
 // getRun reads a few groups, from the cache again in case one was published meanwhile, and fills
 // the cache with what came from Pebble, unless something was published since.
-func (s *Store) getRun(t Task, groups [][]byte, run []int, fn func(int, []byte, bool)) error {
+func (s *Store) getRun(t Task, groups [][]byte, run []missed, fn func(int, []byte, bool)) error {
 	var version uint64
 	var key, arena []byte
-	var found [readRun]struct{ group, from, to int }
+	var found [readRun]struct {
+		missed
+		from, to int
+	}
 	n := 0
-	err := s.View(func(v View) error {
+	err := s.View(func(View) error {
 		version = s.version
-		for _, i := range run {
-			key = appendStoreKey(key[:0], t, groups[i])
-			if values, ok := s.cache.get(key); ok {
-				fn(i, values, true)
+		for _, m := range run {
+			key = appendStoreKey(key[:0], t, groups[m.index])
+			if values, ok := s.cache.get(m.hash, key); ok {
+				fn(m.index, values, true)
 				continue
 			}
 			from := len(arena)
 			var ok bool
 			var err error
-			if arena, ok, err = s.read(key, arena); err != nil {
+			if arena, ok, err = s.read(m.hash, key, arena); err != nil {
 				return err
 			}
-			fn(i, arena[from:], ok)
+			fn(m.index, arena[from:], ok)
 			if ok {
-				found[n].group, found[n].from, found[n].to = i, from, len(arena)
+				found[n].missed, found[n].from, found[n].to = m, from, len(arena)
 				n++
 			}
 		}
@@ -174,18 +218,18 @@ func (s *Store) getRun(t Task, groups [][]byte, run []int, fn func(int, []byte, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range found[:n] {
-		key = appendStoreKey(key[:0], t, groups[f.group])
-		s.remember(version, key, arena[f.from:f.to])
+		key = appendStoreKey(key[:0], t, groups[f.index])
+		s.remember(version, f.hash, key, arena[f.from:f.to])
 	}
-	s.cache.evict()
+	s.evict()
 	return nil
 }
 
 // remember keeps in the cache what was read from Pebble at a version, unless something became
 // visible since: it might have been newer values, that were applied and evicted again. It is called
 // under mu.
-func (s *Store) remember(version uint64, key, values []byte) {
+func (s *Store) remember(version, hash uint64, key, values []byte) {
 	if s.version == version && !s.closed {
-		s.cache.fill(key, values)
+		s.cache.fill(hash, key, values)
 	}
 }

@@ -14,6 +14,9 @@ import (
 // reader refuses a larger one: what it does not know it must not count.
 const format byte = 1
 
+// formatMax is the last one that there will be: what begins with a letter is foreign.
+const formatMax byte = 31
+
 // Kind is the second byte of every key and value.
 type Kind byte
 
@@ -148,11 +151,11 @@ func checkFormat(b []byte, what string) error {
 	switch {
 	case len(b) < 2:
 		return fmt.Errorf("%s of %d bytes is too short", what, len(b))
-	case b[0] > format:
+	case b[0] > format && b[0] <= formatMax:
 		return fmt.Errorf("%s has format %d and this tally knows up to %d: %w: run the newer version here",
 			what, b[0], format, ErrNewer)
 	case b[0] != format:
-		return fmt.Errorf("%s has format %d, which never existed", what, b[0])
+		return fmt.Errorf("%s has format %d, which tally never has", what, b[0])
 	}
 	return nil
 }

@@ -127,7 +127,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"newer key", key, append([]byte{2}, PositionKey(task)[1:]...), "format 2", true},
 		{"newer value", value, []byte{9, 'v', 1}, "format 9", true},
 		{"newer position", position, append([]byte{2}, pos[1:]...), "format 2", true},
-		{"format 0", value, []byte{0, 'v'}, "never existed", false},
+		{"format 0", value, []byte{0, 'v'}, "never has", false},
 		{"empty key", key, nil, "too short", false},
 		{"kind", key, []byte{1, 'z', 0}, "not of a known shape", false},
 		{"short value key", key, []byte{1, 'v', 0}, "not of a known shape", false},

@@ -36,6 +36,7 @@ type Store struct {
 	pendingSince time.Time
 	flushing     <-chan struct{} // closed when the flush that was started ends; nil without one
 	applied      int64           // transactions applied since Open
+	keys         keyRun          // of what is being published
 
 	// mu guards what readers see. To change it, hold w too.
 	mu        sync.RWMutex
@@ -44,6 +45,11 @@ type Store struct {
 	positions map[Task]Position
 	verified  bool
 	version   uint64 // grows with each visible change
+	rank      ranking
+
+	filling chan struct{} // has room for the one who fills the ranking
+
+	filter *filter // has its own rules
 
 	cuts  cutSet
 	subs  subscriptions
@@ -101,10 +107,19 @@ func (s *Store) checkMoves(pos []Position, ch []Change) {
 // show is the critical section in which a transaction becomes visible.
 func (s *Store) show(pos []Position, ch []Change) {
 	s.mu.Lock()
-	var key []byte
-	for i := range ch {
-		key = appendStoreKey(key[:0], ch[i].Task, ch[i].Group)
-		s.cache.put(key, ch[i].Values, true)
+	for from := 0; from < len(ch); from += touchRun {
+		run := ch[from:min(from+touchRun, len(ch))]
+		s.keys.reset()
+		for i := range run {
+			s.keys.add(run[i].Task, run[i].Group)
+		}
+		s.cache.touch(&s.keys)
+		for i := range run {
+			s.cache.put(s.keys.hash[i], s.keys.key(i), run[i].Values, true)
+			if s.rank.on {
+				s.rank.offer(s.keys.key(i), run[i].Values)
+			}
+		}
 	}
 	s.move(pos)
 	s.mu.Unlock()

@@ -123,16 +123,17 @@ func TestReadDoesNotCacheOldValues(t *testing.T) {
 	publish(1)
 	key := appendStoreKey(nil, Task{}, []byte("g0"))
 	version := s.version
-	old, _, err := s.read(key, nil)
+	hash := hashKey(key)
+	old, _, err := s.read(hash, key, nil)
 	must(t, err)
 	publish(2) // and evicted: the cache knows nothing of it
 	s.mu.Lock()
-	s.remember(version, key, old)
+	s.remember(version, hash, key, old)
 	s.mu.Unlock()
 	if b, _, err := s.Get(Task{}, []byte("g0"), nil); err != nil || binary.BigEndian.Uint64(b) != 2 {
 		t.Fatalf("g0 is %x, %v", b, err)
 	}
-	if b, ok := s.cache.get(key); !ok || binary.BigEndian.Uint64(b) != 2 {
+	if b, ok := s.cache.get(hash, key); !ok || binary.BigEndian.Uint64(b) != 2 {
 		t.Fatalf("a read that nothing overtook is not kept: %x, %v", b, ok)
 	}
 }
@@ -145,7 +146,7 @@ func forget(s *Store) {
 	defer s.mu.Unlock()
 	limit := s.cache.limit
 	s.cache.limit = 0
-	s.cache.evict()
+	s.evict()
 	s.cache.limit = limit
 }
 
@@ -184,7 +185,7 @@ func TestWhenWritingIsDue(t *testing.T) {
 	must(t, s.Tick())
 	must(t, s.Apply())
 	expect("nothing new", 2, 4)
-	publish(200_000) // 8 MB of keys and values, and their overhead
+	publish(400_000) // 16 MB of keys and values, and their overhead
 	if got := hits[step.Apply]; got != 3 {
 		t.Fatalf("a large transaction: %d applies, want 3", got)
 	}

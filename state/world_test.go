@@ -46,7 +46,7 @@ func newClock() *clock {
 // smallOptions make everything happen often.
 func smallOptions(fs vfs.FS, c *clock) Options {
 	return Options{
-		Seam: c.seam(), FS: fs, CacheBytes: 64 << 10, BlockCacheBytes: 64 << 10, MemTableBytes: 64 << 10,
+		Seam: c.seam(), FS: fs, CacheBytes: 24 << 10, BlockCacheBytes: 64 << 10, MemTableBytes: 64 << 10,
 		ApplyTxns: 4, ApplyBytes: 8 << 10, FlushBytes: 16 << 10, FlushInterval: time.Second,
 	}
 }

@@ -23,6 +23,8 @@ func main() {
 func mainExit() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// A file that may not grow further is a full disk: a lane waits, and nothing has to die.
+	signal.Ignore(syscall.SIGXFSZ)
 	// A second signal ends the process at once.
 	defer context.AfterFunc(ctx, stop)()
 	t := &tool{

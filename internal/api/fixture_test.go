@@ -75,6 +75,8 @@ type testApp struct {
 	inputs  map[int32]int64 // read positions beyond the store's
 	offsets map[int32]int64
 	values  map[string][]spec.Decimal // "partition group"
+	homes   map[string]int32          // of keys; events of one that lie elsewhere are strays
+	strays  map[int32]int64
 	txn     uint64
 	asked   int // calls of Lanes
 }
@@ -88,6 +90,7 @@ func newTestApp(t testing.TB, text string, lanes, partitions int) *testApp {
 	a := &testApp{
 		App: App{Name: s.App, ID: "id-" + s.App, Generation: 1, Spec: s, Program: spec.Compile(s), Input: s.Input.Topic, Source: s.Input.Topic},
 		t:   t, inputs: map[int32]int64{}, offsets: map[int32]int64{}, values: map[string][]spec.Decimal{},
+		homes: map[string]int32{}, strays: map[int32]int64{},
 	}
 	a.Lanes = func() []LaneView {
 		a.mu.Lock()
@@ -115,7 +118,7 @@ func (a *testApp) openStore(lane int) *state.Store {
 	st, err := state.Open("lane", state.Identity{
 		KafkaCluster: "k", App: a.Name, AppID: a.ID, Lane: lane, InputTopicID: "i", ChangelogTopicID: "c",
 		Generation: 1, Fingerprint: a.Spec.Fingerprint(),
-	}, state.Options{Seam: seam.World(), FS: vfs.NewMem()})
+	}, state.Options{Seam: seam.World(), FS: vfs.NewMem(), Compare: a.Program.CompareEncoded})
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -162,7 +165,12 @@ func (a *testApp) event(partition int32, key, value string) {
 	}
 	a.txn++
 	a.offsets[partition]++
-	rec := state.PositionRecord{Task: task, AppID: a.ID, Generation: 1, Lanes: len(a.lanes), Txn: a.txn,
+	if home, known := a.homes[key]; !known {
+		a.homes[key] = partition
+	} else if home != partition {
+		a.strays[partition]++
+	}
+	rec := state.PositionRecord{Hints: state.Hints{Murmur2: a.strays[partition], CRC32: a.strays[partition]}, Task: task, AppID: a.ID, Generation: 1, Lanes: len(a.lanes), Txn: a.txn,
 		Input: a.offsets[partition]}
 	pos := state.Position{Record: rec, Changelog: int64(a.txn) * 10}
 	if err := lane.Store.Publish([]state.Position{pos}, changes); err != nil {

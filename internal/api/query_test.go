@@ -1,12 +1,15 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tally-kafka/tally/state"
 )
 
 func TestGetIsTheContract(t *testing.T) {
@@ -270,6 +273,35 @@ func TestTop(t *testing.T) {
 		if status, body := ask(t, "POST", server.URL+"/v1/apps/wordcount/top?n="+n, ""); status != 400 {
 			t.Errorf("n=%s: status %d %s", n, status, body)
 		}
+	}
+}
+
+// What the lanes keep and what a scan of all groups gives is the same, while no key strays.
+func TestTopKeptIsTopScanned(t *testing.T) {
+	a := newTestApp(t, wordcount, 2, 4)
+	_, s := serve(t, &testNode{apps: []*testApp{a}}, Options{})
+	for i := range 300 {
+		a.event(int32(i*i%4), fmt.Sprintf("u%d-%d", i*i%4, i%17), "a b")
+		if i%60 > 0 {
+			continue
+		}
+		rd := &read{s: s, app: &a.App, deadline: time.Now().Add(time.Minute)}
+		kept, err := rd.topKept(t.Context(), 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scanned, err := rd.topScanned(t.Context(), 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(kept.Counts) != fmt.Sprint(scanned.Counts) || kept.Token != scanned.Token {
+			t.Fatalf("after %d events\nkept    %s\nscanned %s", i, kept.Counts, scanned.Counts)
+		}
+	}
+	a.event(3, "u0-0", "a b")
+	rd := &read{s: s, app: &a.App, deadline: time.Now().Add(time.Minute)}
+	if _, err := rd.topKept(t.Context(), 7); !errors.Is(err, state.ErrNotRanked) {
+		t.Fatalf("with a stray: %v", err)
 	}
 }
 

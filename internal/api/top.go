@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"container/heap"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 
 	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/state"
 )
 
 // serveTop answers POST /v1/apps/{app}/top?n=10.
@@ -50,8 +52,81 @@ func (rd *read) acquire(ctx context.Context, room chan struct{}, what string) (r
 	}
 }
 
-// top reads every group of one cut and keeps the n largest.
+// top answers from the largest groups that the lanes keep at hand, and where that cannot be from
+// all groups of a cut.
 func (rd *read) top(ctx context.Context, n int) (*TopAnswer, error) {
+	answer, err := rd.topKept(ctx, n)
+	if errors.Is(err, state.ErrNotRanked) {
+		return rd.topScanned(ctx, n)
+	}
+	return answer, err
+}
+
+// topKept merges what the lanes keep. It gives ErrNotRanked where one of them keeps none, or where
+// a group may have counters in several partitions, which would have to be summed first.
+func (rd *read) topKept(ctx context.Context, n int) (*TopAnswer, error) {
+	for {
+		views, err := rd.views(ctx)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := rd.topOfViews(ctx, views, n)
+		if err == nil || errors.Is(err, state.ErrNotRanked) || !retryable(err) {
+			return answer, err
+		}
+		if err := rd.pause(ctx, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (rd *read) topOfViews(ctx context.Context, views []LaneView, n int) (*TopAnswer, error) {
+	p := rd.app.Program
+	var entries []topEntry
+	var hints state.Hints
+	parts := []Part{}
+	for _, v := range views {
+		role := v.Role()
+		inputs := map[state.Task]int64{}
+		for _, t := range v.Tasks {
+			inputs[t] = v.Input(t.Partition)
+		}
+		largest, positions, err := v.Store.Largest(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range largest {
+			entries = append(entries, topEntry{c.Group, mustDecode(p, c.Values, nil)})
+		}
+		for t, pos := range positions {
+			hints.Murmur2 += pos.Record.Hints.Murmur2
+			hints.CRC32 += pos.Record.Hints.CRC32
+			inputs[t] = max(inputs[t], pos.Record.Input)
+		}
+		for _, t := range v.Tasks {
+			parts = append(parts, rd.newPart(v, t, inputs[t], role))
+		}
+	}
+	if min(hints.Murmur2, hints.CRC32) > 0 {
+		return nil, state.ErrNotRanked
+	}
+	slices.SortFunc(entries, func(a, b topEntry) int { return compareTop(p, a, b) })
+	return rd.topAnswer(entries[:min(n, len(entries))], finishParts(parts)), nil
+}
+
+func (rd *read) topAnswer(entries []topEntry, parts []Part) *TopAnswer {
+	p := rd.app.Program
+	answer := &TopAnswer{App: rd.app.Name, Counts: make([]Count, 0, len(entries)), Parts: parts}
+	for _, e := range entries {
+		answer.Counts = append(answer.Counts, Count{
+			Group: p.AppendGroupJSON(nil, e.group), Values: p.AppendValuesJSON(nil, e.values)})
+	}
+	answer.Token = newToken(rd.app, answer.Parts)
+	return answer
+}
+
+// topScanned reads every group of one cut and keeps the n largest.
+func (rd *read) topScanned(ctx context.Context, n int) (*TopAnswer, error) {
 	c, err := rd.openCut(ctx)
 	if err != nil {
 		return nil, err
@@ -67,13 +142,7 @@ func (rd *read) top(ctx context.Context, n int) (*TopAnswer, error) {
 		return nil, err
 	}
 	slices.SortFunc(h.entries, func(a, b topEntry) int { return compareTop(p, a, b) })
-	answer := &TopAnswer{App: rd.app.Name, Counts: make([]Count, 0, len(h.entries)), Parts: c.parts()}
-	for _, e := range h.entries {
-		answer.Counts = append(answer.Counts, Count{
-			Group: p.AppendGroupJSON(nil, e.group), Values: p.AppendValuesJSON(nil, e.values)})
-	}
-	answer.Token = newToken(rd.app, answer.Parts)
-	return answer, nil
+	return rd.topAnswer(h.entries, c.parts()), nil
 }
 
 type topEntry struct {

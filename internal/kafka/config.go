@@ -36,6 +36,12 @@ const (
 	metadataMaxAge = time.Minute
 	tlsTimeout     = 10 * time.Second
 
+	// requestTimeout is how long a broker is waited for beyond the time that a request itself grants
+	// it, before the connection counts as dead. With franz-go's 10 s, and 10 s more for a produce, a
+	// frozen broker held a lane up for half a minute and longer after others had taken its
+	// partitions over.
+	requestTimeout = 5 * time.Second
+
 	unknownTopicRetries = 40
 )
 
@@ -62,6 +68,8 @@ func (c Config) Client(opts ...kgo.Opt) (*kgo.Client, error) {
 		kgo.MetadataMinAge(metadataMinAge),
 		kgo.MetadataMaxAge(metadataMaxAge),
 		kgo.RetryBackoffFn(c.backoff),
+		kgo.RequestTimeoutOverhead(requestTimeout),
+		kgo.ProduceRequestTimeout(requestTimeout),
 		// With metadata asked for so often, franz-go's four tries would be over before each broker
 		// of a cluster has heard of a new topic.
 		kgo.UnknownTopicRetries(unknownTopicRetries),

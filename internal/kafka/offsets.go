@@ -50,7 +50,7 @@ func (a *Admin) listOffsets(ctx context.Context, topic string, at int64, isolati
 
 func (a *Admin) listOnce(ctx context.Context, t kmsg.MetadataResponseTopic, at int64, isolation int8) (map[int32]int64, error) {
 	req := kmsg.NewPtrListOffsetsRequest()
-	req.ReplicaID, req.IsolationLevel, req.TimeoutMillis = -1, isolation, 15_000
+	req.ReplicaID, req.IsolationLevel, req.TimeoutMillis = -1, isolation, int32(requestTimeout.Milliseconds())
 	rt := kmsg.NewListOffsetsRequestTopic()
 	rt.Topic = *t.Topic
 	for _, p := range t.Partitions {

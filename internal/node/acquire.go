@@ -57,7 +57,7 @@ func (l *lane) acquire(ctx context.Context) (*txn.Session, error) {
 func (l *lane) checkStill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
-	if err := l.checkTopics(ctx); err != nil {
+	if err := l.app.checkTopics(ctx); err != nil {
 		return err
 	}
 	by, err := l.overtakenBy(ctx)
@@ -65,30 +65,6 @@ func (l *lane) checkStill(ctx context.Context) error {
 		err = &LostError{App: l.app.name(), Lane: l.k, Node: by}
 	}
 	return err
-}
-
-func (l *lane) checkTopics(ctx context.Context) error {
-	type named struct {
-		what string
-		kafka.Topic
-	}
-	topics := []named{{"input topic", l.app.input}, {"changelog", l.app.changelog}}
-	if l.app.repartitions > 0 {
-		topics = append(topics, named{"repartition topic", l.app.repartition})
-	}
-	for _, t := range topics {
-		now, ok, err := l.app.node.admin.Topic(ctx, t.Name)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return fmt.Errorf("the %s %s was deleted", t.what, t.Name)
-		}
-		if err := l.app.sameTopic(t.what, t.Name, t.ID, now.ID); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (l *lane) fence(ctx context.Context) (*txn.Session, error) {
@@ -166,7 +142,7 @@ func (l *lane) checkBounds(ctx context.Context, at txn.Offsets) error {
 }
 
 // checkBoundsOf looks at one topic. A position beyond the end may be an old answer, and is asked
-// about again for a while.
+// about again for a while; one below the start is not, since a start only grows.
 func (l *lane) checkBoundsOf(ctx context.Context, input string, at map[int32]int64) error {
 	admin, began := l.app.node.admin, l.seam().Now()
 	defer func() { l.closeFresh(admin) }()
@@ -179,14 +155,18 @@ func (l *lane) checkBoundsOf(ctx context.Context, input string, at map[int32]int
 		if err != nil {
 			return err
 		}
-		var outside error
+		var beyond error
 		for p, o := range at {
-			if o < starts[p] || o > ends[p] {
-				outside = &txn.GapError{Topic: input, Partition: p, Position: o, Err: kerr.OffsetOutOfRange}
+			outside := &OutsideError{&txn.GapError{Topic: input, Partition: p, Position: o, Err: kerr.OffsetOutOfRange}}
+			if o < starts[p] {
+				return outside
+			}
+			if o > ends[p] {
+				beyond = outside
 			}
 		}
-		if outside == nil || l.seam().Since(began) >= l.app.node.cfg.OffsetsWait {
-			return outside
+		if beyond == nil || l.seam().Since(began) >= l.app.node.cfg.OffsetsWait {
+			return beyond
 		}
 		fresh, err := l.askAnew(ctx, admin)
 		if err != nil {
@@ -445,10 +425,10 @@ func needsPerson(err error) bool {
 		ahead    *replication.AheadError
 		digest   *state.DigestError
 		identity *state.IdentityError
-		gap      *txn.GapError
+		outside  *OutsideError
 		replaced *ReplacedError
 	)
 	return errors.As(err, &offsets) || errors.As(err, &ahead) || errors.As(err, &digest) ||
-		errors.As(err, &identity) || errors.As(err, &gap) || errors.As(err, &replaced) ||
+		errors.As(err, &identity) || errors.As(err, &outside) || errors.As(err, &replaced) && replaced.Now != "" ||
 		errors.Is(err, replication.ErrForeign) || errors.Is(err, state.ErrNewer)
 }

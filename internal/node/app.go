@@ -367,7 +367,7 @@ func (a *app) warn() {
 	log := a.node.cfg.Log.With("app", a.name())
 	if now := a.inputPartitions(); now > a.input.Partitions && !a.warned.grown {
 		a.warned.grown = true
-		log.Warn(fmt.Sprintf("the input %s has %d partitions now, of which %d are counted: restart this node to count the new ones from their beginning",
+		log.Warn(fmt.Sprintf("the input %s has %d partitions now, of which %d are counted: restart this node to count the new ones from their beginning; the keys whose events go there now have counters in both places, which are exact for themselves and which queries add up",
 			a.input.Name, now, a.input.Partitions))
 	}
 	if a.warned.strays {

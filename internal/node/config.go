@@ -9,6 +9,7 @@ import (
 	"github.com/tally-kafka/tally/internal/step"
 	"github.com/tally-kafka/tally/processor"
 	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/state"
 )
 
 // Config is what `tally run` needs. Zero durations and sizes mean their defaults.
@@ -26,19 +27,23 @@ type Config struct {
 	SkipGaps     bool   // count on behind events that the input lost before they were read, else stop
 	Takeover     bool   // fence another cluster's node without watching for it
 
+	OpenFiles        int // that this process may have; default what the system says
 	CommitsPerSecond int // of all lanes together; default 100
 	Limits           processor.Limits
 	Pace             processor.Pace
 
-	Watch         time.Duration // how long to watch for another cluster's commits; default 3 s
-	WatchAge      time.Duration // age of a foreign position record that asks for the watch; default 10 s
-	OffsetsWait   time.Duration // how long a lower group offset is asked again; default 60 s
-	UnstableWait  time.Duration // how long a pending offset commit is waited for; default 15 s
-	LagInterval   time.Duration // between two looks at the input's end; default 500 ms
-	TrimInterval  time.Duration // between two trims of a repartition topic; default 10 s
-	DrainTimeout  time.Duration // bound of a clean stop; default 5 s
-	RetryMax      time.Duration // longest pause before a lane is acquired again; default 2 s
-	UnreachableAt time.Duration // how often an unreachable broker is said; default 5 s
+	Watch          time.Duration // how long to watch for another cluster's commits; default 3 s
+	WatchAge       time.Duration // age of a foreign position record that asks for the watch; default 10 s
+	OffsetsWait    time.Duration // how long a lower group offset is asked again; default 60 s
+	UnstableWait   time.Duration // how long a pending offset commit is waited for; default 15 s
+	LagInterval    time.Duration // between two looks at the input's end; default 500 ms
+	TopicsInterval time.Duration // between two looks at the topics' ids and settings; default 10 s
+	TrimInterval   time.Duration // between two trims of a repartition topic; default 10 s
+	DrainTimeout   time.Duration // bound of a clean stop; default 5 s
+	RetryMax       time.Duration // longest pause before a lane is acquired again; default 2 s
+	UnreachableAt  time.Duration // how often an unreachable broker is said; default 5 s
+
+	StateFS state.FS // the file system of the stores; default the disk
 
 	Version string
 	Seam    seam.Seam
@@ -62,6 +67,7 @@ func (c Config) withDefaults() Config {
 	c.UnstableWait = or(c.UnstableWait, 15*time.Second)
 	c.LagInterval = or(c.LagInterval, 500*time.Millisecond)
 	c.TrimInterval = or(c.TrimInterval, 10*time.Second)
+	c.TopicsInterval = or(c.TopicsInterval, 10*time.Second)
 	c.DrainTimeout = or(c.DrainTimeout, 5*time.Second)
 	c.RetryMax = or(c.RetryMax, 2*time.Second)
 	c.UnreachableAt = or(c.UnreachableAt, 5*time.Second)

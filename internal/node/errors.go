@@ -7,6 +7,7 @@ import (
 
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
+	"github.com/tally-kafka/tally/txn"
 )
 
 // RunningElsewhereError refuses an app that another cluster's node is running right now.
@@ -70,6 +71,14 @@ func (e *ReplacedError) Error() string {
 		e.Topic, e.Stored, e.Now, e.App)
 }
 
+// RetentionError refuses a changelog whose old records Kafka deletes by age or size.
+type RetentionError struct{ Changelog, Policy, Broker string }
+
+func (e *RetentionError) Error() string {
+	return fmt.Sprintf("the changelog %s has cleanup.policy=%s: it must be `compact`, or Kafka deletes counts; run\n  kafka-configs --bootstrap-server %s --alter --topic %s --add-config cleanup.policy=compact",
+		e.Changelog, e.Policy, e.Broker, e.Changelog)
+}
+
 // OffsetsError stops a lane whose consumer group and position record disagree.
 type OffsetsError struct {
 	Group, Topic string
@@ -86,6 +95,15 @@ func (e *OffsetsError) Error() string {
 	return fmt.Sprintf("consumer group %s has offset %d for %s/%d, but the last position record says %d: someone moved the group's offsets, or Kafka was restored from an older copy; if the position record is right, delete the group's offsets with kafka-consumer-groups --delete-offsets --group %s --topic %s and restart",
 		e.Group, e.Offset, e.Topic, e.Partition, e.Record, e.Group, e.Topic)
 }
+
+// OutsideError is a gap that the brokers have confirmed. A session's GapError alone may be the answer
+// of a deposed broker, whose log ends where it was deposed: then the lane acquires again and looks.
+type OutsideError struct{ Gap *txn.GapError }
+
+func (e *OutsideError) Error() string { return e.Gap.Error() }
+
+// Unwrap gives the gap.
+func (e *OutsideError) Unwrap() error { return e.Gap }
 
 // LostEventsError stops a lane whose input no longer holds what the lane has to read next.
 type LostEventsError struct {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/kafka"
@@ -26,21 +27,25 @@ type lane struct {
 	proc  *processor.Lane
 
 	// Of the goroutine that runs the lane alone.
-	epoch   uint64 // of the grant; above every epoch in the lane's position records
-	stays   int    // how often the lane was to be acquired
-	rebuilt bool   // the store was set aside and made from nothing by this process
+	epoch   uint64      // of the grant; above every epoch in the lane's position records
+	stays   int         // how often the lane was to be acquired
+	rebuilt bool        // the store was set aside and made from nothing by this process
+	damages []time.Time // when the last damagesMax stores were set aside
 	meter   meter
 
 	mu     sync.Mutex
 	status laneStatus
 	store  *state.Store // nil: not open
 	loaded bool         // the store has been caught up to a barrier once
+	// endOfStay ends the stay that the lane is in; nil without one.
+	endOfStay context.CancelCauseFunc
 }
 
 // laneStatus is what others see.
 type laneStatus struct {
 	state   string // of the api's Lane constants
 	reason  string
+	damage  string // what was set aside and where, "" for nothing
 	epoch   uint64
 	fenceMs int64
 	aborted int64
@@ -106,7 +111,7 @@ func (l *lane) identity() state.Identity {
 // openStore opens the lane's store. A damaged one is set aside under a name that says when, and the
 // changelog makes a new one.
 func (l *lane) openStore() error {
-	dir := l.app.node.dir.laneDir(l.app.name(), l.k)
+	dir := l.dir()
 	store, err := state.Open(dir, l.identity(), l.storeOptions())
 	if errors.Is(err, state.ErrDamaged) {
 		if err = l.setAside(err); err != nil {
@@ -136,21 +141,19 @@ func (l *lane) unborn(err error) bool {
 	return l.app.fresh && errors.As(err, &identity) && identity.Field == "app_id"
 }
 
-func (l *lane) setAside(damage error) error {
-	name, err := state.SetAside(l.app.node.dir.laneDir(l.app.name(), l.k), l.app.node.cfg.Seam)
-	if err != nil {
-		return fmt.Errorf("the store is damaged (%w) and cannot be set aside: %w", damage, err)
-	}
-	l.rebuilt = true
-	l.log().Warn("the store is damaged: set aside, and restored from the changelog", "kept", name, "damage", damage)
-	return nil
-}
+func (l *lane) dir() string { return l.app.node.dir.laneDir(l.app.name(), l.k) }
 
 func (l *lane) storeOptions() state.Options {
 	n := l.app.node
 	lanes := int64(l.app.lanesN)
+	var compare func(a, b []byte) int
+	if l.app.program.Grows() {
+		compare = l.app.program.CompareEncoded
+	}
 	return state.Options{
-		Seam: n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks,
+		Compare: compare,
+		Seam:    n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks, FS: n.cfg.StateFS,
+		OpenFiles:     min(max(n.openFiles/max(n.appCount, 1)/l.app.lanesN, 1), 500),
 		CacheBytes:    l.app.memory() * 3 / 8 / lanes,
 		MemTableBytes: min(max(l.app.memory()/32/lanes, 512<<10), 16<<20),
 	}
@@ -164,7 +167,12 @@ func (l *lane) closeStore() error {
 	if store == nil {
 		return nil
 	}
-	return store.Close()
+	err := store.Close()
+	if diskFails(err) {
+		l.log().Warn("the store could not be written to its end; the next start reads the rest from the changelog", "error", err)
+		return nil
+	}
+	return err
 }
 
 func (l *lane) stamp() state.PositionRecord {

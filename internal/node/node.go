@@ -30,6 +30,7 @@ type Node struct {
 	listener    net.Listener
 	server      *api.Server
 
+	openFiles  int  // of all stores together
 	addOffsets bool // transaction.version is below 2
 	appCount   int  // that share the memory
 	admin      *kafka.Admin
@@ -84,6 +85,9 @@ func start(cfg Config) (*Node, error) {
 	}
 	n.budget = processor.NewBudget(cfg.CommitsPerSecond)
 	var err error
+	if n.openFiles, err = openFiles(cfg.OpenFiles); err != nil {
+		return nil, err
+	}
 	if n.dir, err = openDataDir(cfg.DataDir, cfg.Seam); err != nil {
 		return nil, err
 	}
@@ -243,9 +247,10 @@ func (n *Node) patiently(ctx context.Context, bound time.Duration, call func(con
 	}
 }
 
-// unanswered reports whether a call may succeed by itself a little later.
+// unanswered reports whether a call may succeed by itself a little later. What the system says of
+// the disk looks like its word on the network.
 func unanswered(err error) bool {
-	return kafka.Retriable(err) || errors.Is(err, context.DeadlineExceeded)
+	return !diskFails(err) && (kafka.Retriable(err) || errors.Is(err, context.DeadlineExceeded))
 }
 
 // openTimeout bounds one try to open an app, of which the watch for another node is a part.

@@ -128,6 +128,7 @@ func (n *Node) runUntilReset(lanes, ctx context.Context, a *app) (*order, *inten
 	var all sync.WaitGroup
 	all.Go(func() { a.run(lanes, running.Done()) })
 	all.Go(func() { n.watchEnds(running, a) })
+	all.Go(func() { a.watchTopics(running) })
 	o, in := n.awaitReset(ctx, a)
 	drain()
 	if o != nil {

@@ -69,13 +69,18 @@ func (l *lane) stay(ctx context.Context, drain <-chan struct{}) error {
 		return err
 	}
 	defer session.Close()
-	l.setState(api.LaneRunning, "")
+	l.setState(api.LaneRunning, l.snapshot().damage)
 	l.log().Info("running", "epoch", l.epoch)
 	l.app.laneReady(l.k)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go l.tickStore(ctx, l.store)
-	return l.proc.Run(ctx, session, l.store, drain)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	l.setEndOfStay(cancel)
+	defer l.setEndOfStay(nil)
+	go l.tickStore(ctx, l.store, cancel)
+	if err = l.proc.Run(ctx, session, l.store, drain); errors.Is(err, context.Canceled) {
+		err = context.Cause(ctx)
+	}
+	return err
 }
 
 // acquireUnless acquires the lane, unless the node is asked to stop meanwhile: then there is
@@ -90,11 +95,12 @@ func (l *lane) acquireUnless(ctx context.Context, drain <-chan struct{}) (*txn.S
 	return l.acquire(ctx)
 }
 
-// tickStore lets the store flush by time while nothing is published.
-func (l *lane) tickStore(ctx context.Context, store *state.Store) {
+// tickStore lets the store flush by time while nothing is published, and ends the stay when the
+// store has failed: with events or without, a lane does not run on a store that cannot be written.
+func (l *lane) tickStore(ctx context.Context, store *state.Store, end context.CancelCauseFunc) {
 	for l.seam().Sleep(ctx, tick) == nil {
 		if err := store.Tick(); err != nil {
-			l.log().Warn("the store cannot flush", "error", err)
+			end(err)
 			return
 		}
 	}
@@ -115,9 +121,12 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 			return l.end(api.LaneLost, &LostError{App: l.app.name(), Lane: l.k, Node: by})
 		}
 		l.log().Warn("fenced, but no other node has written under a newer epoch: the transaction took too long, or the node that was replaced has tried once more; acquiring again", "error", err)
+	case diskFails(err):
+		l.abandonStore()
+		l.log().Error("the disk of the state fails; the lane waits for it", "error", err)
 	case errors.Is(err, state.ErrDamaged), l.rebuildable(err):
-		if e := errors.Join(l.abandonStore(), l.setAside(err)); e != nil {
-			return l.end(api.LaneStopped, e)
+		if err = l.renewStore(err); err != nil && !diskFails(err) {
+			return l.end(api.LaneStopped, err)
 		}
 	case l.skipsGap(ctx, err):
 		l.log().Warn("events were lost before they were read; counting on behind them (--on-gap skip)", "error", err)
@@ -150,7 +159,7 @@ func (l *lane) lostEvents(ctx context.Context, gap *txn.GapError) error {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
 	var replaced *ReplacedError
-	if err := l.checkTopics(ctx); errors.As(err, &replaced) {
+	if err := l.app.checkTopics(ctx); errors.As(err, &replaced) {
 		return replaced // the offsets are those of another topic
 	}
 	admin := l.app.node.admin
@@ -180,27 +189,6 @@ func stopsLane(err error) bool {
 	var partial *processor.PartialError
 	var foreign *processor.ForeignError
 	return errors.As(err, &stop) || errors.As(err, &dead) || errors.As(err, &partial) || errors.As(err, &foreign)
-}
-
-// rebuildable reports whether the store, made before this process began, failed its verification: a
-// new one made from the changelog alone tells whether the store or the changelog is at fault.
-func (l *lane) rebuildable(err error) bool {
-	var digest *state.DigestError
-	return errors.As(err, &digest) && !l.rebuilt
-}
-
-func (l *lane) abandonStore() error {
-	l.mu.Lock()
-	store := l.store
-	l.store, l.loaded = nil, false
-	l.mu.Unlock()
-	if store == nil {
-		return nil
-	}
-	if err := store.Abandon(); err != nil {
-		l.log().Warn("close the damaged store", "error", err)
-	}
-	return nil
 }
 
 // fencedBy names the node whose record stands behind this node's last one, "" when there is none
@@ -247,7 +235,13 @@ func (l *lane) overtakenBy(ctx context.Context) (name string, err error) {
 
 // reason says an error to a user, with what to do about it.
 func (l *lane) reason(err error) string {
+	if err == nil {
+		return l.snapshot().damage
+	}
 	text := l.app.node.kafka.Explain(err).Error()
+	if diskFails(err) {
+		return text + "; then the lane goes on by itself, and nothing is lost meanwhile"
+	}
 	for _, e := range []error{
 		kerr.TransactionalIDAuthorizationFailed, kerr.TopicAuthorizationFailed,
 		kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed,

@@ -96,9 +96,8 @@ func (a *app) findChangelog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if policy, known := t.Configs["cleanup.policy"]; known && policy != "compact" {
-		return fmt.Errorf("the changelog %s has cleanup.policy=%s: it must be `compact`, or Kafka deletes counts; run\n  kafka-configs --bootstrap-server %s --alter --topic %s --add-config cleanup.policy=compact",
-			t.Name, policy, a.node.kafka.Brokers[0], t.Name)
+	if err := a.refuseDeletion(t); err != nil {
+		return err
 	}
 	a.changelog = t
 	return nil

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,6 +29,30 @@ func (p *Program) AppendValues(dst []byte, v []Decimal) []byte {
 		dst = appendValue(dst, d)
 	}
 	return dst
+}
+
+// Grows reports whether the first aggregate, by which groups are ordered, never falls.
+func (p *Program) Grows() bool { return p.aggs[0].kind == Count || p.aggs[0].kind == Max }
+
+// CompareEncoded orders encoded values by their first aggregate: positive when a is the larger.
+// What is not encoded values is the smallest.
+func (p *Program) CompareEncoded(a, b []byte) int {
+	x, _, errA := decodeValue(a)
+	y, _, errB := decodeValue(b)
+	switch {
+	case errA != nil || errB != nil:
+		return boolInt(errA == nil) - boolInt(errB == nil)
+	case x.big == nil && y.big == nil && x.scale == y.scale:
+		return cmp.Compare(x.coef, y.coef)
+	}
+	return x.Cmp(y)
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func appendValue(dst []byte, d Decimal) []byte {

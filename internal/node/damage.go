@@ -1,0 +1,77 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/tally-kafka/tally/state"
+)
+
+// A store that was damaged is set aside and made again from the changelog, which says nothing of
+// why. After damagesMax of them within damagesSpan a lane ends: what is written there does not
+// last.
+const (
+	damagesMax  = 3
+	damagesSpan = time.Hour
+)
+
+// renewStore puts a damaged store aside, so that the next stay makes a new one.
+func (l *lane) renewStore(damage error) error {
+	l.abandonStore()
+	if err := l.setAside(damage); err != nil {
+		return err
+	}
+	now := l.seam().Now()
+	l.damages = append(l.damages, now)
+	if len(l.damages) > damagesMax {
+		l.damages = l.damages[1:]
+	}
+	if len(l.damages) == damagesMax && now.Sub(l.damages[0]) < damagesSpan {
+		return fmt.Errorf("the state was damaged for the %d. time within %s: the disk, the memory or another program damages what is written to %s; give the node another --data-dir, or mend the machine, and start again: %w",
+			damagesMax, now.Sub(l.damages[0]).Round(time.Second), l.dir(), damage)
+	}
+	return nil
+}
+
+// rebuildable reports whether the store, made before this process began, failed its verification: a
+// new one made from the changelog alone tells whether the store or the changelog is at fault.
+func (l *lane) rebuildable(err error) bool {
+	var digest *state.DigestError
+	return errors.As(err, &digest) && !l.rebuilt
+}
+
+// diskFails reports whether an error is the disk's: the lane waits until it is well again.
+func diskFails(err error) bool { return errors.As(err, new(*state.DiskError)) }
+
+// abandonStore closes a store that is of no further use, without writing.
+func (l *lane) abandonStore() {
+	l.mu.Lock()
+	store := l.store
+	l.store, l.loaded = nil, false
+	l.mu.Unlock()
+	if store == nil {
+		return
+	}
+	if err := store.Abandon(); err != nil {
+		l.log().Warn("close the store", "error", err)
+	}
+}
+
+func (l *lane) setAside(damage error) error {
+	name, err := state.SetAside(l.dir(), l.seam())
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed it, as is always safe
+		err, name = os.MkdirAll(l.dir(), 0o755), "nothing: it was removed"
+	}
+	if err != nil {
+		return fmt.Errorf("the store is damaged (%w) and cannot be set aside: %w", damage, err)
+	}
+	l.rebuilt = true
+	l.log().Warn("the store is damaged: set aside, and restored from the changelog", "kept", name, "damage", damage)
+	l.mu.Lock()
+	l.status.damage = fmt.Sprintf("the store was damaged and is restored from the changelog; what was there is kept in %s", name)
+	l.mu.Unlock()
+	return nil
+}
