@@ -96,7 +96,7 @@ func (b *batch) task(task state.Task) *taskDelta {
 func (l *Lane) beginBatch() {
 	if b := l.filling; b.empty() {
 		b.first = l.cfg.Seam.Now()
-		b.slot = l.cfg.Budget.Reserve(b.first)
+		b.slot = l.cfg.Budget.Reserve(b.first, l.stages())
 	}
 }
 

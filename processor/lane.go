@@ -58,8 +58,9 @@ type Lane struct {
 
 // New prepares a lane for these tasks.
 func New(cfg Config, tasks []state.Task) *Lane {
-	cfg.Limits, cfg.Pace = cfg.Limits.withDefaults(), cfg.Pace.withDefaults()
+	cfg.Limits = cfg.Limits.withDefaults()
 	l := &Lane{cfg: cfg, views: map[state.Task]*taskView{}, sent: make([]atomic.Int64, cfg.Repartitions)}
+	l.cfg.Pace = cfg.Pace.withDefaults(l.stages())
 	l.every = cfg.Spec.Output != nil && cfg.Spec.Output.Emit == spec.EmitEvery
 	l.canStray = !l.twoStages() && cfg.Partitions > 1 && cfg.Spec.KeyPart() >= 0 && !hasPartition(cfg.Spec)
 	for _, t := range tasks {

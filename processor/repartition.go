@@ -33,6 +33,13 @@ func (e *ForeignError) Unwrap() error { return e.Err }
 
 func (l *Lane) twoStages() bool { return l.cfg.Repartition != "" }
 
+func (l *Lane) stages() int {
+	if l.twoStages() {
+		return 2
+	}
+	return 1
+}
+
 // taskOf is the task that reads a record.
 func (l *Lane) taskOf(rec *kgo.Record) state.Task {
 	if l.twoStages() && rec.Topic == l.cfg.Repartition {
