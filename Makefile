@@ -12,10 +12,10 @@ BENCHFLAGS  ?=
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fuzz bench mutants proof gosource clean
+.PHONY: help build demo test check fuzz bench bench-peers mutants proof gosource clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build ./bin/tally, one static binary
 	$(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/tally
@@ -48,6 +48,10 @@ fuzz: ## Every fuzz target for a minute (FUZZTIME=1m), one after the other; find
 
 bench: ## Measure: tally and its limit on the same Kafka, in Go's benchmark format (<= 5 min)
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 10m ./bench $(BENCHFLAGS)
+
+# Chosen by WORK=a,c (or all), PEERS=kafka-streams,limit, SCALE=0.1, REPS=3, BUDGET=28m.
+bench-peers: ## Measure beside Kafka Streams, PySpark and the limit; writes docs/performance.md (<= 30 min)
+	$(GO) run ./bench/cmd/peers
 
 gosource: build ## The main job: the words of Go's own source, kills in the middle, a recount in Python
 	./examples/gosource/run.sh

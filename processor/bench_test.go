@@ -41,13 +41,15 @@ func BenchmarkLane(b *testing.B) {
 					e.Offset = next
 					next++
 					l.pending = append(l.pending[:0], e)
-					l.foldPending()
+					if err := l.foldPending(); err != nil {
+						b.Fatal(err)
+					}
 					if len(l.pending) > 0 {
 						b.Fatal("the batch is full")
 					}
 				}
 				batch := l.filling
-				l.filling = newBatch()
+				l.filling = l.newBatch()
 				if err := l.onEnding(l.commit(context.Background(), batch)); err != nil {
 					b.Fatal(err)
 				}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/step"
@@ -33,7 +32,7 @@ func (l *Lane) commit(ctx context.Context, b *batch) ending {
 	l.noteSent()
 	end.positions = l.positions(records)
 	end.err = l.publish(end.positions, changes)
-	l.out.reset()
+	l.out.reset(changes)
 	return end
 }
 
@@ -43,8 +42,8 @@ func (l *Lane) prepare(ctx context.Context, b *batch) ([]state.Change, []state.P
 	if err := l.session.Begin(); err != nil {
 		return nil, nil, err
 	}
-	l.out.begin(l.cfg, l.cfg.Seam.Now(), b.groups)
-	var changes []state.Change
+	l.out.begin(l.cfg, l.cfg.Seam.Now())
+	changes := l.out.changes
 	var records []state.PositionRecord
 	for _, task := range b.ordered() {
 		rec, moved := l.nextRecord(task, b.tasks[task])
@@ -104,98 +103,122 @@ func Follow(last, stamp state.PositionRecord, now time.Time) state.PositionRecor
 	return rec
 }
 
+// readGroups are read, folded and produced, between two looks at whether the lane is asked to end.
+const readGroups = 8192
+
 // prepareTask folds a task's deltas into its committed values and produces what changed.
 func (l *Lane) prepareTask(ctx context.Context, t *taskDelta, rec *state.PositionRecord, changes []state.Change) ([]state.Change, error) {
-	if err := l.readBefore(ctx, t, rec.Task); err != nil {
-		return nil, err
+	g := t.groups
+	if l.every {
+		g.after = append(g.after, make([][]spec.Decimal, g.n)...)
 	}
-	for i, d := range t.order {
-		if i%readGroups == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		values, err := l.foldInto(d)
-		if err != nil {
+	for place := g.first(); place < g.last(); {
+		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if d.before != nil && bytes.Equal(values, d.before) {
-			continue // a max that did not rise, a sum of zero: nothing changed, nothing is written
+		run := &l.out.run
+		place = run.take(g, place)
+		if err := l.readBefore(run, rec.Task); err != nil {
+			return nil, err
 		}
-		if d.before != nil {
-			rec.Digest -= state.Hash(d.group, d.before)
-		} else {
-			rec.Groups++
+		for i, d := range run.deltas {
+			values, err := l.foldInto(g, d, run.before[i])
+			if err != nil {
+				return nil, err
+			}
+			changes = l.changed(rec, d, run.before[i], values, changes)
 		}
-		rec.Digest += state.Hash(d.group, values)
-		changes = append(changes, state.Change{Task: rec.Task, Group: d.group, Values: values})
-		l.produceChange(rec.Task, d, values)
 	}
 	return changes, nil
 }
 
-// readGroups are read, and folded, between two looks at whether the lane is asked to end.
-const readGroups = 8192
+// commitRun is a part of a task's deltas on its way through the commit.
+type commitRun struct {
+	deltas []delta
+	groups [][]byte
+	before [][]byte // the committed values, encoded; nil: none
+}
 
-// readBefore reads the committed values of a task's groups, many at once: the store reads what it
-// has to get from disk in the order of its keys.
-func (l *Lane) readBefore(ctx context.Context, t *taskDelta, task state.Task) error {
-	for deltas := range slices.Chunk(t.order, readGroups) {
-		if err := ctx.Err(); err != nil {
-			return err
+// take fills the run from a place on and returns where the next one begins.
+func (r *commitRun) take(g *deltas, place uint32) uint32 {
+	r.deltas, r.groups, r.before = r.deltas[:0], r.groups[:0], r.before[:0]
+	for ; place < g.last() && len(r.deltas) < readGroups; place = g.next(place) {
+		d := g.at(place)
+		r.deltas, r.groups, r.before = append(r.deltas, d), append(r.groups, d.group()), append(r.before, nil)
+	}
+	return place
+}
+
+// readBefore reads the committed values of a run of groups: the store reads what it has to get from
+// disk in the order of its keys.
+func (l *Lane) readBefore(run *commitRun, task state.Task) error {
+	err := l.store.GetMany(task, run.groups, func(i int, values []byte, found bool) {
+		if found {
+			run.before[i] = l.out.arena.copy(values)
 		}
-		l.out.groups = l.out.groups[:0]
-		for _, d := range deltas {
-			l.out.groups = append(l.out.groups, d.group)
-		}
-		err := l.store.GetMany(task, l.out.groups, func(i int, values []byte, found bool) {
-			if found {
-				deltas[i].before = l.out.arena.copy(values)
-			}
-		})
-		if err != nil {
-			return fmt.Errorf("read the groups' values: %w", err)
-		}
+	})
+	if err != nil {
+		return fmt.Errorf("read the groups' values: %w", err)
 	}
 	l.cfg.Step.At(step.Read)
 	return nil
 }
 
-// foldInto returns the group's new values, encoded, and leaves in d.inc the new values and in
-// d.after those from which single increments are counted on.
-func (l *Lane) foldInto(d *delta) ([]byte, error) {
-	if d.before != nil {
-		old, err := l.cfg.Program.DecodeValues(d.before, l.out.numbers[:0])
-		if err != nil {
-			return nil, fmt.Errorf("the stored values of a group: %w", err)
-		}
-		l.out.numbers = old[:0]
-		if l.every {
-			d.after = append([]spec.Decimal(nil), old...)
-		}
-		l.cfg.Program.Fold(old, d.inc)
-		copy(d.inc, old)
+// foldInto returns the group's new values, and keeps those from which single increments are counted
+// on.
+func (l *Lane) foldInto(g *deltas, d delta, before []byte) ([]spec.Decimal, error) {
+	sum := g.sum(d, l.out.sum)
+	if before == nil {
+		return sum, nil
 	}
-	return l.out.values(l.cfg.Program, d.inc), nil
+	values, err := l.cfg.Program.DecodeValues(before, l.out.numbers[:0])
+	if err != nil {
+		return nil, fmt.Errorf("the stored values of a group: %w", err)
+	}
+	l.out.numbers = values[:0]
+	if l.every {
+		g.after[d.ordinal()] = append([]spec.Decimal(nil), values...)
+	}
+	l.cfg.Program.Fold(values, sum)
+	return values, nil
 }
 
-func (l *Lane) produceChange(task state.Task, d *delta, values []byte) {
-	l.session.Produce(l.out.changelog(task, d.group, values))
+// changed produces a group's new values, unless they are the old ones: a max that did not rise, a
+// sum of zero.
+func (l *Lane) changed(rec *state.PositionRecord, d delta, before []byte, values []spec.Decimal, changes []state.Change) []state.Change {
+	group := d.group()
+	encoded := l.out.values(l.cfg.Program, values)
+	switch {
+	case before == nil:
+		rec.Groups++
+	case bytes.Equal(encoded, before):
+		return changes
+	default:
+		rec.Digest -= state.Hash(group, before)
+	}
+	rec.Digest += state.Hash(group, encoded)
+	l.session.Produce(l.out.changelog(rec.Task, group, encoded))
 	l.cfg.Step.At(step.ProduceChangelog)
 	if l.cfg.Spec.Output != nil && !l.every {
-		l.session.Produce(l.out.output(task, d.group, d.inc, d.newest))
+		l.session.Produce(l.out.output(rec.Task, group, values, d.newest()))
 		l.cfg.Step.At(step.ProduceOutput)
 	}
+	return append(changes, state.Change{Task: rec.Task, Group: group, Values: encoded})
 }
 
 // produceIncrements emits the running values of each increment, in input order.
 func (l *Lane) produceIncrements(b *batch) {
 	for _, inc := range b.increments {
-		d := inc.delta
-		if d.after == nil {
-			d.after = append([]spec.Decimal(nil), inc.inc...)
+		g := b.tasks[inc.task].groups
+		d := g.at(inc.delta)
+		after := g.after[d.ordinal()]
+		if after == nil {
+			after = append(after, inc.inc...)
+			g.after[d.ordinal()] = after
 		} else {
-			l.cfg.Program.Fold(d.after, inc.inc)
+			l.cfg.Program.Fold(after, inc.inc)
 		}
-		l.session.Produce(l.out.output(inc.task, d.group, d.after, inc.time))
+		l.session.Produce(l.out.output(inc.task, d.group(), after, inc.time))
 		l.cfg.Step.At(step.ProduceOutput)
 	}
 }
@@ -256,7 +279,7 @@ func (l *Lane) CommitPositions(ctx context.Context, session Session, store *stat
 		return err
 	}
 	l.session = session
-	l.out.begin(l.cfg, l.cfg.Seam.Now(), 0)
+	l.out.begin(l.cfg, l.cfg.Seam.Now())
 	l.producePositions(records)
 	if _, err := session.Commit(ctx, l.offsets(records)); err != nil {
 		return fmt.Errorf("commit the positions of lane %d: %w", l.cfg.Lane, err)

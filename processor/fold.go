@@ -2,7 +2,6 @@ package processor
 
 import (
 	"time"
-	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -18,9 +17,9 @@ type batch struct {
 	sends      map[int32]*deltas // of the first of two stages, by repartition partition
 	increments []increment       // in input order; only with emit: every
 	dead       []deadLetter
-	arena      arena
-	slab       []delta
-	numbers    []spec.Decimal
+	numbers    []spec.Decimal // a slab of those of increments
+	width      int            // of all deltas
+	spare      []*deltas      // emptied tables of an earlier batch
 
 	events int   // input records folded
 	groups int   // distinct groups
@@ -31,15 +30,9 @@ type batch struct {
 	force  bool      // commit although no event came: a group offset has grown old
 }
 
-// deltas are the groups that a batch touches in one task, or sends to one partition.
-type deltas struct {
-	groups map[string]*delta
-	order  []*delta // by first touch, so that a transaction's records have a defined order
-}
-
 // taskDelta is what a batch adds to one task.
 type taskDelta struct {
-	deltas
+	groups *deltas
 
 	next      int64 // next input offset: behind the last event, control record or gap seen
 	lastEvent int64 // offset of the last event, -1 for none
@@ -54,20 +47,10 @@ type taskDelta struct {
 	midway  []int
 }
 
-// delta is what a batch adds to one group.
-type delta struct {
-	group  []byte
-	inc    []spec.Decimal // the increments folded together
-	newest int64          // newest event time, ms
-	stray  [Partitioners]bool
-	before []byte         // the committed values, encoded; nil: none. Read at the commit
-	after  []spec.Decimal // the running values, while the commit emits every increment
-}
-
 // increment is one item, kept singly for emit: every.
 type increment struct {
 	task  state.Task
-	delta *delta
+	delta uint32 // its place in the task's deltas
 	inc   []spec.Decimal
 	time  int64
 }
@@ -77,7 +60,26 @@ type deadLetter struct {
 	reason string
 }
 
-func newBatch() *batch { return &batch{tasks: map[state.Task]*taskDelta{}, sends: map[int32]*deltas{}} }
+// newBatch makes an empty batch, with the memory of one that was committed.
+func (l *Lane) newBatch() *batch {
+	b := &batch{tasks: map[state.Task]*taskDelta{}, sends: map[int32]*deltas{}, width: l.numbers, spare: l.spare}
+	l.spare = nil
+	return b
+}
+
+// recycle keeps the memory of a batch of which nothing is needed any more.
+func (l *Lane) recycle(b *batch) {
+	for _, t := range b.tasks {
+		l.spare = append(l.spare, t.groups)
+	}
+	for _, g := range b.sends {
+		l.spare = append(l.spare, g)
+	}
+	l.spare = l.spare[:min(len(l.spare), len(l.views)+l.cfg.Repartitions)]
+	for _, g := range l.spare {
+		g.reset(b.width)
+	}
+}
 
 // empty reports whether there is nothing to commit. A batch that only saw control records is empty:
 // its position goes along with the next event.
@@ -86,9 +88,20 @@ func (b *batch) empty() bool { return b.events == 0 && !b.force }
 func (b *batch) task(task state.Task) *taskDelta {
 	t := b.tasks[task]
 	if t == nil {
-		t = &taskDelta{deltas: deltas{groups: map[string]*delta{}}, lastEvent: -1}
+		t = &taskDelta{groups: b.table(), lastEvent: -1}
 		b.tasks[task] = t
 	}
+	return t
+}
+
+func (b *batch) table() *deltas {
+	if n := len(b.spare); n > 0 {
+		t := b.spare[n-1]
+		b.spare = b.spare[:n-1]
+		return t
+	}
+	t := &deltas{}
+	t.reset(b.width)
 	return t
 }
 
@@ -114,6 +127,7 @@ func (l *Lane) foldPending() error {
 			l.pending = l.pending[1:]
 		}
 	}
+	l.foldStaged()
 	l.cfg.Step.At(step.Fold)
 	return nil
 }
@@ -161,7 +175,7 @@ func (l *Lane) foldEvent(task state.Task, t *taskDelta, rec *kgo.Record) (taken 
 		t.filtered++
 	default:
 		t.processed++
-		l.foldItems(task, t, rec, items)
+		l.foldItems(t, rec, items)
 	}
 	l.took(task, t, rec)
 	return true
@@ -196,55 +210,6 @@ func (l *Lane) foldUnreadable(t *taskDelta, rec *kgo.Record, err error) {
 	l.filling.bytes += int64(len(rec.Key) + len(rec.Value) + deadOverhead)
 }
 
-func (l *Lane) foldItems(task state.Task, t *taskDelta, rec *kgo.Record, items []spec.Item) {
-	ms := rec.Timestamp.UnixMilli()
-	var strays [Partitioners]bool
-	for i := range items {
-		set := &t.deltas
-		if l.twoStages() {
-			set = l.filling.send(spec.Partition(items[i].Group, l.cfg.Repartitions))
-		}
-		d, fresh := l.fold(set, items[i].Group, items[i].Inc, ms)
-		if fresh {
-			// Once a group and not once an event: all events of one group with a key have that key.
-			d.stray = l.strays(rec)
-		}
-		strays = d.stray
-		if l.every && !l.twoStages() {
-			l.keepIncrement(task, d, items[i].Inc, ms)
-		}
-	}
-	for k, stray := range strays {
-		if stray {
-			t.strays[k]++
-		}
-	}
-}
-
-// fold folds an increment into a group's delta. fresh says that the batch had none of the group.
-func (l *Lane) fold(set *deltas, group []byte, inc []spec.Decimal, ms int64) (d *delta, fresh bool) {
-	if d = set.groups[unsafe.String(unsafe.SliceData(group), len(group))]; d != nil {
-		l.cfg.Program.Fold(d.inc, inc)
-		d.newest = max(d.newest, ms)
-		return d, false
-	}
-	b := l.filling
-	d = b.newDelta()
-	d.group, d.inc, d.newest = b.arena.copy(group), b.copyNumbers(inc), ms
-	set.groups[unsafe.String(unsafe.SliceData(d.group), len(d.group))] = d
-	set.order = append(set.order, d)
-	b.groups++
-	b.bytes += int64(len(d.group)) + deltaOverhead
-	return d, true
-}
-
-// keepIncrement keeps an increment singly, for emit: every.
-func (l *Lane) keepIncrement(task state.Task, d *delta, inc []spec.Decimal, ms int64) {
-	b := l.filling
-	b.increments = append(b.increments, increment{task, d, b.copyNumbers(inc), ms})
-	b.bytes += incrementOverhead
-}
-
 // strays says for each known partitioner whether it would have put the event elsewhere. A null key
 // is placed by none. Where the grouping has the partition in it, or there is one, nothing strays.
 func (l *Lane) strays(rec *kgo.Record) (stray [Partitioners]bool) {
@@ -260,25 +225,14 @@ func (l *Lane) strays(rec *kgo.Record) (stray [Partitioners]bool) {
 }
 
 const (
-	slabDeltas  = 256
 	slabNumbers = 1024
-	arenaChunk  = 64 << 10
 
-	// What a delta and an increment weigh in memory besides their bytes: the struct, the map entry,
+	// What a delta and an increment weigh in memory besides their bytes: their places in the table,
 	// and the records that the commit makes of them, with what the client holds of each until it is
 	// acknowledged.
 	deltaOverhead     = 1200
 	incrementOverhead = 600
 )
-
-func (b *batch) newDelta() *delta {
-	if len(b.slab) == 0 {
-		b.slab = make([]delta, slabDeltas)
-	}
-	d := &b.slab[0]
-	b.slab = b.slab[1:]
-	return d
-}
 
 func (b *batch) copyNumbers(src []spec.Decimal) []spec.Decimal {
 	if len(b.numbers) < len(src) {
@@ -288,20 +242,4 @@ func (b *batch) copyNumbers(src []spec.Decimal) []spec.Decimal {
 	b.numbers = b.numbers[len(src):]
 	copy(dst, src)
 	return dst
-}
-
-// arena hands out byte slices from large chunks that are never moved or reused, so that a slice of
-// it can be a map key.
-type arena struct{ chunk []byte }
-
-func (a *arena) copy(src []byte) []byte { return append(a.room(len(src)), src...) }
-
-// room returns an empty slice with space for n bytes, which belongs to the caller.
-func (a *arena) room(n int) []byte {
-	if cap(a.chunk)-len(a.chunk) < n {
-		a.chunk = make([]byte, 0, max(arenaChunk, n))
-	}
-	used := len(a.chunk)
-	a.chunk = a.chunk[:used+n]
-	return a.chunk[used : used : used+n]
 }

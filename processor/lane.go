@@ -34,6 +34,7 @@ type Lane struct {
 	cfg      Config
 	every    bool // emit: every
 	canStray bool
+	numbers  int // of a delta: one an aggregate, none when all are counts
 	halving  halving
 	view     view
 	views    map[state.Task]*taskView // the map itself never changes
@@ -43,7 +44,9 @@ type Lane struct {
 	session    Session
 	store      *state.Store
 	scratch    spec.Scratch
+	stage      stage
 	filling    *batch
+	spare      []*deltas
 	committing *batch        // nil: no commit in flight
 	pending    []*kgo.Record // fetched, not yet folded
 	records    map[state.Task]state.PositionRecord
@@ -62,6 +65,9 @@ func New(cfg Config, tasks []state.Task) *Lane {
 	l := &Lane{cfg: cfg, views: map[state.Task]*taskView{}, sent: make([]atomic.Int64, cfg.Repartitions)}
 	l.cfg.Pace = cfg.Pace.withDefaults(l.stages())
 	l.every = cfg.Spec.Output != nil && cfg.Spec.Output.Emit == spec.EmitEvery
+	if !cfg.Program.Counts() {
+		l.numbers = len(cfg.Spec.Aggregates)
+	}
 	l.canStray = !l.twoStages() && cfg.Partitions > 1 && cfg.Spec.KeyPart() >= 0 && !hasPartition(cfg.Spec)
 	for _, t := range tasks {
 		v := &taskView{}
@@ -126,7 +132,8 @@ func (l *Lane) Run(ctx context.Context, session Session, store *state.Store, dra
 // begin drops whatever an earlier Run held and takes the positions of the store.
 func (l *Lane) begin(session Session, store *state.Store) {
 	l.session, l.store = session, store
-	l.filling, l.committing, l.pending = newBatch(), nil, nil
+	l.filling, l.committing, l.pending = l.newBatch(), nil, nil
+	l.stage.reset()
 	l.draining, l.stop = false, nil
 	now := l.cfg.Seam.Now()
 	l.lastEnd = now // the acquire has just ended a transaction: the barrier's
@@ -207,6 +214,7 @@ func (l *Lane) onEnding(e ending) error {
 	}
 	l.view.txns.Add(1)
 	l.view.events.Add(int64(e.batch.events))
+	l.recycle(e.batch)
 	return nil
 }
 
@@ -226,7 +234,7 @@ func (l *Lane) takeDue(now time.Time) *batch {
 		l.addStale(b, now)
 	}
 	l.noteMidway(b)
-	l.committing, l.filling = b, newBatch()
+	l.committing, l.filling = b, l.newBatch()
 	return b
 }
 

@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -245,20 +246,18 @@ func (w *world) Commit(_ context.Context, offsets txn.Offsets) (txn.Outcome, err
 	}
 	touched := map[int32]bool{}
 	for _, r := range w.open {
+		kept := *r // the lane uses its records again
+		kept.Key, kept.Value = bytes.Clone(r.Key), bytes.Clone(r.Value)
 		if r.Topic == "repartition" {
-			kept := *r
-			kept.Key, kept.Value = append([]byte(nil), r.Key...), append([]byte(nil), r.Value...)
 			kept.Offset = int64(len(w.relayed[r.Partition]))
 			w.relayed[r.Partition] = append(w.relayed[r.Partition], &kept)
 			r.Offset = kept.Offset
 			continue
 		}
 		if r.Topic != "changelog" {
-			w.outputs = append(w.outputs, r)
+			w.outputs = append(w.outputs, &kept)
 			continue
 		}
-		kept := *r // the lane may reuse its records
-		kept.Key, kept.Value = append([]byte(nil), r.Key...), append([]byte(nil), r.Value...)
 		r.Offset = int64(len(w.changelog[r.Partition]))
 		w.changelog[r.Partition] = append(w.changelog[r.Partition], &kept)
 		touched[r.Partition] = true

@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -369,7 +370,8 @@ func (s *scripted) Produce(r *kgo.Record) { s.records = append(s.records, r) }
 func (s *scripted) Commit(_ context.Context, offsets txn.Offsets) (txn.Outcome, error) {
 	for _, r := range s.records {
 		if r.Topic == "repartition" && or(s.answer, "ok") == "ok" {
-			kept := *r // the lane may reuse its records
+			kept := *r // the lane uses its records again
+			kept.Key, kept.Value = bytes.Clone(r.Key), bytes.Clone(r.Value)
 			s.m.toRepartition(r.Partition, &kept)
 			r.Offset = kept.Offset
 		} else {

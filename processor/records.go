@@ -18,60 +18,63 @@ const (
 	// reasonBytes bounds the error header of a dead letter, so that it always fits into the 64 KiB
 	// by which the dead-letter topic's limit exceeds the input's.
 	reasonBytes = 1 << 10
+
+	// What a rendering needs as a rule; a larger one gets memory of its own.
+	valuesGuess = 12 // a number
+	outputGuess = 64
+	frameBytes  = 8 // of format, kind, stage and slot
 )
 
-// builder makes the records of a transaction. What it hands out stays valid until reset.
+// builder makes the records of a transaction. What it hands out stays valid until reset, after
+// which its memory serves the next transaction: a session is done with a transaction's records when
+// its Commit has returned without an error. After a failure nothing is used again, since a client
+// may still hold it.
 type builder struct {
 	cfg       Config
 	now       time.Time
+	clean     bool // nothing was handed out since reset
 	arena     arena
-	slab      []kgo.Record
+	slab      slab
 	positions []*kgo.Record // of the position records, in order
 	ends      []*kgo.Record // the last of each partition that partials were sent to
-	scratch   []byte
-	groups    [][]byte // to be read from the store
+	run       commitRun
 	numbers   []spec.Decimal
+	sum       []spec.Decimal // one an aggregate
+	changes   []state.Change
 
 	generation []kgo.RecordHeader
 	perOutput  map[int32][]kgo.RecordHeader // by partition
 }
 
-func (o *builder) begin(cfg Config, now time.Time, groups int) {
-	o.cfg, o.now = cfg, now
+func (o *builder) begin(cfg Config, now time.Time) {
+	if !o.clean {
+		*o = builder{perOutput: map[int32][]kgo.RecordHeader{}, sum: make([]spec.Decimal, len(cfg.Spec.Aggregates))}
+	}
+	o.cfg, o.now, o.clean = cfg, now, false
 	o.generation = []kgo.RecordHeader{{Key: "tally.generation", Value: strconv.AppendInt(nil, int64(cfg.Stamp.Generation), 10)}}
-	if o.perOutput == nil {
-		o.perOutput = map[int32][]kgo.RecordHeader{}
-	}
-	o.slab = make([]kgo.Record, 0, max(64, 2*groups))
-	o.ends = o.ends[:0]
+	clear(o.perOutput)
 }
 
-func (o *builder) reset() { o.slab, o.positions, o.arena = nil, o.positions[:0], arena{} }
-
-func (o *builder) record() *kgo.Record {
-	if len(o.slab) == cap(o.slab) {
-		o.slab = make([]kgo.Record, 0, 256)
-	}
-	o.slab = o.slab[:len(o.slab)+1]
-	return &o.slab[len(o.slab)-1]
+// reset takes everything back that was handed out, and the changes that were made of it.
+func (o *builder) reset(changes []state.Change) {
+	o.slab.reset()
+	o.arena.reset()
+	clear(changes)
+	o.changes, o.positions, o.ends, o.clean = changes[:0], o.positions[:0], o.ends[:0], true
 }
+
+func (o *builder) record() *kgo.Record { return o.slab.record() }
 
 // values encodes a group's values.
 func (o *builder) values(p *spec.Program, v []spec.Decimal) []byte {
-	return o.fill(func(dst []byte) []byte { return p.AppendValues(dst, v) })
-}
-
-// fill fills the scratch buffer anew and returns a copy that stays.
-func (o *builder) fill(render func([]byte) []byte) []byte {
-	o.scratch = render(o.scratch[:0])
-	return o.arena.copy(o.scratch)
+	return o.arena.keep(p.AppendValues(o.arena.open(valuesGuess*len(v)), v))
 }
 
 func (o *builder) changelog(task state.Task, group, values []byte) *kgo.Record {
 	r := o.record()
 	r.Topic, r.Partition, r.Timestamp, r.Headers = o.cfg.Changelog, task.Partition, o.now, o.generation
-	r.Key = o.fill(func(dst []byte) []byte { return state.ValueKey(dst, task, group) })
-	r.Value = o.fill(func(dst []byte) []byte { return state.AppendValue(dst, values) })
+	r.Key = o.arena.keep(state.ValueKey(o.arena.open(len(group)+frameBytes), task, group))
+	r.Value = o.arena.keep(state.AppendValue(o.arena.open(len(values)+frameBytes), values))
 	return r
 }
 
@@ -87,11 +90,11 @@ func (o *builder) output(task state.Task, group []byte, values []spec.Decimal, e
 	r := o.record()
 	r.Topic, r.Partition = o.cfg.Spec.Output.Topic, task.Partition
 	if o.cfg.Spec.Output.Key == spec.KeyGroup {
-		r.Key = o.fill(func(dst []byte) []byte { return o.cfg.Program.AppendGroupJSON(dst, group) })
+		r.Key = o.arena.keep(o.cfg.Program.AppendGroupJSON(o.arena.open(2*len(group)), group))
 	} else if key, null := o.cfg.Program.GroupKey(group); !null {
 		r.Key = o.arena.copy(key)
 	}
-	r.Value = o.fill(func(dst []byte) []byte { return o.cfg.Program.AppendOutput(dst, group, values) })
+	r.Value = o.arena.keep(o.cfg.Program.AppendOutput(o.arena.open(2*len(group)+outputGuess), group, values))
 	ms, exact := sinceEpoch(eventMs, o.now)
 	r.Timestamp, r.Headers = time.UnixMilli(ms), o.outputHeaders(task.Partition)
 	if !exact {

@@ -8,11 +8,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tally-kafka/tally/internal/step"
+	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
 )
 
 // secondStage is the stage that reads the repartition topic and has the values, in an app of two.
 const secondStage = 1
+
+// partialBytes is room for what is in a partial's value besides the values.
+const partialBytes = 24
 
 // ForeignError ends a lane at a record of the repartition topic that the app did not write there,
 // or that was there before.
@@ -61,7 +65,7 @@ func (l *Lane) source(t state.Task) string {
 func (b *batch) send(partition int32) *deltas {
 	set := b.sends[partition]
 	if set == nil {
-		set = &deltas{groups: map[string]*delta{}}
+		set = b.table()
 		b.sends[partition] = set
 	}
 	return set
@@ -135,9 +139,8 @@ func (l *Lane) foldPartial(task state.Task, t *taskDelta, rec *kgo.Record, group
 	}
 	l.partial = inc[:0]
 	l.beginBatch()
-	d, _ := l.fold(&t.deltas, group, inc, p.Newest)
-	if l.every {
-		l.keepIncrement(task, d, inc, p.Newest)
+	if err := l.stagePartial(t, rec, group, inc, p.Newest); err != nil {
+		return err
 	}
 	t.processed++
 	l.inboxes[task].midway[p.Lane] = true
@@ -194,8 +197,10 @@ func (l *Lane) produceSends(b *batch, records []state.PositionRecord) {
 		}
 	}
 	for _, q := range slices.Sorted(maps.Keys(b.sends)) {
-		for _, d := range b.sends[q].order {
-			l.session.Produce(l.out.partial(q, d))
+		set := b.sends[q]
+		for place := set.first(); place < set.last(); place = set.next(place) {
+			d := set.at(place)
+			l.session.Produce(l.out.partial(q, d, set.sum(d, l.out.sum)))
 			l.cfg.Step.At(step.ProducePartial)
 		}
 		l.session.Produce(l.out.sources(q, sources))
@@ -233,13 +238,12 @@ func merged(before, since map[int32]int64) map[int32]int64 {
 }
 
 // partial is one group's record for the repartition topic.
-func (o *builder) partial(partition int32, d *delta) *kgo.Record {
-	r := o.record()
+func (o *builder) partial(partition int32, d delta, inc []spec.Decimal) *kgo.Record {
+	r, group, values := o.record(), d.group(), o.values(o.cfg.Program, inc)
 	r.Topic, r.Partition, r.Timestamp = o.cfg.Repartition, partition, o.now
-	r.Key = o.fill(func(dst []byte) []byte { return state.PartialKey(dst, d.group) })
-	values := o.values(o.cfg.Program, d.inc)
-	p := state.Partial{Generation: o.cfg.Stamp.Generation, Lane: o.cfg.Lane, Newest: d.newest, Values: values}
-	r.Value = o.fill(func(dst []byte) []byte { return state.AppendPartial(dst, p) })
+	r.Key = o.arena.keep(state.PartialKey(o.arena.open(len(group)+frameBytes), group))
+	p := state.Partial{Generation: o.cfg.Stamp.Generation, Lane: o.cfg.Lane, Newest: d.newest(), Values: values}
+	r.Value = o.arena.keep(state.AppendPartial(o.arena.open(len(values)+partialBytes), p))
 	return r
 }
 

@@ -1,5 +1,5 @@
-// Package measure takes the figures of a run: what processes cost, by /proc; how long an event takes
-// to its count; how many bytes Kafka keeps.
+// Package measure takes the figures of a run: what processes cost, by /proc; how long an event
+// takes to its count; how many bytes Kafka keeps.
 //
 // Invariants:
 //   - A latency runs from the moment at which an event was due, whether or not the sender was on

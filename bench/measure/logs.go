@@ -10,8 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Kept is what the brokers keep, all replicas together, of the topics whose names begin with prefix,
-// and the names.
+// Kept is what the brokers keep, all replicas together, of the topics whose names begin with
+// prefix, and the names.
 func Kept(ctx context.Context, cl *kgo.Client, prefix string) (size int64, names []string, err error) {
 	seen := map[string]bool{}
 	for _, shard := range cl.RequestSharded(ctx, kmsg.NewPtrDescribeLogDirsRequest()) {

@@ -190,7 +190,7 @@ func sparkOffsets(text []byte, topic string) (map[int32]int64, error) {
 	line := text[bytes.LastIndexByte(text, '\n')+1:]
 	var topics map[string]map[int32]int64
 	if err := json.Unmarshal(line, &topics); err != nil {
-		return nil, fmt.Errorf("Spark's offsets %q: %w", line, err)
+		return nil, fmt.Errorf("offsets of Spark %q: %w", line, err)
 	}
 	return topics[topic], nil
 }

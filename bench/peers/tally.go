@@ -15,7 +15,8 @@ import (
 // Tally is the built binary, run as a user runs it.
 type Tally struct {
 	Binary string
-	Lanes  int // 0: as tally chooses
+	Lanes  int    // 0: as tally chooses
+	Memory string // of --memory; "" for its default
 }
 
 func (t Tally) Name() string {
@@ -40,6 +41,9 @@ func (t Tally) Command(j Job) (*exec.Cmd, error) {
 		"--data-dir", filepath.Join(j.Dir, "data"), "--listen", j.Listen}
 	if j.Interval > 0 {
 		args = append(args, "--commit-max", j.Interval.String())
+	}
+	if t.Memory != "" {
+		args = append(args, "--memory", t.Memory)
 	}
 	return exec.Command(t.Binary, args...), nil
 }

@@ -35,6 +35,7 @@ const (
 	Restart    Kind = "restart"
 	Audit      Kind = "audit"
 	Queries    Kind = "queries"
+	Idle       Kind = "idle"
 )
 
 // Work is one table.

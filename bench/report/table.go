@@ -50,7 +50,15 @@ var columns = map[Kind][]column{
 		{"CPU s/M", func(f trial.Figures) float64 { return f.CPUPerM }, true},
 		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, false},
 	},
+	Idle: {
+		{"CPU, cores", func(f trial.Figures) float64 { return f.CPUShare }, true},
+		{"broker CPU, cores", func(f trial.Figures) float64 { return f.BrokerCPUShare }, false},
+		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, false},
+		{"bytes to Kafka", func(f trial.Figures) float64 { return f.KafkaBytes }, false},
+	},
 	Queries: {
+		{"events/s", func(f trial.Figures) float64 { return f.EventsPerSec }, true},
+		{"event p99 ms", func(f trial.Figures) float64 { return f.P99 }, false},
 		{"get p99 ms", func(f trial.Figures) float64 { return f.GetP99 }, true},
 		{"top 20 p99 ms", func(f trial.Figures) float64 { return f.TopP99 }, true},
 		{"scan groups/s", func(f trial.Figures) float64 { return f.RecordsPerSec }, true},

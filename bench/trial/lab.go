@@ -17,7 +17,8 @@ import (
 	"github.com/tally-kafka/tally/internal/seam"
 )
 
-// A Lab is what all trials share: the brokers, a directory, a clock. Trials run one after the other.
+// A Lab is what all trials share: the brokers, a directory, a clock. Trials run one after the
+// other.
 type Lab struct {
 	Kafka   kafka.Config
 	Brokers []int // process ids
@@ -63,6 +64,7 @@ type Figures struct {
 	FirstOutputMs   float64 `json:",omitempty"` // from the start of the process
 	RecordsPerSec   float64 `json:",omitempty"` // of a restore, of a scan
 	OutputsRepeated float64 `json:",omitempty"` // that did not raise their count
+	KafkaBytes      float64 `json:",omitempty"` // while nothing came
 	GetP99, TopP99  float64 `json:",omitempty"` // ms, of queries
 	Groups          float64 `json:",omitempty"`
 	Wrong           string  `json:",omitempty"`
@@ -113,10 +115,19 @@ func (a *app) start(ctx context.Context) (began time.Time, err error) {
 	return began, err
 }
 
+// tidyWait bounds what is done after a run, even one whose context has ended: the brokers may be
+// gone.
+const tidyWait = 30 * time.Second
+
 // clean ends what runs and removes all that it made, here and on the brokers.
 func (a *app) clean(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyWait)
+	defer cancel()
 	if a.proc != nil {
 		a.proc.Kill()
+	}
+	if err := os.RemoveAll(a.job.Dir); err != nil {
+		return err
 	}
 	_, names, err := measure.Kept(ctx, a.lab.cl, a.job.App+"-")
 	if err != nil {
@@ -126,10 +137,14 @@ func (a *app) clean(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.lab.admin.DeleteTopics(ctx, append(names, more...)...); err != nil {
-		return err
-	}
-	return os.RemoveAll(a.job.Dir)
+	return a.lab.admin.DeleteTopics(ctx, append(names, more...)...)
+}
+
+// drop deletes a topic, as clean does.
+func (l *Lab) drop(ctx context.Context, topic string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyWait)
+	defer cancel()
+	return l.admin.DeleteTopics(ctx, topic)
 }
 
 // kept are the bytes that the brokers keep of the app.

@@ -20,7 +20,7 @@ type Pacing struct {
 	Warm time.Duration
 	For  time.Duration
 	// Beside runs while the latency is recorded, or is nil.
-	Beside func(ctx context.Context, job peers.Job, f *Figures) error
+	Beside Beside
 }
 
 const (
@@ -34,13 +34,13 @@ func (l *Lab) Paced(ctx context.Context, peer peers.Peer, w bench.Workload, inte
 	if err := w.CreateTopic(ctx, l.Kafka, in); err != nil {
 		return f, err
 	}
-	defer func() { err = errors.Join(err, l.admin.DeleteTopics(context.WithoutCancel(ctx), in)) }()
+	defer func() { err = errors.Join(err, l.drop(ctx, in)) }()
 	a, err := l.newApp(ctx, peer, w, in, interval)
 	if err != nil {
 		return f, err
 	}
-	defer func() { err = errors.Join(err, a.clean(context.WithoutCancel(ctx))) }()
-	s, err := l.newSender(w, in, bench.NewRecount())
+	defer func() { err = errors.Join(err, a.clean(ctx)) }()
+	s, err := l.newSender(w, bench.NewRecount(), func([]byte) string { return in })
 	if err != nil {
 		return f, err
 	}
@@ -50,7 +50,7 @@ func (l *Lab) Paced(ctx context.Context, peer peers.Peer, w bench.Workload, inte
 	}
 	reading, stopReading := context.WithCancel(ctx)
 	g, reading := errgroup.WithContext(reading)
-	g.Go(func() error { return l.watch(reading, a.job.Out(), s.latency) })
+	g.Go(func() error { return l.watch(reading, s.latency, a.job.Out()) })
 	err = a.paced(ctx, s, p, &f)
 	stopReading()
 	if err := errors.Join(err, g.Wait()); err != nil {
@@ -63,11 +63,8 @@ func (l *Lab) Paced(ctx context.Context, peer peers.Peer, w bench.Workload, inte
 		return f, err
 	}
 	f.OutputsPerEvent = outputs
-	switch {
-	case f.Wrong == "":
+	if wrong != "" {
 		f.Wrong = wrong
-	case wrong != "":
-		f.Wrong = wrong + "; " + f.Wrong
 	}
 	return f, nil
 }
@@ -89,11 +86,11 @@ func (a *app) paced(ctx context.Context, s *sender, p Pacing, f *Figures) error 
 	}
 	from := a.lab.Seam.Now()
 	s.latency.RecordFrom(from)
-	g, gctx := errgroup.WithContext(ctx)
-	// Not under gctx, which ends with the group: the last events may still be on their way by then.
+	// The group has no context of its own: its end would drop the events that are just being sent.
+	var g errgroup.Group
 	g.Go(func() error { return s.pace(ctx, p.Rate, p.For) })
 	if p.Beside != nil {
-		beside, stop := context.WithTimeout(gctx, p.For)
+		beside, stop := context.WithTimeout(ctx, p.For)
 		defer stop()
 		g.Go(func() error { return p.Beside(beside, a.job, f) })
 	}
@@ -105,11 +102,8 @@ func (a *app) paced(ctx context.Context, s *sender, p Pacing, f *Figures) error 
 		return err
 	}
 	_ = s.await(ctx, drainWait) // what is still open makes the row wrong
-	if err := s.check(); err != nil {
-		return err
-	}
 	a.record(s, before, after, p, f)
-	return ctx.Err()
+	return errors.Join(ctx.Err(), s.refused())
 }
 
 func (a *app) record(s *sender, before, after cost, p Pacing, f *Figures) {
@@ -133,6 +127,7 @@ type sender struct {
 	lab     *Lab
 	w       bench.Workload
 	cl      *kgo.Client
+	topic   func(key []byte) string
 	source  *bench.Source
 	recount *bench.Recount
 	latency *measure.Latency
@@ -140,14 +135,13 @@ type sender struct {
 	failed  chan error // holds one
 }
 
-func (l *Lab) newSender(w bench.Workload, topic string, recount *bench.Recount) (*sender, error) {
+func (l *Lab) newSender(w bench.Workload, recount *bench.Recount, topic func(key []byte) string) (*sender, error) {
 	cl, err := l.Kafka.Client(
-		kgo.DefaultProduceTopic(topic),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 		kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(1<<20),
 	)
-	return &sender{lab: l, w: w, cl: cl, source: w.Source(), recount: recount, latency: measure.NewLatency(),
+	return &sender{lab: l, w: w, cl: cl, topic: topic, source: w.Source(), recount: recount, latency: measure.NewLatency(),
 		failed: make(chan error, 1)}, err
 }
 
@@ -159,15 +153,17 @@ func (s *sender) pace(ctx context.Context, rate int, d time.Duration) error {
 		key, value := s.source.Next()
 		s.send(ctx, key, value, due)
 	})
-	return errors.Join(err, s.check())
+	if err != nil {
+		return err
+	}
+	return s.refused()
 }
 
-// check is an error when an event could not be sent.
-func (s *sender) check() error {
+// refused is the error of a record that could not be sent.
+func (s *sender) refused() error {
 	select {
 	case err := <-s.failed:
-		s.failed <- err
-		return err
+		return fmt.Errorf("an event could not be sent: %w", err)
 	default:
 		return nil
 	}
@@ -177,7 +173,7 @@ func (s *sender) send(ctx context.Context, key, value []byte, due time.Time) {
 	s.sent++
 	s.recount.Add(s.w, key, value)
 	s.w.Items(key, value, func(group string) { s.latency.Sent(group, due) })
-	s.cl.Produce(ctx, &kgo.Record{Key: key, Value: value, Timestamp: due}, func(_ *kgo.Record, err error) {
+	s.cl.Produce(ctx, &kgo.Record{Topic: s.topic(key), Key: key, Value: value, Timestamp: due}, func(_ *kgo.Record, err error) {
 		if err != nil {
 			select {
 			case s.failed <- err:
@@ -202,9 +198,9 @@ func (s *sender) await(ctx context.Context, wait time.Duration) error {
 }
 
 // watch reads outputs as their readers do, until ctx ends.
-func (l *Lab) watch(ctx context.Context, topic string, latency *measure.Latency) error {
+func (l *Lab) watch(ctx context.Context, latency *measure.Latency, topics ...string) error {
 	cl, err := l.Kafka.Client(
-		kgo.ConsumeTopics(topic),
+		kgo.ConsumeTopics(topics...),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 	)

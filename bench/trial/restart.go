@@ -20,17 +20,17 @@ const (
 	Emptied    = "SIGKILL, state removed" // so that all comes from Kafka
 )
 
-// Restarts lets a peer count an input, ends it in the given ways, each time under load, and measures
-// each start until the first output of an event that was waiting for it. The figures are in the order of
-// ways.
+// Restarts lets a peer count an input, ends it in the given ways, each time under load, and
+// measures each start until the first output of an event that was waiting for it. The figures are
+// in the order of ways.
 func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval time.Duration, ways []string) (all []Figures, err error) {
 	a, err := l.newApp(ctx, peer, in.Workload, in.Topic, interval)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, a.clean(context.WithoutCancel(ctx))) }()
+	defer func() { err = errors.Join(err, a.clean(ctx)) }()
 	recount := in.Recount.Clone()
-	s, err := l.newSender(in.Workload, in.Topic, recount)
+	s, err := l.newSender(in.Workload, recount, func([]byte) string { return in.Topic })
 	if err != nil {
 		return nil, err
 	}

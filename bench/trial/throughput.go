@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/tally-kafka/tally/bench"
 	"github.com/tally-kafka/tally/bench/peers"
 )
@@ -32,17 +34,20 @@ func (l *Lab) Fill(ctx context.Context, w bench.Workload) (*Input, error) {
 
 // Drop deletes the topic.
 func (l *Lab) Drop(ctx context.Context, in *Input) error {
-	return l.admin.DeleteTopics(ctx, in.Topic)
+	return l.drop(ctx, in.Topic)
 }
 
-// Throughput lets a peer count all of an input.
-func (l *Lab) Throughput(ctx context.Context, peer peers.Peer, in *Input, interval time.Duration) (f Figures, err error) {
+// Beside is what runs while a peer counts, until ctx ends; it adds its figures.
+type Beside func(ctx context.Context, job peers.Job, f *Figures) error
+
+// Throughput lets a peer count all of an input. beside may be nil.
+func (l *Lab) Throughput(ctx context.Context, peer peers.Peer, in *Input, interval time.Duration, beside Beside) (f Figures, err error) {
 	a, err := l.newApp(ctx, peer, in.Workload, in.Topic, interval)
 	if err != nil {
 		return f, err
 	}
-	defer func() { err = errors.Join(err, a.clean(context.WithoutCancel(ctx))) }()
-	if f, err = a.count(ctx, in); err != nil {
+	defer func() { err = errors.Join(err, a.clean(ctx)) }()
+	if f, err = a.count(ctx, in, beside); err != nil {
 		return f, err
 	}
 	kept, err := a.kept(ctx)
@@ -58,7 +63,7 @@ func (l *Lab) Throughput(ctx context.Context, peer peers.Peer, in *Input, interv
 }
 
 // count runs the peer to the end of the input and stops it.
-func (a *app) count(ctx context.Context, in *Input) (f Figures, err error) {
+func (a *app) count(ctx context.Context, in *Input, beside Beside) (f Figures, err error) {
 	before, err := a.cost()
 	if err != nil {
 		return f, err
@@ -75,7 +80,7 @@ func (a *app) count(ctx context.Context, in *Input) (f Figures, err error) {
 			return f, err
 		}
 	}
-	if err := a.awaitCounted(ctx, in.ends); err != nil {
+	if err := a.awaitBeside(ctx, in.ends, beside, &f); err != nil {
 		return f, err
 	}
 	took := a.lab.Seam.Since(from)
@@ -91,6 +96,19 @@ func (a *app) count(ctx context.Context, in *Input) (f Figures, err error) {
 	f.RSSMB = float64(used.peer.PeakRSS) / mega
 	f.DiskPerEvent = float64(used.peer.Written) / events
 	return f, nil
+}
+
+// awaitBeside waits for the end of the input, and for what runs beside until then.
+func (a *app) awaitBeside(ctx context.Context, ends map[int32]int64, beside Beside, f *Figures) error {
+	if beside == nil {
+		return a.awaitCounted(ctx, ends)
+	}
+	asking, stop := context.WithCancel(ctx)
+	var g errgroup.Group
+	g.Go(func() error { return beside(asking, a.job, f) })
+	err := a.awaitCounted(ctx, ends)
+	stop()
+	return errors.Join(err, g.Wait())
 }
 
 // judge compares the outputs with the recount.

@@ -21,7 +21,7 @@ func FuzzHTTP(f *testing.F) {
 	a := newTestApp(f, wordcount, 2, 4)
 	a.event(0, "k", "w")
 	n := &testNode{apps: []*testApp{a}}
-	s := NewServer(n, Options{Seam: seam.World(), WaitMax: 5 * time.Millisecond, FreshWait: time.Millisecond, BodyBytesMax: 4 << 10,
+	s := NewServer(n, Options{Seam: seam.World(), WaitDefault: time.Millisecond, WaitMax: 5 * time.Millisecond, FreshWait: time.Millisecond, BodyBytesMax: 4 << 10,
 		WatchInterval: time.Millisecond, WatchLook: time.Millisecond})
 	for _, rt := range s.routeTable() {
 		method, path, _ := strings.Cut(rt.pattern, " ")

@@ -13,7 +13,10 @@
 //   - What is random follows from one printed seed; CHAOS_SEED=N repeats it as far as a real
 //     machine can.
 //
-// The suite takes about a minute; TALLY_PROOF=1 makes it longer and harder, -short leaves it out.
+// TestCrashProof has one broker and takes about a minute; TALLY_PROOF=1 makes it longer and harder,
+// -short leaves it out. TestBrokersProof has three, is part of the long run alone, and takes a
+// quarter of an hour: brokers frozen for half a minute and let go, killed, restarted in turn, and
+// too few of them.
 //
 // Its tests may import internal/testkafka, internal/kafka, the client of internal/api, state (to
 // open the copy of a dead node's store) and txn (to hold two sessions against each other).

@@ -50,11 +50,15 @@ func (j *job) output() string { return j.app + "-out" }
 // spec.
 func newJob(t *testing.T, s *suite, spec jobSpec) *job {
 	t.Helper()
-	j := &job{t: t, s: s, ctx: ctxOf(t), rand: s.rand(t), spec: spec, dir: t.TempDir()}
-	j.app = "chaos-" + strings.ToLower(filepath.Base(t.Name()))
+	return newJobNamed(t, s, spec, "chaos-"+strings.ToLower(filepath.Base(t.Name())))
+}
+
+func newJobNamed(t *testing.T, s *suite, spec jobSpec, app string) *job {
+	t.Helper()
+	j := &job{t: t, s: s, ctx: ctxOf(t), rand: s.rand(t), spec: spec, dir: t.TempDir(), app: app}
 	j.specFile = filepath.Join(j.dir, "spec.yaml")
 	j.writeSpec()
-	must(t, s.admin.Create(j.ctx, kafka.TopicSpec{Name: j.input(), Partitions: partitions, Replication: 1,
+	must(t, s.admin.Create(j.ctx, kafka.TopicSpec{Name: j.input(), Partitions: partitions, Replication: s.replicas,
 		Configs: map[string]string{"message.timestamp.after.max.ms": "9223372036854775807"}}))
 	return j
 }

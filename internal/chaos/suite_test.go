@@ -18,13 +18,14 @@ import (
 
 // suite is what all tests share: one Kafka, one binary, one seed.
 type suite struct {
-	cluster *testkafka.Cluster
-	kafka   kafka.Config
-	admin   *kafka.Admin
-	bin     string
-	dir     string
-	proof   bool // the long run
-	seed    uint64
+	cluster  *testkafka.Cluster
+	replicas int // of each topic
+	kafka    kafka.Config
+	admin    *kafka.Admin
+	bin      string
+	dir      string
+	proof    bool // the long run
+	seed     uint64
 }
 
 // TestCrashProof holds the whole suite, since its tests share a broker. They run one after
@@ -33,7 +34,9 @@ func TestCrashProof(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out with -short: it runs real processes for a minute")
 	}
-	s := newSuite(t)
+	s := newSuite(t, 1, testkafka.Options{Proxy: true, Props: map[string]string{
+		"log.cleaner.backoff.ms": "300", // so that a test sees a compaction
+	}})
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *suite)
@@ -70,14 +73,12 @@ func TestCrashProof(t *testing.T) {
 	}
 }
 
-func newSuite(t *testing.T) *suite {
-	s := &suite{dir: t.TempDir(), proof: os.Getenv("TALLY_PROOF") != "", seed: chooseSeed(t)}
+func newSuite(t *testing.T, replicas int, opt testkafka.Options) *suite {
+	s := &suite{replicas: replicas, dir: t.TempDir(), proof: os.Getenv("TALLY_PROOF") != "", seed: chooseSeed(t)}
 	t.Logf("CHAOS_SEED=%d", s.seed)
 	built := make(chan error, 1)
 	go func() { built <- s.build() }()
-	s.cluster = testkafka.Start(t, testkafka.Options{Proxy: true, Props: map[string]string{
-		"log.cleaner.backoff.ms": "300", // so that a test sees a compaction
-	}})
+	s.cluster = testkafka.Start(t, opt)
 	if err := <-built; err != nil {
 		t.Fatal(err)
 	}

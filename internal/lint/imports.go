@@ -49,7 +49,7 @@ var arrows = map[string]row{
 	},
 	"processor": {
 		own:     []string{"internal/seam", "internal/step", "processor/spec", "state", "txn"},
-		outside: []string{franz},
+		outside: []string{franz, xxhash},
 	},
 	"processor/spec": {outside: []string{yaml, gjson, "golang.org/x/text"}},
 	"txn": {

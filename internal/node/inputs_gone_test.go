@@ -16,6 +16,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/audit"
+	"github.com/tally-kafka/tally/internal/testkafka"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -131,6 +132,34 @@ func TestOldEventsAndShortRetention(t *testing.T) {
 	n = p.start(inDir(n.dir))
 	n.has(map[string]string{`["a","x"]`: `{"count":2}`, `["a","y"]`: `{"count":2}`})
 	n.undecided("the output " + p.out)
+}
+
+// An output that takes no old times refuses the record of an old event, and no other: that event
+// gets its on_error, and the letter says why.
+func TestOutputRefusesOldTimes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out, it needs a real Kafka: -short")
+	}
+	t.Parallel()
+	p := newPlace(t, testkafka.Shared(t).Addrs())
+	p.topic(p.in, 1)
+	p.topic(p.out, 1, "message.timestamp.before.max.ms", "3600000")
+	old := event(0, "a", "old")
+	old.Timestamp = time.Now().AddDate(-1, 0, 0)
+	p.send(event(0, "a", "x"), event(0, "a", "y"))
+	p.send(old)
+	p.send(event(0, "a", "x"))
+	n := p.start()
+	if a := n.settled(4); a.Processed != 3 || a.Dead != 1 {
+		t.Errorf("processed %d, dead %d", a.Processed, a.Dead)
+	}
+	n.has(map[string]string{`["a","x"]`: `{"count":2}`, `["a","y"]`: `{"count":1}`})
+	n.exact(4)
+	for _, h := range p.read(p.app + ".dead")[0].Headers {
+		if h.Key == "error" {
+			saysText(t, string(h.Value), "refused by the broker", p.out, "INVALID_TIMESTAMP")
+		}
+	}
 }
 
 // What was deleted before it was counted is told from what was deleted after: --on-gap skip counts

@@ -50,6 +50,8 @@ type laneStatus struct {
 	fenceMs int64
 	aborted int64
 	restore *api.Restore
+
+	committing time.Time // since when a commit is under way; zero for none
 }
 
 func newLane(a *app, k int, heads map[int32]head) *lane {

@@ -77,7 +77,7 @@ func (l *lane) stay(ctx context.Context, drain <-chan struct{}) error {
 	l.setEndOfStay(cancel)
 	defer l.setEndOfStay(nil)
 	go l.tickStore(ctx, l.store, cancel)
-	if err = l.proc.Run(ctx, session, l.store, drain); errors.Is(err, context.Canceled) {
+	if err = l.proc.Run(ctx, watched{session, l}, l.store, drain); errors.Is(err, context.Canceled) {
 		err = context.Cause(ctx)
 	}
 	return err

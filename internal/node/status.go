@@ -181,6 +181,9 @@ func (l *lane) statusView() (api.LaneStatus, []state.PositionRecord) {
 		Lane: l.k, Owner: l.app.node.cfg.Name, Epoch: st.epoch, State: st.state, Reason: st.reason,
 		FenceMs: st.fenceMs, Position: map[string]int64{}, Transactions: txns, Aborted: st.aborted, Restore: st.restore,
 	}
+	if s.Reason == "" {
+		s.Reason = l.waits(st)
+	}
 	var records []state.PositionRecord
 	for _, t := range l.tasks {
 		if store == nil || !loaded {

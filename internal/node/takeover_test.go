@@ -125,17 +125,7 @@ func TestTakenWhileACommitFails(t *testing.T) {
 		if req.TransactionID == nil || failed.Swap(true) {
 			return nil, nil, false
 		}
-		resp := req.ResponseKind().(*kmsg.ProduceResponse)
-		for _, t := range req.Topics {
-			rt := kmsg.ProduceResponseTopic{Topic: t.Topic, TopicID: t.TopicID}
-			for _, part := range t.Partitions {
-				rp := kmsg.NewProduceResponseTopicPartition()
-				rp.Partition, rp.ErrorCode = part.Partition, kerr.UnknownServerError.Code
-				rt.Partitions = append(rt.Partitions, rp)
-			}
-			resp.Topics = append(resp.Topics, rt)
-		}
-		return resp, nil, true
+		return refuseProduce(req, kerr.UnknownServerError), nil, true
 	})
 	p.send(event(0, "a", "x"))
 	saysText(t, first.lane(0, api.LaneLost).Reason, "prod-2")

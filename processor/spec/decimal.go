@@ -33,6 +33,9 @@ var pow10 = [19]int64{
 // DecimalOf is n as a Decimal.
 func DecimalOf(n int64) Decimal { return Decimal{coef: n} }
 
+// Int64 is d as an integer; ok is false when d is none, or too large for one.
+func (d Decimal) Int64() (n int64, ok bool) { return d.coef, d.big == nil && d.scale == 0 }
+
 // ParseDecimal reads a JSON number within MaxDigits and MaxExponent.
 func ParseDecimal(text []byte) (Decimal, error) {
 	if end := scanNumber(text, 0); end < 0 || end != len(text) {

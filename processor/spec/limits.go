@@ -20,7 +20,9 @@ const (
 
 // Limits of an event. They are constants, and no configuration changes them: an event must count,
 // or not, by itself and the spec alone, or a replay on a differently configured node would count
-// anew.
+// anew. One event is one transaction, so they also bound what a lane holds beyond its memory: about
+// 1 KB for each distinct group of the event. Kafka's max.message.bytes, 1 MiB by default, is met
+// long before them.
 const (
 	MaxGroupBytes  = 32 << 10 // of one encoded group
 	MaxItems       = 1 << 20  // items of one event

@@ -90,6 +90,17 @@ func (s *Spec) paths() []Path {
 	return paths
 }
 
+// Counts reports whether every aggregate is a count: then a group's increments add up to their
+// number, in each of its values.
+func (p *Program) Counts() bool {
+	for _, a := range p.aggs {
+		if a.kind != Count {
+			return false
+		}
+	}
+	return true
+}
+
 // Fold folds inc into acc, in place. Combining two increments and folding one into a group's values
 // are the same operation; the values of a new group are its first increment.
 func (p *Program) Fold(acc, inc []Decimal) {

@@ -1,5 +1,5 @@
-// Command peers measures tally beside the programs that do the same job, and beside its limit, on one
-// real Kafka and the same input, and writes docs/performance.md.
+// Command peers measures tally beside the programs that do the same job, and beside its limit, on
+// one real Kafka and the same input, and writes docs/performance.md.
 //
 //	go run ./bench/cmd/peers [--work a,c] [--peers kafka-streams,limit] [--scale 0.1]
 //
@@ -22,6 +22,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	err := dispatch(ctx, os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)

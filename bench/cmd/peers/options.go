@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// options say what to run. Each flag is also an environment variable of its name in capitals, which
-// is how make passes it.
+// options say what to run. The flags of fromEnv are also environment variables of their names in
+// capitals, which is how make passes them.
 type options struct {
 	works   []string
 	peers   string
@@ -33,6 +33,8 @@ var (
 	defaultWorks = []string{"a", "c", "d", "f", "r"}
 	allWorks     = []string{"a", "c", "d", "f", "r", "w", "b", "e", "g", "h", "j", "k", "i"}
 )
+
+var fromEnv = []string{"work", "peers", "scale", "reps", "budget"}
 
 func parseOptions(args []string, env func(string) string) (options, error) {
 	var o options
@@ -54,18 +56,15 @@ func parseOptions(args []string, env func(string) string) (options, error) {
 	}
 	given := map[string]bool{}
 	fl.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	var bad error
-	fl.VisitAll(func(f *flag.Flag) {
-		if v := env(strings.ToUpper(f.Name)); v != "" && !given[f.Name] && bad == nil {
-			if err := fl.Set(f.Name, v); err != nil {
-				bad = fmt.Errorf("%s=%s: %w", strings.ToUpper(f.Name), v, err)
+	for _, name := range fromEnv {
+		if v := env(strings.ToUpper(name)); v != "" && !given[name] {
+			if err := fl.Set(name, v); err != nil {
+				return o, fmt.Errorf("%s=%s: %w", strings.ToUpper(name), v, err)
 			}
+			given[name] = true
 		}
-	})
-	if bad != nil {
-		return o, bad
 	}
-	return o, o.complete(*work, given["budget"] || env("BUDGET") != "")
+	return o, o.complete(*work, given["budget"])
 }
 
 func (o *options) complete(work string, budgeted bool) error {

@@ -18,8 +18,8 @@ import (
 	"github.com/tally-kafka/tally/internal/testkafka"
 )
 
-// brokerJVM are the options of a broker that is to run fast, as Kafka's own start script has them but
-// for the heap: 1 GB is its default, and 512 MB is enough for each of three.
+// brokerJVM are the options of a broker that is to run fast, as Kafka's own start script has them
+// but for the heap: 1 GB is its default, and 512 MB is enough for each of three.
 func brokerJVM(nodes int) []string {
 	heap := "-Xmx1g"
 	if nodes > 1 {

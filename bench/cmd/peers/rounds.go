@@ -24,8 +24,8 @@ type cell struct {
 // runMax bounds one run; what takes longer is a failed row.
 const runMax = 20 * time.Minute
 
-// rounds runs all cells once, then all again, so that what else the machine does meets all alike. From
-// the second round on a cell is left out that would not end before the deadline.
+// rounds runs all cells once, then all again, so that what else the machine does meets all alike.
+// From the second round on a cell is left out that would not end before the deadline.
 func (r *runner) rounds(ctx context.Context, work *report.Work, cells []*cell, until time.Time) error {
 	for round := range r.o.reps {
 		for _, c := range cells {

@@ -19,8 +19,8 @@ var intervals = []time.Duration{250 * time.Millisecond, 100 * time.Millisecond}
 // shares divide the budget among the works of the default run, by what they take.
 var shares = map[string]float64{"a": 30, "c": 27, "d": 22, "f": 15, "r": 6}
 
-// deadline is when the last run of a work should end: its share of what is left of the budget. A zero
-// time is none.
+// deadline is when the last run of a work should end: its share of what is left of the budget. A
+// zero time is none.
 func (r *runner) deadline(id string) time.Time {
 	if r.o.budget == 0 {
 		return time.Time{}
@@ -57,11 +57,21 @@ func (r *runner) work(ctx context.Context, id string) error {
 		return r.throughput(ctx, id, "words per key: %d events of 10 words, zipf(1.1) from 50k, 10k keys",
 			bench.Workload{Name: id, Events: r.scaled(500_000), Keys: r.scaled(10_000), Words: 10, Partitions: 4})
 	case "d":
-		return r.paced(ctx, id, 1000)
+		return errors.Join(r.paced(ctx, id, 1000), r.idle(ctx))
 	case "e":
 		return r.paced(ctx, id, 20_000)
 	case "f":
 		return r.restarts(ctx, id, r.scaled(5_000_000))
+	case "g":
+		return r.restarts(ctx, id, r.scaled(50_000_000))
+	case "h":
+		return r.queries(ctx, id)
+	case "i":
+		return r.growth(ctx, id)
+	case "j":
+		return r.audits(ctx, id)
+	case "k":
+		return r.apps(ctx, id)
 	case "r":
 		return r.replicated(ctx, id)
 	case "w":
@@ -96,7 +106,7 @@ func (r *runner) throughput(ctx context.Context, id, title string, w bench.Workl
 		}
 	}
 	err = r.rounds(ctx, work, cells, until)
-	return errors.Join(err, r.lab.Drop(context.WithoutCancel(ctx), in))
+	return errors.Join(err, r.lab.Drop(ctx, in))
 }
 
 // byWord counts words whatever the key of their event, which takes everyone two stages: how many
@@ -143,7 +153,7 @@ func (r *runner) pacedByWord(ctx context.Context, id string, rate int) error {
 
 func (r *runner) count(p peers.Peer, in *trial.Input, interval time.Duration) *cell {
 	return &cell{peer: p, interval: interval, run: func(ctx context.Context) (trial.Figures, error) {
-		return r.lab.Throughput(ctx, p, in, interval)
+		return r.lab.Throughput(ctx, p, in, interval, nil)
 	}}
 }
 
@@ -163,7 +173,7 @@ func (r *runner) replicated(ctx context.Context, id string) error {
 		cells = append(cells, r.count(p, in, intervals[0]))
 	}
 	err = r.rounds(ctx, work, cells, until)
-	return errors.Join(err, r.lab.Drop(context.WithoutCancel(ctx), in))
+	return errors.Join(err, r.lab.Drop(ctx, in))
 }
 
 // pacing gives each run of a row its share of a minute, behind a warm-up.
@@ -203,8 +213,8 @@ func (r *runner) paced(ctx context.Context, id string, rate int) error {
 	return r.rounds(ctx, work, cells, r.deadline(id))
 }
 
-// restarts kills each peer under load. Building the state takes the longest, so each builds once and
-// is then killed several times.
+// restarts kills each peer under load. Building the state takes the longest, so each builds once
+// and is then killed several times.
 func (r *runner) restarts(ctx context.Context, id string, groups int) error {
 	w := bench.Workload{Name: id, Events: groups, Keys: groups, Each: true, Partitions: 4}
 	r.say("(%s) fill %d events", id, groups)
@@ -233,10 +243,11 @@ func (r *runner) restarts(ctx context.Context, id string, groups int) error {
 			r.say("(%s) %s %s: %s", id, p.Name(), ways[i], summary(work.Kind, f))
 		}
 	}
-	return r.lab.Drop(context.WithoutCancel(ctx), in)
+	return r.lab.Drop(ctx, in)
 }
 
-// ways are how often a peer is ended how. (g), the restore, belongs to the state that (f) has built.
+// ways are how often a peer is ended how. (g), the restore, belongs to the state that (f) has
+// built.
 func (r *runner) ways(p peers.Peer) []string {
 	var ways []string
 	for range r.o.reps {

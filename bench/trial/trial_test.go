@@ -1,0 +1,126 @@
+package trial
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/bench"
+	"github.com/tally-kafka/tally/bench/peers"
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/internal/seam"
+)
+
+// scripted is a peer whose process only waits, and which writes what it is told when it is asked for
+// its position.
+type scripted struct {
+	t       *testing.T
+	outputs func(key string, n int) string // "" for none
+	wrote   bool
+}
+
+func (s *scripted) Name() string                  { return "scripted" }
+func (s *scripted) Install(context.Context) error { return nil }
+func (s *scripted) SaysRunning() bool             { return true }
+func (s *scripted) State(peers.Job) string        { return "" }
+func (s *scripted) Settings() []string            { return nil }
+
+func (s *scripted) Command(peers.Job) (*exec.Cmd, error) {
+	return exec.Command("sh", "-c", "echo running; exec sleep 100"), nil
+}
+
+func (s *scripted) Position(ctx context.Context, admin *kafka.Admin, j peers.Job) (map[int32]int64, error) {
+	if !s.wrote {
+		s.write(ctx, j)
+		s.wrote = true
+	}
+	return admin.EndOffsets(ctx, j.In, true)
+}
+
+func (s *scripted) write(ctx context.Context, j peers.Job) {
+	cl, err := j.Kafka.Client(kgo.DefaultProduceTopic(j.Out()))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer cl.Close()
+	counts, source := map[string]int{}, j.Workload.Source()
+	for range j.Workload.Events {
+		key, _ := source.Next()
+		counts[string(key)]++
+	}
+	for key, n := range counts {
+		if text := s.outputs(key, n); text != "" {
+			if err := cl.ProduceSync(ctx, &kgo.Record{Key: []byte(key), Value: []byte(text)}).FirstErr(); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestThroughputIsJudged: a peer that counts wrongly has a wrong row, and nothing of a run stays.
+func TestThroughputIsJudged(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
+	defer cancel()
+	l := &Lab{Kafka: kafka.Config{Brokers: c.ListenAddrs(), Seam: seam.World()}, Dir: t.TempDir(), Seam: seam.World()}
+	if err := l.Open(); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	in, err := l.Fill(ctx, bench.Workload{Name: "w", Events: 200, Keys: 20, Partitions: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name, wrong string
+		outputs     func(key string, n int) string
+	}{
+		{"right", "", func(_ string, n int) string { return fmt.Sprintf(`{"count":%d}`, n) }},
+		{"one too many", "1 groups wrong, 0 missing", func(key string, n int) string {
+			if key == "key-7" {
+				n++
+			}
+			return fmt.Sprintf(`{"count":%d}`, n)
+		}},
+		{"one missing", "0 groups wrong, 1 missing", func(key string, n int) string {
+			if key == "key-7" {
+				return ""
+			}
+			return fmt.Sprintf(`{"count":%d}`, n)
+		}},
+	} {
+		f, err := l.Throughput(ctx, &scripted{t: t, outputs: tc.outputs}, in, time.Second, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", tc.name, err)
+		}
+		if tc.wrong == "" && f.Wrong != "" || !strings.Contains(f.Wrong, tc.wrong) {
+			t.Errorf("%s: %q", tc.name, f.Wrong)
+		}
+		if f.EventsPerSec <= 0 || f.RSSMB <= 0 || f.OutputsPerEvent <= 0 || f.OutputsPerEvent > 0.1 {
+			t.Errorf("%s: %+v", tc.name, f)
+		}
+	}
+	if err := l.Drop(ctx, in); err != nil {
+		t.Fatal(err)
+	}
+	m, err := l.admin.Fresh()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for _, topic := range []string{"w-input", "w-1-scripted-out", "w-3-scripted-out"} {
+		if _, there, err := m.Topic(ctx, topic); err != nil || there {
+			t.Errorf("%s stays: %v, %v", topic, there, err)
+		}
+	}
+}
