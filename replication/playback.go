@@ -317,7 +317,7 @@ type AheadError struct {
 }
 
 func (e *AheadError) Error() string {
-	return fmt.Sprintf("the store has applied %s/%d up to offset %d, but a record written now got offset %d: Kafka was restored from an older copy, or the topic was truncated; to count on from what Kafka has, remove the state directory",
+	return fmt.Sprintf("the store has applied %s/%d up to offset %d, but a record written now got offset %d: Kafka was restored from an older copy, or the topic was truncated; to count on from what Kafka has, stop the node, remove the state directory",
 		e.Topic, e.Partition, e.Store, e.Barrier)
 }
 

@@ -9,31 +9,41 @@ import (
 // dirtyEntry is a dirty entry on its way to Pebble. Two numbers decide most comparisons, so that
 // sorting seldom waits for the memory of entries.
 type dirtyEntry struct {
-	task  uint64 // the key up to its group
-	order uint64 // the group's bytes behind what all groups of the task have in common
+	order [2]uint64 // the group's bytes behind what all groups of the task have in common
 	place uint32
 }
 
 // sorted returns the dirty entries in the order of their keys. Pebble takes a sorted batch faster.
 func (c *cache) sorted() []dirtyEntry {
 	sorted := make([]dirtyEntry, len(c.dirty))
-	common := c.commonPrefixes()
+	tasks := c.dirtyTasks()
+	slices.SortFunc(tasks, func(a, b dirtyTask) int { return cmp.Compare(a.task, b.task) })
+	next := 0
+	for i := range tasks {
+		tasks[i].next = next
+		next += tasks[i].entries
+	}
 	for i, place := range c.dirty {
 		c.touchDirty(i + touchAhead)
 		key := c.log.at(place).key()
-		task := orderOf(key)
-		sorted[i] = dirtyEntry{task, orderOf(key[keyGroup+common.of(task):]), place}
+		t := &tasks[indexOf(tasks, orderOf(key))]
+		rest := key[keyGroup+t.common:]
+		sorted[t.next] = dirtyEntry{[2]uint64{orderOf(rest), orderOf(rest[min(8, len(rest)):])}, place}
+		t.next++
 	}
-	slices.SortFunc(sorted, c.compare)
+	for _, t := range tasks {
+		slices.SortFunc(sorted[t.next-t.entries:t.next], c.compare)
+	}
 	return sorted
 }
 
+// compare is for entries of one task.
 func (c *cache) compare(a, b dirtyEntry) int {
 	switch {
-	case a.task != b.task:
-		return cmp.Compare(a.task, b.task)
-	case a.order != b.order:
-		return cmp.Compare(a.order, b.order)
+	case a.order[0] != b.order[0]:
+		return cmp.Compare(a.order[0], b.order[0])
+	case a.order[1] != b.order[1]:
+		return cmp.Compare(a.order[1], b.order[1])
 	}
 	return bytes.Compare(c.log.at(a.place).key(), c.log.at(b.place).key())
 }
@@ -50,39 +60,38 @@ func (c *cache) touchDirty(i int) {
 	}
 }
 
-// prefixes are those that all dirty groups of a task share, of the few tasks of a lane.
-type prefixes []taskPrefix
-
-type taskPrefix struct {
-	task uint64
-	key  []byte // of one of its groups
-	len  int    // of the prefix of its group
+// dirtyTask is one of the few tasks of a lane.
+type dirtyTask struct {
+	task    uint64 // its keys up to the group
+	key     []byte // one of them
+	common  int    // length of the prefix that all its dirty groups share
+	entries int
+	next    int // index of the next one in what is sorted
 }
 
-func (p prefixes) of(task uint64) int {
-	for i := range p {
-		if p[i].task == task {
-			return p[i].len
+func indexOf(tasks []dirtyTask, task uint64) int {
+	for i := range tasks {
+		if tasks[i].task == task {
+			return i
 		}
 	}
-	panic("state: a dirty entry has a task that none has")
+	return -1
 }
 
-func (c *cache) commonPrefixes() prefixes {
-	var all prefixes
-	last := -1
+// dirtyTasks finds the tasks of the dirty entries.
+func (c *cache) dirtyTasks() []dirtyTask {
+	var tasks []dirtyTask
 	for i, place := range c.dirty {
 		c.touchDirty(i + touchAhead)
 		key := c.log.at(place).key()
-		task := orderOf(key)
-		if last < 0 || all[last].task != task {
-			if last = slices.IndexFunc(all, func(p taskPrefix) bool { return p.task == task }); last < 0 {
-				last = len(all)
-				all = append(all, taskPrefix{task, key, len(key) - keyGroup})
-			}
+		at := indexOf(tasks, orderOf(key))
+		if at < 0 {
+			at = len(tasks)
+			tasks = append(tasks, dirtyTask{task: orderOf(key), key: key, common: len(key) - keyGroup})
 		}
-		p := &all[last]
-		p.len = shared(p.key[keyGroup:keyGroup+p.len], key[keyGroup:])
+		t := &tasks[at]
+		t.common = shared(t.key[keyGroup:keyGroup+t.common], key[keyGroup:])
+		t.entries++
 	}
-	return all
+	return tasks
 }

@@ -53,6 +53,9 @@ func ownBlockCache(opt Options) *BlockCache {
 
 // open checks what is there without writing, and then opens it for writing.
 func (s *Store) open() error {
+	if err := s.checkRefused(); err != nil {
+		return err
+	}
 	exists, err := s.inspect()
 	if err != nil {
 		return err

@@ -75,6 +75,7 @@ type Session struct {
 	// produced is 0 or refused is set.
 	produced int
 	refused  atomic.Pointer[ProduceError]
+	promise  func(*kgo.Record, error) // acknowledged: one value for all records
 
 	mu       sync.Mutex
 	position Offsets // next offset that Poll will read, for the error that names it
@@ -105,6 +106,7 @@ func (o Offsets) Of(topic string) map[int32]int64 {
 // bounds the call.
 func Fence(ctx context.Context, cfg Config) (*Session, error) {
 	s := &Session{cfg: cfg.withDefaults(), position: Offsets{}}
+	s.promise = s.acknowledged
 	life, drop := context.WithCancel(context.Background())
 	cl, err := s.cfg.Kafka.Client(append(s.options(), kgo.WithContext(life))...)
 	if err != nil {

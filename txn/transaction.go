@@ -30,7 +30,7 @@ func (s *Session) Begin() error {
 // Commit has returned. A refusal shows in Commit.
 func (s *Session) Produce(rec *kgo.Record) {
 	s.produced++
-	s.cl.Produce(context.Background(), rec, s.acknowledged)
+	s.cl.Produce(context.Background(), rec, s.promise)
 }
 
 // acknowledged keeps the first error of a transaction.

@@ -74,7 +74,7 @@ func (a *app) paced(ctx context.Context, s *sender, p Pacing, f *Figures) error 
 	if err := s.pace(ctx, 50, time.Second); err != nil {
 		return err
 	}
-	if err := s.await(ctx, wakeWait); err != nil {
+	if err := s.await(ctx, a, wakeWait); err != nil {
 		return fmt.Errorf("the first events: %w", err)
 	}
 	if err := s.pace(ctx, p.Rate, p.Warm); err != nil {
@@ -101,7 +101,7 @@ func (a *app) paced(ctx context.Context, s *sender, p Pacing, f *Figures) error 
 	if err != nil {
 		return err
 	}
-	_ = s.await(ctx, drainWait) // what is still open makes the row wrong
+	_ = s.await(ctx, a, drainWait) // what is still open makes the row wrong
 	a.record(s, before, after, p, f)
 	return errors.Join(ctx.Err(), s.refused())
 }
@@ -183,12 +183,15 @@ func (s *sender) send(ctx context.Context, key, value []byte, due time.Time) {
 	})
 }
 
-// await waits until every event has its count.
-func (s *sender) await(ctx context.Context, wait time.Duration) error {
+// await waits until every event has its count, as long as the peer lives.
+func (s *sender) await(ctx context.Context, a *app, wait time.Duration) error {
 	end := s.lab.Seam.Now().Add(wait)
 	for open := s.latency.Open(); open > 0; open = s.latency.Open() {
 		if s.lab.Seam.Now().After(end) {
 			return fmt.Errorf("%d events have no count after %v", open, wait)
+		}
+		if err := a.proc.Check(); err != nil {
+			return err
 		}
 		if err := s.lab.Seam.Sleep(ctx, pollEvery); err != nil {
 			return err

@@ -25,8 +25,8 @@ func TestBrokersProof(t *testing.T) {
 	s := newSuite(t, 3, testkafka.Options{Nodes: 3, Quorum: true, Props: map[string]string{
 		"default.replication.factor": "3",
 		"min.insync.replicas":        "2",
-		// With 8 partitions of both internal topics a group's would determine its transactional ids',
-		// and not every distribution of roles could be found.
+		// With 8 partitions of both internal topics a group's would determine its transactional
+		// ids', and not every distribution of roles could be found.
 		"transaction.state.log.num.partitions": "7",
 	}})
 	t.Run("Deposed", func(t *testing.T) { testDeposed(t, s) })

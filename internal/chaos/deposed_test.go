@@ -14,8 +14,8 @@ import (
 	"github.com/tally-kafka/tally/internal/api"
 )
 
-// roles are what a broker is for an app. It is stopped for having these and no others, so that it is
-// known whose old answers were met.
+// roles are what a broker is for an app. It is stopped for having these and no others, so that it
+// is known whose old answers were met.
 type roles struct {
 	name                                  string
 	transactions, group, changelog, input bool

@@ -36,10 +36,10 @@ const (
 	metadataMaxAge = time.Minute
 	tlsTimeout     = 10 * time.Second
 
-	// requestTimeout is how long a broker is waited for beyond the time that a request itself grants
-	// it, before the connection counts as dead. With franz-go's 10 s, and 10 s more for a produce, a
-	// frozen broker held a lane up for half a minute and longer after others had taken its
-	// partitions over.
+	// requestTimeout is how long a broker is waited for beyond the time that a request itself
+	// grants it, before the connection counts as dead. With franz-go's 10 s, and 10 s more for a
+	// produce, a frozen broker held a lane up for half a minute and longer after others had taken
+	// its partitions over.
 	requestTimeout = 5 * time.Second
 
 	unknownTopicRetries = 40

@@ -192,10 +192,12 @@ func (l *lane) catchUp(ctx context.Context, session *txn.Session) error {
 		l.proc.SetSent(q, at+1) // all that the lane has ever sent lies below
 	}
 	l.setState(api.LaneRestoring, "")
+	before := l.store.Positions()
 	progress, err := l.playback().CatchUp(ctx, to.Of(l.app.changelog.Name))
 	if err != nil {
-		return err
+		return l.refuseAhead(err)
 	}
+	l.noteStrangers(before)
 	l.restored(progress)
 	l.raiseEpoch()
 	return nil
@@ -250,14 +252,18 @@ func (l *lane) fenceOthers(ctx context.Context, fenced map[string]bool) (again b
 	return again, nil
 }
 
-// verify compares a store that was made from nothing with the position records' number of groups
-// and digest. A store that fails was perhaps damaged: it is set aside and made anew once. If it
-// fails again, the changelog itself has a hole.
+// verify compares a store that was made from nothing, or that others have counted on from, with the
+// position records' number of groups and digest. A store that fails was perhaps damaged: it is set
+// aside and made anew once. If it fails again, the changelog itself has a hole.
 func (l *lane) verify(ctx context.Context) error {
-	if l.store.Verified() {
+	if l.store.Verified() && !l.strange {
 		return nil
 	}
-	return l.store.Verify(ctx)
+	if err := l.store.Verify(ctx); err != nil {
+		return err
+	}
+	l.strange = false
+	return nil
 }
 
 func (l *lane) restored(p replication.Progress) {
@@ -427,8 +433,9 @@ func needsPerson(err error) bool {
 		identity *state.IdentityError
 		outside  *OutsideError
 		replaced *ReplacedError
+		refused  *state.RefusedError
 	)
-	return errors.As(err, &offsets) || errors.As(err, &ahead) || errors.As(err, &digest) ||
+	return errors.As(err, &refused) || errors.As(err, &offsets) || errors.As(err, &ahead) || errors.As(err, &digest) ||
 		errors.As(err, &identity) || errors.As(err, &outside) || errors.As(err, &replaced) && replaced.Now != "" ||
 		errors.Is(err, replication.ErrForeign) || errors.Is(err, state.ErrNewer)
 }

@@ -1,12 +1,14 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"time"
 
+	"github.com/tally-kafka/tally/replication"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -21,19 +23,23 @@ const (
 // renewStore puts a damaged store aside, so that the next stay makes a new one.
 func (l *lane) renewStore(damage error) error {
 	l.abandonStore()
-	if err := l.setAside(damage); err != nil {
-		return err
-	}
+	return l.setAside(damage)
+}
+
+// damagedAgain notes a damage, and refuses one too many.
+func (l *lane) damagedAgain(damage error) error {
 	now := l.seam().Now()
 	l.damages = append(l.damages, now)
-	if len(l.damages) > damagesMax {
-		l.damages = l.damages[1:]
+	if len(l.damages) < damagesMax {
+		return nil
 	}
-	if len(l.damages) == damagesMax && now.Sub(l.damages[0]) < damagesSpan {
-		return fmt.Errorf("the state was damaged for the %d. time within %s: the disk, the memory or another program damages what is written to %s; give the node another --data-dir, or mend the machine, and start again: %w",
-			damagesMax, now.Sub(l.damages[0]).Round(time.Second), l.dir(), damage)
+	span := now.Sub(l.damages[len(l.damages)-damagesMax])
+	l.damages = l.damages[len(l.damages)-damagesMax+1:]
+	if span >= damagesSpan {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("the state was damaged %d times within %s: the disk, the memory or another program damages what is written to %s; mend that, or give the node another --data-dir, and start again: %w",
+		damagesMax, span.Round(time.Second), l.dir(), damage)
 }
 
 // rebuildable reports whether the store, made before this process began, failed its verification: a
@@ -45,6 +51,32 @@ func (l *lane) rebuildable(err error) bool {
 
 // diskFails reports whether an error is the disk's: the lane waits until it is well again.
 func diskFails(err error) bool { return errors.As(err, new(*state.DiskError)) }
+
+// refuseAhead marks a store that is ahead of Kafka: it would no longer look so once Kafka has more
+// records, of another past.
+func (l *lane) refuseAhead(err error) error {
+	var ahead *replication.AheadError
+	if !errors.As(err, &ahead) {
+		return err
+	}
+	if e := l.store.Refuse(l.explain(context.Background(), err).Error()); e != nil {
+		return e
+	}
+	return err
+}
+
+// noteStrangers notes that others have counted since the store was last written here. It may be of
+// another past than their records: that of a Kafka which was restored from an older copy meanwhile.
+// Then it does not add up to what they say.
+func (l *lane) noteStrangers(before map[state.Task]state.Position) {
+	for _, t := range l.tasks {
+		now, _ := l.store.Position(t)
+		was, is := before[t].Record, now.Record
+		if was.AppID != "" && is.Incarnation != was.Incarnation && is.Incarnation != l.app.node.incarnation {
+			l.strange = true
+		}
+	}
+}
 
 // abandonStore closes a store that is of no further use, without writing.
 func (l *lane) abandonStore() {
@@ -73,5 +105,5 @@ func (l *lane) setAside(damage error) error {
 	l.mu.Lock()
 	l.status.damage = fmt.Sprintf("the store was damaged and is restored from the changelog; what was there is kept in %s", name)
 	l.mu.Unlock()
-	return nil
+	return l.damagedAgain(damage)
 }

@@ -96,8 +96,9 @@ func (e *OffsetsError) Error() string {
 		e.Group, e.Offset, e.Topic, e.Partition, e.Record, e.Group, e.Topic)
 }
 
-// OutsideError is a gap that the brokers have confirmed. A session's GapError alone may be the answer
-// of a deposed broker, whose log ends where it was deposed: then the lane acquires again and looks.
+// OutsideError is a gap that the brokers have confirmed. A session's GapError alone may be the
+// answer of a deposed broker, whose log ends where it was deposed: then the lane acquires again and
+// looks.
 type OutsideError struct{ Gap *txn.GapError }
 
 func (e *OutsideError) Error() string { return e.Gap.Error() }

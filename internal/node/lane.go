@@ -29,6 +29,7 @@ type lane struct {
 	// Of the goroutine that runs the lane alone.
 	epoch   uint64      // of the grant; above every epoch in the lane's position records
 	stays   int         // how often the lane was to be acquired
+	strange bool        // the store has taken what others counted since, and was not verified
 	rebuilt bool        // the store was set aside and made from nothing by this process
 	damages []time.Time // when the last damagesMax stores were set aside
 	meter   meter
@@ -170,7 +171,7 @@ func (l *lane) closeStore() error {
 		return nil
 	}
 	err := store.Close()
-	if diskFails(err) {
+	if diskFails(err) || errors.Is(err, state.ErrDamaged) {
 		l.log().Warn("the store could not be written to its end; the next start reads the rest from the changelog", "error", err)
 		return nil
 	}

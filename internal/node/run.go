@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/processor"
+	"github.com/tally-kafka/tally/replication"
 	"github.com/tally-kafka/tally/state"
 	"github.com/tally-kafka/tally/txn"
 )
@@ -145,7 +147,10 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 func (l *lane) explain(ctx context.Context, err error) error {
 	var gap *txn.GapError
 	var digest *state.DigestError
+	var ahead *replication.AheadError
 	switch {
+	case errors.As(err, &ahead):
+		return fmt.Errorf("%w %s and start again; or start the app anew: `tally reset %s`", err, l.app.node.dir.stateDir(l.app.name()), l.app.name())
 	case errors.As(err, &gap):
 		return l.lostEvents(ctx, gap)
 	case errors.As(err, &digest):

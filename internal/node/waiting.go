@@ -8,8 +8,8 @@ import (
 	"github.com/tally-kafka/tally/txn"
 )
 
-// watched is a lane's session whose commits are timed. One that Kafka does not acknowledge ends only
-// after txn's CommitTimeout, and until then nothing else would say why nothing is counted.
+// watched is a lane's session whose commits are timed. One that Kafka does not acknowledge ends
+// after txn's CommitTimeout only, and until then nothing else would say why nothing is counted.
 type watched struct {
 	*txn.Session
 	lane *lane

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/tally-kafka/tally/bench"
@@ -138,7 +139,7 @@ func (r *runner) onBrokers(ctx context.Context, nodes int, works []string) (err 
 		return err
 	}
 	defer cluster.Close()
-	dir, err := os.MkdirTemp(r.o.cache, "run-")
+	dir, err := runDir(r.o.cache)
 	if err != nil {
 		return err
 	}
@@ -157,6 +158,24 @@ func (r *runner) onBrokers(ctx context.Context, nodes int, works []string) (err 
 		}
 	}
 	return nil
+}
+
+// runDir makes a folder for the states of one run, and removes those of commands that were killed.
+func runDir(cache string) (string, error) {
+	old, err := filepath.Glob(filepath.Join(cache, "run-*"))
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range old {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(dir), "run-%d-", &pid); err == nil && syscall.Kill(pid, 0) == nil {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return "", err
+		}
+	}
+	return os.MkdirTemp(cache, fmt.Sprintf("run-%d-", os.Getpid()))
 }
 
 func (r *runner) say(format string, args ...any) { say(r.sm, r.results.Began, format, args...) }

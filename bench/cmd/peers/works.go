@@ -273,6 +273,10 @@ func summary(kind report.Kind, f trial.Figures) string {
 	switch kind {
 	case report.Latency:
 		return fmt.Sprintf("p50 %.0f p99 %.0f max %.0f ms, %.2f cores", f.P50, f.P99, f.Max, f.CPUShare)
+	case report.Idle:
+		return fmt.Sprintf("%.4f cores, %.0f MB", f.CPUShare, f.RSSMB)
+	case report.Queries:
+		return fmt.Sprintf("%.0f events/s, get p99 %.1f ms, top p99 %.1f ms, scan %.0f groups/s", f.EventsPerSec, f.GetP99, f.TopP99, f.RecordsPerSec)
 	case report.Restart:
 		return fmt.Sprintf("first output after %.0f ms, %.0f groups/s", f.FirstOutputMs, f.RecordsPerSec)
 	}
