@@ -90,14 +90,17 @@ until grep -q '^created' "$work/produce.log"; do
   sleep 0.1
 done
 
-# Every other kill waits until the node counts; the rest hit it while it starts as well.
+# Every other kill waits until the node counts on; the rest hit it while it starts as well.
 start_node
+before=0
 for i in $(seq "$kills"); do
   if [ $((i % 2)) = 1 ]; then
-    until counted=$(status "s['processed']") && [ "$counted" != 0 ]; do
+    until counted=$(status "s['processed']") && [ "$counted" -gt "$before" ]; do
       kill -0 "$node" || exit 1
+      kill -0 "$producer" 2>/dev/null || break # all is sent, and may be counted
       sleep 0.2
     done
+    before=${counted:-$before}
   fi
   sleep "$((RANDOM % 3)).$((RANDOM % 10))"
   say "kill -9 $node ($i of $kills), counted so far: $(status "s['processed']" || echo "unknown")"
