@@ -13,6 +13,7 @@
 //     is never used; whoever owns the lane fences anew and reads the position.
 //   - A transaction is Committed only when every produce was acknowledged without an error, every
 //     partition's offset was accepted and EndTxn was answered without an error.
+//   - A source that others wait for is not read ahead of them without bound (see HeldBack).
 //   - No transaction ends without a produced record: franz-go sends nothing for an empty one, and
 //     its offsets would be published by the next commit.
 //

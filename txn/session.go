@@ -36,7 +36,11 @@ type Config struct {
 	FetchPartitionBytes int32 // default 300 KB
 	DecompressBytes     int   // default 64 MB
 	BatchBytes          func(topic string) int32
-	BufferedRecords     int // records of one transaction that the client holds; default 4 M
+	// HeldBack is a source that is not read while the others have more than HoldBackAt records
+	// waiting (default 500,000): what is made of it would only wait there too. "": none.
+	HeldBack        string
+	HoldBackAt      int64
+	BufferedRecords int // records of one transaction that the client holds; default 4 M
 
 	Seam seam.Seam
 	Step step.Hook
@@ -57,6 +61,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.DecompressBytes == 0 {
 		c.DecompressBytes = 64 << 20
+	}
+	if c.HoldBackAt == 0 {
+		c.HoldBackAt = 500_000
 	}
 	if c.BufferedRecords == 0 {
 		c.BufferedRecords = 4 << 20
@@ -79,6 +86,11 @@ type Session struct {
 
 	mu       sync.Mutex
 	position Offsets // next offset that Poll will read, for the error that names it
+
+	// Of Poll alone: how many records wait in each partition but those of HeldBack, and whether
+	// that one is paused.
+	waiting map[TopicPartition]int64
+	held    bool
 }
 
 // TopicPartition names a partition.
@@ -105,7 +117,7 @@ func (o Offsets) Of(topic string) map[int32]int64 {
 // returns, no earlier session of that id can commit, and what this one reads is not older. ctx
 // bounds the call.
 func Fence(ctx context.Context, cfg Config) (*Session, error) {
-	s := &Session{cfg: cfg.withDefaults(), position: Offsets{}}
+	s := &Session{cfg: cfg.withDefaults(), position: Offsets{}, waiting: map[TopicPartition]int64{}}
 	s.promise = s.acknowledged
 	life, drop := context.WithCancel(context.Background())
 	cl, err := s.cfg.Kafka.Client(append(s.options(), kgo.WithContext(life))...)
@@ -242,13 +254,34 @@ func (s *Session) Poll(ctx context.Context, max int) ([]*kgo.Record, error) {
 				errs = append(errs, s.proper(at, t.TopicID, p.Records[0].Offset))
 				recs = append(recs, p.Records...)
 				s.position[at] = p.Records[n-1].Offset + 1
+				if s.cfg.HeldBack != "" && t.Topic != s.cfg.HeldBack {
+					s.waiting[at] = p.LastStableOffset - s.position[at]
+				}
 			}
 		}
 	})
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	s.holdBack()
 	return recs, nil
+}
+
+// holdBack pauses or resumes the source that waits for the others. Between the two bounds nothing
+// changes, since what the client has fetched of a source is dropped when it is paused.
+func (s *Session) holdBack() {
+	var waiting int64
+	for _, n := range s.waiting {
+		waiting += n
+	}
+	switch {
+	case !s.held && waiting > s.cfg.HoldBackAt:
+		s.cl.PauseFetchTopics(s.cfg.HeldBack)
+		s.held = true
+	case s.held && waiting <= s.cfg.HoldBackAt/2:
+		s.cl.ResumeFetchTopics(s.cfg.HeldBack)
+		s.held = false
+	}
 }
 
 // proper refuses records that the session did not ask for. franz-go moves an offset that it was

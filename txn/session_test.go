@@ -97,6 +97,52 @@ func (e *env) at(partitions map[int32]int64) txn.Offsets {
 	return at
 }
 
+// A source is not read ahead of the other without bound, and is read again once that one is.
+func TestHeldBack(t *testing.T) {
+	onEachKafka(t, func(t *testing.T, e *env) {
+		other := e.output
+		write := func(topic string, n int) {
+			cl, err := e.kafka.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cl.Close()
+			for range n {
+				if err := cl.ProduceSync(context.Background(), &kgo.Record{Topic: topic, Value: []byte("x")}).FirstErr(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		write(other, 60)
+		e.cfg.Sources[other] = [16]byte{}
+		e.cfg.HeldBack, e.cfg.HoldBackAt, e.cfg.FetchPartitionBytes = e.input, 20, 700 // many fetches
+		s := e.fence(t)
+		s.Assign(txn.Offsets{{Topic: e.input}: 0, {Topic: other}: 0})
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		read := map[string]int{}
+		poll := func() {
+			recs, err := s.Poll(ctx, 10)
+			if err != nil || ctx.Err() != nil {
+				t.Fatalf("read %v, then %v", read, err)
+			}
+			for _, r := range recs {
+				read[r.Topic]++
+			}
+		}
+		poll() // 50 wait
+		write(e.input, 5)
+		for read[other] < 50 {
+			if poll(); read[e.input] > 0 {
+				t.Fatalf("the source was read while %d records of the other waited", 60-read[other])
+			}
+		}
+		for read[e.input] < 5 || read[other] < 60 {
+			poll()
+		}
+	})
+}
+
 func (e *env) record(text string) *kgo.Record {
 	return &kgo.Record{Topic: e.output, Partition: 1, Value: []byte(text)}
 }

@@ -194,8 +194,13 @@ func (l *lane) sessionConfig(id string) txn.Config {
 	for _, t := range a.sources() {
 		sources[t.Name] = topicID(t.ID)
 	}
+	heldBack := ""
+	if a.repartitions > 0 {
+		heldBack = a.input.Name
+	}
 	return txn.Config{
-		Kafka: n.kafka, TransactionalID: id, Group: a.name(), Sources: sources,
+		HeldBack: heldBack,
+		Kafka:    n.kafka, TransactionalID: id, Group: a.name(), Sources: sources,
 		AddOffsets: n.addOffsets, BatchBytes: a.batchBytes, Seam: n.cfg.Seam, Step: n.cfg.Step,
 		FetchBytes:          int32(min(max(a.memory()/64, 256<<10), 1<<20)),
 		FetchPartitionBytes: int32(min(max(a.memory()/256, 64<<10), 300<<10)),
