@@ -10,9 +10,11 @@ FUZZTIME    ?= 1m
 BENCHFLAGS  ?=
 
 export CGO_ENABLED = 0
+# Of tests: a profile-guided build compiles every package once more, and tests need no speed.
+NOPGO       := -pgo=off
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fuzz bench bench-peers mutants proof gosource clean
+.PHONY: help build demo test check fuzz bench bench-peers pgo mutants proof gosource clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +26,7 @@ demo: build ## Build and show it all: count, kill -9 in the middle, restart, com
 	./$(BIN) demo
 
 test: ## Run all tests (those on a real Kafka where a JDK and Maven are there)
-	$(GO) test -timeout 10m $(TESTFLAGS) ./...
+	$(GO) test $(NOPGO) -timeout 10m $(TESTFLAGS) ./...
 	@command -v java >/dev/null && { command -v mvn >/dev/null || ls -d .cache/kafka-*/jars >/dev/null 2>&1; } || \
 	  echo "left out: the tests on a real Apache Kafka, for want of a JDK and Maven"
 
@@ -32,10 +34,10 @@ check: ## Formatting, vet, staticcheck, the project's own rules, and the short t
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
 	  if [ -n "$$unformatted" ]; then echo "not as gofmt has it: $$unformatted"; exit 1; fi
 	$(GO) test ./internal/lint
-	$(GO) vet ./...
-	$(GO) vet -tags failpoint ./cmd/tally
+	$(GO) vet $(NOPGO) ./...
+	$(GO) vet $(NOPGO) -tags failpoint ./cmd/tally
 	$(GO) run $(STATICCHECK) ./...
-	CGO_ENABLED=1 $(GO) test -race -short -timeout 10m ./...
+	CGO_ENABLED=1 $(GO) test $(NOPGO) -race -short -timeout 10m ./...
 
 fuzz: ## Every fuzz target for a minute (FUZZTIME=1m), one after the other; finds go to testdata/fuzz
 	@for dir in $$(git grep -l --untracked '^func Fuzz' -- '*_test.go' | xargs -n 1 dirname | sort -u); do \
@@ -53,6 +55,12 @@ bench: ## Measure: tally and its limit on the same Kafka, in Go's benchmark form
 bench-peers: ## Measure beside Kafka Streams, PySpark and the limit; writes docs/performance.md (<= 30 min)
 	$(GO) run ./bench/cmd/peers
 
+pgo: ## Profile the benchmarks' work anew, for the profile that every build of tally is guided by
+	@mkdir -p .cache/pgo && rm -f .cache/pgo/*.prof
+	GOFLAGS=-tags=profile TALLY_PROFILE=$(CURDIR)/.cache/pgo \
+	  $(GO) test -run '^$$' -bench '/tally' -benchtime 1x -timeout 10m ./bench $(BENCHFLAGS)
+	$(GO) tool pprof -proto .cache/pgo/*.prof > cmd/tally/default.pgo
+
 gosource: build ## The main job: the words of Go's own source, kills in the middle, a recount in Python
 	./examples/gosource/run.sh
 
@@ -60,7 +68,7 @@ mutants: ## Wrong variants of the protocol, each of which a general check must c
 	$(GO) run ./internal/mutants --seeds 3
 
 proof: gosource mutants ## The long proofs: the main job, the mutants, and every kill that the tests know
-	TALLY_PROOF=1 $(GO) test -count=1 -timeout 60m -run Proof ./...
+	TALLY_PROOF=1 $(GO) test $(NOPGO) -count=1 -timeout 60m -run Proof ./...
 
 clean: ## Remove what was built and fetched
 	rm -rf bin .cache tally-data

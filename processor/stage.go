@@ -87,7 +87,8 @@ func (l *Lane) foldItems(t *taskDelta, rec *kgo.Record, items []spec.Item) {
 	}
 }
 
-// stageNumbers keeps an item's increments where they are needed, and returns from where on they are.
+// stageNumbers keeps an item's increments where they are needed, and returns from where on they
+// are.
 func (l *Lane) stageNumbers(inc []spec.Decimal) (from int) {
 	s := &l.stage
 	from = len(s.numbers)

@@ -32,7 +32,7 @@ func FuzzPlayback(f *testing.F) {
 		}
 		defer store.Abandon()
 		p := New(Config{Store: store, Seam: seam.World(), Tasks: []state.Task{{Partition: 0}, {Partition: 1}}})
-		r := &run{Playback: p, to: map[int32]int64{0: 1 << 60, 1: 1 << 60}, at: map[int32]int64{}}
+		r := &run{Playback: p, to: map[int32]int64{0: 1 << 60, 1: 1 << 60}, at: map[int32]int64{}, loose: map[state.Task]int64{}}
 		r.load = store.Load(state.LoadOptions{ChunkBytes: int64(chunk) + 1, IngestBytes: 4 << 10})
 		defer r.load.Drop()
 		m := model{values: map[string]string{}, at: map[int32]int64{}}

@@ -87,7 +87,7 @@ func New(cfg Config) *Playback {
 // read. When it returns without an error the store holds, durably, everything below the barriers.
 // After an error the store is still consistent: a later CatchUp goes on from its position.
 func (p *Playback) CatchUp(ctx context.Context, to map[int32]int64) (Progress, error) {
-	run := &run{Playback: p, to: to, at: map[int32]int64{}, began: p.cfg.Seam.Now()}
+	run := &run{Playback: p, to: to, at: map[int32]int64{}, loose: map[state.Task]int64{}, began: p.cfg.Seam.Now()}
 	offsets := map[int32]kgo.Offset{}
 	for part := range p.tasks {
 		from, known := p.from(part)
@@ -155,7 +155,8 @@ type run struct {
 	*Playback
 	load     *state.Load
 	to       map[int32]int64
-	at       map[int32]int64 // next offset a partition
+	at       map[int32]int64      // next offset a partition
+	loose    map[state.Task]int64 // offset of a value behind which no position record came yet
 	progress Progress
 	began    time.Time
 }
@@ -239,10 +240,15 @@ func (r *run) take(rec *kgo.Record) error {
 		if err != nil {
 			return foreign(rec, err)
 		}
+		if offset, ok := r.loose[task]; ok {
+			return &LooseError{Topic: rec.Topic, Partition: rec.Partition, Offset: offset}
+		}
 		return r.pass(rec)
 	case state.KindPosition:
+		delete(r.loose, task)
 		err = r.takePosition(rec, task)
 	default:
+		r.loose[task] = rec.Offset
 		err = r.takeValue(rec, task, group)
 	}
 	r.progress.Records++
@@ -320,6 +326,23 @@ func (e *AheadError) Error() string {
 	return fmt.Sprintf("the store has applied %s/%d up to offset %d, but a record written now got offset %d: Kafka was restored from an older copy, or the topic was truncated; to count on from what Kafka has, stop the node, remove the state directory",
 		e.Topic, e.Partition, e.Store, e.Barrier)
 }
+
+// LooseError says that a value in the changelog has no position record behind it. Each transaction
+// of the app ends in one, which compaction keeps: the value is somebody else's. The store may have
+// taken it.
+type LooseError struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+}
+
+func (e *LooseError) Error() string {
+	return fmt.Sprintf("%s/%d offset %d: %v: it is a value, and no position record behind it vouches for it: another program writes to this topic",
+		e.Topic, e.Partition, e.Offset, ErrForeign)
+}
+
+// Unwrap says that the record is not the app's.
+func (e *LooseError) Unwrap() error { return ErrForeign }
 
 // ErrForeign says that the changelog holds a record that the app did not write.
 var ErrForeign = errors.New("not a record of this app")

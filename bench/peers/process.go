@@ -3,7 +3,6 @@ package peers
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -84,7 +83,11 @@ func (p *Process) Check() error {
 }
 
 func (p *Process) endedError() error {
-	return fmt.Errorf("it ended: %w\n%s", errors.Join(p.err, errors.New("nobody asked for that")), p.Log())
+	how := "exit status 0"
+	if p.err != nil {
+		how = p.err.Error()
+	}
+	return fmt.Errorf("it ended by itself: %s\n%s", how, p.Log())
 }
 
 // stopWait is how long a peer may take to end cleanly.

@@ -54,8 +54,8 @@ func (r *Results) Write(path string) error {
 
 func (r *Results) head(b *strings.Builder) {
 	b.WriteString("# Performance\n\n")
-	fmt.Fprintf(b, "Written by `%s` on %s, in %v. All programs ran on one machine, one after the other and in\n"+
-		"turn, on the same Kafka and the same input.\n",
+	fmt.Fprintf(b, "Written by `%s` on %s, in %v.\n"+
+		"All programs ran on one machine, one after the other and in turn, on the same Kafka and the same input.\n",
 		r.Command, r.Began.UTC().Format("2006-01-02"), r.Took.Round(time.Second))
 	if r.Scale != 1 {
 		fmt.Fprintf(b, "\n**This is a run at scale %v: its figures show that everything works, and no more.**\n", r.Scale)
@@ -65,9 +65,9 @@ func (r *Results) head(b *strings.Builder) {
   move by tens of percent within the hour, so compare within this page.
 - Each run's outputs were read back by a read-committed reader and compared with a recount of the
   input; a row that does not agree says **wrong**.
-- Rates, CPU and bytes to disk are taken from the moment at which a program says that it is running (tally and
-  the limit: from the start of the process) to the commit of the last event; start-up is the last column.
-  CPU is of the process and its children.
+- Rates, CPU and bytes to disk are taken from the moment at which a program says that it is running
+  (tally and the limit: from the start of the process) to the commit of the last event; start-up is the
+  last column. CPU is of the process and its children.
 - ` + "`limit`" + ` is a bare program that reads, folds in a map and writes the same records in transactions, without
   what makes it safe to crash. PySpark's state is exact, its sink to Kafka is at-least-once.
 `)

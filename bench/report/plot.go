@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/go-analyze/charts"
 
@@ -76,10 +78,15 @@ func bars(name, title string, rows []*Row, of func(trial.Figures) float64) (*plo
 	if len(values) == 0 {
 		return nil, nil
 	}
+	slices.Reverse(values) // the library begins at the bottom
+	slices.Reverse(labels)
 	opt := charts.NewBarChartOptionWithData([][]float64{values})
 	opt.Horizontal = true
 	opt.Title.Text = title
 	opt.CategoryAxis.Labels = labels
+	opt.ValueAxis[0].Min = charts.Ptr(0.0) // a bar's length is what it says
+	opt.ValueAxis[0].LabelCount = 5
+	opt.ValueFormatter = number
 	opt.Legend.Show = charts.Ptr(false)
 	opt.SeriesList[0].Label.Show = charts.Ptr(true)
 	opt.SeriesList[0].Label.ValueFormatter = number
@@ -87,7 +94,8 @@ func bars(name, title string, rows []*Row, of func(trial.Figures) float64) (*plo
 	return draw(name, title, 90+34*len(values), func(p *charts.Painter) error { return p.BarChart(opt) })
 }
 
-// percentiles draws a line a row over the percentiles of its latency, on a scale of powers.
+// percentiles draws a line a row over the percentiles of its latency. The scale is that of
+// powers: the plot holds logarithms, and its axis says what they stand for.
 func (w *Work) percentiles(rows []*Row) (*plot, error) {
 	if len(rows) == 0 {
 		return nil, nil
@@ -103,19 +111,31 @@ func (w *Work) percentiles(rows []*Row) (*plot, error) {
 		var line []float64
 		for _, figure := range of {
 			median, _, _ := r.spread(figure)
-			line = append(line, median)
+			line = append(line, math.Log10(max(median, 1)))
 		}
 		values, names = append(values, line), append(names, r.label())
 	}
 	title := "(" + w.ID + ") ms from an event's timestamp to its count, less is better"
 	opt := charts.NewLineChartOptionWithData(values)
 	opt.Title.Text = title
+	opt.YAxis[0].Min, opt.YAxis[0].Max = charts.Ptr(0.0), charts.Ptr(math.Ceil(highest(values)))
+	opt.YAxis[0].Unit = 1
+	opt.YAxis[0].LabelCount = int(math.Ceil(highest(values))) + 1
+	opt.ValueFormatter = func(v float64) string { return number(math.Pow(10, v)) }
 	opt.XAxis.Labels = []string{"p50", "p95", "p99", "p99.9", "max"}
 	opt.Legend.SeriesNames = names
 	opt.Legend.Vertical = charts.Ptr(true)
 	opt.Legend.Offset = charts.OffsetStr{Top: "30", Left: "60"}
 	opt.Padding = charts.Box{Top: 15, Right: 20, Bottom: 10, Left: 15}
 	return draw(fmt.Sprintf("%s-latency.svg", w.ID), title, 420, func(p *charts.Painter) error { return p.LineChart(opt) })
+}
+
+func highest(lines [][]float64) float64 {
+	most := 0.0
+	for _, line := range lines {
+		most = max(most, slices.Max(line))
+	}
+	return most
 }
 
 func draw(name, title string, height int, on func(*charts.Painter) error) (*plot, error) {

@@ -20,10 +20,16 @@ const (
 	Emptied    = "SIGKILL, state removed" // so that all comes from Kafka
 )
 
+// A Restart is one start after one end.
+type Restart struct {
+	Way     string
+	Figures Figures
+}
+
 // Restarts lets a peer count an input, ends it in the given ways, each time under load, and
-// measures each start until the first output of an event that was waiting for it. The figures are
-// in the order of ways.
-func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval time.Duration, ways []string) (all []Figures, err error) {
+// measures each start until the first output of an event that was waiting for it. A way
+// that was taken before is left out when enough says so, which is told how long the last one took.
+func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval time.Duration, ways []string, enough func(time.Duration) bool) (all []Restart, err error) {
 	a, err := l.newApp(ctx, peer, in.Workload, in.Topic, interval)
 	if err != nil {
 		return nil, err
@@ -45,13 +51,7 @@ func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval
 	g, reading := errgroup.WithContext(reading)
 	seen := &marks{at: map[string]time.Time{}}
 	g.Go(func() error { return l.watchMarks(reading, a.job.Out(), seen) })
-	for n, way := range ways {
-		var f Figures
-		if f, err = a.restart(ctx, s, seen, way, n); err != nil {
-			break
-		}
-		all = append(all, f)
-	}
+	all, err = a.restarts(ctx, s, seen, ways, enough)
 	stop()
 	if err := errors.Join(err, g.Wait()); err != nil {
 		return nil, err
@@ -70,7 +70,25 @@ func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval
 		return nil, err
 	}
 	for i := range all {
-		all[i].Wrong, all[i].Groups, all[i].OutputsRepeated = verdict.Wrong, verdict.Groups, verdict.OutputsRepeated
+		f := &all[i].Figures
+		f.Wrong, f.Groups, f.OutputsRepeated = verdict.Wrong, verdict.Groups, verdict.OutputsRepeated
+	}
+	return all, nil
+}
+
+func (a *app) restarts(ctx context.Context, s *sender, seen *marks, ways []string, enough func(time.Duration) bool) (all []Restart, err error) {
+	taken, took := map[string]bool{}, time.Duration(0)
+	for n, way := range ways {
+		if taken[way] && enough(took) {
+			continue
+		}
+		began := a.lab.Seam.Now()
+		f, err := a.restart(ctx, s, seen, way, n)
+		if err != nil {
+			return all, err
+		}
+		taken[way], took = true, a.lab.Seam.Since(began)
+		all = append(all, Restart{way, f})
 	}
 	return all, nil
 }

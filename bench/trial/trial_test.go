@@ -17,8 +17,8 @@ import (
 	"github.com/tally-kafka/tally/internal/seam"
 )
 
-// scripted is a peer whose process only waits, and which writes what it is told when it is asked for
-// its position.
+// scripted is a peer whose process only waits, and which writes what it is told when it is asked
+// for its position.
 type scripted struct {
 	t       *testing.T
 	outputs func(key string, n int) string // "" for none

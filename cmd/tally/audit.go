@@ -35,7 +35,8 @@ func newCmdAudit(t *tool) *cobra.Command {
 		Short: "Recount the input and compare it with all that an app has written",
 		Long: `Read an app's input up to the committed offsets, recount it, and compare the output, the changelog,
 the node's answers, the consumer group's offsets, the position records and the dead letters with the
-recount. The app may run meanwhile, under load too.
+recount. Of an app of two stages, what lies between the stages is compared too. The app may run
+meanwhile, under load too.
 
 The node at --server says spec and brokers. Without a node, say --spec and --brokers; then the
 node's answers are left out. The recount goes through files in the system's temporary directory.

@@ -37,7 +37,7 @@ type audited struct {
 	cl                    *kgo.Client
 }
 
-func newAudited(t *testing.T) *audited {
+func newAudited(t *testing.T, text string) *audited {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
@@ -51,13 +51,13 @@ func newAudited(t *testing.T) *audited {
 	addr := l.Addr().String()
 	l.Close()
 	a := &audited{brokers: cluster.ListenAddrs()[0], server: "http://" + addr, file: filepath.Join(t.TempDir(), "wc.yaml")}
-	writeFile(t, a.file, auditedSpec)
+	writeFile(t, a.file, text)
 	cfg := kafka.Config{Brokers: []string{a.brokers}, Seam: seam.World()}
 	if a.cl, err = cfg.Client(kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.cl.Close)
-	s, err := spec.Parse([]byte(auditedSpec), a.file)
+	s, err := spec.Parse([]byte(text), a.file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func (a *audited) send(t *testing.T, counted int64, events ...*kgo.Record) {
 	}
 	await(t, func() bool {
 		st, err := client.Status(t.Context())
-		return err == nil && st.Apps[0].Processed+st.Apps[0].Dead == counted && st.Apps[0].Lag == 0
+		return err == nil && st.Apps[0].Processed+st.Apps[0].Dead == counted && st.Apps[0].Lag == 0 && st.Apps[0].RepartitionLag == 0
 	})
 }
 
@@ -117,7 +117,7 @@ func has(t *testing.T, text string, parts ...string) {
 // An audit with a node and without, of an app that is exact, then has strays, then a difference,
 // then cannot be decided.
 func TestAudit(t *testing.T) {
-	a := newAudited(t)
+	a := newAudited(t, auditedSpec)
 	a.send(t, 3, &kgo.Record{Key: []byte("ann"), Value: []byte("one two one")}, &kgo.Record{Key: []byte("bob"), Value: []byte("\xff"), Partition: 1},
 		&kgo.Record{Key: []byte("bob"), Value: []byte("two"), Partition: 1})
 	withNode, without := "audit --server "+a.server, "audit --spec "+a.file+" --brokers "+a.brokers
@@ -144,10 +144,25 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// An audit of an app of two stages: a key in two partitions is no stray.
+func TestAuditOfTwoStages(t *testing.T) {
+	a := newAudited(t, auditedSpec+"repartition: always\n")
+	a.send(t, 3, &kgo.Record{Key: []byte("ann"), Value: []byte("one two one")}, &kgo.Record{Key: []byte("ann"), Value: []byte("one"), Partition: 1},
+		&kgo.Record{Key: []byte("bob"), Value: []byte("two"), Partition: 1})
+	withNode := "audit --server " + a.server
+	has(t, runScript(t, withNode, "", nil), "REPARTITION  READ TO", "partials   3 counters", "store      3 groups             0\n",
+		"offsets    4 partitions         0\n", "\nexact: 3 events, 3 groups, 0 differences\nexit 0\n")
+	foreign := &kgo.Record{Topic: "wc.repartition", Partition: 1, Key: []byte("x")}
+	if err := a.cl.ProduceSync(t.Context(), foreign).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	has(t, runScript(t, withNode, "", nil), fmt.Sprintf("partials.foreign: wc.repartition/1 offset %d: the key 78", foreign.Offset), "\nexit 4\n")
+}
+
 // A node whose store cannot be compared leaves the audit undecided; a node with other values, as a
 // stub of its API, is found out.
 func TestAuditOfAStubbedNode(t *testing.T) {
-	a := newAudited(t)
+	a := newAudited(t, auditedSpec)
 	a.send(t, 1, &kgo.Record{Key: []byte("ann"), Value: []byte("one")})
 	answer := func(change func(path string, body []byte) []byte) string {
 		stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

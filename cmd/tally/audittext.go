@@ -13,6 +13,7 @@ func printAudit(w io.Writer, r *audit.Report) error {
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "app %s, generation %d, id %s\n\n", r.App, r.Generation, r.AppID)
 	auditPartitions(&text, r)
+	auditRepartitions(&text, r)
 	auditChecks(&text, r)
 	for _, d := range r.Differences {
 		fmt.Fprintf(&text, "%s\n", d)
@@ -33,17 +34,42 @@ func printAudit(w io.Writer, r *audit.Report) error {
 
 func auditPartitions(w io.Writer, r *audit.Report) {
 	tw := table(w)
-	fmt.Fprintln(tw, "PARTITION\tINPUT\tEVENTS\tPROCESSED\tFILTERED\tSKIPPED\tDEAD\tGROUPS\tSTORE AT")
+	head := "PARTITION\tINPUT\tEVENTS\tPROCESSED\tFILTERED\tSKIPPED\tDEAD"
+	if len(r.Repartitions) == 0 {
+		head += "\tGROUPS\tSTORE AT"
+	}
+	fmt.Fprintln(tw, head)
 	for _, p := range r.Partitions {
-		store := "-"
-		if p.Store >= 0 {
-			store = fmt.Sprint(p.Store)
+		fmt.Fprintf(tw, "%d\t%d to %d\t%d\t%d\t%d\t%d\t%d", p.Partition, p.Start, p.Input, p.Events,
+			p.Processed, p.Filtered, p.Skipped, p.Dead)
+		if len(r.Repartitions) == 0 {
+			fmt.Fprintf(tw, "\t%d\t%s", p.Counters, storeAt(p.Store))
 		}
-		fmt.Fprintf(tw, "%d\t%d to %d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", p.Partition, p.Start, p.Input, p.Events,
-			p.Processed, p.Filtered, p.Skipped, p.Dead, p.Counters, store)
+		fmt.Fprintln(tw)
 	}
 	tw.Flush()
 	fmt.Fprintln(w)
+}
+
+// auditRepartitions shows the second of two stages, which has the groups.
+func auditRepartitions(w io.Writer, r *audit.Report) {
+	if len(r.Repartitions) == 0 {
+		return
+	}
+	tw := table(w)
+	fmt.Fprintln(tw, "REPARTITION\tREAD TO\tTRIMMED TO\tPARTIALS\tGROUPS\tSTORE AT")
+	for _, p := range r.Repartitions {
+		fmt.Fprintf(tw, "%d\t%d\t%d\t%d\t%d\t%s\n", p.Partition, p.Input, p.Trimmed, p.Partials, p.Counters, storeAt(p.Store))
+	}
+	tw.Flush()
+	fmt.Fprintln(w)
+}
+
+func storeAt(position int64) string {
+	if position < 0 {
+		return "-"
+	}
+	return fmt.Sprint(position)
 }
 
 func auditChecks(w io.Writer, r *audit.Report) {

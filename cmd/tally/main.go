@@ -21,6 +21,7 @@ func main() {
 }
 
 func mainExit() int {
+	defer profile(os.Getenv)()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A file that may not grow further is a full disk: a lane waits, and nothing has to die.

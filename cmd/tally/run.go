@@ -102,11 +102,15 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	return node.Run(ctx, cfg)
 }
 
+// limitSlack is what may lie about beside the caches and batches: with the program itself, the
+// process stays within --memory and 150 MB.
+const limitSlack = 100 << 20
+
 // limitMemory makes Go's collector work harder before the process grows far beyond --memory. Caches
 // and batches are bounded by their own accounts; this bounds what the collector leaves lying about.
 func limitMemory(getenv func(string) string, memory int64) {
 	if getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memory + memory/4 + 64<<20)
+		debug.SetMemoryLimit(memory + limitSlack)
 	}
 }
 

@@ -29,6 +29,7 @@ type Config struct {
 	DifferencesMax int           // kept of each kind; default 10
 	CutWait        time.Duration // for open transactions to end; default 1 min
 	OffsetsWait    time.Duration // for a consumer group that is behind; default 10 s
+	StageWait      time.Duration // for a second stage that is behind and stands still; default 3 s
 
 	Progress io.Writer // default: nowhere
 	TTY      bool      // Progress is a terminal: bars
@@ -39,7 +40,8 @@ type Node struct {
 	AppID      string
 	Generation int
 	// Scan gives every group with its values, all partitions folded, as the canonical JSON that the
-	// API promises; then the next input offset of each partition that the answer stands at.
+	// API promises; then the position that the answer stands at in each partition of the topic that
+	// the tasks with the counters read: the input, or of two stages the repartition topic.
 	Scan func(ctx context.Context, fn func(group, values json.RawMessage) error) (map[int32]int64, error)
 }
 
@@ -50,6 +52,7 @@ func (c Config) withDefaults() Config {
 	c.DifferencesMax = or(c.DifferencesMax, 10)
 	c.CutWait = or(c.CutWait, time.Minute)
 	c.OffsetsWait = or(c.OffsetsWait, 10*time.Second)
+	c.StageWait = or(c.StageWait, 3*time.Second)
 	if c.Progress == nil {
 		c.Progress = io.Discard
 	}
@@ -86,32 +89,37 @@ type audit struct {
 	cfg     Config
 	spec    *spec.Spec
 	program *spec.Program
-	codec   *outputCodec // nil: no output is read
+	codec   *outputCodec
 	admin   *kafka.Admin
 	dir     string // of the sorted runs
 	meter   *meter
 	found   findings
 
 	input, output, changelog, dead kafka.Topic
-	recordBytes                    int // what the app's topics take now
+	repartition                    kafka.Topic // without a name: there is none, or not the app's
+	recordBytes                    int         // what the app's topics take now
 
-	appID      string
-	generation int
-	tasks      []*task // by partition; nil where nothing is counted yet
-	history    history
-	otherInput bool // the input is not the topic that the app has counted
-	undecided  []string
+	appID        string
+	generation   int
+	repartitions int     // 0: the app has one stage
+	tasks        []*task // of the input, by partition; nil where nothing is counted yet
+	seconds      []*task // of the second stage, by partition
+	history      history
+	otherInput   bool // the input is not the topic that the app has counted
+	undecided    []string
 
 	outputs, changes, letters, recounts, answers *table
+	partials                                     *table           // of two stages
 	records                                      map[string]int64 // read, by check
 	compared                                     map[string]int64 // by check
 	outputCut                                    []int32          // partitions of the output whose beginning is deleted
 	noStore                                      string           // why the store is not compared
 	storeAt                                      map[int32]int64  // the input positions of its answer
 	groups, counters, spanning                   int64
-	gone                                         int64           // counters whose outputs are deleted
-	thin                                         int64           // counters with fewer outputs than items
-	offsets                                      map[int32]int64 // of the consumer group
+	gone                                         int64                      // counters whose outputs are deleted
+	thin                                         int64                      // counters with fewer outputs than items
+	midstore                                     int64                      // groups of which the answer is between two positions
+	offsets                                      map[string]map[int32]int64 // of the consumer group, by topic
 }
 
 // Run makes an audit. An error means that there is no result.
@@ -126,8 +134,9 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("a directory for the audit's sorted runs: %w", err)
 	}
+	program := spec.Compile(cfg.Spec)
 	a := &audit{
-		cfg: cfg, spec: cfg.Spec, program: spec.Compile(cfg.Spec), admin: admin, dir: dir,
+		cfg: cfg, spec: cfg.Spec, program: program, codec: newOutputCodec(cfg.Spec, program), admin: admin, dir: dir,
 		meter: newMeter(cfg), found: findings{max: cfg.DifferencesMax},
 		records: map[string]int64{}, compared: map[string]int64{},
 	}
@@ -141,7 +150,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 
 func (a *audit) run(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		a.findTopics, a.scanStore, a.cut, a.readChangelog, a.readDead, a.readOutput, a.readInput, a.compare,
+		a.findTopics, a.awaitStore, a.scanStore, a.cut, a.readChangelog, a.readPartials, a.readDead, a.readOutput, a.readInput, a.compare,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -174,6 +183,9 @@ func (a *audit) report() *Report {
 		r.Partitions = append(r.Partitions, t.row())
 		r.Events += t.at(t.last()).events()
 	}
+	for _, t := range there(a.seconds) {
+		r.Repartitions = append(r.Repartitions, t.secondRow())
+	}
 	r.Checks = a.checks()
 	switch {
 	case r.Found > 0:
@@ -186,11 +198,15 @@ func (a *audit) report() *Report {
 
 func (a *audit) checks() []Check {
 	of := []struct{ name, of string }{
-		{"events", "events"}, {"dead", "unreadable events"}, {"positions", "position records"}, {"changelog", "counters"},
-		{"output", "counters"}, {"store", "groups"}, {"offsets", "partitions"},
+		{"events", "events"}, {"dead", "unreadable events"}, {"positions", "position records"},
+		{"partials", "counters"}, {"changelog", "counters"}, {"output", "counters"},
+		{"store", "groups"}, {"offsets", "partitions"},
 	}
 	var checks []Check
 	for _, c := range of {
+		if c.name == "partials" && a.repartitions == 0 {
+			continue
+		}
 		check := Check{Name: c.name, Of: c.of, Compared: a.compared[c.name], Records: a.records[c.name], Differences: a.found.of(c.name)}
 		switch {
 		case c.name == "store":

@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/tally-kafka/tally/processor/spec"
 )
 
 // The changelog's format, as documented: every key begins with format, kind and stage; a value's
@@ -14,26 +16,33 @@ import (
 // follow a group's values, or the JSON of a position record or barrier.
 const (
 	changelogFormat = 1
-	changelogStage  = 0
 	changelogSlot   = 0
+	secondStage     = 1 // the last one
 
 	kindValue    = 'v'
 	kindPosition = 'p'
 	kindBarrier  = 'b'
 )
 
-// parseKey takes a changelog key apart. The group is a part of key; nil for kinds without one.
-func parseKey(key []byte) (kind byte, group []byte, err error) {
-	if len(key) < 3 || key[0] != changelogFormat || key[2] != changelogStage {
-		return 0, nil, fmt.Errorf("the key %.32x is not of a format that this audit knows", key)
+// changelogKey is a key, taken apart. The group is a part of it; nil for kinds without one.
+type changelogKey struct {
+	kind, stage byte
+	group       []byte
+}
+
+func parseKey(key []byte) (k changelogKey, err error) {
+	if len(key) < 3 || key[0] != changelogFormat || key[2] > secondStage {
+		return k, fmt.Errorf("the key %.32x is not of a format that this audit knows", key)
 	}
-	switch kind = key[1]; {
-	case kind == kindValue && len(key) > 4 && key[3] == changelogSlot:
-		return kind, key[4:], nil
-	case (kind == kindPosition || kind == kindBarrier) && len(key) == 3:
-		return kind, nil, nil
+	k.kind, k.stage = key[1], key[2]
+	switch {
+	case k.kind == kindValue && len(key) > 4 && key[3] == changelogSlot:
+		k.group = key[4:]
+		return k, nil
+	case (k.kind == kindPosition || k.kind == kindBarrier) && len(key) == 3:
+		return k, nil
 	}
-	return 0, nil, fmt.Errorf("the key %.32x is not of a known shape", key)
+	return changelogKey{}, fmt.Errorf("the key %.32x is not of a known shape", key)
 }
 
 // parseBody returns what follows the two bytes at the beginning of a changelog value.
@@ -63,12 +72,20 @@ type positionRecord struct {
 	Dead             int64  `json:"dead"`
 	Groups           int64  `json:"groups"`
 	Digest           uint64 `json:"digest,string"`
+
+	// Of an app of two stages: the partitions of its repartition topic, and that topic's id.
+	Repartitions       int    `json:"repartitions"`
+	RepartitionTopicID string `json:"repartition_topic_id"`
+	// Of a task of the second stage: of each input partition, the events below this offset are
+	// counted, but for those of the lanes in Midway, of which something more may be.
+	Sources map[int32]int64 `json:"sources"`
+	Midway  []int           `json:"midway"`
 }
 
 func (p positionRecord) events() int64 { return p.Processed + p.Filtered + p.Skipped + p.Dead }
 
-// parsePosition reads a position record of a changelog partition.
-func parsePosition(value []byte, partition int32) (rec positionRecord, err error) {
+// parsePosition reads a position record of a stage in a changelog partition.
+func parsePosition(value []byte, stage byte, partition int32) (rec positionRecord, err error) {
 	body, err := parseBody(value, kindPosition)
 	if err != nil {
 		return rec, err
@@ -79,8 +96,10 @@ func parsePosition(value []byte, partition int32) (rec positionRecord, err error
 	switch {
 	case rec.AppID == "":
 		err = errors.New("a position record without app_id")
-	case rec.Partition != partition || rec.Stage != changelogStage:
+	case rec.Partition != partition || rec.Stage != stage:
 		err = fmt.Errorf("a position record of stage %d, partition %d", rec.Stage, rec.Partition)
+	case rec.Repartitions < 0 || rec.Repartitions > spec.MaxRepartitions || rec.Stage > 0 && rec.Repartitions == 0:
+		err = fmt.Errorf("a position record of stage %d of an app with %d repartition partitions", rec.Stage, rec.Repartitions)
 	case rec.Input < rec.Start || rec.Start < 0:
 		err = fmt.Errorf("a position record that starts at %d and has come to %d", rec.Start, rec.Input)
 	}

@@ -7,8 +7,8 @@ import (
 
 // compareEvents compares what is known of whole partitions.
 func (a *audit) compareEvents() {
-	for _, t := range a.running() {
-		if !a.otherInput { // a topic's offsets go with it
+	for _, t := range a.all() {
+		if a.offsets[t.source] != nil {
 			a.compareOffset(t)
 		}
 		if t.decidable() {
@@ -16,19 +16,29 @@ func (a *audit) compareEvents() {
 			a.compareDigest(t)
 		}
 	}
-	for p, offset := range a.offsets {
-		if a.task(p) == nil {
-			a.found.add(Difference{Kind: OffsetMoved, Topic: a.input.Name, Partition: p, Offset: offset,
-				Why: "the consumer group " + a.spec.App + " has this offset, and the changelog has no position record of the partition"})
+	for topic, offsets := range a.offsets {
+		for p, offset := range offsets {
+			if t := a.reader(topic, p); t == nil {
+				a.found.add(Difference{Kind: OffsetMoved, Topic: topic, Partition: p, Offset: offset,
+					Why: "the consumer group " + a.spec.App + " has this offset, and the changelog has no position record of the partition"})
+			}
 		}
 	}
+}
+
+// reader is the task that reads a partition of a topic.
+func (a *audit) reader(topic string, p int32) *task {
+	if topic == a.input.Name {
+		return a.task(p)
+	}
+	return of(a.seconds, p)
 }
 
 // compareOffset: the consumer group stands at a position record.
 func (a *audit) compareOffset(t *task) {
 	a.compared["offsets"]++
 	first, last := t.at(0), t.at(t.last())
-	d := Difference{Topic: a.input.Name, Partition: t.partition, Offset: t.group}
+	d := Difference{Topic: t.source, Partition: t.partition, Offset: t.group}
 	at := fmt.Sprintf("the position record at %s/%d offset %d has %d", a.changelog.Name, t.partition, last.offset, last.Input)
 	switch {
 	case t.group < 0:
@@ -48,6 +58,9 @@ func (a *audit) compareOffset(t *task) {
 // comparePositions compares the counters of each position record, and says the first difference of
 // each kind in the partition.
 func (a *audit) comparePositions(t *task) {
+	if t.second != nil {
+		return // its partials were compared when they were read
+	}
 	said := map[Kind]bool{}
 	var sum tally
 	next := 0

@@ -75,62 +75,94 @@ func recordLimit(t kafka.Topic) int {
 // cut fixes up to where everything is read; the package's comment says why in this order.
 func (a *audit) cut(ctx context.Context) error {
 	a.meter.begin("find a cut", 0)
-	if err := a.findPositions(ctx); err != nil {
-		return err
+	for _, step := range []func(context.Context) error{a.findPositions, a.awaitSecond} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
 	a.placeStore()
 	if err := a.findOffsets(ctx); err != nil {
 		return err
 	}
-	for _, topic := range []struct {
-		kafka.Topic
-		end func(*task) *int64
-	}{
-		{a.output, func(t *task) *int64 { return &t.outputEnd }},
-		{a.changelog, func(t *task) *int64 { return &t.changelogEnd }},
-		{a.dead, func(t *task) *int64 { return &t.deadEnd }},
-	} {
-		if topic.Name == "" {
-			continue
-		}
-		ends, err := a.stableEnds(ctx, topic.Name)
-		if err != nil {
-			return err
-		}
-		for _, t := range a.running() {
-			*topic.end(t) = ends[t.partition]
-		}
+	if err := a.findEnds(ctx, a.output, a.keepers(), func(t *task) *int64 { return &t.outputEnd }); err != nil {
+		return err
+	}
+	if err := a.findEnds(ctx, a.changelog, a.all(), func(t *task) *int64 { return &t.changelogEnd }); err != nil {
+		return err
+	}
+	if err := a.settleSecond(ctx); err != nil {
+		return err
+	}
+	return a.findEnds(ctx, a.dead, a.running(), func(t *task) *int64 { return &t.deadEnd })
+}
+
+// findEnds fixes up to where a topic is read.
+func (a *audit) findEnds(ctx context.Context, topic kafka.Topic, tasks []*task, end func(*task) *int64) error {
+	if topic.Name == "" {
+		return nil
+	}
+	ends, err := a.stableEnds(ctx, topic.Name)
+	if err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		*end(t) = ends[t.partition]
 	}
 	return nil
 }
 
-// findPositions makes a task of each partition that has a position record, with the newest one.
+// findPositions makes a task of each stage in each partition that has a position record, with the
+// newest one.
 func (a *audit) findPositions(ctx context.Context) error {
-	for p := range int32(len(a.tasks)) {
-		err := a.admin.Tail(ctx, a.changelog.Name, p, func(r *kgo.Record) bool {
-			if kind, _, err := parseKey(r.Key); err != nil || kind != kindPosition {
-				return false
-			}
-			rec, err := parsePosition(r.Value, p)
-			if err == nil {
-				a.tasks[p] = &task{partition: p, group: -1, store: -1, positions: []position{{rec, r.Offset}}}
-				a.generation = max(a.generation, rec.Generation)
-			}
-			return err == nil
-		})
-		if err != nil {
+	for p := int32(0); int(p) < min(a.changelog.Partitions, max(len(a.tasks), a.repartitions)); p++ {
+		if err := a.findNewest(ctx, p); err != nil {
 			return err
 		}
 	}
-	if len(a.running()) == 0 {
+	if len(a.all()) == 0 {
 		return fmt.Errorf("the changelog %s has no position record: app %s has counted nothing yet; start it with `tally run`", a.changelog.Name, a.spec.App)
 	}
-	for _, t := range a.running() {
+	for _, t := range a.all() {
 		if err := a.checkIdentity(t); err != nil {
 			return err
 		}
 	}
-	return nil
+	return a.checkSecond(ctx)
+}
+
+// findNewest looks for the newest position record of each stage in a partition of the changelog.
+func (a *audit) findNewest(ctx context.Context, p int32) error {
+	var found [secondStage + 1]bool
+	return a.admin.Tail(ctx, a.changelog.Name, p, func(r *kgo.Record) bool {
+		key, err := parseKey(r.Key)
+		if err != nil || key.kind != kindPosition || found[key.stage] {
+			return false
+		}
+		rec, err := parsePosition(r.Value, key.stage, p)
+		if err != nil || !a.place(p, position{rec, r.Offset}) {
+			return false
+		}
+		found[key.stage] = true
+		return (found[0] || int(p) >= len(a.tasks)) && (found[secondStage] || int(p) >= a.repartitions)
+	})
+}
+
+// place makes a task of its newest position record; false when there is no such task.
+func (a *audit) place(p int32, pos position) bool {
+	if a.repartitions == 0 {
+		a.repartitions = pos.Repartitions
+		a.seconds = make([]*task, a.repartitions)
+	}
+	tasks, source := a.tasks, a.input.Name
+	if pos.Stage == secondStage {
+		tasks, source = a.seconds, a.spec.App+".repartition"
+	}
+	if int(p) >= len(tasks) {
+		return false
+	}
+	tasks[p] = &task{stage: pos.Stage, partition: p, source: source, group: -1, store: -1, positions: []position{pos}}
+	a.generation = max(a.generation, pos.Generation)
+	return true
 }
 
 // checkIdentity compares what a position record says of the app with what is there.
@@ -146,6 +178,10 @@ func (a *audit) checkIdentity(t *task) error {
 	if rec.Generation != a.generation {
 		return fmt.Errorf("partition %d of the changelog %s is of generation %d, others of %d: a reset is under way; try again when the app runs",
 			t.partition, a.changelog.Name, rec.Generation, a.generation)
+	}
+	if rec.Repartitions != a.repartitions {
+		return fmt.Errorf("the changelog %s holds position records of an app with %d repartition partitions and of one with %d: two apps of one name wrote it, so there is no right result",
+			a.changelog.Name, a.repartitions, rec.Repartitions)
 	}
 	if rec.Fingerprint != a.spec.Fingerprint() {
 		stored, err := spec.Parse([]byte(rec.Spec), "the stored spec of app "+a.spec.App)
@@ -168,19 +204,22 @@ func (a *audit) checkIdentity(t *task) error {
 // findOffsets reads the consumer group's offsets until none is behind its position record, which a
 // moment after a commit it may be.
 func (a *audit) findOffsets(ctx context.Context) error {
+	a.offsets = map[string]map[int32]int64{}
 	for began := a.cfg.Seam.Now(); ; {
-		offsets, err := a.admin.GroupOffsets(ctx, a.spec.App, a.input.Name)
-		if err != nil {
-			return err
+		for _, topic := range a.sources() {
+			offsets, err := a.admin.GroupOffsets(ctx, a.spec.App, topic)
+			if err != nil {
+				return err
+			}
+			a.offsets[topic] = offsets
 		}
-		a.offsets = offsets
 		behind := false
-		for _, t := range a.running() {
+		for _, t := range a.all() {
 			t.group = -1
-			if o, ok := offsets[t.partition]; ok {
+			if o, ok := a.offsets[t.source][t.partition]; ok {
 				t.group = o
 			}
-			behind = behind || t.group < t.at(0).Input
+			behind = behind || a.offsets[t.source] != nil && t.group < t.at(0).Input
 		}
 		if !behind || a.cfg.Seam.Since(began) >= a.cfg.OffsetsWait {
 			return nil
@@ -189,6 +228,18 @@ func (a *audit) findOffsets(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// sources are the topics that the app's tasks read, as far as they are those of the position
+// records: a topic's offsets go with it.
+func (a *audit) sources() (names []string) {
+	if !a.otherInput {
+		names = append(names, a.input.Name)
+	}
+	if a.repartition.Name != "" {
+		names = append(names, a.repartition.Name)
+	}
+	return names
 }
 
 // stableEnds gives for each partition a last stable offset that is not below what the high

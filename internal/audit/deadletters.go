@@ -57,7 +57,7 @@ func (a *audit) readDead(ctx context.Context) error {
 				a.found.add(Difference{Kind: DeadForeign, Topic: a.dead.Name, Partition: r.Partition, Offset: r.Offset, Why: err.Error()})
 				return nil
 			}
-			if event >= t.at(t.last()).Input {
+			if event >= a.readTo(t) {
 				return nil // of a transaction after the cut
 			}
 			key, entry = eventKey(key[:0], r.Partition, event), appendLetter(entry[:0], r)

@@ -37,6 +37,32 @@
 //
 // Dead letters name their events, so that those of later transactions are simply passed over.
 //
+// # Two stages
+//
+// In an app of two stages, tasks of the first read the input and send partials to the repartition
+// topic, and tasks of the second read that and have the counters. A counter of repartition
+// partition q has no one input position: it stands at a mark, the next offset of each input
+// partition, which the position records of the second stage say. So the recount of a group notes
+// its values at the marks of its q, which form a chain, and all else is as for one stage, with q
+// instead of the partition. The cut has two steps more:
+//
+//   - After A of the first stage is known, the end E of the repartition topic is read: what was
+//     sent of the events below A lies below it. The second stage is awaited until it has read all
+//     of that; where it stands still, since the app is down, the partials from its position to E
+//     are read instead, which nobody trims. Either way an event below A that is in no mark is lost
+//     between the stages.
+//   - B of the second stage is the first position record at or behind the changelog's end that is
+//     not midway, that is, in the middle of what one transaction has sent. Where the app died
+//     midway, it is the last one before, and the outputs behind it are compared with what lies
+//     before and after.
+//
+// What the repartition topic still has is compared too: for each counter, the partials from the
+// oldest position record whose partials are there must add up to the events between the marks, and
+// their number to what the records say. What is trimmed is in the counters: nothing is undecided for
+// the want of it. A counter whose value is wrong while the values of its q agree with the
+// digest of the position record has been told something else than the events: that is called lost,
+// or counted twice, between the stages.
+//
 // # What is compared
 //
 // A counter is a group in a source partition. In the output, a count rises strictly, a max never
@@ -51,7 +77,9 @@
 // # What it cannot decide
 //
 // Input that retention has deleted, or compaction has thinned out, cannot be recounted; of an
-// output that is compacted or whose beginning is deleted, only what is there can be compared. The
+// output that is compacted or whose beginning is deleted, only what is there can be compared. A
+// counter of a second stage has events of all input partitions: where one cannot be recounted, no
+// counter can; and with `emit: every` nobody knows how many outputs it must have. The
 // report lists such things; they are no differences, but the result is not "exact" either.
 //
 // # Memory

@@ -47,7 +47,8 @@ type place struct {
 	adm          *kadm.Client
 	admin        *kafka.Admin
 	sp           *spec.Spec
-	node         *Node // of the last start
+	node         *Node         // of the last start
+	trim         time.Duration // of the repartition topic; 0: as the node does
 }
 
 // onFake is a Kafka of its own in memory, beside other tests.
@@ -208,7 +209,7 @@ func (p *place) start(dir ...string) *running {
 		Specs: []*spec.Spec{p.sp}, Brokers: p.cfg.Brokers, Listen: addr, Name: "node-a", DataDir: n.dir, Memory: 32 << 20,
 		CommitsPerSecond: 500, Watch: time.Second, WatchAge: 3 * time.Second, OffsetsWait: 200 * time.Millisecond,
 		LagInterval: 20 * time.Millisecond, RetryMax: 100 * time.Millisecond, Version: "test", Seam: seam.World(),
-		Takeover: true, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		TrimInterval: p.trim, Takeover: true, Log: slog.New(slog.NewTextHandler(&log, nil)),
 	}
 	var err error
 	n.client, err = api.NewClient("http://"+addr, seam.World())
@@ -245,7 +246,9 @@ func (n *running) scan(ctx context.Context, fn func(group, values json.RawMessag
 	end, err := n.client.Scan(ctx, n.p.app, nil, api.ReadOptions{Wait: -1}, func(c api.Count) error { return fn(c.Group, c.Values) })
 	at := map[int32]int64{}
 	for _, part := range end.Parts {
-		at[part.Partition] = part.Position[fmt.Sprintf("%s/%d", n.p.in, part.Partition)]
+		for _, offset := range part.Position { // of its one source
+			at[part.Partition] = offset
+		}
 	}
 	return at, err
 }
@@ -275,7 +278,7 @@ func (n *running) until(what string, ok func(api.AppStatus) bool) {
 func (n *running) settled(events int64) {
 	n.p.t.Helper()
 	n.until(fmt.Sprintf("%d events are dealt with", events), func(a api.AppStatus) bool {
-		return a.Processed+a.Filtered+a.Skipped+a.Dead == events && a.Lag == 0
+		return a.Processed+a.Filtered+a.Skipped+a.Dead == events && a.Lag == 0 && a.RepartitionLag == 0
 	})
 }
 
@@ -302,7 +305,8 @@ func (p *place) counted(events ...*kgo.Record) string {
 // audit runs an audit.
 func (p *place) audit(options ...func(*Config)) *Report {
 	p.t.Helper()
-	cfg := Config{Spec: p.sp, Kafka: p.cfg, Node: p.node, Seam: seam.World(), TempDir: p.t.TempDir(), OffsetsWait: 200 * time.Millisecond}
+	cfg := Config{Spec: p.sp, Kafka: p.cfg, Node: p.node, Seam: seam.World(), TempDir: p.t.TempDir(), OffsetsWait: 200 * time.Millisecond,
+		StageWait: 200 * time.Millisecond}
 	for _, o := range options {
 		o(&cfg)
 	}

@@ -73,13 +73,13 @@ func FuzzChangelogRecord(f *testing.F) {
 	}
 	p := compiled(parsed(f, words))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if kind, group, err := parseKey(b); err == nil {
-			again := []byte{changelogFormat, kind, changelogStage}
-			if kind == kindValue {
-				again = append(append(again, changelogSlot), group...)
+		if key, err := parseKey(b); err == nil {
+			again := []byte{changelogFormat, key.kind, key.stage}
+			if key.kind == kindValue {
+				again = append(append(again, changelogSlot), key.group...)
 			}
 			if !bytes.Equal(again, b) {
-				t.Fatalf("%x is taken for %c %x", b, kind, group)
+				t.Fatalf("%x is taken for %+v", b, key)
 			}
 		}
 		if body, err := parseBody(b, kindValue); err == nil {
@@ -87,8 +87,37 @@ func FuzzChangelogRecord(f *testing.F) {
 				t.Fatalf("%x is taken for %s", b, p.AppendValuesJSON(nil, v))
 			}
 		}
-		if rec, err := parsePosition(b, 3); err == nil && (rec.AppID == "" || rec.Partition != 3 || rec.Start < 0 || rec.Input < rec.Start) {
+		if rec, err := parsePosition(b, 0, 3); err == nil && (rec.AppID == "" || rec.Partition != 3 || rec.Start < 0 || rec.Input < rec.Start) {
 			t.Fatalf("%q is taken for %+v", b, rec)
+		}
+	})
+}
+
+// FuzzSentRecord: a key of the repartition topic that the audit takes is the one way to write what
+// it says, and what it takes for sources can be counted with.
+func FuzzSentRecord(f *testing.F) {
+	for _, text := range []string{goldenPartialKey, goldenPartial, goldenSourcesKey, goldenSources, goldenBarrier, "", "0172", "0173010000"} {
+		f.Add(unhex(f, text))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if kind, group, err := parseSentKey(b); err == nil {
+			again := []byte{changelogFormat, kind, b[2]}
+			if kind == kindPartial {
+				again = append(append(again, changelogSlot), group...)
+			}
+			if !bytes.Equal(again, b) {
+				t.Fatalf("%x is taken for %c %x", b, kind, group)
+			}
+		}
+		if _, next, err := parseSources(b); err == nil {
+			for p, at := range next {
+				if p < 0 || at < 0 {
+					t.Fatalf("%x is taken for %v", b, next)
+				}
+			}
+		}
+		if g, values, err := parsePartial(b); err == nil && (g < 0 || len(values) > len(b)) {
+			t.Fatalf("%x is taken for generation %d, %x", b, g, values)
 		}
 	})
 }

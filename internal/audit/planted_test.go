@@ -24,6 +24,13 @@ func (p *place) small() {
 	n.settled(3)
 	p.send(p.in, event(0, "ann", "one"))
 	n.settled(4)
+	p.keepAnswer()
+	n.stop()
+}
+
+// keepAnswer lets the node say what it says now, from now on.
+func (p *place) keepAnswer() {
+	p.t.Helper()
 	var said []string
 	at, err := p.node.Scan(p.ctx(), func(group, values json.RawMessage) error {
 		said = append(said, string(group), string(values))
@@ -38,7 +45,6 @@ func (p *place) small() {
 		}
 		return at, nil
 	}
-	n.stop()
 }
 
 // answering lets the node say something else.

@@ -38,12 +38,18 @@ func (h *history) add(text string) {
 
 // changelogReader reads one partition.
 type changelogReader struct {
-	a     *audit
-	task  *task
-	prev  *position // the last position record before
-	after int64     // the first value behind the last position record, -1 for none
-	key   []byte
-	entry []byte
+	a      *audit
+	stages [secondStage + 1]stageReader
+	values *task // the one that has counters; nil: none in this partition
+	after  int64 // the first value behind its last position record, -1 for none
+	key    []byte
+	entry  []byte
+}
+
+// stageReader has the position records of one stage.
+type stageReader struct {
+	task *task     // nil: none in this partition
+	prev *position // the last position record before
 }
 
 // readChangelog takes the last value of each counter, and the position records from A to B.
@@ -53,54 +59,87 @@ func (a *audit) readChangelog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var readers []*changelogReader
 	total := int64(0)
-	for _, t := range a.running() {
-		total += t.changelogEnd - starts[t.partition]
+	for p := range int32(max(len(a.tasks), len(a.seconds))) {
+		r := &changelogReader{a: a, values: a.keeper(p), after: -1}
+		r.stages[0].task, r.stages[secondStage].task = a.task(p), of(a.seconds, p)
+		if r.end() > 0 {
+			readers = append(readers, r)
+			total += r.end() - starts[p]
+		}
 	}
 	a.meter.begin(a.changelog.Name, total)
-	for _, t := range a.running() {
-		r := changelogReader{a: a, task: t, after: -1}
-		if err := a.read(ctx, a.changelog.Name, t.partition, starts[t.partition], t.changelogEnd, r.record); err != nil {
+	for _, r := range readers {
+		if err := r.partition(ctx, starts); err != nil {
 			return err
 		}
-		r.end()
-		if t.decidable() {
-			a.compared["positions"]++
+	}
+	return nil
+}
+
+// end is up to where the partition is read.
+func (r *changelogReader) end() (end int64) {
+	for _, s := range r.stages {
+		if s.task != nil {
+			end = max(end, s.task.changelogEnd)
 		}
-		t.makeCuts()
+	}
+	return end
+}
+
+func (r *changelogReader) partition(ctx context.Context, starts map[int32]int64) error {
+	p := r.partitionNumber()
+	if err := r.a.read(ctx, r.a.changelog.Name, p, starts[p], r.end(), r.record); err != nil {
+		return err
+	}
+	if r.after >= 0 {
+		r.foreign(r.after, "a value behind the last position record, so of no transaction of this app")
+	}
+	for _, s := range r.stages {
+		if s.task == nil {
+			continue
+		}
+		if s.task.decidable() {
+			r.a.compared["positions"]++
+		}
+		if s.task.second != nil {
+			s.task.endAtB()
+		} else {
+			s.task.makeCuts()
+		}
 	}
 	return nil
 }
 
 func (r *changelogReader) record(rec *kgo.Record) error {
 	r.a.records["changelog"]++
-	kind, group, err := parseKey(rec.Key)
-	if err == nil && kind != kindBarrier {
+	key, err := parseKey(rec.Key)
+	if err == nil && key.kind != kindBarrier {
 		err = r.a.wrongGeneration(rec)
 	}
 	if err == nil {
-		switch kind {
+		switch key.kind {
 		case kindPosition:
-			err = r.position(rec)
+			return r.position(rec, key.stage)
 		case kindValue:
-			return r.value(rec, group)
+			return r.value(rec, key)
 		}
 	}
 	if err != nil {
 		r.foreign(rec.Offset, err.Error())
 	}
-	if len(r.task.positions) > r.a.cfg.PositionsMax {
-		return fmt.Errorf("more than %d position records of partition %d lie in the time that a cut takes: try again when the app has less to do",
-			r.a.cfg.PositionsMax, r.task.partition)
-	}
 	return nil
 }
 
 // value puts a counter's value into the table. A record that is none is a finding.
-func (r *changelogReader) value(rec *kgo.Record, group []byte) error {
+func (r *changelogReader) value(rec *kgo.Record, key changelogKey) error {
 	values, err := parseBody(rec.Value, kindValue)
+	if err == nil && (r.values == nil || r.values.stage != key.stage) {
+		err = fmt.Errorf("a value of stage %d, which has none in this partition", key.stage)
+	}
 	if err == nil {
-		err = r.a.program.CheckGroup(group)
+		err = r.a.program.CheckGroup(key.group)
 	}
 	if err == nil {
 		_, err = r.a.program.DecodeValues(values, nil)
@@ -109,61 +148,101 @@ func (r *changelogReader) value(rec *kgo.Record, group []byte) error {
 		r.foreign(rec.Offset, err.Error())
 		return nil
 	}
+	if rec.Offset >= r.values.endOfValues() {
+		return nil // of a transaction after B
+	}
 	if r.after < 0 {
 		r.after = rec.Offset
 	}
-	r.key = counterKey(r.key[:0], group, rec.Partition)
+	r.key = counterKey(r.key[:0], key.group, rec.Partition)
 	r.entry = append(binary.AppendUvarint(r.entry[:0], uint64(rec.Offset)), values...)
 	return r.a.changes.put(r.key, r.entry)
 }
 
-func (r *changelogReader) position(rec *kgo.Record) error {
-	p, err := parsePosition(rec.Value, rec.Partition)
-	if err != nil {
-		return err
+// position takes a position record. A record that is none is a finding.
+func (r *changelogReader) position(rec *kgo.Record, stage byte) error {
+	s := &r.stages[stage]
+	p, err := parsePosition(rec.Value, stage, rec.Partition)
+	switch {
+	case err != nil:
+	case s.task == nil:
+		err = fmt.Errorf("a position record of stage %d, which has no task in this partition", stage)
+	case p.AppID != r.a.appID || p.Generation != r.a.generation:
+		err = fmt.Errorf("a position record of app id %s, generation %d", p.AppID, p.Generation)
 	}
-	if p.AppID != r.a.appID || p.Generation != r.a.generation {
-		return fmt.Errorf("a position record of app id %s, generation %d", p.AppID, p.Generation)
+	if err != nil {
+		r.foreign(rec.Offset, err.Error())
+		return nil
+	}
+	if s.task == r.values {
+		r.after = -1
+	}
+	if rec.Offset >= s.task.changelogEnd {
+		return nil
 	}
 	pos := position{p, rec.Offset}
-	r.after = -1
 	r.a.history.add(p.Spec)
-	r.order(pos)
-	if rec.Offset > r.task.at(0).offset {
-		r.task.positions = append(r.task.positions, pos)
+	s.order(r.a, pos)
+	if rec.Offset > s.task.at(0).offset {
+		s.task.positions = append(s.task.positions, pos)
 	}
-	r.prev = &pos
+	if s.task.second != nil {
+		s.task.note(pos)
+	}
+	s.prev = &pos
+	if len(s.task.positions) > r.a.cfg.PositionsMax {
+		return fmt.Errorf("more than %d position records of partition %d lie in the time that a cut takes: try again when the app has less to do",
+			r.a.cfg.PositionsMax, s.task.partition)
+	}
 	return nil
 }
 
 // order compares a position record with the one before it.
-func (r *changelogReader) order(pos position) {
-	within := pos.offset > r.task.at(0).offset
+func (s *stageReader) order(a *audit, pos position) {
+	within := pos.offset > s.task.at(0).offset
 	switch {
-	case r.prev == nil:
-		r.a.history.cut = r.a.history.cut || pos.Txn != 1
-	case pos.Txn <= r.prev.Txn || pos.Input < r.prev.Input:
-		r.a.found.add(Difference{Kind: PositionOrder, Topic: r.a.changelog.Name, Partition: r.task.partition, Offset: pos.offset,
-			Got:  fmt.Sprintf("transaction %d at input offset %d", pos.Txn, pos.Input),
-			Want: fmt.Sprintf("more than transaction %d at %d, as offset %d has it", r.prev.Txn, r.prev.Input, r.prev.offset),
+	case s.prev == nil:
+		a.history.cut = a.history.cut || pos.Txn != 1
+	case pos.Txn <= s.prev.Txn || pos.Input < s.prev.Input || goesBack(s.prev.Sources, pos.Sources):
+		a.found.add(Difference{Kind: PositionOrder, Topic: a.changelog.Name, Partition: s.task.partition, Offset: pos.offset,
+			Got:  fmt.Sprintf("transaction %d at %s offset %d", pos.Txn, s.task.what(), pos.Input),
+			Want: fmt.Sprintf("more than transaction %d at %d, as offset %d has it", s.prev.Txn, s.prev.Input, s.prev.offset),
 			Why:  "the position record goes back"})
-	case pos.Txn > r.prev.Txn+1 && within:
-		r.a.cannot("%s/%d: the position records of transactions %d to %d are missing, and the output may stand at one of them",
-			r.a.changelog.Name, r.task.partition, r.prev.Txn+1, pos.Txn-1)
-	case pos.Txn > r.prev.Txn+1:
-		r.a.history.cut = true
+	case pos.Txn > s.prev.Txn+1 && within:
+		a.cannot("%s/%d: the position records of transactions %d to %d are missing, and the output may stand at one of them",
+			a.changelog.Name, s.task.partition, s.prev.Txn+1, pos.Txn-1)
+	case pos.Txn > s.prev.Txn+1:
+		a.history.cut = true
 	}
 }
 
-// end looks at what has come behind the last position record: a transaction writes that last.
-func (r *changelogReader) end() {
-	if r.after >= 0 {
-		r.foreign(r.after, "a value behind the last position record, so of no transaction of this app")
+// goesBack says whether a mark has less of an input partition than the one before it.
+func goesBack(before, after map[int32]int64) bool {
+	for p, at := range before {
+		if after[p] < at {
+			return true
+		}
 	}
+	return false
+}
+
+// what is the topic that a task reads, as people call it.
+func (t *task) what() string {
+	if t.stage == secondStage {
+		return "repartition"
+	}
+	return "input"
+}
+
+func (r *changelogReader) partitionNumber() int32 {
+	if t := r.stages[0].task; t != nil {
+		return t.partition
+	}
+	return r.stages[secondStage].task.partition
 }
 
 func (r *changelogReader) foreign(offset int64, why string) {
-	r.a.found.add(Difference{Kind: ChangelogForeign, Topic: r.a.changelog.Name, Partition: r.task.partition, Offset: offset, Why: why})
+	r.a.found.add(Difference{Kind: ChangelogForeign, Topic: r.a.changelog.Name, Partition: r.partitionNumber(), Offset: offset, Why: why})
 }
 
 // wrongGeneration is an error unless the record says that it is of the newest generation.

@@ -17,33 +17,38 @@ const recordRoom = 512
 // recounted is what the items of a segment make of a counter.
 type recounted struct {
 	items  int64
+	from   int32 // the input partition of the last event
 	last   int64 // the offset of the last event
 	values []spec.Decimal
 }
 
 func (a *audit) appendRecounted(dst []byte, r recounted) []byte {
-	dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(r.items)), uint64(r.last))
+	for _, n := range []int64{r.items, int64(r.from), r.last} {
+		dst = binary.AppendUvarint(dst, uint64(n))
+	}
 	return a.program.AppendValues(dst, r.values)
 }
 
 // parseRecounted appends the values to numbers.
 func (a *audit) parseRecounted(b []byte, numbers []spec.Decimal) recounted {
-	items, n := binary.Uvarint(b)
-	last, m := binary.Uvarint(b[max(n, 0):])
-	if n <= 0 || m <= 0 {
-		panic("audit: an entry of the recount cannot be read")
+	var n [3]int64
+	for i := range n {
+		var ok bool
+		if n[i], b, ok = uvarint(b); !ok {
+			panic("audit: an entry of the recount cannot be read")
+		}
 	}
-	values, err := a.program.DecodeValues(b[n+m:], numbers)
+	values, err := a.program.DecodeValues(b, numbers)
 	if err != nil {
 		panic("audit: values of the recount cannot be read: " + err.Error())
 	}
-	return recounted{int64(items), int64(last), values}
+	return recounted{n[0], int32(n[1]), n[2], values}
 }
 
 // fold adds newer to r.
 func (r *recounted) fold(p *spec.Program, newer recounted) {
 	r.items += newer.items
-	r.last = newer.last
+	r.from, r.last = newer.from, newer.last
 	p.Fold(r.values, newer.values)
 }
 
@@ -55,6 +60,7 @@ type inputReader struct {
 
 	task     *task
 	segment  int
+	later    tally   // of events behind the task's positions, which second stages have
 	unlisted []int64 // the first unreadable events without a dead letter
 
 	key, entry []byte
@@ -84,17 +90,32 @@ func (a *audit) readInput(ctx context.Context) error {
 	a.meter.begin(a.input.Name, a.inputOffsets())
 	for _, t := range a.running() {
 		r.task, r.segment, r.unlisted = t, 0, nil
+		for _, q := range there(a.seconds) {
+			q.second.cursor = 0
+		}
 		if err := r.partition(ctx, starts[t.partition], ends[t.partition]); err != nil {
 			return err
 		}
 	}
+	a.whyNotSecond()
 	_, _, err = r.letters.next(1<<31-1, 1<<63-1) // those behind the last event
 	return err
 }
 
+// whyNotSecond: a counter of the second stage has events of all input partitions.
+func (a *audit) whyNotSecond() {
+	for _, t := range a.running() {
+		for _, q := range there(a.seconds) {
+			if !t.decidable() && q.decidable() {
+				q.why = t.why
+			}
+		}
+	}
+}
+
 func (a *audit) inputOffsets() (n int64) {
 	for _, t := range a.running() {
-		n += t.cuts[len(t.cuts)-1] - t.at(0).Start
+		n += a.readTo(t) - t.at(0).Start
 	}
 	return n
 }
@@ -102,7 +123,7 @@ func (a *audit) inputOffsets() (n int64) {
 // partition recounts one partition, as far as it is there.
 func (r *inputReader) partition(ctx context.Context, logStart, logEnd int64) error {
 	t, topic := r.task, r.a.input
-	from, to := t.at(0).Start, t.cuts[len(t.cuts)-1]
+	from, to := t.at(0).Start, r.a.readTo(t)
 	switch {
 	case !t.decidable() || from == to:
 	case from < logStart:
@@ -137,7 +158,10 @@ func (r *inputReader) event(rec *kgo.Record) error {
 	for r.segment < len(t.cuts) && rec.Offset >= t.cuts[r.segment] {
 		r.segment++
 	}
-	n := &t.segments[r.segment]
+	n := &r.later
+	if r.segment < len(t.segments) {
+		n = &t.segments[r.segment]
+	}
 	n.events++
 	letter, lettered, err := r.letters.next(rec.Partition, rec.Offset)
 	if err != nil {
@@ -157,7 +181,7 @@ func (r *inputReader) event(rec *kgo.Record) error {
 		n.unreadable++
 		if lettered {
 			n.letters++
-		} else if len(r.unlisted) <= r.a.cfg.DifferencesMax {
+		} else if n != &r.later && len(r.unlisted) <= r.a.cfg.DifferencesMax {
 			r.unlisted = append(r.unlisted, rec.Offset)
 		}
 	default:
@@ -193,14 +217,30 @@ func (r *inputReader) tooLarge(items []spec.Item) bool {
 
 func (r *inputReader) items(rec *kgo.Record, items []spec.Item) error {
 	for i := range items {
-		r.key = counterKey(r.key[:0], items[i].Group, rec.Partition)
-		r.key = binary.BigEndian.AppendUint32(r.key, uint32(r.segment))
-		r.entry = r.a.appendRecounted(r.entry[:0], recounted{1, rec.Offset, items[i].Inc})
+		keeper, segment, counts := r.place(rec, items[i].Group)
+		if !counts {
+			continue
+		}
+		r.key = counterKey(r.key[:0], items[i].Group, keeper)
+		r.key = binary.BigEndian.AppendUint32(r.key, uint32(segment))
+		r.entry = r.a.appendRecounted(r.entry[:0], recounted{1, rec.Partition, rec.Offset, items[i].Inc})
 		if err := r.a.recounts.put(r.key, r.entry); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// place is where an item is counted: the partition, and the segment. Of an event that the first
+// stage has not dealt with for sure, nothing is expected yet.
+func (r *inputReader) place(rec *kgo.Record, group []byte) (keeper int32, segment int, counts bool) {
+	if r.a.repartitions == 0 {
+		return rec.Partition, r.segment, true
+	}
+	q := spec.Partition(group, r.a.repartitions)
+	s := r.a.seconds[q].second
+	segment = s.segment(rec.Partition, rec.Offset)
+	return q, segment, !s.isLost(segment) || s.sound() && rec.Offset < r.task.at(0).Input
 }
 
 // lost compares the number of dead letters with the position record's. Where nothing was skipped,

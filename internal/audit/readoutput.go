@@ -70,9 +70,9 @@ func (a *audit) readOutput(ctx context.Context) error {
 		total += max(end-starts[p], 0)
 	}
 	a.meter.begin(a.output.Name, total)
-	r := &outputReader{a: a, codec: newOutputCodec(a.spec, a.program)}
+	r := &outputReader{a: a, codec: a.codec}
 	r.distinct = r.codec.counts() || a.history.always(spec.EmitLatest)
-	a.outputs.combine, a.codec = r.combine, r.codec
+	a.outputs.combine = r.combine
 	for p := range int32(len(ends)) {
 		r.newest = false
 		if starts[p] > 0 {
@@ -93,7 +93,7 @@ func (a *audit) outputEnds(ctx context.Context) (map[int32]int64, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range a.running() {
+	for _, t := range a.keepers() {
 		ends[t.partition] = t.outputEnd
 	}
 	return ends, nil
@@ -133,7 +133,7 @@ func (r *outputReader) generation(rec *kgo.Record) (older bool, err error) {
 		return true, nil
 	case generation != r.a.generation:
 		return false, fmt.Errorf("a record of generation %d behind or beside those of generation %d", generation, r.a.generation)
-	case r.a.task(rec.Partition) == nil:
+	case r.a.keeper(rec.Partition) == nil:
 		return false, fmt.Errorf("a record in a partition that the app has not counted anything of")
 	}
 	r.newest = true

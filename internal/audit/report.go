@@ -29,11 +29,12 @@ type Report struct {
 	Counters int64 `json:"counters"` // groups in partitions
 	Spanning int64 `json:"spanning"` // groups with counters in several partitions
 
-	Partitions  []Partition   `json:"partitions"`
-	Checks      []Check       `json:"checks"`
-	Differences []*Difference `json:"differences"`       // the first of each kind
-	Found       int64         `json:"differences_total"` // all of them
-	Undecided   []string      `json:"undecided"`         // what could not be compared, and why
+	Partitions   []Partition   `json:"partitions"`
+	Repartitions []Repartition `json:"repartitions,omitempty"` // of two stages
+	Checks       []Check       `json:"checks"`
+	Differences  []*Difference `json:"differences"`       // the first of each kind
+	Found        int64         `json:"differences_total"` // all of them
+	Undecided    []string      `json:"undecided"`         // what could not be compared, and why
 }
 
 // Partition is one partition of the input, counted up to the last position record below the cut.
@@ -49,6 +50,21 @@ type Partition struct {
 	Counters    int64 `json:"counters"`
 	GroupOffset int64 `json:"group_offset"` // of the consumer group; -1: none
 	Store       int64 `json:"store"`        // the input position of the scan; -1: not asked
+	Output      int64 `json:"output"`       // the output was read up to this offset
+	Changelog   int64 `json:"changelog"`    // the changelog was read up to this offset
+	Positions   int   `json:"positions"`    // position records at which output and offset can stand: 1 without load
+}
+
+// Repartition is one partition of the repartition topic, read by the second stage, which has the
+// counters.
+type Repartition struct {
+	Partition   int32 `json:"partition"`
+	Input       int64 `json:"input"`    // next offset of the repartition topic
+	Partials    int64 `json:"partials"` // folded
+	Counters    int64 `json:"counters"`
+	Trimmed     int64 `json:"trimmed"`      // the topic is trimmed up to this offset
+	GroupOffset int64 `json:"group_offset"` // of the consumer group; -1: none
+	Store       int64 `json:"store"`        // the position of the scan; -1: not asked
 	Output      int64 `json:"output"`       // the output was read up to this offset
 	Changelog   int64 `json:"changelog"`    // the changelog was read up to this offset
 	Positions   int   `json:"positions"`    // position records at which output and offset can stand: 1 without load
@@ -80,6 +96,12 @@ const (
 	ChangelogMissing Kind = "changelog.missing"
 	ChangelogExtra   Kind = "changelog.extra"
 	ChangelogForeign Kind = "changelog.foreign"
+
+	PartialLost    Kind = "partials.lost"    // events that were dealt with and are in no counter
+	PartialDoubled Kind = "partials.doubled" // more in a counter, or sent to it, than the events have
+	PartialWrong   Kind = "partials.wrong"   // other values, of which no count says more or less
+	PartialFolded  Kind = "partials.folded"  // the second stage has folded another number of partials than there were
+	PartialForeign Kind = "partials.foreign" // a record of the repartition topic that this app did not write there
 
 	PositionGroups Kind = "positions.groups" // number of groups or digest
 	PositionOrder  Kind = "positions.order"  // a transaction number that does not go up by one

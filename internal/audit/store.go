@@ -6,6 +6,19 @@ import (
 	"fmt"
 )
 
+// awaitStore lets a second stage read what was sent before the store is asked: of an app that has
+// just become idle, all groups are in the answer then.
+func (a *audit) awaitStore(ctx context.Context) error {
+	if a.cfg.Node == nil {
+		return nil
+	}
+	a.meter.begin("wait", 0)
+	if err := a.findPositions(ctx); err != nil {
+		return err
+	}
+	return a.awaitSecond(ctx)
+}
+
 // scanStore lets the node say all its groups.
 func (a *audit) scanStore(ctx context.Context) error {
 	a.answers = a.table("store", func(dst, key, older, newer []byte) ([]byte, error) {
@@ -51,7 +64,7 @@ func (a *audit) placeStore() {
 			a.spec.App, n.AppID, n.Generation, a.appID, a.generation)
 		return
 	}
-	for _, t := range a.running() {
+	for _, t := range a.keepers() {
 		at, ok := a.storeAt[t.partition]
 		if !ok {
 			a.noStore = "the node does not answer for all partitions"

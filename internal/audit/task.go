@@ -1,35 +1,52 @@
 package audit
 
 import (
+	"cmp"
 	"slices"
 )
 
-// task is what is known of one partition of the input, and of its partitions of the other topics.
+// task is what is known of a stage in one partition of the topic that it reads, and of its
+// partitions of the other topics. In an app of one stage, a task reads the input and has counters.
+// In one of two stages, those of stage 0 read the input and those of stage 1 have the counters.
 type task struct {
+	stage     uint8
 	partition int32
+	source    string // the topic that it reads
 
 	// Fixed by the cut.
 	group        int64 // the consumer group's offset, -1 for none
-	store        int64 // the input position of the store's answer, -1 for none
+	store        int64 // the source position of the store's answer, -1 for none
 	outputEnd    int64
-	changelogEnd int64
+	changelogEnd int64 // of what is read of its position records
+	valuesEnd    int64 // of what is read of its values; 0: changelogEnd
 	deadEnd      int64
 
-	// positions are all position records from A to B, in order: the consumer group and the output
-	// stand at one of them. There is at least A.
+	// positions are all position records from A on, in order: the consumer group and the output
+	// stand at one of them. There is at least A. B is the last of them that is complete.
 	positions []position
+	beyond    int // positions behind B
 
-	// why the input of this partition cannot be recounted; "" when it can.
+	// why it cannot be recounted; "" when it can.
 	why string
 
-	// cuts are the input offsets at which the recount notes values, ascending: those of positions,
-	// and store. The event at offset o belongs to the first segment i with o < cuts[i].
+	// cuts are, of a task that reads the input, the offsets up to which events are tallied,
+	// ascending: the positions, and store. The event at offset o belongs to the first segment i
+	// with o < cuts[i].
 	cuts     []int64
 	segments []tally // one a cut
 
-	fits     []bool // the positions at which every output so far is as it should be
-	counters int64  // at B
-	digest   uint64 // at B
+	// places are the segments of the recount up to which the counters stand at each position. At a
+	// position in the middle of what a transaction of the first stage has sent, they stand between
+	// that and uppers.
+	places, uppers         []int
+	storePlace, storeUpper int
+
+	second *second // of a task of the second stage
+
+	fits     []bool  // the positions at which every output so far is as it should be
+	between  []int64 // counters whose output is between place and upper, by position
+	counters int64   // at B
+	digest   uint64  // at B
 }
 
 // position is a position record and where it stands.
@@ -54,12 +71,15 @@ func (t *tally) add(o tally) {
 func (t *task) at(i int) position { return t.positions[i] }
 
 // last is the index of B.
-func (t *task) last() int { return len(t.positions) - 1 }
+func (t *task) last() int { return len(t.positions) - 1 - t.beyond }
 
-// decidable says whether the partition could be recounted.
+// decidable says whether the task could be recounted.
 func (t *task) decidable() bool { return t.why == "" }
 
-// makeCuts chooses where the recount notes values.
+// midway says whether position i lies in the middle of what a transaction has sent.
+func (t *task) midway(i int) bool { return len(t.at(i).Midway) > 0 }
+
+// makeCuts chooses where the recount of an input partition notes values.
 func (t *task) makeCuts() {
 	for _, p := range t.positions {
 		t.cuts = append(t.cuts, p.Input)
@@ -70,10 +90,22 @@ func (t *task) makeCuts() {
 	slices.Sort(t.cuts)
 	t.cuts = slices.Compact(t.cuts)
 	t.segments = make([]tally, len(t.cuts))
-	t.fits = make([]bool, len(t.positions))
-	for i := range t.fits {
-		t.fits[i] = true
+	for _, p := range t.positions {
+		t.places = append(t.places, t.cut(p.Input))
 	}
+	if t.store >= 0 {
+		t.storePlace = t.cut(t.store)
+	}
+	t.storeUpper = t.storePlace
+	t.makeFits()
+}
+
+func (t *task) makeFits() {
+	if t.uppers == nil {
+		t.uppers = t.places
+	}
+	t.between = make([]int64, len(t.positions))
+	t.fits = slices.Repeat([]bool{true}, len(t.positions))
 }
 
 // cut is the index of an input offset in cuts.
@@ -85,20 +117,37 @@ func (t *task) cut(input int64) int {
 	return i
 }
 
+// now is the place of B.
+func (t *task) now() int { return t.places[t.last()] }
+
 // row is the partition in the report.
 func (t *task) row() Partition {
 	b := t.at(t.last())
 	return Partition{
 		Partition: t.partition, Start: b.Start, Input: b.Input, Events: b.events(),
 		Processed: b.Processed, Filtered: b.Filtered, Skipped: b.Skipped, Dead: b.Dead, Counters: t.counters,
-		GroupOffset: t.group, Store: t.store, Output: t.outputEnd, Changelog: t.changelogEnd, Positions: len(t.positions),
+		GroupOffset: t.group, Store: t.store, Output: t.outputEnd, Changelog: t.endOfValues(), Positions: len(t.positions),
 	}
 }
 
-// running are the tasks that have a position record.
-func (a *audit) running() []*task {
-	var ts []*task
-	for _, t := range a.tasks {
+func (t *task) endOfValues() int64 { return cmp.Or(t.valuesEnd, t.changelogEnd) }
+
+// running are the tasks of the input that have a position record.
+func (a *audit) running() []*task { return there(a.tasks) }
+
+// keepers are the tasks that have counters.
+func (a *audit) keepers() []*task {
+	if a.repartitions > 0 {
+		return there(a.seconds)
+	}
+	return a.running()
+}
+
+// all are the tasks of both stages.
+func (a *audit) all() []*task { return append(there(a.tasks), there(a.seconds)...) }
+
+func there(tasks []*task) (ts []*task) {
+	for _, t := range tasks {
 		if t != nil {
 			ts = append(ts, t)
 		}
@@ -106,10 +155,20 @@ func (a *audit) running() []*task {
 	return ts
 }
 
-// task is that of a partition, nil where there is none.
-func (a *audit) task(partition int32) *task {
-	if partition < 0 || int(partition) >= len(a.tasks) {
+// task is that of an input partition, nil where there is none.
+func (a *audit) task(partition int32) *task { return of(a.tasks, partition) }
+
+// keeper is the task that has the counters of a partition, nil where there is none.
+func (a *audit) keeper(partition int32) *task {
+	if a.repartitions > 0 {
+		return of(a.seconds, partition)
+	}
+	return a.task(partition)
+}
+
+func of(tasks []*task, partition int32) *task {
+	if partition < 0 || int(partition) >= len(tasks) {
 		return nil
 	}
-	return a.tasks[partition]
+	return tasks[partition]
 }

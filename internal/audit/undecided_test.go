@@ -233,7 +233,7 @@ func (p *place) newestFirst() position {
 	p.t.Helper()
 	for _, r := range p.read(p.app + ".changelog") {
 		if r.Key[1] == kindPosition {
-			rec, err := parsePosition(r.Value, r.Partition)
+			rec, err := parsePosition(r.Value, r.Key[2], r.Partition)
 			p.must(err)
 			return position{rec, r.Offset}
 		}

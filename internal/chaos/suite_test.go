@@ -120,7 +120,7 @@ func (s *suite) rand(t testing.TB) *rand.Rand {
 // build makes the binary with failpoints. Everything else in it is what users run.
 func (s *suite) build() error {
 	s.bin = filepath.Join(s.dir, "tally")
-	cmd := exec.Command("go", "build", "-tags", "failpoint", "-ldflags=-s -w", "-o", s.bin, "../../cmd/tally")
+	cmd := exec.Command("go", "build", "-pgo=off", "-tags", "failpoint", "-ldflags=-s -w", "-o", s.bin, "../../cmd/tally")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return &buildError{string(out)}

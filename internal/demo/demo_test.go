@@ -45,7 +45,7 @@ func buildTally(t *testing.T) string {
 		t.Skip("left out: it builds the binary and runs it")
 	}
 	binary := filepath.Join(t.TempDir(), "tally")
-	out, err := exec.Command("go", "build", "-o", binary, "../../cmd/tally").CombinedOutput()
+	out, err := exec.Command("go", "build", "-pgo=off", "-o", binary, "../../cmd/tally").CombinedOutput()
 	if err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}

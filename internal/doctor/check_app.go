@@ -47,7 +47,7 @@ func checkPositions(f *facts, a *appFacts) Check {
 		return c
 	}
 	for p := range int32(a.input.Partitions) {
-		if wrong, ok := wrongPosition(f, a, p); ok {
+		if wrong, ok := wrongPosition(f, a, &a.input, a.first(), p); ok {
 			c.Result, c.Found, c.Why, c.Mend = wrong.Result, wrong.Found, wrong.Why, wrong.Mend
 			return c
 		}
@@ -76,7 +76,7 @@ func wrongIDs(a *appFacts) (Check, bool) {
 		for _, t := range []struct {
 			topic *topic
 			id    string
-		}{{&a.input, pos.InputTopicID}, {&a.changelog, pos.ChangelogTopicID}} {
+		}{{&a.input, pos.InputTopicID}, {&a.changelog, pos.ChangelogTopicID}, {&a.repartition, pos.RepartitionTopicID}} {
 			if t.id != "" && t.topic.ID != "" && t.id != t.topic.ID {
 				return Check{Result: Error,
 					Found: fmt.Sprintf("the position record of %s/%d was written for %s with the id %s, and that topic has the id %s now", a.changelog.Name, p, t.topic.Name, t.id, t.topic.ID),
@@ -89,15 +89,15 @@ func wrongIDs(a *appFacts) (Check, bool) {
 }
 
 // wrongPosition judges one partition: what would stop its lane, or has lost events.
-func wrongPosition(f *facts, a *appFacts, p int32) (Check, bool) {
-	pos, known := a.positions.v[p]
-	committed, has := a.offsets.v[p]
-	again := a.offsetsAfter.v[p]
+func wrongPosition(f *facts, a *appFacts, t *topic, r read, p int32) (Check, bool) {
+	pos, known := r.positions.v[p]
+	committed, has := r.offsets.v[p]
+	again := r.offsetsAfter.v[p]
 	anew := "tally reset " + a.Name + "    # counts anew, from what the input has"
 	wrong := func(why, mend, format string, args ...any) (Check, bool) {
-		return Check{Result: Error, Found: fmt.Sprintf("%s/%d: %s", a.Input, p, fmt.Sprintf(format, args...)), Why: why, Mend: mend}, true
+		return Check{Result: Error, Found: fmt.Sprintf("%s/%d: %s", t.Name, p, fmt.Sprintf(format, args...)), Why: why, Mend: mend}, true
 	}
-	dropOffset := f.commands.line("kafka-consumer-groups", fmt.Sprintf("--delete-offsets --group %s --topic %s", a.Name, a.Input))
+	dropOffset := f.commands.line("kafka-consumer-groups", fmt.Sprintf("--delete-offsets --group %s --topic %s", a.Name, t.Name))
 	switch {
 	case !known && has && !a.changelog.there:
 		return wrong("somebody else used this consumer group, or the changelog was deleted with all counts: the lane does not start",
@@ -117,14 +117,14 @@ func wrongPosition(f *facts, a *appFacts, p int32) (Check, bool) {
 		return wrong("an offset was set back by somebody else; the lane asks for a minute and then stops with both numbers",
 			dropOffset+"\nand the next start commits the position again",
 			"the consumer group's offset %d is below the position %d", again, pos.Input)
-	case pos.Input > a.ends.v[p]:
-		return wrong("the input lost events that were counted: Kafka was restored from an older copy, or lost a broker; the lane stops",
-			"restore the input; or\n"+anew,
-			"the position is %d, and the input ends at %d", pos.Input, a.ends.v[p])
-	case pos.Input < a.starts.v[p]:
-		return wrong("events were deleted before they were counted; the lane stops",
-			f.commands.setTopic(a.Input, "retention.ms=-1")+"    # saves the rest\n"+anew,
-			"the position is %d, and the input begins at %d", pos.Input, a.starts.v[p])
+	case pos.Input > r.ends.v[p]:
+		return wrong("it lost what was counted already: Kafka was restored from an older copy, or lost a broker; the lane stops",
+			"restore the topic; or\n"+anew,
+			"the position is %d, and the %s ends at %d", pos.Input, t.role, r.ends.v[p])
+	case pos.Input < r.starts.v[p]:
+		return wrong("records were deleted before they were counted; the lane stops",
+			f.commands.setTopic(t.Name, "retention.ms=-1")+"    # saves the rest\n"+anew,
+			"the position is %d, and the %s begins at %d", pos.Input, t.role, r.starts.v[p])
 	}
 	return Check{}, false
 }

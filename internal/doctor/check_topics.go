@@ -135,12 +135,18 @@ func (fs *findings) toBeMade() {
 	fs.checks = append(fs.checks, c)
 }
 
-// partitions judges a topic whose partitions correspond to the input's.
-func (fs *findings) partitions(input *topic, why string, r Result) {
-	if input.there && fs.t.Partitions < input.Partitions {
-		fs.add(r, fmt.Sprintf("%s, and the input has %d", plural(fs.t.Partitions, "partition"), input.Partitions), why,
-			fs.f.commands.line("kafka-topics", fmt.Sprintf("--alter --topic %s --partitions %d", fs.t.Name, input.Partitions)))
+// partitions judges a topic whose partitions correspond to others': the input's, or those that the
+// counts are spread over.
+func (fs *findings) partitions(a *appFacts, least int, why string, r Result) {
+	if !a.input.there || fs.t.Partitions >= least {
+		return
 	}
+	whose := "the input has"
+	if least != a.input.Partitions {
+		whose = "the counts are spread over"
+	}
+	fs.add(r, fmt.Sprintf("%s, and %s %d", plural(fs.t.Partitions, "partition"), whose, least), why,
+		fs.f.commands.line("kafka-topics", fmt.Sprintf("--alter --topic %s --partitions %d", fs.t.Name, least)))
 }
 
 // limit judges whether what an input record may become fits in.
@@ -164,7 +170,7 @@ func checkOutput(f *facts, a *appFacts) []Check {
 		}
 		return fs.done()
 	}
-	fs.partitions(&a.input, "an output record goes to the partition in which its event was: tally refuses to start", Error)
+	fs.partitions(a, a.counted(), "an output record goes to the partition in which its group is counted: tally refuses to start", Error)
 	if a.KeyEvent && a.output.compacted() {
 		fs.add(Error, "cleanup.policy="+a.output.Configs["cleanup.policy"]+", and its records have the event's key (output.key: event)",
 			"several groups share a key, so compaction drops counts: tally refuses to start",
@@ -185,7 +191,7 @@ func checkChangelog(f *facts, a *appFacts) []Check {
 		fs.add(Error, "cleanup.policy="+policy, "Kafka deletes counts that have not changed for a while: tally refuses to start",
 			f.commands.setTopic(a.changelog.Name, "cleanup.policy=compact"))
 	}
-	fs.partitions(&a.input, "tally adds the missing ones at its next start; until then new partitions of the input are not counted", Warning)
+	fs.partitions(a, max(a.input.Partitions, a.repartitions), "tally adds the missing ones at its next start; until then new partitions of the input are not counted", Warning)
 	fs.limit(&a.input, "the values of a long group may not fit: its event then gets its on_error instead of being counted")
 	return fs.done()
 }
@@ -206,7 +212,7 @@ func checkDead(f *facts, a *appFacts) []Check {
 			"a dead letter has the key of its event: compaction drops all but the newest of a key, and Kafka refuses those without a key",
 			f.commands.setTopic(a.dead.Name, "cleanup.policy=delete"))
 	}
-	fs.partitions(&a.input, "tally adds the missing ones at its next start", Warning)
+	fs.partitions(a, a.input.Partitions, "tally adds the missing ones at its next start", Warning)
 	fs.limit(&a.input, "a large event that cannot be read may not fit, and then stops its lane")
 	return fs.done()
 }

@@ -52,6 +52,12 @@ func good() *facts {
 		offsets:   at(10, 20), offsetsAfter: at(11, 20), starts: at(5, 5), ends: at(30, 20),
 		half: at(8, -1), expired: at(5, 5), askedAt: noon,
 		positions: answer[map[int32]position]{v: map[int32]position{0: pos(11), 1: pos(20)}},
+
+		repartitions: 2,
+		repartition: goodTopic("repartition topic", "wordcount.repartition", map[string]string{"max.message.bytes": "1114124", "retention.ms": "-1", "retention.bytes": "-1"},
+			kafka.RightRead, kafka.RightWrite),
+		second: read{offsets: at(40, 50), offsetsAfter: at(40, 50), starts: at(40, 30), ends: at(47, 50),
+			positions: answer[map[int32]position]{v: map[int32]position{0: pos(40), 1: pos(50)}}},
 	}
 	settings := map[string]string{"add.partitions.to.txn.retry.backoff.ms": "1", "offsets.retention.minutes": "10080"}
 	return &facts{
@@ -177,6 +183,32 @@ func wrongs() []wrong {
 		{"a limit that is not told", func(_ *facts, a *appFacts) { delete(a.input.Configs, "max.message.bytes") }, "dead letters wordcount.dead", OK, "1114124"},
 		{"a topic that tally makes", func(_ *facts, a *appFacts) { a.dead.there = false }, "dead letters wordcount.dead", OK, "makes it"},
 		{"a topic that tally may not make", func(_ *facts, a *appFacts) { a.dead.there, a.dead.create = false, denied }, "dead letters wordcount.dead", Error, "--operation Create --topic wordcount.dead"},
+
+		{"a repartition topic that forgets", func(_ *facts, a *appFacts) { set(&a.repartition, "cleanup.policy", "compact") }, "repartition topic wordcount.repartition", Error, "--add-config cleanup.policy=delete"},
+		{"a retention between the stages", func(_ *facts, a *appFacts) { set(&a.repartition, "retention.ms", "604800000") }, "repartition topic wordcount.repartition", Error, "--add-config retention.ms=-1"},
+		{"a size between the stages", func(_ *facts, a *appFacts) { set(&a.repartition, "retention.bytes", "0") }, "repartition topic wordcount.repartition", Error, "--add-config retention.bytes=-1"},
+		{"few partitions between the stages", func(_ *facts, a *appFacts) { a.repartition.Partitions = 1 }, "repartition topic wordcount.repartition", Error, "tally reset wordcount"},
+		{"one replica between the stages", func(_ *facts, a *appFacts) {
+			a.repartition.Replication = 1
+			set(&a.repartition, "min.insync.replicas", "1")
+		}, "repartition topic wordcount.repartition", Warning, "replication 1"},
+		{"small records between the stages", func(_ *facts, a *appFacts) { set(&a.repartition, "max.message.bytes", "1000") }, "repartition topic wordcount.repartition", Warning, "max.message.bytes=1114124"},
+		{"a repartition topic that tally may not make", func(_ *facts, a *appFacts) {
+			a.repartition.there, a.repartition.create, a.second = false, denied, read{}
+		}, "repartition topic wordcount.repartition", Error, "--operation Create --topic wordcount.repartition"},
+		{"a lag between the stages", func(_ *facts, a *appFacts) { at(a.second.ends.v, 140) }, "positions of wordcount.repartition", OK, "100 offsets to count"},
+		{"trimmed ahead", func(_ *facts, a *appFacts) { at(a.second.starts.v, 41) }, "positions of wordcount.repartition", Error, "the position is 40, and the repartition topic begins at 41"},
+		{"partials that are gone", func(_ *facts, a *appFacts) { at(a.second.ends.v, 39) }, "positions of wordcount.repartition", Error, "the repartition topic ends at 39"},
+		{"an offset beyond between the stages", func(_ *facts, a *appFacts) { at(a.second.offsets.v, 41) }, "positions of wordcount.repartition", Error, "offset 41 is beyond the position 40"},
+		{"positions of the second stage cannot be read", func(_ *facts, a *appFacts) { a.second.positions.err = unanswered }, "positions of wordcount.repartition", Skipped, "no answer"},
+		{"a repartition topic made again", func(_ *facts, a *appFacts) {
+			pos := a.positions.v[0]
+			pos.RepartitionTopicID = "id-2"
+			a.positions.v[0] = pos
+		}, "positions of wordcount", Error, "written for wordcount.repartition with the id id-2"},
+		{"no right to trim", func(_ *facts, a *appFacts) { a.mayTrim = denied }, "trimming of wordcount.repartition", Warning, "--operation Delete --topic wordcount.repartition"},
+		{"trimming is not told", func(_ *facts, a *appFacts) { a.mayTrim = unanswered }, "trimming of wordcount.repartition", Skipped, "no answer"},
+		{"no right to write between the stages", func(_ *facts, a *appFacts) { a.repartition.rights = rightsOf(kafka.RightRead) }, "rights on wordcount.repartition", Error, "Write is missing"},
 
 		{"a member", func(_ *facts, a *appFacts) { a.members.v = 1 }, "consumer group wordcount", Error, "1 member"},
 		{"an input made again", func(_ *facts, a *appFacts) { a.input.ID = "id-2" }, "positions of wordcount", Error, "made again"},

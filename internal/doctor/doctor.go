@@ -16,6 +16,11 @@ type App struct {
 	Output      string // "": none
 	KeyEvent    bool   // output records have the event's key
 	DeadLetters bool   // what cannot be read goes to a topic
+
+	// TwoStages says whether an app that starts now gets a second stage; nil: it does not.
+	TwoStages func(inputPartitions int) (bool, error)
+	// Repartitions is the number of partitions between the stages; 0: the input's.
+	Repartitions int
 }
 
 // Changelog and Dead are the topics that tally owns.
@@ -23,6 +28,9 @@ func (a App) Changelog() string { return a.Name + ".changelog" }
 
 // Dead is the topic of dead letters.
 func (a App) Dead() string { return a.Name + ".dead" }
+
+// Repartition is the topic between two stages.
+func (a App) Repartition() string { return a.Name + ".repartition" }
 
 // Options say what to look at.
 type Options struct {
@@ -82,11 +90,15 @@ func judgeApp(f *facts, a *appFacts) []Check {
 	checks = append(checks, checkOutput(f, a)...)
 	checks = append(checks, checkChangelog(f, a)...)
 	checks = append(checks, checkDead(f, a)...)
-	checks = append(checks, checkGroup(f, a), checkPositions(f, a), checkRetention(f, a), checkTransactions(f, a))
+	checks = append(checks, checkRepartition(f, a)...)
+	checks = append(checks, checkGroup(f, a), checkPositions(f, a))
+	checks = append(checks, checkSecondPositions(f, a)...)
+	checks = append(checks, checkRetention(f, a), checkTransactions(f, a))
 	for _, t := range a.topics() {
 		checks = append(checks, checkTopicRights(f, t)...)
 	}
 	checks = append(checks, checkGroupRight(f, a), checkTransactionRight(f, a))
+	checks = append(checks, checkTrimRight(f, a)...)
 	if f.node != nil {
 		checks = append(checks, checkLanes(f, a))
 	}

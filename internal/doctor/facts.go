@@ -34,7 +34,7 @@ type facts struct {
 // topic is one of an app's topics.
 type topic struct {
 	kafka.Topic
-	role   string // as people call it: input, output, changelog, dead letters
+	role   string // as people call it: input, output, changelog, dead letters, repartition topic
 	there  bool
 	err    error         // it could not be described
 	needs  []kafka.Right // what tally does with it
@@ -59,6 +59,24 @@ type appFacts struct {
 	unseen        []string  // topics whose transactions this user may not list
 	mayOffsets    error
 	mayTransact   error
+
+	// Of an app of two stages.
+	repartitions int // partitions that the groups are spread over; 0: one stage
+	repartition  topic
+	second       read // of the repartition topic
+	mayTrim      error
+}
+
+// read is how far the app has read a topic, and what there is to read.
+type read struct {
+	offsets, offsetsAfter answer[map[int32]int64] // of the consumer group, before and after the positions
+	positions             answer[map[int32]position]
+	starts, ends          answer[map[int32]int64]
+}
+
+// first is what the app reads of its input.
+func (a *appFacts) first() read {
+	return read{a.offsets, a.offsetsAfter, a.positions, a.starts, a.ends}
 }
 
 // topics are those that the app has, in the order in which events pass them.
@@ -71,7 +89,18 @@ func (a *appFacts) topics() []*topic {
 	if a.DeadLetters {
 		list = append(list, &a.dead)
 	}
+	if a.repartitions > 0 {
+		list = append(list, &a.repartition)
+	}
 	return list
+}
+
+// counted is the number of partitions that the counters are spread over.
+func (a *appFacts) counted() int {
+	if a.repartitions > 0 {
+		return a.repartitions
+	}
+	return a.input.Partitions
 }
 
 // position is what a position record says, as far as it is judged here.
@@ -81,7 +110,11 @@ type position struct {
 	Input            int64  `json:"input"` // next input offset
 	NodeName         string `json:"node_name"`
 	AtMs             int64  `json:"at_ms"`
-	newer            bool   // of a format that this build does not know
+
+	Repartitions       int    `json:"repartitions,omitempty"`
+	RepartitionTopicID string `json:"repartition_topic_id,omitempty"`
+
+	newer bool // of a format that this build does not know
 }
 
 // openTransaction is an open transaction with what its coordinator says of it.

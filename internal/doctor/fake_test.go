@@ -157,6 +157,50 @@ func TestFakeOffsets(t *testing.T) {
 	want(t, p.examine(impatient), "positions of APP", Error, "offset 0 is below the position 1")
 }
 
+// Of an app of two stages, the position records of both are in one partition of the changelog: each
+// is compared with its own topic.
+func TestFakeTwoStages(t *testing.T) {
+	p := onFake(t)
+	p.create(p.app.Input, 2)
+	p.app.TwoStages = func(int) (bool, error) { return true, nil }
+	p.app.Repartitions = 3
+	want(t, p.examine(), "repartition topic APP.repartition", OK, "not there yet")
+
+	p.create(p.app.Changelog(), 3, "cleanup.policy=compact", ownLimit)
+	p.create(p.app.Repartition(), 3, ownLimit, "retention.ms=-1")
+	p.create(p.app.Output, 2)
+	for range 3 {
+		p.produce(&kgo.Record{Topic: p.app.Input, Value: []byte("x")})
+	}
+	for range 7 {
+		p.produce(&kgo.Record{Topic: p.app.Repartition(), Value: []byte("x")})
+	}
+	second := func(input int64) {
+		value := fmt.Sprintf("\x01p{\"input\":%d,\"repartitions\":3}", input)
+		p.produce(&kgo.Record{Topic: p.app.Changelog(), Key: []byte{1, 'p', 1}, Value: []byte(value)})
+	}
+	p.position(0, position{Input: 2, Repartitions: 3})
+	second(6)
+	found := p.examine(impatient)
+	want(t, found, "positions of APP", OK, "1 position record", "1 offset to count")
+	want(t, found, "positions of APP.repartition", OK, "1 position record", "1 offset to count")
+	want(t, found, "trimming of APP.repartition", OK, "tried")
+	want(t, found, "rights on APP.repartition", OK)
+	want(t, found, "output APP-out", Error, "the counts are spread over 3")
+	if starts, err := p.admin.StartOffsets(limit(t), p.app.Repartition()); err != nil || starts[0] != 0 {
+		t.Errorf("the doctor has trimmed the topic: %v %v", starts, err)
+	}
+	if err := p.admin.DeleteRecords(limit(t), p.app.Repartition(), map[int32]int64{0: 7}); err != nil {
+		t.Fatal(err)
+	}
+	want(t, p.examine(impatient), "positions of APP.repartition", Error, "the position is 6, and the repartition topic begins at 7")
+	second(8)
+	want(t, p.examine(impatient), "positions of APP.repartition", Error, "the position is 8, and the repartition topic ends at 7")
+
+	p.app.TwoStages = func(int) (bool, error) { return false, nil } // its position records know better
+	want(t, p.examine(impatient), "positions of APP.repartition", Error)
+}
+
 // rights are those of a user, each by its resource; APP is the app.
 type rights map[string][]kmsg.ACLOperation
 
@@ -228,6 +272,7 @@ func TestFakeRights(t *testing.T) {
 		{"create", allRights(), "dead letters APP.dead", OK, "not there yet"},
 		{"no group", without("group app-", kmsg.ACLOperationRead), "rights on group APP", Error, "--operation Read --group"},
 		{"no transactions", without("transactional-id app-", kmsg.ACLOperationWrite), "rights on transactions", Error, "--transactional-id"},
+		{"no trimming", allRights(), "trimming of APP.repartition", Warning, "--operation Delete --topic"},
 		{"no broker settings", without("cluster kafka-cluster", kmsg.ACLOperationDescribeConfigs), "offsets retention", Skipped, "--operation DescribeConfigs --cluster"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -235,6 +280,10 @@ func TestFakeRights(t *testing.T) {
 			p.create(p.app.Input, 2)
 			p.create(p.app.Output, 2)
 			p.create(p.app.Changelog(), 2, "cleanup.policy=compact", ownLimit)
+			if c.what == "no trimming" {
+				p.app.TwoStages = func(int) (bool, error) { return true, nil }
+				p.create(p.app.Repartition(), 2, ownLimit, "retention.ms=-1")
+			}
 			found := p.examine(user)
 			want(t, found, c.check, c.result, c.says)
 			if c.what != "all" {

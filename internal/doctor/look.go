@@ -82,6 +82,7 @@ func (l looker) lookApp(ctx context.Context, f *facts, app App) *appFacts {
 	if a.input.there {
 		l.offsets(ctx, f, a)
 	}
+	l.second(ctx, a)
 	l.transactions(ctx, a)
 	return a
 }
@@ -140,10 +141,10 @@ func (l looker) offsets(ctx context.Context, f *facts, a *appFacts) {
 	for try := 1; ; try++ {
 		a.offsets = asked(ctx, l, l.groupOffsets(a))
 		if a.changelog.there {
-			a.positions = l.positions(ctx, a)
+			a.positions, a.second.positions = l.positions(ctx, a)
 			a.offsetsAfter = asked(ctx, l, l.groupOffsets(a))
 		}
-		if try == offsetsTries || a.agree() || l.opt.Kafka.Seam.Sleep(ctx, offsetsPause) != nil {
+		if try == offsetsTries || a.first().agree() || l.opt.Kafka.Seam.Sleep(ctx, offsetsPause) != nil {
 			break
 		}
 	}
@@ -168,29 +169,37 @@ func (l looker) groupOffsets(a *appFacts) func(context.Context) (map[int32]int64
 }
 
 // agree tells whether no offset is beyond its position, or has stayed below it.
-func (a *appFacts) agree() bool {
-	for p, pos := range a.positions.v {
-		committed, has := a.offsets.v[p]
-		if has && (committed > pos.Input || a.offsetsAfter.v[p] < pos.Input) {
+func (r read) agree() bool {
+	for p, pos := range r.positions.v {
+		committed, has := r.offsets.v[p]
+		if has && (committed > pos.Input || r.offsetsAfter.v[p] < pos.Input) {
 			return false
 		}
 	}
 	return true
 }
 
-// positions reads the last position record of each changelog partition.
-func (l looker) positions(ctx context.Context, a *appFacts) answer[map[int32]position] {
-	found := map[int32]position{}
+// positions reads the last position record of each stage in each changelog partition.
+func (l looker) positions(ctx context.Context, a *appFacts) (first, second answer[map[int32]position]) {
+	var found [2]map[int32]position
+	for stage := range found {
+		found[stage] = map[int32]position{}
+	}
+	repartitions := 0
 	for p := range int32(a.changelog.Partitions) {
 		_, err := ask(ctx, l, func(ctx context.Context) (bool, error) {
 			var broken error
 			err := l.admin.TailBytes(ctx, a.changelog.Name, p, func(key, value []byte) bool {
-				pos, ok, err := decodePosition(key, value)
-				if ok {
-					found[p] = pos
+				pos, stage, ok, err := decodePosition(key, value)
+				if _, has := found[stage][p]; ok && !has {
+					found[stage][p] = pos
+					repartitions = max(repartitions, pos.Repartitions)
 				}
 				broken = err
-				return ok || err != nil
+				_, has0 := found[0][p]
+				_, has1 := found[1][p]
+				whole := (has0 || int(p) >= a.input.Partitions) && (has1 || int(p) >= repartitions)
+				return ok && (whole || pos.newer) || err != nil
 			})
 			if err == nil {
 				err = broken
@@ -198,10 +207,10 @@ func (l looker) positions(ctx context.Context, a *appFacts) answer[map[int32]pos
 			return true, err
 		})
 		if err != nil {
-			return answer[map[int32]position]{err: err}
+			return answer[map[int32]position]{err: err}, answer[map[int32]position]{err: err}
 		}
 	}
-	return answer[map[int32]position]{v: found}
+	return answer[map[int32]position]{v: found[0]}, answer[map[int32]position]{v: found[1]}
 }
 
 // What a position record begins with, key and value: a format byte, then 'p'. A larger format is of
@@ -209,21 +218,22 @@ func (l looker) positions(ctx context.Context, a *appFacts) answer[map[int32]pos
 const (
 	changelogFormat = 1
 	positionKind    = 'p'
+	secondStage     = 1 // the third byte: which stage's it is
 )
 
 // decodePosition reads the few fields that are judged here, for itself: the doctor does not depend
 // on the code whose records it looks at.
-func decodePosition(key, value []byte) (p position, ok bool, err error) {
+func decodePosition(key, value []byte) (p position, stage byte, ok bool, err error) {
 	if len(key) > 0 && key[0] > changelogFormat {
-		return position{newer: true}, true, nil
+		return position{newer: true}, 0, true, nil
 	}
-	if len(key) < 2 || key[1] != positionKind || len(value) < 2 {
-		return p, false, nil
+	if len(key) < 3 || key[1] != positionKind || key[2] > secondStage || len(value) < 2 {
+		return p, 0, false, nil
 	}
 	if err := json.Unmarshal(value[2:], &p); err != nil {
-		return p, false, err
+		return p, 0, false, err
 	}
-	return p, true, nil
+	return p, key[2], true, nil
 }
 
 // transactions looks twice, with the coordinators' word in between: what is still there at the

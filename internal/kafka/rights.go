@@ -113,6 +113,12 @@ func (a *Admin) TryTransaction(ctx context.Context, id string) error {
 	})
 }
 
+// TryTrim asks whether this user may delete records of a topic. It asks for those below offset 0,
+// which are none; Kafka looks at the right first.
+func (a *Admin) TryTrim(ctx context.Context, topic string) error {
+	return refusalOf(a.DeleteRecords(ctx, topic, map[int32]int64{0: 0}))
+}
+
 // refusal is the error of a request that must fail anyway, when it failed for want of a right or
 // may be tried again; any other error came after the right was looked at.
 func refusal(code int16) error { return refusalOf(kerr.ErrorForCode(code)) }

@@ -195,7 +195,7 @@ func (l *lane) catchUp(ctx context.Context, session *txn.Session) error {
 	before := l.store.Positions()
 	progress, err := l.playback().CatchUp(ctx, to.Of(l.app.changelog.Name))
 	if err != nil {
-		return l.refuseAhead(err)
+		return l.refuseStore(err)
 	}
 	l.noteStrangers(before)
 	l.restored(progress)

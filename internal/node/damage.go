@@ -52,11 +52,10 @@ func (l *lane) rebuildable(err error) bool {
 // diskFails reports whether an error is the disk's: the lane waits until it is well again.
 func diskFails(err error) bool { return errors.As(err, new(*state.DiskError)) }
 
-// refuseAhead marks a store that is ahead of Kafka: it would no longer look so once Kafka has more
-// records, of another past.
-func (l *lane) refuseAhead(err error) error {
-	var ahead *replication.AheadError
-	if !errors.As(err, &ahead) {
+// refuseStore marks a store that is ahead of Kafka, which would no longer look so once Kafka has
+// more records, of another past; and one that has taken what is not the app's.
+func (l *lane) refuseStore(err error) error {
+	if !errors.As(err, new(*replication.AheadError)) && !errors.As(err, new(*replication.LooseError)) {
 		return err
 	}
 	if e := l.store.Refuse(l.explain(context.Background(), err).Error()); e != nil {

@@ -103,9 +103,12 @@ func (p *place) tamper(key, value []byte) {
 }
 
 // A changelog whose values do not add up to the digest of its position record is not counted on.
+// Whoever has the counts of before goes on; whoever restores from it finds it, and a reset counts
+// anew.
 func TestTamperedChangelog(t *testing.T) {
 	p := onFake(t)
-	n, _ := counted(p)
+	n, events := counted(p)
+	n = p.start(inDir(n.dir))
 	var key []byte
 	for _, r := range p.read(p.app + ".changelog") {
 		if kind, _, _, err := state.DecodeKey(r.Key); err == nil && kind == state.KindValue && r.Partition == 0 {
@@ -113,14 +116,24 @@ func TestTamperedChangelog(t *testing.T) {
 		}
 	}
 	p.tamper(key, state.AppendValue(nil, n.otherValue()))
+	events = append(events, event(0, "c", "z")) // its position record vouches for other values
+	p.send(events[3])
+	n.right(events)
+	n.stop()
+	n = p.start(inDir(n.dir))
+	n.right(events)
+	n.stop()
 	n.wipe()
 	n = p.launch(inDir(n.dir))
 	reason := n.lane(0, api.LaneStopped).Reason
-	saysText(t, reason, p.app+".changelog", "digest", "made from it alone", "another `app:` name")
+	saysText(t, reason, p.app+".changelog", "digest", "made from it alone", "another `app:` name", "tally reset "+p.app)
 	if n.log.count("level=WARN", "set aside") != 1 {
 		t.Error("the store was not made again once, to tell whether it or the changelog is at fault")
 	}
 	n.lane(1, api.LaneRunning)
+	n.reset(api.ResetRequest{From: "earliest"}) // as it says
+	n.settled(int64(len(events)))
+	n.has(count(events))
 }
 
 // otherValue is the stored form of a count that no group has.
@@ -141,9 +154,18 @@ func (n *tally) otherValue() []byte {
 
 func TestForeignRecordInChangelog(t *testing.T) {
 	p := onFake(t)
-	n, _ := counted(p)
+	n, events := counted(p)
 	p.tamper([]byte("hello"), []byte("world"))
-	says(t, p.refused(inDir(n.dir)), p.app+".changelog/0", "not a record of tally")
+	for _, dir := range []string{n.dir, t.TempDir()} {
+		says(t, p.refused(inDir(dir)), p.app+".changelog/0", "not a record of tally", "another `app:` name", "to count anew")
+	}
+	p.must(p.admin.DeleteTopics(p.ctx(), p.app+".changelog")) // as it says
+	p.deleteOffset(0)
+	p.deleteOffset(1)
+	n.wipe()
+	n = p.start(inDir(n.dir))
+	n.settled(int64(len(events)))
+	n.has(count(events))
 }
 
 // Events that retention deleted before they were read stop the lane: they cannot be counted any

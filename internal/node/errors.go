@@ -124,6 +124,20 @@ func (e *LostEventsError) Error() string {
 	return what + "; to count what is there, start the app anew with another `app:` name, or `tally reset " + e.App + "`"
 }
 
+// ForeignError refuses a changelog to which another program writes.
+type ForeignError struct {
+	App, Changelog string
+	Err            error
+}
+
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("%v; find that program and stop it (only tally may write to %s), then start the app anew with another `app:` name, or `tally reset %s`",
+		e.Err, e.Changelog, e.App)
+}
+
+// Unwrap gives the record.
+func (e *ForeignError) Unwrap() error { return e.Err }
+
 // HoleError stops a lane whose changelog, read from its beginning, does not give what its position
 // records say.
 type HoleError struct {

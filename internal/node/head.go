@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -63,8 +64,12 @@ func readHead(ctx context.Context, admin *kafka.Admin, topic string, partition i
 // readAuthor decodes a barrier or a position record; for a value it returns offset -1.
 func readAuthor(rec *kgo.Record) (author, *state.PositionRecord, error) {
 	kind, _, _, err := state.DecodeKey(rec.Key)
+	if errors.Is(err, state.ErrNewer) {
+		return author{}, nil, fmt.Errorf("%s/%d offset %d: %w", rec.Topic, rec.Partition, rec.Offset, err)
+	}
 	if err != nil {
-		return author{}, nil, fmt.Errorf("%s/%d offset %d is not a record of tally: %w", rec.Topic, rec.Partition, rec.Offset, err)
+		return author{}, nil, fmt.Errorf("%s/%d offset %d is not a record of tally: %w; find the program that writes to %s and stop it, then use another `app:` name, or delete that topic, the offsets of the app's consumer group and the state directory to count anew",
+			rec.Topic, rec.Partition, rec.Offset, err, rec.Topic)
 	}
 	switch kind {
 	case state.KindPosition:

@@ -149,6 +149,8 @@ func (l *lane) explain(ctx context.Context, err error) error {
 	var digest *state.DigestError
 	var ahead *replication.AheadError
 	switch {
+	case errors.Is(err, replication.ErrForeign):
+		return &ForeignError{App: l.app.name(), Changelog: l.app.changelog.Name, Err: err}
 	case errors.As(err, &ahead):
 		return fmt.Errorf("%w %s and start again; or start the app anew: `tally reset %s`", err, l.app.node.dir.stateDir(l.app.name()), l.app.name())
 	case errors.As(err, &gap):

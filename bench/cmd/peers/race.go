@@ -198,8 +198,12 @@ func (f field) tally(lanes int) peers.Peer { return peers.Tally{Binary: f.binary
 func (f field) streams() peers.Peer        { return peers.Streams{Cache: f.cache} }
 func (f field) tuned() peers.Peer          { return peers.Streams{Cache: f.cache, Expert: true} }
 func (f field) spark() peers.Peer          { return peers.Spark{Cache: f.cache} }
+
+// sparkBatch is how many events a micro-batch of the row that takes several has.
+const sparkBatch = 500_000
+
 func (f field) spark500k(scale float64) peers.Peer {
-	return peers.Spark{Cache: f.cache, BatchMax: max(int(500_000*scale), 1000)}
+	return peers.Spark{Cache: f.cache, BatchMax: max(int(sparkBatch*scale), 1000)}
 }
 func (f field) sparkRealTime() peers.Peer { return peers.Spark{Cache: f.cache, RealTime: true} }
 

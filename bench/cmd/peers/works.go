@@ -17,7 +17,7 @@ import (
 var intervals = []time.Duration{250 * time.Millisecond, 100 * time.Millisecond}
 
 // shares divide the budget among the works of the default run, by what they take.
-var shares = map[string]float64{"a": 30, "c": 27, "d": 22, "f": 15, "r": 6}
+var shares = map[string]float64{"a": 26, "c": 26, "d": 22, "f": 20, "r": 6}
 
 // deadline is when the last run of a work should end: its share of what is left of the budget. A
 // zero time is none.
@@ -100,9 +100,7 @@ func (r *runner) throughput(ctx context.Context, id, title string, w bench.Workl
 		}
 		if i == 0 {
 			// A micro-batch takes what is there, whatever the interval.
-			for _, p := range r.field.only(r.field.spark(), r.field.spark500k(r.o.scale)) {
-				cells = append(cells, r.count(p, in, 0))
-			}
+			cells = append(cells, r.batches(in)...)
 		}
 	}
 	err = r.rounds(ctx, work, cells, until)
@@ -149,6 +147,19 @@ func (r *runner) pacedByWord(ctx context.Context, id string, rate int) error {
 		Title: fmt.Sprintf("latency through both stages at %d events/s of 10 words", rate),
 		Note:  "From an event's timestamp to the count of each of its words, as in (d)."})
 	return r.rounds(ctx, work, cells, time.Time{})
+}
+
+// batches are PySpark's rows: all in one, and in several where that is something else.
+func (r *runner) batches(in *trial.Input) []*cell {
+	all := r.field.only(r.field.spark())
+	if in.Workload.Events > r.scaled(sparkBatch) {
+		all = r.field.only(r.field.spark(), r.field.spark500k(r.o.scale))
+	}
+	var cells []*cell
+	for _, p := range all {
+		cells = append(cells, r.count(p, in, 0))
+	}
+	return cells
 }
 
 func (r *runner) count(p peers.Peer, in *trial.Input, interval time.Duration) *cell {
@@ -218,6 +229,7 @@ func (r *runner) paced(ctx context.Context, id string, rate int) error {
 func (r *runner) restarts(ctx context.Context, id string, groups int) error {
 	w := bench.Workload{Name: id, Events: groups, Keys: groups, Each: true, Partitions: 4}
 	r.say("(%s) fill %d events", id, groups)
+	until := r.deadline(id)
 	in, err := r.lab.Fill(ctx, w)
 	if err != nil {
 		return err
@@ -227,8 +239,10 @@ func (r *runner) restarts(ctx context.Context, id string, groups int) error {
 		Note: "The process ends while 1,000 events/s come; then it is started, and what counts is the time from there to the\n" +
 			"first output, at a read-committed reader, of an event that was waiting. Peers do not take turns here."})
 	for _, p := range r.field.only(r.field.tally(0), r.field.tuned(), r.field.spark()) {
-		ways := r.ways(p)
-		all, err := r.lab.Restarts(ctx, p, in, intervals[1], ways)
+		enough := func(took time.Duration) bool {
+			return !until.IsZero() && r.sm.Now().Add(took).After(until)
+		}
+		all, err := r.lab.Restarts(ctx, p, in, intervals[1], r.ways(p), enough)
 		if ctx.Err() != nil {
 			return errors.Join(ctx.Err(), err)
 		}
@@ -237,10 +251,10 @@ func (r *runner) restarts(ctx context.Context, id string, groups int) error {
 			r.say("(%s) %s: FAILED: %v", id, p.Name(), err)
 			continue
 		}
-		for i, f := range all {
-			row := work.Row(p.Name(), intervals[1], ways[i])
-			row.Runs = append(row.Runs, f)
-			r.say("(%s) %s %s: %s", id, p.Name(), ways[i], summary(work.Kind, f))
+		for _, one := range all {
+			row := work.Row(p.Name(), intervals[1], one.Way)
+			row.Runs = append(row.Runs, one.Figures)
+			r.say("(%s) %s %s: %s", id, p.Name(), one.Way, summary(work.Kind, one.Figures))
 		}
 	}
 	return r.lab.Drop(ctx, in)
