@@ -10,8 +10,8 @@ import (
 )
 
 // deltas are what a batch adds to the groups of one task, or sends to one partition: a hash table
-// without pointers, in which a group costs two waits for memory, and none when it was touched ahead.
-// A map of structs took four, and a third of the lane's time.
+// without pointers, in which a group costs two waits for memory, and none when it was touched
+// ahead. A map of structs took four, and a third of the lane's time.
 type deltas struct {
 	// words are the slots, with linear probing: a tag, the hash's highest bits, whose own highest
 	// bits are the slot at which a search begins; and the delta's place, 0 in an empty slot.
