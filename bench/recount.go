@@ -13,8 +13,8 @@ import (
 	"github.com/tally-kafka/tally/internal/kafka"
 )
 
-// A Recount is what the counts must be, from the events themselves. Groups are kept by a 64-bit hash
-// under a random seed: 10 M of them meet by chance once in 400,000 runs.
+// A Recount is what the counts must be, from the events themselves. Groups are kept by a 64-bit
+// hash under a random seed: 10 M of them meet by chance once in 400,000 runs.
 type Recount struct {
 	seed   maphash.Seed
 	counts map[uint64]uint32

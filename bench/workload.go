@@ -50,8 +50,8 @@ func (w Workload) Spec(app, topic string, lanes int) string {
 	return text
 }
 
-// Items are the groups that an event counts in, as outputs are read back: the output's key, and where
-// words are counted a zero byte and the word. That key is the event's, or the group as JSON.
+// Items are the groups that an event counts in, as outputs are read back: the output's key, and
+// where words are counted a zero byte and the word. That key is the event's, or the group as JSON.
 func (w Workload) Items(key, value []byte, each func(group string)) {
 	if w.Words == 0 {
 		each(string(key))

@@ -34,8 +34,8 @@ func AppendPartial(dst []byte, p Partial, timestampMs int64) []byte {
 	return append(binary.AppendVarint(dst, timestampMs-p.Newest), p.Values...)
 }
 
-// DecodePartial takes the value of a partial apart, whose record has this timestamp; Values is a part
-// of b.
+// DecodePartial takes the value of a partial apart, whose record has this timestamp; Values is a
+// part of b.
 func DecodePartial(b []byte, timestampMs int64) (p Partial, err error) {
 	const what = "partial in the repartition topic"
 	if b, err = body(b, KindPartial, what); err != nil {

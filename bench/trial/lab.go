@@ -160,9 +160,9 @@ func (a *app) kept(ctx context.Context) (float64, error) {
 // tallySegment is half of what tally lets a segment of its repartition topic grow to.
 const tallySegment = 16 << 20
 
-// between are the bytes that the app has sent through its repartition topic: 0 for one that has none,
-// and where some may be deleted already. Who counts deletes what is counted, and Kafka does that to
-// whole segments.
+// between are the bytes that the app has sent through its repartition topic: 0 for one that has
+// none, and where some may be deleted already. Who counts deletes what is counted, and Kafka does
+// that to whole segments.
 func (a *app) between(ctx context.Context) (float64, error) {
 	own, _, err := measure.Kept(ctx, a.lab.cl, a.job.App+".repartition")
 	if err != nil || own > int64(a.job.Workload.Partitions)*tallySegment {

@@ -18,9 +18,9 @@ import (
 
 // repartitionConfigs are those of the repartition topic: nothing is deleted from it by age, since
 // what is not folded yet would be lost; tally trims it behind the position. Small segments let the
-// disk space go soon. A partial's time is kept as the difference to its record's timestamp, which the
-// broker must not change. The broker compresses: partials are short and alike, and that halves them,
-// while its CPU stays the same within what can be measured.
+// disk space go soon. A partial's time is kept as the difference to its record's timestamp, which
+// the broker must not change. The broker compresses: partials are short and alike, and that halves
+// them, while its CPU stays the same within what can be measured.
 var repartitionConfigs = map[string]string{
 	"cleanup.policy":  "delete",
 	"retention.ms":    "-1",
