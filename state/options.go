@@ -50,8 +50,8 @@ type Options struct {
 	FlushBytes    int64
 	FlushInterval time.Duration
 
-	// Compare orders encoded values by size, for Largest; it is set only where a group's values never
-	// fall. RankMax is how many of the largest are kept (default 1000).
+	// Compare orders encoded values by size, for Largest; it is set only where a group's values
+	// never fall. RankMax is how many of the largest are kept (default 1000).
 	Compare func(a, b []byte) int
 	RankMax int
 

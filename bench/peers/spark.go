@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/tally-kafka/tally/internal/kafka"
 )
@@ -21,14 +20,11 @@ import (
 // requirements.txt name the same.
 const SparkVersion = "4.2.0"
 
-// realTimeBatch is with which batch the real-time mode did best.
-const realTimeBatch = 100 * time.Millisecond
-
 // Spark is PySpark Structured Streaming.
 type Spark struct {
 	Cache    string
 	BatchMax int  // events of a micro-batch; 0: all that wait
-	RealTime bool // real-time mode instead of micro-batches
+	RealTime bool // real-time mode instead of micro-batches; its batches last an interval
 }
 
 func (s Spark) Name() string {
@@ -113,7 +109,8 @@ func (s Spark) Command(j Job) (*exec.Cmd, error) {
 		Trigger: map[string]string{"processingTime": "0 seconds"}, Source: s.source(), Sink: s.sink(), Spark: settings,
 	}
 	if s.RealTime {
-		job.Trigger = map[string]string{"realTime": fmt.Sprintf("%d milliseconds", realTimeBatch.Milliseconds())}
+		job.Trigger = map[string]string{"realTime": fmt.Sprintf("%d milliseconds", j.Interval.Milliseconds())}
+		settings["spark.sql.streaming.realTimeMode.minBatchDuration"] = fmt.Sprintf("%dms", j.Interval.Milliseconds())
 	}
 	text, err := json.Marshal(job)
 	if err != nil {
@@ -148,7 +145,6 @@ func (s Spark) session(partitions int) map[string]string {
 		// An aggregation is not yet among what real-time mode vouches for: its second stage begins
 		// when the batch ends, so that the batches must be short.
 		settings["spark.sql.streaming.realTimeMode.allowlistCheck"] = "false"
-		settings["spark.sql.streaming.realTimeMode.minBatchDuration"] = fmt.Sprintf("%dms", realTimeBatch.Milliseconds())
 	}
 	return settings
 }
@@ -213,6 +209,9 @@ func (s Spark) Settings() []string {
 	all := lines(s.session(4))
 	for name, value := range s.source() {
 		all = append(all, "source "+name+"="+value)
+	}
+	if s.RealTime {
+		all = append(all, "minBatchDuration and the trigger's duration: the commit interval of the row")
 	}
 	return append(append(all, prefixed("sink ", lines(s.sink()))...), "outputMode update; the sink to Kafka is at-least-once")
 }

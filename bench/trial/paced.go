@@ -24,7 +24,7 @@ type Pacing struct {
 }
 
 const (
-	wakeWait  = 2 * time.Minute  // for the first outputs of a peer that has started
+	wakeWait  = 90 * time.Second // for the first outputs of a peer that has started
 	drainWait = 60 * time.Second // for the counts of the last events
 )
 

@@ -53,7 +53,7 @@ func parseFailpoint(text string) (step.Name, int) {
 		}
 		hits = n
 	}
-	for _, n := range slices.Concat(step.All, step.Resets) {
+	for _, n := range slices.Concat(step.All, step.TwoStages, step.Resets) {
 		if n == step.Name(name) {
 			return n, hits
 		}

@@ -58,8 +58,8 @@
 //
 // What the repartition topic still has is compared too: for each counter, the partials from the
 // oldest position record whose partials are there must add up to the events between the marks, and
-// their number to what the records say. What is trimmed is in the counters: nothing is undecided for
-// the want of it. A counter whose value is wrong while the values of its q agree with the
+// their number to what the records say. What is trimmed is in the counters: nothing is undecided
+// for the want of it. A counter whose value is wrong while the values of its q agree with the
 // digest of the position record has been told something else than the events: that is called lost,
 // or counted twice, between the stages.
 //

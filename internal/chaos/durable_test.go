@@ -10,10 +10,10 @@ import (
 	"github.com/tally-kafka/tally/state"
 )
 
-// durable is what each lane's store has of the changelog: the sum of its tasks' next changelog
-// offsets. It opens a copy of a dead node's data, whose stores have no write-ahead log, so that
-// what // opens is what was durable. A lane without a store is not in it, nor is any before the
-// app's first position record.
+// durable is what each lane's store has of the changelog: the sum of the next offsets of its
+// partitions, of which each counts for the task in it that has come least far. It opens a copy of a
+// dead node's data, whose stores have no write-ahead log, so that what opens is what was durable. A
+// lane without a store is not in it, nor is any before the app's first position record.
 func (m *machine) durable() map[int]int64 {
 	m.job.t.Helper()
 	from := filepath.Join(m.dir, "state", m.job.app)
@@ -42,11 +42,17 @@ func (m *machine) durableLane(dir string, lane int) (sum int64) {
 	store, err := state.Open(dir, m.job.identity(lane), state.Options{Seam: seam.World()})
 	must(t, err)
 	defer func() { must(t, store.Abandon()) }()
+	from := map[int32]int64{}
 	for task, pos := range store.Positions() {
 		if at, ok := store.Durable(task); !ok || at != pos.Changelog {
 			t.Errorf("lane %d opens at changelog offset %d of %v, of which %d is durable", lane, pos.Changelog, task, at)
 		}
-		sum += pos.Changelog
+		if at, ok := from[task.Partition]; !ok || pos.Changelog < at {
+			from[task.Partition] = pos.Changelog
+		}
+	}
+	for _, at := range from {
+		sum += at
 	}
 	return sum
 }

@@ -39,6 +39,7 @@ type jobSpec struct {
 	emit    string // default latest
 	start   string // default earliest
 	amounts bool   // JSON with an amount: its sum and its maximum per key
+	byItem  bool   // words whatever their key: two stages
 }
 
 func (j *job) poisoned(rec *kgo.Record) bool { return j.poison != nil && j.poison(rec) }
@@ -77,6 +78,9 @@ func (j *job) writeSpec() {
 	if j.spec.amounts {
 		format = "json"
 		counts = "group: [key]\naggregates: {count: count, total: {sum: amount}, top: {max: amount}}\n"
+	}
+	if j.spec.byItem {
+		counts = "split: words\ngroup: [item]\n"
 	}
 	text += fmt.Sprintf("input: {topic: %s, start: %s, format: %s}\n", j.input(), or(j.spec.start, "earliest"), format) + counts
 	if j.spec.lanes > 0 {

@@ -48,6 +48,7 @@ func TestCrashProof(t *testing.T) {
 		{"BrokerKilled", true, testBrokerKilled},
 		{"RandomKills", false, testRandomKills},
 		{"Steps", false, testSteps},
+		{"TwoStages", false, testTwoStages},
 		{"EndTxn", false, testEndTxn},
 		{"PausedOwner", false, testPausedOwner},
 		{"StopsUnderLoad", false, testStopsUnderLoad},
@@ -63,6 +64,7 @@ func TestCrashProof(t *testing.T) {
 		{"GrownInput", false, testGrownInput},
 		{"CompactedChangelog", false, testCompactedChangelog},
 		{"GroupOffsets", false, testGroupOffsets},
+		{"DiskFills", false, testDiskFills},
 	} {
 		if test.name == "TransactionTimeout" && !s.proof {
 			continue // it waits for half a minute: part of the long run alone

@@ -24,6 +24,40 @@ func TestInvariantsAreNamedTruly(t *testing.T) {
 	}
 }
 
+// TestDisastersAreFollowed says that each section of docs/disasters.md names a test that follows
+// it, and none that is not there.
+func TestDisastersAreFollowed(t *testing.T) {
+	text, err := os.ReadFile("../../docs/disasters.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range missingNames(t, "../..", string(text)) {
+		t.Error("docs/disasters.md names what is not there: ", m)
+	}
+	if sections := strings.Count(string(text), "\n### "); sections < 15 {
+		t.Errorf("docs/disasters.md has only %d sections", sections)
+	}
+	for _, title := range untested(string(text)) {
+		t.Errorf("docs/disasters.md: the section %q names no test", title)
+	}
+	planted := "### Named\n`state TestModel`\n### Not named\nTests: `state Model`.\n## A chapter\n`state TestModel`\n"
+	if got := untested(planted); len(got) != 1 || got[0] != "Not named" {
+		t.Errorf("of a section that names a test and one that does not, these are said to name none: %q", got)
+	}
+}
+
+// untested are the titles of the sections that name no test.
+func untested(text string) (titles []string) {
+	for _, section := range strings.Split("\n"+text, "\n### ")[1:] {
+		section, _, _ = strings.Cut(section, "\n## ")
+		if !namedTest.MatchString(section) {
+			title, _, _ := strings.Cut(section, "\n")
+			titles = append(titles, title)
+		}
+	}
+	return titles
+}
+
 var (
 	namedFile = regexp.MustCompile("`([a-z/]+\\.go)`")
 	namedTest = regexp.MustCompile("`([a-z/]+)\\s+(Test\\w+)(?:/(\\w+))?`")

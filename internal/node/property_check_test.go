@@ -13,6 +13,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/state"
+	"github.com/tally-kafka/tally/txn"
 )
 
 // settle waits until all that was sent is counted, and compares everything with a recount.
@@ -27,7 +28,7 @@ func (w *trial) settle() {
 	began, same := time.Now().UnixMilli(), 0
 	w.until(func() error {
 		a, err := w.settled()
-		if a != nil && err != nil && a.Lag == 0 && a.Lanes[0].AsOfMs > began {
+		if a != nil && err != nil && a.Lag+a.RepartitionLag == 0 && a.Lanes[0].AsOfMs > began {
 			if same++; same > 100 { // it has read to the end, and does not move any more
 				w.t.Fatal(err)
 			}
@@ -74,9 +75,9 @@ func (w *trial) settled() (*api.AppStatus, error) {
 		}
 	}
 	dead := w.input.unreadable()
-	if sum := a.Processed + a.Filtered + a.Skipped + a.Dead; sum != w.input.total() || a.Dead != dead || a.Lag != 0 {
-		return &a, fmt.Errorf("%d processed, %d dead, lag %d; %d were sent, %d of them not readable: %+v",
-			a.Processed, a.Dead, a.Lag, w.input.total(), dead, a.Lanes)
+	if sum := a.Processed + a.Filtered + a.Skipped + a.Dead; sum != w.input.total() || a.Dead != dead || a.Lag+a.RepartitionLag != 0 {
+		return &a, fmt.Errorf("%d processed, %d dead, lag %d and %d; %d were sent, %d of them not readable: %+v",
+			a.Processed, a.Dead, a.Lag, a.RepartitionLag, w.input.total(), dead, a.Lanes)
 	}
 	return &a, nil
 }
@@ -125,14 +126,20 @@ func (w *trial) checkValues() {
 // checkRecords holds position records and group offsets against the input's end.
 func (w *trial) checkRecords() {
 	w.t.Helper()
+	if w.two != nil {
+		w.until(w.notMidway)
+	}
 	offsets, err := w.groupOffsets()
 	w.must(err)
-	for p := range int32(trialPartitions) {
-		h, err := readHead(w.ctx(), w.admin, w.app+".changelog", p)
-		w.must(err)
-		r := h.record
-		if r == nil || r.Input != offsets[p] {
-			w.t.Fatalf("partition %d: the group is at %d, the position record is %+v", p, offsets[p], r)
+	records := w.lastRecords()
+	for _, at := range w.sources() {
+		p, r := at.Partition, records[at]
+		if r == nil || r.Input != offsets[at] {
+			w.t.Fatalf("%s/%d: the group is at %d, the position record is %+v", at.Topic, p, offsets[at], r)
+		}
+		if at.Topic != w.in {
+			w.checkSources(p, r)
+			continue
 		}
 		n, dead := int64(len(w.input.sent[p])), w.input.unreadableIn(p)
 		if left := w.input.between(p, r.Input, 1<<62); left > 0 || r.Processed+r.Filtered+r.Skipped+r.Dead != n || r.Dead != dead {
@@ -140,6 +147,38 @@ func (w *trial) checkRecords() {
 				p, left, r.Input, r.Processed, r.Dead, n, dead)
 		}
 	}
+}
+
+// sources are what the app's tasks read.
+func (w *trial) sources() (all []txn.TopicPartition) {
+	for p := range w.input.partitions() {
+		all = append(all, txn.TopicPartition{Topic: w.in, Partition: p})
+	}
+	if w.two != nil {
+		for q := range int32(trialPartitions) {
+			all = append(all, txn.TopicPartition{Topic: w.app + ".repartition", Partition: q})
+		}
+	}
+	return all
+}
+
+// lastRecords are the last position records, by what their tasks read.
+func (w *trial) lastRecords() map[txn.TopicPartition]*state.PositionRecord {
+	w.t.Helper()
+	last := map[txn.TopicPartition]*state.PositionRecord{}
+	for _, r := range w.read(w.app + ".changelog") {
+		if kind, _, _, err := state.DecodeKey(r.Key); err != nil || kind != state.KindPosition {
+			continue
+		}
+		rec, err := state.DecodePosition(r.Value)
+		w.must(err)
+		topic := w.in
+		if rec.Stage == secondStage {
+			topic = w.app + ".repartition"
+		}
+		last[txn.TopicPartition{Topic: topic, Partition: rec.Partition}] = &rec
+	}
+	return last
 }
 
 // checkEpochs: the epochs of a partition's position records never fall, and no two stays of
@@ -174,15 +213,21 @@ func (w *trial) checkOutputs() {
 			Count int
 		}
 		w.must(json.Unmarshal(r.Value, &v))
-		counter := fmt.Sprintf("%d %s", r.Partition, groupOf(r.Key, v.Item))
-		if v.Count <= last[counter] || w.every && v.Count != last[counter]+1 {
+		counter := fmt.Sprintf("%d %s", r.Partition, w.input.groupOf(r.Key, v.Item))
+		if v.Count <= last[counter] || w.every && w.two == nil && v.Count != last[counter]+1 {
 			w.t.Fatalf("the output of %s goes from %d to %d at offset %d", counter, last[counter], v.Count, r.Offset)
 		}
 		last[counter] = v.Count
 	}
 	want := map[string]int{}
 	for p := range w.input.sent {
-		w.input.tally(p, 1<<62, func(group string) { want[fmt.Sprintf("%d %s", p, group)]++ })
+		w.input.tally(p, 1<<62, func(group string) {
+			counted := p
+			if w.two != nil {
+				counted = w.two.partition(group)
+			}
+			want[fmt.Sprintf("%d %s", counted, group)]++
+		})
 	}
 	if !maps.Equal(last, want) {
 		w.t.Fatalf("the outputs end at\n %v\nwant\n %v", last, want)
@@ -228,24 +273,36 @@ func number(w *trial, r *kgo.Record, header string) int64 {
 // past is what was true at some time: the end of each topic's partitions and the group's offsets.
 type past struct {
 	ends  map[string]map[int32]int64
-	group map[int32]int64
+	group txn.Offsets
+	ids   map[[16]byte]string // names of topics
+}
+
+func (p *past) name(name string, id [16]byte) string {
+	if name != "" {
+		return name
+	}
+	return p.ids[id]
 }
 
 func (w *trial) past() *past {
 	w.t.Helper()
-	p := &past{ends: map[string]map[int32]int64{}}
+	p := &past{ends: map[string]map[int32]int64{}, ids: map[[16]byte]string{}}
 	var err error
 	p.group, err = w.groupOffsets()
 	w.must(err)
-	for _, topic := range []string{w.in, w.app + ".changelog"} {
+	topics := []string{w.in, w.app + ".changelog"}
+	if w.two != nil {
+		topics = append(topics, w.app+".repartition")
+	}
+	for _, topic := range topics {
 		p.ends[topic], err = w.admin.EndOffsets(w.ctx(), topic, true)
 		w.must(err)
+		p.ids[w.topicID(topic)] = topic
 	}
-	for part := range int32(trialPartitions) { // never older than the first position record
-		h, err := readHead(w.ctx(), w.admin, w.app+".changelog", part)
-		w.must(err)
-		if h.record == nil {
-			w.t.Fatalf("partition %d has no position record: %v", part, state.Task{Partition: part})
+	records := w.lastRecords()
+	for _, at := range w.sources() { // never older than the first position record
+		if records[at] == nil {
+			w.t.Fatalf("%v has no position record", at)
 		}
 	}
 	return p

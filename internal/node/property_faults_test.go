@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
 	"unicode/utf8"
 
@@ -24,6 +23,7 @@ import (
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/internal/step"
+	"github.com/tally-kafka/tally/txn"
 )
 
 const trialPartitions = 3
@@ -73,16 +73,17 @@ func (f *brokerFaults) note(what string) {
 	f.count[what]++
 }
 
-// fired fails when the faults that matter most never hit: the trial would have shown nothing.
-func (f *brokerFaults) fired(t testing.TB) {
+// fired says which of the faults that matter most has never hit: without it the trial would have
+// shown nothing.
+func (f *brokerFaults) fired() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	t.Logf("faults: %v", f.count)
 	for _, what := range []string{"EndTxn refused", "EndTxn answered badly", "OffsetFetch of the past", "Produce refused"} {
 		if f.count[what] == 0 {
-			t.Errorf("%s: never", what)
+			return fmt.Errorf("%s: never", what)
 		}
 	}
+	return nil
 }
 
 // refuseRevival is Kafka's answer where kfake lets a fenced producer come back: a node never asks
@@ -368,10 +369,10 @@ func (p *past) listOffsets(r *kmsg.ListOffsetsResponse) {
 
 func (p *past) offsetFetch(r *kmsg.OffsetFetchResponse) {
 	for _, g := range r.Groups {
-		for _, t := range g.Topics { // the group has offsets of the input alone
+		for _, t := range g.Topics {
 			for i := range t.Partitions {
 				part := &t.Partitions[i]
-				if at, ok := p.group[part.Partition]; ok {
+				if at, ok := p.group[txn.TopicPartition{Topic: p.name(t.Topic, t.TopicID), Partition: part.Partition}]; ok {
 					part.Offset = min(part.Offset, at)
 				}
 			}
@@ -382,24 +383,46 @@ func (p *past) offsetFetch(r *kmsg.OffsetFetchResponse) {
 // inputs sends events, some of them in transactions of another producer, and remembers those that
 // are there to be counted.
 type inputs struct {
-	p   *place
-	txn *kgo.Client
-	mu  sync.Mutex // held while events are sent, so that whoever has it knows of all that are there
-	rng *rand.Rand
+	p      *place
+	byItem bool // without the key
+	plain  *kgo.Client
+	txn    *kgo.Client
+	mu     sync.Mutex // held while events are sent, so that whoever has it knows of all that are there
+	rng    *rand.Rand
 
 	sent map[int32][]*kgo.Record // by partition, in order of offset
+	last *kgo.Record
 }
 
-func newInputs(p *place, seed uint64) *inputs {
-	cfg := kafka.Config{Brokers: p.addrs, Seam: seam.World()}
-	cl, err := cfg.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(p.app+".producer"))
-	p.must(err)
-	p.t.Cleanup(cl.Close)
-	in := &inputs{p: p, txn: cl, rng: rand.New(rand.NewPCG(seed, 4)), sent: map[int32][]*kgo.Record{}}
-	for part := range int32(trialPartitions) {
-		in.sent[part] = nil
-	}
+func newInputs(p *place, seed uint64, partitions int32, byItem bool) *inputs {
+	in := &inputs{p: p, byItem: byItem, rng: rand.New(rand.NewPCG(seed, 4)), sent: map[int32][]*kgo.Record{}}
+	in.grow(partitions)
 	return in
+}
+
+// grow makes clients that know so many partitions. The caller holds mu, if others know of in.
+func (in *inputs) grow(partitions int32) {
+	in.plain, in.txn = in.client(), in.client(kgo.TransactionalID(in.p.app+".producer"))
+	for part := range partitions {
+		in.sent[part] = in.sent[part][:len(in.sent[part]):len(in.sent[part])]
+	}
+}
+
+func (in *inputs) client(opts ...kgo.Opt) *kgo.Client {
+	cfg := kafka.Config{Brokers: in.p.addrs, Seam: seam.World()}
+	cl, err := cfg.Client(append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	in.p.must(err)
+	in.p.t.Cleanup(cl.Close)
+	return cl
+}
+
+func (in *inputs) partitions() int32 { return int32(len(in.sent)) }
+
+// recent is the event that was sent last.
+func (in *inputs) recent() *kgo.Record {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.last
 }
 
 func (in *inputs) send() {
@@ -415,7 +438,7 @@ func (in *inputs) more() {
 	defer in.mu.Unlock()
 	var events []*kgo.Record
 	for range 1 + in.rng.IntN(12) {
-		events = append(events, in.event(in.rng.Int32N(trialPartitions)))
+		events = append(events, in.event(in.rng.Int32N(in.partitions())))
 	}
 	switch in.rng.IntN(10) {
 	case 0:
@@ -424,7 +447,7 @@ func (in *inputs) more() {
 		in.produce(kgo.TryCommit, events)
 		in.remember(events)
 	default:
-		in.p.must(in.p.cl.ProduceSync(in.p.ctx(), events...).FirstErr())
+		in.p.must(in.plain.ProduceSync(in.p.ctx(), events...).FirstErr())
 		in.remember(events)
 	}
 }
@@ -432,10 +455,10 @@ func (in *inputs) more() {
 // toAll sends an event to each partition. The caller holds mu.
 func (in *inputs) toAll() {
 	var events []*kgo.Record
-	for part := range int32(trialPartitions) {
+	for part := range in.partitions() {
 		events = append(events, in.event(part))
 	}
-	in.p.must(in.p.cl.ProduceSync(in.p.ctx(), events...).FirstErr())
+	in.p.must(in.plain.ProduceSync(in.p.ctx(), events...).FirstErr())
 	in.remember(events)
 }
 
@@ -457,6 +480,7 @@ func (in *inputs) produce(end kgo.TransactionEndTry, events []*kgo.Record) {
 func (in *inputs) remember(events []*kgo.Record) {
 	for _, e := range events {
 		in.sent[e.Partition] = append(in.sent[e.Partition], e)
+		in.last = e
 	}
 }
 
@@ -464,7 +488,10 @@ func (in *inputs) remember(events []*kgo.Record) {
 
 func readable(e *kgo.Record) bool { return utf8.Valid(e.Value) }
 
-func groupOf(key []byte, item string) string {
+func (in *inputs) groupOf(key []byte, item string) string {
+	if in.byItem {
+		return fmt.Sprintf("[%q]", item)
+	}
 	if key == nil {
 		return fmt.Sprintf("[null,%q]", item)
 	}
@@ -476,7 +503,7 @@ func (in *inputs) tally(part int32, below int64, one func(group string)) {
 	for _, e := range in.sent[part] {
 		if e.Offset < below && readable(e) {
 			for _, word := range strings.Fields(strings.ToLower(string(e.Value))) {
-				one(groupOf(e.Key, word))
+				one(in.groupOf(e.Key, word))
 			}
 		}
 	}

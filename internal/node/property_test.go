@@ -20,6 +20,7 @@ import (
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/processor"
+	"github.com/tally-kafka/tally/txn"
 )
 
 // TestNodeCountsExactly runs whole nodes over random events while a seeded schedule of faults runs:
@@ -28,6 +29,8 @@ import (
 // deposed broker, expired offsets, stops and starts. What any node serves is at all times the exact
 // count of the input up to the position that it names, and that position is committed. In the end
 // outputs, dead letters, offsets and position records say the same as a recount.
+//
+// Each seed runs an app of one stage and one of two, whose input grows meanwhile.
 //
 // PROPERTY_SEED chooses the seed; without it a fixed one runs, and one that is drawn and printed.
 func TestNodeCountsExactly(t *testing.T) {
@@ -43,19 +46,23 @@ func TestNodeCountsExactly(t *testing.T) {
 		seeds = seeds[:1]
 	}
 	for _, seed := range seeds {
-		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			w := newTrial(t, seed)
-			stop := w.background(w.input.send, w.observe)
-			defer stop()
-			for i, a := range w.schedule() {
-				w.act(a)
-				if i%6 == 5 {
-					w.settle()
-				}
-			}
-			w.faults.fired(t)
-		})
+		for _, stages := range []int{1, 2} {
+			t.Run(fmt.Sprintf("seed=%d/stages=%d", seed, stages), func(t *testing.T) { newTrial(t, seed, stages).run() })
+		}
 	}
+}
+
+func (w *trial) run() {
+	stop := w.background(w.input.send, w.observe, w.ask)
+	defer stop()
+	for i, a := range w.schedule() {
+		w.act(a)
+		if i%6 == 5 {
+			w.settle()
+		}
+	}
+	w.until(w.faults.fired)
+	w.t.Logf("faults: %v", w.faults.count)
 }
 
 // trial is one run: a broker, the nodes on it, and all that was sent.
@@ -65,6 +72,7 @@ type trial struct {
 	began   time.Time
 	text    string // of the spec
 	every   bool
+	two     *secondTrial // nil: one stage
 	limits  processor.Limits
 	faults  *brokerFaults
 	input   *inputs
@@ -75,18 +83,22 @@ type trial struct {
 	takeOvers int
 }
 
-func newTrial(t *testing.T, seed uint64) *trial {
+func newTrial(t *testing.T, seed uint64, stages int) *trial {
 	w := &trial{place: onFake(t), rng: rand.New(rand.NewPCG(seed, 1))}
 	emit := []string{"latest", "every"}[w.rng.IntN(2)]
 	w.every = emit == "every"
 	lanes := 1 + w.rng.IntN(3)
 	w.text = replaced(wordcount, "output: {topic: $OUT}", fmt.Sprintf("output: {topic: $OUT, emit: %s}\nlanes: %d", emit, lanes))
+	partitions := trialPartitions
+	if stages == 2 {
+		partitions = w.secondStage(lanes)
+	}
 	w.limits = processor.Limits{TxnEvents: 5 + w.rng.IntN(40), PollRecords: 3 + w.rng.IntN(40)}
-	w.topic(w.in, trialPartitions)
+	w.topic(w.in, partitions)
 	w.topic(w.out, trialPartitions)
 	t.Logf("seed %d: emit %s, %d lanes, at most %d events a transaction", seed, emit, lanes, w.limits.TxnEvents)
 	w.faults = newBrokerFaults(w.place, seed)
-	w.input = newInputs(w.place, seed)
+	w.input = newInputs(w.place, seed, int32(partitions), w.two != nil)
 	w.launch(t.TempDir())
 	w.ready()
 	w.faults.on.Store(true)
@@ -114,6 +126,16 @@ func (w *trial) newest() *member {
 	return w.members[len(w.members)-1]
 }
 
+// newestOrNone is for those who look on while nodes end and start.
+func (w *trial) newestOrNone() *member {
+	w.watched.Lock()
+	defer w.watched.Unlock()
+	if len(w.members) == 0 {
+		return nil
+	}
+	return w.members[len(w.members)-1]
+}
+
 func (w *trial) ms(most int) time.Duration { return time.Duration(w.rng.IntN(most)) * time.Millisecond }
 
 // action is one thing of the schedule.
@@ -130,7 +152,8 @@ func (w *trial) schedule() []action {
 		action
 	}{
 		{4, action{"crash", w.crash}}, {5, action{"take over", w.takeOver}}, {2, action{"stop", w.stopStart}},
-		{2, action{"outage", w.outage}}, {2, action{"offsets expire", w.expireOffsets}}, {3, action{"nothing", func() {}}},
+		{2, action{"outage", w.outage}}, {2, action{"offsets expire", w.expireOffsets}}, {2, action{"nothing", func() {}}},
+		{1, action{"grow", w.grow}},
 	} {
 		for range a.times {
 			all = append(all, a.action)
@@ -204,9 +227,9 @@ func (w *trial) expireOffsets() {
 	m := w.newest()
 	w.endAll()
 	var gone kadm.TopicsSet
-	for p := range int32(trialPartitions) {
+	for _, s := range w.sources() {
 		if w.rng.IntN(3) > 0 {
-			gone.Add(w.in, p)
+			gone.Add(s.Topic, s.Partition)
 		}
 	}
 	if len(gone) > 0 {
@@ -346,17 +369,13 @@ func (w *trial) observeOne(m *member) {
 			}
 		}
 	}
-	got := map[string]string{}
-	end, err := m.client.Scan(ctx, w.app, nil, api.ReadOptions{}, func(c api.Count) error {
-		got[string(c.Group)] = string(c.Values)
-		return nil
-	})
-	if err != nil || len(end.Parts) != trialPartitions {
+	got, at, err := m.scan(ctx, api.ReadOptions{})
+	if err != nil || len(at) != trialPartitions {
 		return // it is starting, stopping or dead
 	}
-	at := map[int32]int64{}
-	for _, p := range end.Parts {
-		at[p.Partition] = p.Position[fmt.Sprintf("%s/%d", w.in, p.Partition)]
+	if w.two != nil {
+		w.observeTwo(m, got, at)
+		return
 	}
 	committed, err := w.groupOffsets() // after the scan: it may have moved on, and is never behind
 	if err != nil {
@@ -368,21 +387,70 @@ func (w *trial) observeOne(m *member) {
 		w.t.Errorf("%s serves at %v:\n%s", m.node.cfg.Name, at, difference(got, want))
 	}
 	for p, pos := range at {
-		if o, ok := committed[p]; ok && w.input.between(p, o, pos) > 0 {
+		if o, ok := committed.Of(w.in)[p]; ok && w.input.between(p, o, pos) > 0 {
 			w.t.Errorf("%s serves partition %d up to %d, and %d is committed", m.node.cfg.Name, p, pos, o)
 		}
 	}
 }
 
-func (w *trial) groupOffsets() (map[int32]int64, error) {
+// scan is all that a node serves, and the positions that it names.
+func (m *member) scan(ctx context.Context, o api.ReadOptions) (got map[string]string, at map[int32]int64, err error) {
+	got, at = map[string]string{}, map[int32]int64{}
+	end, err := m.client.Scan(ctx, m.p.app, nil, o, func(c api.Count) error {
+		got[string(c.Group)] = string(c.Values)
+		return nil
+	})
+	for _, part := range end.Parts {
+		for _, pos := range part.Position {
+			at[part.Partition] = pos
+		}
+	}
+	return got, at, err
+}
+
+// ask asks the newest node for what an event has brought, soon after it was sent: an answer has it.
+func (w *trial) ask() {
+	defer pause(2 * time.Millisecond)
+	e := w.input.recent()
+	if e == nil {
+		return
+	}
+	m := w.newestOrNone()
+	if m == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	after := api.ReadOptions{Wait: 500 * time.Millisecond, After: []string{fmt.Sprintf("%s/%d:%d", w.in, e.Partition, e.Offset)}}
+	got, _, err := m.scan(ctx, after)
+	if err != nil {
+		return // it is not counted in time
+	}
+	w.input.mu.Lock()
+	defer w.input.mu.Unlock()
+	least := map[string]int{}
+	w.input.tally(e.Partition, e.Offset+1, func(group string) { least[group]++ })
+	for group, n := range least {
+		if valueOf(got[group]) < n {
+			w.t.Errorf("%s answers after %s: %s is %q, and %d are below", m.node.cfg.Name, after.After[0], group, got[group], n)
+		}
+	}
+}
+
+func valueOf(values string) (n int) {
+	_, _ = fmt.Sscanf(values, `{"count":%d}`, &n)
+	return n
+}
+
+func (w *trial) groupOffsets() (txn.Offsets, error) {
 	answer, err := w.adm.FetchOffsets(w.ctx(), w.app)
 	if err != nil {
 		return nil, err
 	}
-	at := map[int32]int64{}
+	at := txn.Offsets{}
 	answer.Each(func(o kadm.OffsetResponse) {
 		if o.Err == nil && o.At >= 0 {
-			at[o.Partition] = o.At
+			at[txn.TopicPartition{Topic: o.Topic, Partition: o.Partition}] = o.At
 		}
 	})
 	return at, nil

@@ -203,7 +203,6 @@ func (a *app) trim(ctx context.Context) {
 	if a.repartitions == 0 || now.Sub(a.trimmedAt) < a.node.cfg.TrimInterval {
 		return
 	}
-	a.trimmedAt = now
 	below := map[int32]int64{}
 	for _, l := range a.lanes {
 		for t, at := range l.committed() {
@@ -215,6 +214,7 @@ func (a *app) trim(ctx context.Context) {
 	if len(below) == 0 {
 		return
 	}
+	a.trimmedAt = now
 	bounded, cancel := context.WithTimeout(ctx, a.node.cfg.UnreachableAt)
 	defer cancel()
 	if err := a.trimBelow(bounded, below); err != nil {
