@@ -61,8 +61,9 @@ pgo: ## Profile the benchmarks' work anew, for the profile that every build of t
 	  $(GO) test -run '^$$' -bench '/tally' -benchtime 1x -timeout 10m ./bench $(BENCHFLAGS)
 	$(GO) tool pprof -proto .cache/pgo/*.prof > cmd/tally/default.pgo
 
-gosource: build ## The main job: the words of Go's own source, kills in the middle, a recount in Python
+gosource: build ## The main job: the words of Go's own source, by package and by word; kills, a recount in Python
 	./examples/gosource/run.sh
+	./examples/gosource/run.sh --by-word
 
 mutants: ## Wrong variants of the protocol, each of which a general check must catch (about 20 min)
 	$(GO) run ./internal/mutants --seeds 3

@@ -132,8 +132,8 @@ var (
 	itemCount  = []byte(`","count":`)
 )
 
-// ParseOutput reads an output that tally and the peers write alike: the key is the event's, the
-// value {"count":N} or {"item":"...","count":N}.
+// ParseOutput reads an output that tally and the peers write alike: the key is the event's, or the
+// group as JSON, the value {"count":N} or {"item":"...","count":N}.
 func ParseOutput(key, value []byte) (group string, count int64, err error) {
 	if digits, ok := bytes.CutPrefix(value, countFirst); ok {
 		if n, ok := number(digits); ok {

@@ -19,6 +19,7 @@ type Workload struct {
 	Partitions int
 	Each       bool // the first Keys events have one key each, so that there are Keys groups
 	Skewed     bool // keys are drawn by Zipf's law, not evenly
+	ByWord     bool // words are counted whatever the event's key, so that the groups have to be spread anew
 }
 
 const (
@@ -31,11 +32,15 @@ const (
 // Counts is how many increments all events make together.
 func (w Workload) Counts() int { return w.Events * max(1, w.Words) }
 
-// Spec counts topic by key, or by key and word, into another topic. lanes 0: as tally chooses.
+// Spec counts topic by key, by key and word, or by word, into another topic. lanes 0: as tally
+// chooses.
 func (w Workload) Spec(app, topic string, lanes int) string {
 	split, group := "none", "[key]"
 	if w.Words > 0 {
 		split, group = "words", "[key, item]"
+	}
+	if w.ByWord {
+		group = "[item]"
 	}
 	text := fmt.Sprintf("app: %s\ninput: {topic: %s}\nsplit: %s\ngroup: %s\noutput: {topic: %s-out}\n",
 		app, topic, split, group, app)
@@ -45,15 +50,19 @@ func (w Workload) Spec(app, topic string, lanes int) string {
 	return text
 }
 
-// Items are the groups that an event counts in, as outputs are read back: the key, or the key, a
-// zero byte and the word.
+// Items are the groups that an event counts in, as outputs are read back: the output's key, and
+// where words are counted a zero byte and the word. That key is the event's, or the group as JSON.
 func (w Workload) Items(key, value []byte, each func(group string)) {
 	if w.Words == 0 {
 		each(string(key))
 		return
 	}
 	for word := range strings.FieldsSeq(string(value)) {
-		each(string(key) + "\x00" + word)
+		if w.ByWord {
+			each(`["` + word + "\"]\x00" + word)
+		} else {
+			each(string(key) + "\x00" + word)
+		}
 	}
 }
 

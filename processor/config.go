@@ -67,7 +67,7 @@ func (l Limits) withDefaults() Limits {
 
 // Pace says when a transaction commits. Zero means the default.
 type Pace struct {
-	Interval    time.Duration // from the first waiting event at low traffic; default 25 ms
+	Interval    time.Duration // from the first waiting event at low traffic; default 25 ms, of two stages 15 ms
 	IntervalMax time.Duration // while behind; default 250 ms
 	// Hold is the least time between EndTxn's answer and the next produce: a real broker stalls
 	// back-to-back transactions by 20 ms while it writes their markers. Default 5 ms.
@@ -75,8 +75,10 @@ type Pace struct {
 	Refresh time.Duration // age at which a group offset is committed again; default 24 h
 }
 
-func (p Pace) withDefaults() Pace {
-	p.Interval = or(p.Interval, 25*time.Millisecond)
+// withDefaults has a shorter interval where an event's way leads through two commits, each of which
+// it waits for.
+func (p Pace) withDefaults(stages int) Pace {
+	p.Interval = or(p.Interval, [...]time.Duration{1: 25 * time.Millisecond, 2: 15 * time.Millisecond}[stages])
 	p.IntervalMax = or(p.IntervalMax, 250*time.Millisecond)
 	p.Hold = or(p.Hold, 5*time.Millisecond)
 	p.Refresh = or(p.Refresh, 24*time.Hour)

@@ -12,6 +12,10 @@
 //   - A position record is written for every task whose input position moved, and only for those
 //     (and once a day for the others, so that their group offsets do not expire).
 //   - Batches are bounded by events, groups, increments and bytes; see Limits.
+//   - With two stages a lane has tasks of both: those of stage 0 read the input and send partials,
+//     one a group and transaction, with their sources behind them; those of stage 1 fold them. One
+//     transaction has what both did. Sources rise strictly, or the lane stops: partials that are
+//     read twice are noticed.
 //
 // The package may import processor/spec, txn, state, internal/seam, internal/step and franz-go. It
 // never imports replication: the two meet in internal/node.

@@ -109,7 +109,7 @@ func (b *batch) table() *deltas {
 func (l *Lane) beginBatch() {
 	if b := l.filling; b.empty() {
 		b.first = l.cfg.Seam.Now()
-		b.slot = l.cfg.Budget.Reserve(b.first)
+		b.slot = l.cfg.Budget.Reserve(b.first, l.stages())
 	}
 }
 

@@ -61,8 +61,9 @@ type Lane struct {
 
 // New prepares a lane for these tasks.
 func New(cfg Config, tasks []state.Task) *Lane {
-	cfg.Limits, cfg.Pace = cfg.Limits.withDefaults(), cfg.Pace.withDefaults()
+	cfg.Limits = cfg.Limits.withDefaults()
 	l := &Lane{cfg: cfg, views: map[state.Task]*taskView{}, sent: make([]atomic.Int64, cfg.Repartitions)}
+	l.cfg.Pace = cfg.Pace.withDefaults(l.stages())
 	l.every = cfg.Spec.Output != nil && cfg.Spec.Output.Emit == spec.EmitEvery
 	if !cfg.Program.Counts() {
 		l.numbers = len(cfg.Spec.Aggregates)

@@ -451,7 +451,7 @@ func describePartial(r *kgo.Record) string {
 		s, _ := state.DecodeSources(r.Value)
 		return fmt.Sprintf("repartition/%d sources of lane %d: %v", r.Partition, s.Lane, s.Next)
 	}
-	p, _ := state.DecodePartial(r.Value)
+	p, _ := state.DecodePartial(r.Value, r.Timestamp.UnixMilli())
 	return fmt.Sprintf("repartition/%d partial of %q: %x", r.Partition, group, p.Values)
 }
 

@@ -37,6 +37,13 @@ func (e *ForeignError) Unwrap() error { return e.Err }
 
 func (l *Lane) twoStages() bool { return l.cfg.Repartition != "" }
 
+func (l *Lane) stages() int {
+	if l.twoStages() {
+		return 2
+	}
+	return 1
+}
+
 // taskOf is the task that reads a record.
 func (l *Lane) taskOf(rec *kgo.Record) state.Task {
 	if l.twoStages() && rec.Topic == l.cfg.Repartition {
@@ -119,7 +126,7 @@ func (l *Lane) foldRepartitioned(task state.Task, t *taskDelta, rec *kgo.Record)
 
 // foldPartial folds a partial as if it were an event of one item.
 func (l *Lane) foldPartial(task state.Task, t *taskDelta, rec *kgo.Record, group []byte) error {
-	p, err := state.DecodePartial(rec.Value)
+	p, err := state.DecodePartial(rec.Value, rec.Timestamp.UnixMilli())
 	if err == nil {
 		err = l.ofThisGeneration(p.Generation)
 	}
@@ -236,7 +243,7 @@ func (o *builder) partial(partition int32, d delta, inc []spec.Decimal) *kgo.Rec
 	r.Topic, r.Partition, r.Timestamp = o.cfg.Repartition, partition, o.now
 	r.Key = o.arena.keep(state.PartialKey(o.arena.open(len(group)+frameBytes), group))
 	p := state.Partial{Generation: o.cfg.Stamp.Generation, Lane: o.cfg.Lane, Newest: d.newest(), Values: values}
-	r.Value = o.arena.keep(state.AppendPartial(o.arena.open(len(values)+partialBytes), p))
+	r.Value = o.arena.keep(state.AppendPartial(o.arena.open(len(values)+partialBytes), p, o.now.UnixMilli()))
 	return r
 }
 

@@ -8,6 +8,8 @@
 //
 //   - A catch-up ends at the lane's own barrier and nowhere before: a broker's answer about the end
 //     of a partition can be old, the offset of one's own acknowledged write cannot.
+//   - With two stages, values belong to the tasks of the second; the first has positions only. Both
+//     come back from the same changelog partitions.
 //   - Only committed records are read, and in the order of their offsets.
 //   - The store's position never runs ahead of its values; chunks are applied and flushed as it
 //     goes, so that a kill repeats one chunk and not the whole.

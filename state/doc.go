@@ -19,6 +19,8 @@
 //   - Nothing is unbounded: the cache, the delta in memory, chunks of a load and subscriptions have
 //     limits in Options and LoadOptions.
 //
+// The codecs of the repartition topic, between two stages, are here too: partials, sources.
+//
 // Formats: every key and value begins with the format byte, and a build reads all formats up to its
 // own. A change of what is written that an older build would misread takes the next number, in the
 // position records and in the store's identity at the latest: both are read before anything is

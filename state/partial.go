@@ -26,15 +26,17 @@ func PartialKey(dst, group []byte) []byte {
 	return append(append(dst, format, byte(KindPartial), 0, slot), group...)
 }
 
-// AppendPartial appends the value of a group's partial: format, kind, generation, lane, newest,
-// values.
-func AppendPartial(dst []byte, p Partial) []byte {
+// AppendPartial appends the value of a group's partial: format, kind, generation, lane, how long
+// before the record's own timestamp its newest event was, values. The time is most of what two
+// stages send to each other, unless it is as short as that.
+func AppendPartial(dst []byte, p Partial, timestampMs int64) []byte {
 	dst = appendSender(append(dst, format, byte(KindPartial)), p.Generation, p.Lane)
-	return append(binary.AppendVarint(dst, p.Newest), p.Values...)
+	return append(binary.AppendVarint(dst, timestampMs-p.Newest), p.Values...)
 }
 
-// DecodePartial takes the value of a partial apart; Values is a part of b.
-func DecodePartial(b []byte) (p Partial, err error) {
+// DecodePartial takes the value of a partial apart, whose record has this timestamp; Values is a
+// part of b.
+func DecodePartial(b []byte, timestampMs int64) (p Partial, err error) {
 	const what = "partial in the repartition topic"
 	if b, err = body(b, KindPartial, what); err != nil {
 		return p, err
@@ -42,11 +44,11 @@ func DecodePartial(b []byte) (p Partial, err error) {
 	if p.Generation, p.Lane, b, err = sender(b, what); err != nil {
 		return p, err
 	}
-	newest, n := binary.Varint(b)
+	before, n := binary.Varint(b)
 	if n <= 0 {
 		return p, fmt.Errorf("%s: its time cannot be read", what)
 	}
-	p.Newest, p.Values = newest, b[n:]
+	p.Newest, p.Values = timestampMs-before, b[n:]
 	return p, nil
 }
 

@@ -19,7 +19,8 @@ func TestPartialComesBack(t *testing.T) {
 			rapid.IntRange(0, 1<<31-1).Draw(rt, "generation"), rapid.IntRange(0, 1<<31-1).Draw(rt, "lane"), rapid.Int64Min(-1).Draw(rt, "newest"),
 			rapid.SliceOf(rapid.Byte()).Draw(rt, "values"),
 		}
-		p, err := DecodePartial(AppendPartial(nil, want))
+		at := rapid.Int64().Draw(rt, "timestamp")
+		p, err := DecodePartial(AppendPartial(nil, want, at), at)
 		if err != nil || p.Generation != want.Generation || p.Lane != want.Lane || p.Newest != want.Newest || !bytes.Equal(p.Values, want.Values) {
 			rt.Fatalf("%+v came back as %+v, %v", want, p, err)
 		}
@@ -46,7 +47,7 @@ func TestRepartitionRefusesForeignRecords(t *testing.T) {
 		}
 	}
 	for _, value := range []string{"", "\x01", "\x01r", "\x02r\x01\x00", "\x01s\x01\x00", "\x01r\xff"} {
-		if p, err := DecodePartial([]byte(value)); err == nil {
+		if p, err := DecodePartial([]byte(value), 0); err == nil {
 			t.Errorf("value %q was taken for %+v", value, p)
 		}
 	}

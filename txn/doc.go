@@ -4,6 +4,8 @@
 // A Session is one fenced client of one lane, from Fence to Close. It commits a barrier, reads the
 // lane's sources from the positions it is told, and commits transactions that hold everything one
 // batch has to say: outputs, changelog, dead letters, position records and the sources' offsets.
+// With two stages the sources are of two topics, and what the first sends to the second is among
+// the rest; the input waits while too much of that is not read.
 //
 // Invariants:
 //

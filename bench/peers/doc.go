@@ -9,5 +9,5 @@
 //   - A peer runs in a process group of its own, which is gone after Stop and Kill.
 //   - No process outlives the command that started it, however that command ends.
 //
-// This package imports bench, internal/kafka and the seam.
+// This package imports bench, internal/api, internal/kafka and the seam.
 package peers

@@ -69,10 +69,13 @@ func (s Streams) SaysRunning() bool { return true }
 func (s Streams) Command(j Job) (*exec.Cmd, error) {
 	settings := s.settings()
 	maps.Copy(settings, map[string]string{
-		"job.in": j.In, "job.out": j.Out(), "job.words": fmt.Sprint(j.Workload.Words > 0),
+		"job.in": j.In, "job.out": j.Out(), "job.words": fmt.Sprint(j.Workload.Words > 0), "job.byword": fmt.Sprint(j.Workload.ByWord),
 		"application.id": j.App, "bootstrap.servers": j.brokers(), "state.dir": filepath.Join(j.Dir, "state"),
 		"commit.interval.ms": fmt.Sprint(j.Interval.Milliseconds()),
 	})
+	if j.Workload.ByWord {
+		settings["topic.segment.bytes"] = fmt.Sprint(1 << 30) // what goes between the stages is measured
+	}
 	file := filepath.Join(j.Dir, "streams.properties")
 	if err := os.WriteFile(file, []byte(strings.Join(lines(settings), "\n")+"\n"), 0o644); err != nil {
 		return nil, err

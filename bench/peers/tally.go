@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
+	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/kafka"
 )
 
@@ -48,9 +50,36 @@ func (t Tally) Command(j Job) (*exec.Cmd, error) {
 
 func (t Tally) SaysRunning() bool { return false }
 
+// Position has gone through both stages, where there are two.
 func (t Tally) Position(ctx context.Context, admin *kafka.Admin, j Job) (map[int32]int64, error) {
-	return groupPosition(ctx, admin, j)
+	at, err := groupPosition(ctx, admin, j)
+	if err != nil || !j.Workload.ByWord {
+		return at, err
+	}
+	ends, err := admin.EndOffsets(ctx, j.In, true)
+	if err != nil {
+		return nil, err
+	}
+	var after []string
+	for p, end := range ends {
+		if at[p] < end {
+			return at, nil
+		}
+		if end > 0 {
+			after = append(after, fmt.Sprintf("%s/%d:%d", j.In, p, end-1))
+		}
+	}
+	// All that is read is counted when tally itself answers a question that waits for it.
+	client, err := api.NewClient("http://"+j.Listen, j.Kafka.Seam)
+	if err != nil {
+		return nil, err
+	}
+	_, err = client.Top(ctx, j.App, 1, api.ReadOptions{Wait: throughWait, After: after})
+	return at, err
 }
+
+// throughWait is how long what is read may take through the second stage.
+const throughWait = 30 * time.Second
 
 func (t Tally) State(j Job) string { return filepath.Join(j.Dir, "data", "state") }
 

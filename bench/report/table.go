@@ -23,6 +23,7 @@ var columns = map[Kind][]column{
 		{"outputs an event", func(f trial.Figures) float64 { return f.OutputsPerEvent }, false},
 		{"bytes to disk an event", func(f trial.Figures) float64 { return f.DiskPerEvent }, false},
 		{"bytes to Kafka an event", func(f trial.Figures) float64 { return f.KafkaPerEvent }, false},
+		{"of them between stages", func(f trial.Figures) float64 { return f.BetweenPerEvent }, false},
 		{"start s", func(f trial.Figures) float64 { return f.StartSec }, false},
 	},
 	Latency: {

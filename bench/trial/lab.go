@@ -57,6 +57,7 @@ type Figures struct {
 	RSSMB           float64 `json:",omitempty"` // at most
 	DiskPerEvent    float64 `json:",omitempty"` // bytes
 	KafkaPerEvent   float64 `json:",omitempty"` // bytes, all replicas
+	BetweenPerEvent float64 `json:",omitempty"` // of them, in a repartition topic
 	OutputsPerEvent float64 `json:",omitempty"`
 	P50, P95, P99   float64 `json:",omitempty"` // ms
 	P999, Max       float64 `json:",omitempty"`
@@ -154,6 +155,21 @@ func (a *app) kept(ctx context.Context) (float64, error) {
 	}
 	dotted, _, err := measure.Kept(ctx, a.lab.cl, a.job.App+".")
 	return float64(dashed + dotted), err
+}
+
+// tallySegment is half of what tally lets a segment of its repartition topic grow to.
+const tallySegment = 16 << 20
+
+// between are the bytes that the app has sent through its repartition topic: 0 for one that has
+// none, and where some may be deleted already. Who counts deletes what is counted, and Kafka does
+// that to whole segments.
+func (a *app) between(ctx context.Context) (float64, error) {
+	own, _, err := measure.Kept(ctx, a.lab.cl, a.job.App+".repartition")
+	if err != nil || own > int64(a.job.Workload.Partitions)*tallySegment {
+		return 0, err
+	}
+	streams, _, err := measure.Kept(ctx, a.lab.cl, a.job.App+"-counts-repartition")
+	return float64(own + streams), err
 }
 
 // pollEvery is how exactly the end of a run is seen.

@@ -117,7 +117,7 @@ func (a *app) record(s *sender, before, after cost, p Pacing, f *Figures) {
 	ms := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) / 1000 }
 	f.P50, f.P95, f.P99, f.P999, f.Max = ms(50), ms(95), ms(99), ms(99.9), float64(h.Max())/1000
 	f.OutputsPerEvent, f.Wrong = float64(outputs)/events, wrong
-	if n := h.TotalCount(); wrong == "" && n != int64(events) {
+	if n := h.TotalCount(); wrong == "" && n != int64(events)*int64(max(1, s.w.Words)) {
 		f.Wrong = fmt.Sprintf("%d latencies of %.0f events", n, events)
 	}
 }
@@ -172,7 +172,7 @@ func (s *sender) refused() error {
 func (s *sender) send(ctx context.Context, key, value []byte, due time.Time) {
 	s.sent++
 	s.recount.Add(s.w, key, value)
-	s.latency.Sent(string(key), due)
+	s.w.Items(key, value, func(group string) { s.latency.Sent(group, due) })
 	s.cl.Produce(ctx, &kgo.Record{Topic: s.topic(key), Key: key, Value: value, Timestamp: due}, func(_ *kgo.Record, err error) {
 		if err != nil {
 			select {

@@ -54,7 +54,11 @@ func (l *Lab) Throughput(ctx context.Context, peer peers.Peer, in *Input, interv
 	if err != nil {
 		return f, err
 	}
-	f.KafkaPerEvent = kept / float64(in.Workload.Events)
+	between, err := a.between(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.KafkaPerEvent, f.BetweenPerEvent = kept/float64(in.Workload.Events), between/float64(in.Workload.Events)
 	return f, a.judge(ctx, in.Recount, in.Workload.Events, &f)
 }
 

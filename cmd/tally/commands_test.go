@@ -144,10 +144,12 @@ func cannedGet(w http.ResponseWriter, r *http.Request) {
 
 const cannedStatus = `{"cluster":"c1","leader":"a","node":"a","version":"v0","kafka":{"cluster_id":"k1","brokers":["127.0.0.1:9092"],"embedded":true},
 "nodes":[{"name":"a","id":"x","addr":"127.0.0.1:7400","alive":true}],
-"apps":[{"app":"wordcount","app_id":"i","generation":1,"input":"input_event","output":"output_event","lag":2,"processed":5,"filtered":0,"skipped":0,"dead":1,"groups":4,"strays":1,
+"apps":[{"app":"wordcount","app_id":"i","generation":1,"input":"input_event","output":"output_event","stages":1,"lag":2,"repartition_lag":0,"processed":5,"filtered":0,"skipped":0,"dead":1,"groups":4,"strays":1,
 "stray_example":"key user-9 in partition 2","lanes":[{"lane":0,"owner":"a","epoch":7,"state":"running","fence_ms":3,"standbys":[],"position":{"input_event/0":5,"input_event/2":1},"lag":2,
 "as_of_ms":1795393111000,"groups":4,"transactions":9,"aborted":0,"restore":{"from_offset":4,"to_offset":16,"records":12,"ms":8}},
-{"lane":1,"owner":"","epoch":0,"state":"stopped","reason":"the consumer group has offset 9: delete it","fence_ms":0,"standbys":[],"position":{},"lag":0,"as_of_ms":0,"groups":0,"transactions":0,"aborted":0}]}]}`
+{"lane":1,"owner":"","epoch":0,"state":"stopped","reason":"the consumer group has offset 9: delete it","fence_ms":0,"standbys":[],"position":{},"lag":0,"as_of_ms":0,"groups":0,"transactions":0,"aborted":0}]},
+{"app":"topwords","app_id":"j","generation":1,"input":"lines","stages":2,"lag":0,"repartition_lag":7,"processed":9,"groups":6,"lanes":[{"lane":0,"owner":"a","epoch":3,"state":"running",
+"fence_ms":2,"standbys":[],"position":{"lines/0":9,"topwords.repartition/0":40},"lag":0,"repartition_lag":7,"as_of_ms":1795393111000,"groups":6,"transactions":5,"aborted":0}]}]}`
 
 func TestNoNode(t *testing.T) {
 	l, err := api.Listen("127.0.0.1:0")

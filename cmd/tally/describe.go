@@ -40,6 +40,9 @@ func describeSpec(w io.Writer, s *spec.Spec) {
 		spec.Stop: "events stop their lane",
 	}[s.OnError])
 	row("stages", "%s", stagesText(s))
+	if twoStages(s) {
+		row("between", "%s", betweenText(s))
+	}
 	row("owns", "%s", ownsText(s))
 	tw.Flush()
 	fmt.Fprintln(w)
@@ -96,6 +99,9 @@ func outputText(s *spec.Spec) string {
 	emit := "one record a changed group and transaction"
 	if s.Output.Emit == spec.EmitEvery {
 		emit = "one record an increment"
+		if twoStages(s) {
+			emit = "one record a partial result (an increment only where there is one stage)"
+		}
 	}
 	key := "the event's"
 	if s.Output.Key == spec.KeyGroup {
@@ -105,26 +111,37 @@ func outputText(s *spec.Spec) string {
 }
 
 func ownsText(s *spec.Spec) string {
-	text := fmt.Sprintf("topics %s.changelog and %s.dead, consumer group %s", s.App, s.App, s.App)
-	if two, err := s.TwoStages(2); two && err == nil {
-		text += fmt.Sprintf("; with two stages also topic %s.repartition", s.App)
+	if twoStages(s) {
+		return fmt.Sprintf("topics %s.changelog, %s.dead and %s.repartition, consumer group %s", s.App, s.App, s.App, s.App)
 	}
-	return text
+	return fmt.Sprintf("topics %s.changelog and %s.dead, consumer group %s", s.App, s.App, s.App)
 }
 
 // stagesText says how many stages a spec has, and why.
 func stagesText(s *spec.Spec) string {
-	second := fmt.Sprintf("partial results go to %s.repartition, whose partition is decided by the group alone, and are folded there", s.App)
-	if s.Output != nil && s.Output.Emit == spec.EmitEvery {
-		second += "; `emit: every` emits one record a partial result, not one an increment"
-	}
 	switch {
 	case s.Repartition.Mode == spec.RepartitionAlways:
-		return "2, since the spec says `repartition: always`: " + second
+		return "2, since the spec says `repartition: always`"
 	case s.Local(2):
 		return "1: the grouping is local, since it contains key or partition: the events of a group come from one partition"
 	case s.Repartition.Mode == spec.RepartitionNever:
 		return "1, and only if the input has one partition: the grouping is not local, and the spec says `repartition: never`"
 	}
-	return "1 if the input has one partition; with more 2, since the grouping is not local: " + second
+	return "2, or 1 if the input has one partition: the grouping is not local, since it contains neither key nor partition"
+}
+
+// betweenText says what goes between two stages.
+func betweenText(s *spec.Spec) string {
+	partitions := "as many partitions as the input"
+	if n := s.Repartition.Partitions; n > 0 {
+		partitions = fmt.Sprintf("%d partitions", n)
+	}
+	return fmt.Sprintf("%s.repartition, %s: of each transaction one partial result a group, in the partition that the group decides",
+		s.App, partitions)
+}
+
+// twoStages says whether the spec has two stages, at least where the input has several partitions.
+func twoStages(s *spec.Spec) bool {
+	two, err := s.TwoStages(2)
+	return two && err == nil
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tally-kafka/tally/internal/api"
@@ -36,21 +37,21 @@ func yes(b bool) string {
 
 func statusApps(w io.Writer, st api.Status) {
 	tw := table(w)
-	fmt.Fprintln(tw, "\nAPP\tINPUT\tOUTPUT\tLAG\tPROCESSED\tFILTERED\tSKIPPED\tDEAD\tGROUPS\tSTRAYS")
+	fmt.Fprintln(tw, "\nAPP\tINPUT\tOUTPUT\tLAG\tREPARTITION-LAG\tPROCESSED\tFILTERED\tSKIPPED\tDEAD\tGROUPS\tSTRAYS")
 	for _, a := range st.Apps {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", a.App, a.Input, orDash(a.Output), a.Lag,
-			a.Processed, a.Filtered, a.Skipped, a.Dead, a.Groups, a.Strays)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", a.App, a.Input, orDash(a.Output), a.Lag,
+			repartitionLag(a, a.RepartitionLag), a.Processed, a.Filtered, a.Skipped, a.Dead, a.Groups, a.Strays)
 	}
 	tw.Flush()
 }
 
 func statusLanes(w io.Writer, st api.Status) {
 	tw := table(w)
-	fmt.Fprintln(tw, "\nAPP\tLANE\tOWNER\tEPOCH\tSTATE\tLAG\tPOSITION\tRESTORED")
+	fmt.Fprintln(tw, "\nAPP\tLANE\tOWNER\tEPOCH\tSTATE\tLAG\tREPARTITION-LAG\tPOSITION\tRESTORED")
 	for _, a := range st.Apps {
 		for _, l := range a.Lanes {
-			fmt.Fprintf(tw, "%s\t%d\t%s\t%d\t%s\t%d\t%s\t%s\n", a.App, l.Lane, orDash(l.Owner), l.Epoch, l.State, l.Lag,
-				positionText(l.Position), restoreText(l.Restore))
+			fmt.Fprintf(tw, "%s\t%d\t%s\t%d\t%s\t%d\t%s\t%s\t%s\n", a.App, l.Lane, orDash(l.Owner), l.Epoch, l.State,
+				l.Lag, repartitionLag(a, l.RepartitionLag), positionText(l.Position), restoreText(l.Restore))
 		}
 	}
 	tw.Flush()
@@ -61,7 +62,8 @@ func statusReasons(w io.Writer, st api.Status) {
 	for _, a := range st.Apps {
 		if a.Strays > 0 {
 			fmt.Fprintf(w, "\n%s: %d strays: events lie where no known partitioner puts their keys, so a group may have"+
-				" counters in several partitions; queries fold them\n", a.App, a.Strays)
+				" counters in several partitions; queries fold them, and outputs rise per partition;"+
+				" under `repartition: always` each group has one counter\n", a.App, a.Strays)
 			if a.StrayExample != "" {
 				fmt.Fprintf(w, "  for example %s\n", a.StrayExample)
 			}
@@ -72,6 +74,14 @@ func statusReasons(w io.Writer, st api.Status) {
 			}
 		}
 	}
+}
+
+// repartitionLag is a dash where there is nothing between two stages.
+func repartitionLag(a api.AppStatus, lag int64) string {
+	if a.Stages < 2 {
+		return "-"
+	}
+	return strconv.FormatInt(lag, 10)
 }
 
 func orDash(s string) string {

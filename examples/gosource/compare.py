@@ -17,8 +17,9 @@ def compare(what, got, want):
 
 expected = {}
 for line in open(expected_path, encoding="utf-8", newline="\n"):
-    package, word, count = line.rstrip("\n").split("\t")
-    expected[package, word] = int(count)
+    *group, count = line.rstrip("\n").split("\t")
+    expected[tuple(group)] = int(count)
+by_word = len(group) == 1
 
 answers, complete = {}, False
 for line in open(scan_path, encoding="utf-8"):
@@ -30,18 +31,23 @@ if not complete:
     differences.append("the scan did not end")
 compare("the answer", answers, expected)
 
+# Counted by package, a word has a counter in each partition that its package's lines lie in; by word
+# alone it has one, and the output's key is the group as JSON.
 counters, outputs = {}, 0
 for line in open(outputs_path, encoding="utf-8"):
     record = json.loads(line)
     value = json.loads(record["value"])
-    counter = record["partition"], record["key"], value["item"]
+    group = tuple(json.loads(record["key"])) if by_word else (record["key"], value["item"])
+    counter = record["partition"], group
     if value["count"] <= counters.get(counter, 0):
         differences.append(f"the output {counter} does not rise: {value['count']} after {counters[counter]}")
     counters[counter] = value["count"]
     outputs += 1
 last = {}
-for (_, package, word), count in counters.items():
-    last[package, word] = last.get((package, word), 0) + count
+for (partition, group), count in counters.items():
+    if by_word and group in last:
+        differences.append(f"{group} has outputs in several partitions, one of them {partition}")
+    last[group] = last.get(group, 0) + count
 compare("the last output", last, expected)
 
 for difference in differences[:20]:

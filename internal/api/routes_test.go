@@ -27,8 +27,8 @@ func testStatus() Status {
 		Cluster: "c1", Leader: "a", Node: "a", Version: "v0",
 		Kafka: KafkaStatus{ClusterID: "k", Brokers: []string{"127.0.0.1:9092"}},
 		Nodes: []NodeStatus{{Name: "a", Addr: "127.0.0.1:7400", Alive: true}},
-		Apps: []AppStatus{{App: "wordcount", Processed: 5, Lag: 2, Strays: 1, Lanes: []LaneStatus{
-			{Lane: 0, Owner: "a", Epoch: 7, State: LaneRunning, Position: map[string]int64{"input_event/0": 5},
+		Apps: []AppStatus{{App: "wordcount", Processed: 5, Stages: 2, Lag: 2, RepartitionLag: 9, Strays: 1, Lanes: []LaneStatus{
+			{Lane: 0, Owner: "a", Epoch: 7, State: LaneRunning, Position: map[string]int64{"input_event/0": 5}, RepartitionLag: 9,
 				Restore: &Restore{FromOffset: 4, ToOffset: 16, Records: 12, Ms: 8}},
 			{Lane: 1, State: LaneAcquiring},
 		}}},
@@ -186,6 +186,8 @@ func TestMetrics(t *testing.T) {
 		`tally_ready 1`,
 		`tally_processed_events_total{app="wordcount"} 5`,
 		`tally_lag_events{app="wordcount"} 2`,
+		`tally_repartition_lag_records{app="wordcount"} 9`,
+		`tally_lane_repartition_lag_records{app="wordcount",lane="0"} 9`,
 		`tally_stray_events_total{app="wordcount"} 1`,
 		`tally_lane_running{app="wordcount",lane="0"} 1`,
 		`tally_lane_running{app="wordcount",lane="1"} 0`,

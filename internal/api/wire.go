@@ -132,10 +132,11 @@ type AppStatus struct {
 	Generation int    `json:"generation"`
 	Input      string `json:"input"`
 	Output     string `json:"output,omitempty"`
-	Lag        int64  `json:"lag"` // of the input
-	// RepartitionLag is how many records of the repartition topic are not counted yet, in an app of
-	// two stages.
-	RepartitionLag int64        `json:"repartition_lag,omitempty"`
+	Stages     int    `json:"stages"` // 1, or 2 with a repartition topic between them
+	Lag        int64  `json:"lag"`    // of the input
+	// RepartitionLag is how many records of the repartition topic are not counted yet; 0 in an app
+	// of one stage.
+	RepartitionLag int64        `json:"repartition_lag"`
 	Processed      int64        `json:"processed"`
 	Filtered       int64        `json:"filtered"`
 	Skipped        int64        `json:"skipped"`
@@ -167,7 +168,7 @@ type LaneStatus struct {
 	Standbys       []string         `json:"standbys"`
 	Position       map[string]int64 `json:"position"` // "TOPIC/PARTITION": next offset to read
 	Lag            int64            `json:"lag"`
-	RepartitionLag int64            `json:"repartition_lag,omitempty"`
+	RepartitionLag int64            `json:"repartition_lag"`
 	AsOfMs         int64            `json:"as_of_ms"`
 	Groups         int64            `json:"groups"`
 	Transactions   int64            `json:"transactions"` // committed since the lane was acquired

@@ -86,7 +86,7 @@ var arrows = map[string]row{
 	"bench/cmd/peers": {own: []string{
 		"bench", "bench/peers", "bench/report", "bench/trial", "internal/kafka", "internal/seam", "internal/testkafka",
 	}},
-	"bench/peers":  {own: []string{"bench", "internal/kafka", "internal/seam"}},
+	"bench/peers":  {own: []string{"bench", "internal/api", "internal/kafka", "internal/seam"}},
 	"bench/report": {own: []string{"bench/trial"}, outside: []string{charts}},
 	"bench/trial": {
 		own: []string{

@@ -14,6 +14,10 @@
 //   - A reset is on disk before its first deletion, and until the new generation has its first
 //     position records; whatever step it is cut off at, the next start ends it. The changelog is
 //     deleted last: one that is not the old one means that all else is gone.
+//   - The number of stages is decided at an app's first start and stands in its position records.
+//     Input partition p and repartition partition p belong to one lane, so that one lane alone
+//     writes changelog partition p. The repartition topic is trimmed up to committed positions and
+//     never ahead of them.
 //   - What a node refuses at its start it refuses before it has written anything.
 //
 // The package may import every other package but cmd.

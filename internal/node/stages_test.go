@@ -171,9 +171,21 @@ func TestOldPartialsAreRefused(t *testing.T) {
 	p.topic(p.in, 1)
 	p.topic(p.app+".repartition", 1)
 	p.must(p.cl.ProduceSync(p.ctx(), &kgo.Record{
-		Topic: p.app + ".repartition", Key: state.PartialKey(nil, []byte("g")), Value: state.AppendPartial(nil, state.Partial{Generation: 1}),
+		Topic: p.app + ".repartition", Key: state.PartialKey(nil, []byte("g")), Value: state.AppendPartial(nil, state.Partial{Generation: 1}, 0),
 	}).FirstErr())
 	says(t, p.refused(running(p.spec(byWord+"repartition: always\n"))), "1 records", "earlier life", "--delete --topic "+p.app+".repartition")
+}
+
+// A repartition topic that loses something is not used.
+func TestRepartitionSettings(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 2)
+	topic := p.app + ".repartition"
+	p.topic(topic, 2, "message.timestamp.type", "LogAppendTime")
+	says(t, p.refused(running(p.spec(byWord))), "message.timestamp.type=LogAppendTime", "times of events", "--add-config message.timestamp.type=CreateTime")
+	p.setTopic(topic, "message.timestamp.type", "CreateTime")
+	p.setTopic(topic, "cleanup.policy", "compact")
+	says(t, p.refused(running(p.spec(byWord))), "cleanup.policy=compact", "not counted yet", "--add-config cleanup.policy=delete")
 }
 
 // A foreign record in the repartition topic stops its lane, and the other goes on.

@@ -103,7 +103,10 @@ func (n *Node) inTouch() bool {
 }
 
 func (a *app) status() api.AppStatus {
-	s := api.AppStatus{App: a.name(), AppID: a.id, Generation: a.generation, Input: a.input.Name, Output: a.output.Name}
+	s := api.AppStatus{App: a.name(), AppID: a.id, Generation: a.generation, Input: a.input.Name, Output: a.output.Name, Stages: 1}
+	if a.repartitions > 0 {
+		s.Stages = 2
+	}
 	var all []state.PositionRecord
 	for _, l := range a.lanes {
 		ls, records := l.statusView()

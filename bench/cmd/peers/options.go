@@ -31,7 +31,7 @@ type options struct {
 // importance, so that a run that is cut short has what matters most.
 var (
 	defaultWorks = []string{"a", "c", "d", "f", "r"}
-	allWorks     = []string{"a", "c", "d", "f", "r", "b", "e", "g", "h", "j", "k", "i"}
+	allWorks     = []string{"a", "c", "d", "f", "r", "w", "b", "e", "g", "h", "j", "k", "i"}
 )
 
 var fromEnv = []string{"work", "peers", "scale", "reps", "budget"}
@@ -40,7 +40,7 @@ func parseOptions(args []string, env func(string) string) (options, error) {
 	var o options
 	fl := flag.NewFlagSet("peers", flag.ContinueOnError)
 	fl.SetOutput(io.Discard)
-	work := fl.String("work", strings.Join(defaultWorks, ","), "works, from a to k and r (three brokers), or all")
+	work := fl.String("work", strings.Join(defaultWorks, ","), "works, from a to k, r (three brokers) and w (two stages), or all")
 	fl.StringVar(&o.peers, "peers", "", "peers beside tally, such as kafka-streams,limit; default: all")
 	fl.Float64Var(&o.scale, "scale", 1, "multiplies events, groups and seconds")
 	fl.IntVar(&o.reps, "reps", 3, "runs of each row")

@@ -74,6 +74,8 @@ func (r *runner) work(ctx context.Context, id string) error {
 		return r.apps(ctx, id)
 	case "r":
 		return r.replicated(ctx, id)
+	case "w":
+		return r.byWord(ctx, id)
 	}
 	return fmt.Errorf("there is no work %q", id)
 }
@@ -143,14 +145,19 @@ func (r *runner) replicated(ctx context.Context, id string) error {
 	return errors.Join(err, r.lab.Drop(ctx, in))
 }
 
-// paced measures latency. A row is three runs of a third of the minute, so that peers take turns.
-func (r *runner) paced(ctx context.Context, id string, rate int) error {
-	w := bench.Workload{Name: id, Keys: 50_000, Partitions: 5}
-	pacing := trial.Pacing{
+// pacing gives each run of a row its share of a minute, behind a warm-up.
+func (r *runner) pacing(rate int) trial.Pacing {
+	return trial.Pacing{
 		Rate: rate,
 		Warm: time.Duration(r.o.scale * float64(8*time.Second)),
 		For:  max(time.Duration(r.o.scale*float64(time.Minute)/float64(r.o.reps)), time.Second),
 	}
+}
+
+// paced measures latency. A row is three runs of a third of the minute, so that peers take turns.
+func (r *runner) paced(ctx context.Context, id string, rate int) error {
+	w := bench.Workload{Name: id, Keys: 50_000, Partitions: 5}
+	pacing := r.pacing(rate)
 	work := r.add(&report.Work{ID: id, Kind: report.Latency,
 		Title: fmt.Sprintf("latency at %d events/s, 5 partitions, 50k keys", rate),
 		Note: fmt.Sprintf("From an event's timestamp, which is the moment at which it was due, to its count at a read-committed\n"+

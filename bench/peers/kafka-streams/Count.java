@@ -6,7 +6,7 @@ import org.apache.kafka.streams.Topology;
 /**
  * Counts events by key, or by key and word, with Kafka Streams: {@code java Count FORM FILE}, where
  * FORM is dsl or expert and FILE holds Kafka Streams' own settings, beside {@code job.in},
- * {@code job.out} and {@code job.words}. It prints "running" when it has its partitions, and ends
+ * {@code job.out}, {@code job.words} and {@code job.byword}. It prints "running" when it has its partitions, and ends
  * with SIGTERM.
  */
 public final class Count {
@@ -18,7 +18,8 @@ public final class Count {
         String from = (String) settings.remove("job.in");
         String to = (String) settings.remove("job.out");
         boolean words = Boolean.parseBoolean((String) settings.remove("job.words"));
-        Topology topology = args[0].equals("expert") ? Expert.topology(from, to, words) : Dsl.topology(from, to, words);
+        boolean byWord = Boolean.parseBoolean((String) settings.remove("job.byword"));
+        Topology topology = args[0].equals("expert") ? Expert.topology(from, to, words) : Dsl.topology(from, to, words, byWord);
         KafkaStreams streams = new KafkaStreams(topology, settings);
         streams.setStateListener((now, before) -> {
             if (now == KafkaStreams.State.RUNNING) {

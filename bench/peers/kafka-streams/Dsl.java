@@ -14,10 +14,10 @@ import org.apache.kafka.streams.kstream.Produced;
  * key, so that the DSL sends each word through a repartition topic.
  */
 final class Dsl {
-    static Topology topology(String from, String to, boolean words) {
+    static Topology topology(String from, String to, boolean words, boolean byWord) {
         StreamsBuilder builder = new StreamsBuilder();
         KStream<String, String> events = builder.stream(from, Consumed.with(Serdes.String(), Serdes.String()));
-        KStream<String, String> counts = words ? countWords(events) : countKeys(events);
+        KStream<String, String> counts = byWord ? countByWord(events) : words ? countWords(events) : countKeys(events);
         counts.to(to, Produced.with(Serdes.String(), Serdes.String()));
         return builder.build();
     }
@@ -28,6 +28,16 @@ final class Dsl {
             .count(Materialized.as("counts"))
             .toStream()
             .mapValues(count -> "{\"count\":" + count + "}");
+    }
+
+    private static KStream<String, String> countByWord(KStream<String, String> events) {
+        return events
+            .flatMapValues(text -> Arrays.asList(text.split(" ")))
+            .groupBy((key, word) -> word, Grouped.with(Serdes.String(), Serdes.String()))
+            .count(Materialized.as("counts"))
+            .toStream()
+            .map((word, count) -> KeyValue.pair("[\"" + word + "\"]",
+                "{\"item\":\"" + word + "\",\"count\":" + count + "}"));
     }
 
     private static KStream<String, String> countWords(KStream<String, String> events) {
