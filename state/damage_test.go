@@ -99,10 +99,10 @@ func (d *damage) copy(t *testing.T) *damage {
 func newDamage(t *testing.T) *damage {
 	d := &damage{model: newModel(t, 1), dir: filepath.Join(t.TempDir(), "lane")}
 	must(t, d.s.Abandon())
-	d.opt.FS, d.opt.FlushBytes = vfs.Default, 64<<10
+	d.opt.FS, d.opt.FlushBytes = vfs.Default, 16<<10
 	d.s = mustOpen(t, d.dir, d.opt)
-	for range 12 {
-		x := d.logs.commit(d.rng, modelTasks, 2000, 300)
+	for range 6 {
+		x := d.logs.commit(d.rng, modelTasks, 800, 200)
 		must(t, d.s.Publish(x.positions, x.changes))
 	}
 	must(t, d.s.Close())
