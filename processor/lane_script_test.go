@@ -41,7 +41,7 @@ import (
 //	fetch [full]                                 lines "PARTITION OFFSET KEY VALUE", KEY - is null
 //	relay [max=N]                                fetch what is in the repartition topic
 //	foreign Q KEY VALUE                          somebody else's record there
-//	marker Q                                     the end of another lane's transaction, where is read next
+//	marker Q                                     another lane's transaction ends there
 //	again Q                                      what is in partition Q of it stands there twice
 //	fold                                         fold what was fetched
 //	tick DURATION                                let time pass, then commit if it is due

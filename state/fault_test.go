@@ -79,7 +79,7 @@ func TestDiskFaults(t *testing.T) {
 				stopped, proof := 0, os.Getenv("TALLY_PROOF") != ""
 				for k := int64(1); ; k++ {
 					if !proof {
-						k += k / 4 // each early one, and then fewer
+						k += k / 2 // each early one, and then fewer
 					}
 					f := &fault{err: c.err, kinds: c.kinds, from: k, times: times}
 					w := &faulty{model: newModel(t, uint64(k)), fault: f, advice: c.advice}
@@ -90,7 +90,7 @@ func TestDiskFaults(t *testing.T) {
 						break // the whole life has fewer operations
 					}
 				}
-				if stopped < 10 {
+				if stopped < 5 {
 					t.Errorf("the store stopped only %d times", stopped)
 				}
 			})
@@ -132,13 +132,15 @@ func (w *faulty) run(t *testing.T) (stopped bool) {
 
 // live publishes, flushes, loads and reads until something fails.
 func (w *faulty) live(t *testing.T) error {
-	for i := range 30 {
+	for i := range 20 {
 		x := w.logs.commit(w.rng, modelTasks[w.rng.IntN(3):], 300, 60)
 		if err := w.s.Publish(x.positions, x.changes); err != nil {
 			return err
 		}
-		if err := w.reads(t); err != nil {
-			return err
+		if i%4 == 0 {
+			if err := w.reads(t); err != nil {
+				return err
+			}
 		}
 		w.clock.pass(time.Second)
 		if err := w.s.Tick(); err != nil {
@@ -149,7 +151,7 @@ func (w *faulty) live(t *testing.T) error {
 				return err
 			}
 		}
-		if i == 20 {
+		if i == 12 {
 			if err := w.load(); err != nil {
 				return err
 			}

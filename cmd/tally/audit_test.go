@@ -65,7 +65,7 @@ func newAudited(t *testing.T, text string) *audited {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- node.Run(ctx, node.Config{Specs: []*spec.Spec{s}, Brokers: []string{a.brokers}, Listen: addr, Name: "a",
-			DataDir: t.TempDir(), Memory: 32 << 20, CreateTopics: 2, LagInterval: 20 * time.Millisecond, Seam: seam.World()})
+			DataDir: t.TempDir(), Memory: 32 << 20, CreateTopics: 2, LagInterval: 20 * time.Millisecond, TrimInterval: time.Hour, Seam: seam.World()})
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	return a
@@ -150,7 +150,7 @@ func TestAuditOfTwoStages(t *testing.T) {
 	a.send(t, 3, &kgo.Record{Key: []byte("ann"), Value: []byte("one two one")}, &kgo.Record{Key: []byte("ann"), Value: []byte("one"), Partition: 1},
 		&kgo.Record{Key: []byte("bob"), Value: []byte("two"), Partition: 1})
 	withNode := "audit --server " + a.server
-	has(t, runScript(t, withNode, "", nil), "REPARTITION  READ TO", "\npartials   ", "store      3 groups             0\n",
+	has(t, runScript(t, withNode, "", nil), "REPARTITION  READ TO", "partials   3 counters", "store      3 groups             0\n",
 		"offsets    4 partitions         0\n", "\nexact: 3 events, 3 groups, 0 differences\nexit 0\n")
 	foreign := &kgo.Record{Topic: "wc.repartition", Partition: 1, Key: []byte("x")}
 	if err := a.cl.ProduceSync(t.Context(), foreign).FirstErr(); err != nil {

@@ -113,7 +113,8 @@ func (n *Node) open(ctx context.Context, s *spec.Spec) (*app, error) {
 	if err := a.openLanes(heads); err != nil {
 		return nil, err
 	}
-	a.lookAtEnds(ctx) // so that no lag is ever said before the input's end is known
+	a.trimmedAt = n.cfg.Seam.Now() // the first trim comes an interval later
+	a.lookAtEnds(ctx)              // so that no lag is ever said before the input's end is known
 	return a, nil
 }
 
