@@ -65,12 +65,18 @@ func (s *Store) work() error {
 }
 
 // evict makes room in the cache, of whose bytes the filter takes some. It is called under mu.
-func (s *Store) evict() { s.cache.evict(s.filter.bytes()) }
+func (s *Store) evict() {
+	if !s.applying {
+		s.cache.evict(s.filter.bytes())
+	}
+}
 
 // applyDue holds an apply back while a slow flush runs and another flush's worth of data waits
 // behind it, until the cache is half dirty: so Pebble's memtables stay few and Publish does not
 // wait.
 func (s *Store) applyDue() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	if s.cache.dirtyBytes >= s.opt.CacheBytes/2 {
 		return true
 	}
@@ -98,6 +104,32 @@ func (s *Store) apply() error {
 			return err
 		}
 	}
+	s.hold(true)
+	err := s.applyDirty()
+	if err == nil {
+		s.mu.Lock()
+		s.cache.clean()
+		s.mu.Unlock()
+	}
+	s.hold(false)
+	if err != nil {
+		return err
+	}
+	clear(s.moved)
+	s.applied += int64(s.txns)
+	s.txns = 0
+	s.opt.Step.At(step.Apply)
+	return nil
+}
+
+// hold keeps the cache as it is while an apply reads it, or lets it go.
+func (s *Store) hold(applying bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.applying = applying
+}
+
+func (s *Store) applyDirty() error {
 	dirty := s.cache.sorted()
 	b := s.db.NewBatchWithSize(int(s.cache.dirtyBytes))
 	for t := range s.moved {
@@ -109,17 +141,7 @@ func (s *Store) apply() error {
 		setValue(b, e.key(), e.values())
 	}
 	s.noteKeys(len(dirty), func(i int) []byte { return s.cache.log.at(dirty[i].place).key() })
-	if err := s.commit(b); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.cache.clean()
-	s.mu.Unlock()
-	clear(s.moved)
-	s.applied += int64(s.txns)
-	s.txns = 0
-	s.opt.Step.At(step.Apply)
-	return nil
+	return s.commit(b)
 }
 
 // commit gives a batch to Pebble's memtable and accounts for it.

@@ -229,7 +229,7 @@ func (s *Store) getRun(t Task, groups [][]byte, run []missed, fn func(int, []byt
 // visible since: it might have been newer values, that were applied and evicted again. It is called
 // under mu.
 func (s *Store) remember(version, hash uint64, key, values []byte) {
-	if s.version == version && !s.closed {
+	if s.version == version && !s.closed && !s.applying {
 		s.cache.fill(hash, key, values)
 	}
 }

@@ -39,9 +39,12 @@ type Store struct {
 	keys         keyRun          // of what is being published
 
 	// mu guards what readers see. To change it, hold w too.
-	mu        sync.RWMutex
-	closed    bool
-	cache     *cache // its clean entries may change under mu alone
+	mu     sync.RWMutex
+	closed bool
+	cache  *cache // its clean entries may change under mu alone, and dirty ones may move
+	// applying is set while an apply reads the dirty entries under w alone.
+	// Invariant: no entry comes, goes or moves meanwhile.
+	applying  bool
 	positions map[Task]Position
 	verified  bool
 	version   uint64 // grows with each visible change

@@ -390,7 +390,8 @@ type inputs struct {
 	mu     sync.Mutex // held while events are sent, so that whoever has it knows of all that are there
 	rng    *rand.Rand
 
-	sent map[int32][]*kgo.Record // by partition, in order of offset
+	sent  map[int32][]*kgo.Record // by partition, in order of offset
+	known atomic.Int32            // partitions, asked for without mu too
 }
 
 func newInputs(p *place, seed uint64, partitions int32, byItem bool) *inputs {
@@ -405,6 +406,7 @@ func (in *inputs) grow(partitions int32) {
 	for part := range partitions {
 		in.sent[part] = in.sent[part][:len(in.sent[part]):len(in.sent[part])]
 	}
+	in.known.Store(partitions)
 }
 
 func (in *inputs) client(opts ...kgo.Opt) *kgo.Client {
@@ -415,7 +417,7 @@ func (in *inputs) client(opts ...kgo.Opt) *kgo.Client {
 	return cl
 }
 
-func (in *inputs) partitions() int32 { return int32(len(in.sent)) }
+func (in *inputs) partitions() int32 { return in.known.Load() }
 
 // one sends an event of several words.
 func (in *inputs) one() *kgo.Record {
