@@ -151,8 +151,8 @@ func TestKafkaRestoredFromOlderCopy(t *testing.T) {
 	})
 }
 
-// The same on a real Kafka, whose files are copied as its kill leaves them. It is of the long proofs
-// alone, since it starts a Kafka of its own thrice.
+// The same on a real Kafka, whose files are copied as its kill leaves them. It is of the long
+// proofs alone, since it starts a Kafka of its own thrice.
 func TestKafkaRestoredFromOlderCopyProof(t *testing.T) {
 	if os.Getenv("TALLY_PROOF") == "" {
 		return
