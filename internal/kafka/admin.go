@@ -40,14 +40,20 @@ func (a *Admin) Close() { a.cl.Close() }
 // the brokers first given. It is for asking again when an answer may come from a deposed broker.
 func (a *Admin) Fresh() (*Admin, error) { return NewAdmin(a.cfg) }
 
-// try calls ask until it succeeds, fails for good, or ctx ends. what completes "cannot ...".
+// try calls ask until it succeeds, fails for good, or ctx ends. what completes "cannot ...". Where
+// ctx ends within a call, the error says too why the calls before it failed.
 func (a *Admin) try(ctx context.Context, what string, ask func() error) error {
 	said := a.cfg.Seam.Now()
+	var before error
 	for tries := 1; ; tries++ {
 		err := ask()
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() != nil && before != nil {
+			err = fmt.Errorf("%w (%w)", before, err)
+		}
+		before = err
 		if !Retriable(err) {
 			return fmt.Errorf("cannot %s: %w", what, a.cfg.Explain(err))
 		}
