@@ -391,7 +391,8 @@ type inputs struct {
 	rng    *rand.Rand
 
 	sent  map[int32][]*kgo.Record // by partition, in order of offset
-	known atomic.Int32            // partitions, asked for without mu too
+	asked int
+	known atomic.Int32 // partitions, asked for without mu too
 }
 
 func newInputs(p *place, seed uint64, partitions int32, byItem bool) *inputs {
@@ -419,12 +420,14 @@ func (in *inputs) client(opts ...kgo.Opt) *kgo.Client {
 
 func (in *inputs) partitions() int32 { return in.known.Load() }
 
-// one sends an event of several words.
+// one sends an event of a word that no other has: what other partitions have cannot stand in for
+// it.
 func (in *inputs) one() *kgo.Record {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	e := in.event(in.rng.Int32N(in.partitions()))
-	e.Value = []byte("a b c d e")
+	in.asked++
+	e.Value = fmt.Appendf(nil, "a b asked%d", in.asked)
 	in.p.must(in.plain.ProduceSync(in.p.ctx(), e).FirstErr())
 	in.remember([]*kgo.Record{e})
 	return e
