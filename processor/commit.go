@@ -74,7 +74,7 @@ func (l *Lane) nextRecord(task state.Task, t *taskDelta) (rec state.PositionReco
 	}
 	rec = Follow(last, l.cfg.Stamp, l.out.now)
 	rec.Input = t.next
-	if task.Stage == secondStage {
+	if task.Stage == state.SecondStage {
 		rec.Sources, rec.Midway = merged(last.Sources, t.sources), t.midway
 	}
 	rec.Processed += t.processed

@@ -100,7 +100,7 @@ func (h *halving) failed(b *batch, err error) error {
 		if t.lastEvent < 0 {
 			continue
 		}
-		if task.Stage == secondStage {
+		if task.Stage == state.SecondStage {
 			return &PartialError{Partition: task.Partition, Offset: t.lastEvent, Err: err}
 		}
 		if t.dead > 0 {

@@ -141,7 +141,7 @@ func (l *Lane) foldRecord(rec *kgo.Record) (taken bool, err error) {
 		l.pass(task, t, rec)
 		return true, nil
 	}
-	if task.Stage == secondStage {
+	if task.Stage == state.SecondStage {
 		return true, l.foldRepartitioned(task, t, rec)
 	}
 	return l.foldEvent(task, t, rec), nil

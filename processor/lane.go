@@ -141,7 +141,7 @@ func (l *Lane) begin(session Session, store *state.Store) {
 	l.inboxes = map[state.Task]*inbox{}
 	for t, pos := range store.Positions() {
 		l.records[t] = pos.Record
-		if t.Stage == secondStage {
+		if t.Stage == state.SecondStage {
 			l.inboxes[t] = newInbox(pos.Record)
 		}
 		l.refreshed[t] = time.UnixMilli(pos.Record.AtMs)

@@ -63,7 +63,7 @@ func newWorld(rt *rapid.T) *world {
 	two := rapid.Bool().Draw(rt, "two stages")
 	tasks, group, repartition := []state.Task{{Partition: 0}, {Partition: 1}}, "[key, item]", ""
 	if two {
-		tasks = append(tasks, state.Task{Stage: secondStage}, state.Task{Stage: secondStage, Partition: 1})
+		tasks = append(tasks, state.Task{Stage: state.SecondStage}, state.Task{Stage: state.SecondStage, Partition: 1})
 		repartition = "repartition"
 	}
 	emit := rapid.SampledFrom([]string{"latest", "every"}).Draw(rt, "emit")
@@ -206,7 +206,7 @@ func (w *world) settle(rt *rapid.T) {
 	}
 	for q := range w.relayed {
 		want := w.ofPartition(rt, all, int32(q))
-		if got := w.values(rt, state.Task{Stage: secondStage, Partition: int32(q)}); w.two && !maps.Equal(got, want) {
+		if got := w.values(rt, state.Task{Stage: state.SecondStage, Partition: int32(q)}); w.two && !maps.Equal(got, want) {
 			rt.Fatalf("repartition %d ends at %v, want %v", q, got, want)
 		}
 	}
@@ -406,7 +406,7 @@ func (w *world) checkSecondStage(rt *rapid.T) {
 		}
 	}
 	for q := range w.relayed {
-		task := state.Task{Stage: secondStage, Partition: int32(q)}
+		task := state.Task{Stage: state.SecondStage, Partition: int32(q)}
 		pos, ok := w.store.Position(task)
 		if !ok || len(pos.Record.Midway) > 0 {
 			continue

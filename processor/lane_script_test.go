@@ -123,7 +123,7 @@ func (m *machine) cmdLane(d *datadriven.TestData) string {
 	repartition := ""
 	for q := range repartitions {
 		repartition = "repartition"
-		tasks = append(tasks, state.Task{Stage: secondStage, Partition: int32(q)})
+		tasks = append(tasks, state.Task{Stage: state.SecondStage, Partition: int32(q)})
 	}
 	m.lane = New(Config{
 		Spec: sp, Program: spec.Compile(sp), Partitions: len(partitions), Changelog: "changelog", Dead: "dead",
@@ -158,7 +158,7 @@ func (m *machine) cmdRun(*datadriven.TestData) string {
 	m.session, m.due = &scripted{m: m}, nil
 	m.lane.begin(m.session, m.store)
 	for task, rec := range m.lane.records {
-		if task.Stage == secondStage {
+		if task.Stage == state.SecondStage {
 			m.fetched[task.Partition] = int(rec.Input)
 		}
 	}

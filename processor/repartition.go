@@ -12,9 +12,6 @@ import (
 	"github.com/tally-kafka/tally/state"
 )
 
-// secondStage is the stage that reads the repartition topic and has the values, in an app of two.
-const secondStage = 1
-
 // partialBytes is room for what is in a partial's value besides the values.
 const partialBytes = 24
 
@@ -47,14 +44,14 @@ func (l *Lane) stages() int {
 // taskOf is the task that reads a record.
 func (l *Lane) taskOf(rec *kgo.Record) state.Task {
 	if l.twoStages() && rec.Topic == l.cfg.Repartition {
-		return state.Task{Stage: secondStage, Partition: rec.Partition}
+		return state.Task{Stage: state.SecondStage, Partition: rec.Partition}
 	}
 	return state.Task{Partition: rec.Partition}
 }
 
 // source is the topic that a task reads.
 func (l *Lane) source(t state.Task) string {
-	if t.Stage == secondStage {
+	if t.Stage == state.SecondStage {
 		return l.cfg.Repartition
 	}
 	return l.cfg.Spec.Input.Topic
@@ -192,7 +189,7 @@ func (l *Lane) produceSends(b *batch, records []state.PositionRecord) {
 	}
 	sources := state.Sources{Generation: l.cfg.Stamp.Generation, Lane: l.cfg.Lane, Next: map[int32]int64{}}
 	for _, rec := range records {
-		if rec.Stage != secondStage && rec.Input > l.records[rec.Task].Input {
+		if rec.Stage != state.SecondStage && rec.Input > l.records[rec.Task].Input {
 			sources.Next[rec.Partition] = rec.Input
 		}
 	}

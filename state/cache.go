@@ -11,7 +11,8 @@ import "bytes"
 // overlap.
 //
 // The owner of the store's lock calls: get and touch under the read lock, all else under the write
-// lock; sorted under the writer's lock alone, since only the writer dirties and cleans.
+// lock; sorted, and reads of what it gave, under the writer's lock alone while Store.applying is
+// set: what makes room in the cache moves dirty entries too.
 type cache struct {
 	limit int64
 	slots slots

@@ -10,6 +10,9 @@ type Task struct {
 	Partition int32 `json:"partition"`
 }
 
+// SecondStage is the stage that reads the repartition topic and has the values, in an app of two.
+const SecondStage = 1
+
 // PositionRecord is what a transaction writes to the changelog partition of every task whose input
 // position moved. It is the truth about the task: the consumer group's offset is its mirror.
 //

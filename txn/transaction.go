@@ -126,12 +126,10 @@ func (s *Session) offsetTopics(offsets Offsets) (topics []kmsg.TxnOffsetCommitRe
 	for name, id := range s.cfg.Sources {
 		topic := kmsg.NewTxnOffsetCommitRequestTopic()
 		topic.Topic, topic.TopicID = name, id // by name up to v5, by id above
-		for p, o := range offsets {
-			if p.Topic == name {
-				part := kmsg.NewTxnOffsetCommitRequestTopicPartition()
-				part.Partition, part.Offset = p.Partition, o
-				topic.Partitions = append(topic.Partitions, part)
-			}
+		for p, o := range offsets.Of(name) {
+			part := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+			part.Partition, part.Offset = p, o
+			topic.Partitions = append(topic.Partitions, part)
 		}
 		if len(topic.Partitions) > 0 {
 			topics = append(topics, topic)

@@ -18,8 +18,26 @@ type cut struct {
 type laneCut struct {
 	view   LaneView
 	role   Role // before the cut
-	inputs map[state.Task]int64
+	inputs inputs
 	cut    *state.Cut
+}
+
+// inputs are the offsets below which everything is in what a read of a lane's store has found.
+type inputs map[state.Task]int64
+
+// readInputs is called before the read; what the read finds may only raise them.
+func readInputs(v LaneView) inputs {
+	in := make(inputs, len(v.Tasks))
+	for _, t := range v.Tasks {
+		in[t] = v.Input(t.Partition)
+	}
+	return in
+}
+
+func (in inputs) raise(positions map[state.Task]state.Position) {
+	for t, pos := range positions {
+		in[t] = max(in[t], pos.Record.Input)
+	}
 }
 
 // openCut waits until the query can be answered and cuts every lane. The caller closes it.
@@ -42,18 +60,13 @@ func (rd *read) openCut(ctx context.Context) (*cut, error) {
 func (rd *read) cutViews(views []LaneView) (*cut, error) {
 	c := &cut{rd: rd}
 	for _, v := range views {
-		lc := laneCut{view: v, role: v.Role(), inputs: make(map[state.Task]int64, len(v.Tasks))}
-		for _, t := range v.Tasks {
-			lc.inputs[t] = v.Input(t.Partition)
-		}
+		lc := laneCut{view: v, role: v.Role(), inputs: readInputs(v)}
 		var err error
 		if lc.cut, err = v.Store.Cut(); err != nil {
 			c.close()
 			return nil, fmt.Errorf("read lane %d: %w", v.Lane, err)
 		}
-		for t, pos := range lc.cut.Positions() {
-			lc.inputs[t] = max(lc.inputs[t], pos.Record.Input)
-		}
+		lc.inputs.raise(lc.cut.Positions())
 		c.lanes = append(c.lanes, lc)
 	}
 	return c, nil

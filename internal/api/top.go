@@ -86,11 +86,7 @@ func (rd *read) topOfViews(ctx context.Context, views []LaneView, n int) (*TopAn
 	var hints state.Hints
 	parts := []Part{}
 	for _, v := range views {
-		role := v.Role()
-		inputs := map[state.Task]int64{}
-		for _, t := range v.Tasks {
-			inputs[t] = v.Input(t.Partition)
-		}
+		role, in := v.Role(), readInputs(v)
 		largest, positions, err := v.Store.Largest(ctx, n)
 		if err != nil {
 			return nil, err
@@ -98,13 +94,13 @@ func (rd *read) topOfViews(ctx context.Context, views []LaneView, n int) (*TopAn
 		for _, c := range largest {
 			entries = append(entries, topEntry{c.Group, mustDecode(p, c.Values, nil)})
 		}
-		for t, pos := range positions {
+		in.raise(positions)
+		for _, pos := range positions {
 			hints.Murmur2 += pos.Record.Hints.Murmur2
 			hints.CRC32 += pos.Record.Hints.CRC32
-			inputs[t] = max(inputs[t], pos.Record.Input)
 		}
 		for _, t := range v.Tasks {
-			parts = append(parts, rd.newPart(v, t, inputs[t], role))
+			parts = append(parts, rd.newPart(v, t, in[t], role))
 		}
 	}
 	if min(hints.Murmur2, hints.CRC32) > 0 {

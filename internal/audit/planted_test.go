@@ -134,13 +134,21 @@ func withHeader(name, value string) func(*kgo.Record) {
 	}
 }
 
-// lastPosition changes the last position record of a changelog partition.
+// lastPosition changes the last position record of the first stage in a partition.
 func (p *place) lastPosition(partition int32, old, new string) int64 {
 	p.t.Helper()
+	return p.lastOfStage(0, partition, old, new)
+}
+
+func (p *place) lastOfStage(stage byte, partition int32, old, new string) int64 {
+	p.t.Helper()
+	mine := func(r *kgo.Record) bool {
+		return r.Partition == partition && r.Key[1] == kindPosition && r.Key[2] == stage
+	}
 	done := false
 	p.rewrite(p.app+".changelog", func(all []*kgo.Record) []*kgo.Record {
 		for _, r := range slices.Backward(all) {
-			if r.Partition == partition && r.Key[1] == kindPosition {
+			if mine(r) {
 				done = bytes.Contains(r.Value, []byte(old))
 				r.Value = bytes.Replace(r.Value, []byte(old), []byte(new), 1)
 				break
@@ -153,7 +161,7 @@ func (p *place) lastPosition(partition int32, old, new string) int64 {
 	}
 	at := int64(-1)
 	for _, r := range p.read(p.app + ".changelog") {
-		if r.Partition == partition && r.Key[1] == kindPosition {
+		if mine(r) {
 			at = r.Offset
 		}
 	}

@@ -113,30 +113,7 @@ func (p *place) lastValue(word string) *kgo.Record {
 // lastSecond changes the last position record of the second stage in a partition.
 func (p *place) lastSecond(q int32, old, new string) int64 {
 	p.t.Helper()
-	mine := func(r *kgo.Record) bool {
-		return r.Partition == q && r.Key[1] == kindPosition && r.Key[2] == secondStage
-	}
-	done := false
-	p.rewrite(p.app+".changelog", func(all []*kgo.Record) []*kgo.Record {
-		for _, r := range slices.Backward(all) {
-			if mine(r) {
-				done = bytes.Contains(r.Value, []byte(old))
-				r.Value = bytes.Replace(r.Value, []byte(old), []byte(new), 1)
-				break
-			}
-		}
-		return all
-	})
-	if !done {
-		p.t.Fatalf("the position record has no %q", old)
-	}
-	at := int64(-1)
-	for _, r := range p.read(p.app + ".changelog") {
-		if mine(r) {
-			at = r.Offset
-		}
-	}
-	return at
+	return p.lastOfStage(secondStage, q, old, new)
 }
 
 // secondAt is the last position record of the second stage in a partition.

@@ -86,7 +86,7 @@ func (t *task) chooseBase(start int64) {
 func (a *audit) readSent(ctx context.Context, t *task) error {
 	s := t.second
 	if s.base != nil {
-		r := &sentReader{a: a, task: t, b: t.at(t.last()).Input, mark: maps.Clone(s.base.Sources)}
+		r := &sentReader{a: a, task: t, b: t.at(t.last()).Input, mark: merged(s.base.Sources, nil)}
 		err := a.read(ctx, t.source, t.partition, s.from, s.to, r.record)
 		switch {
 		case deleted(err): // it was trimmed meanwhile, up to a position behind the base
@@ -117,7 +117,7 @@ type sentReader struct {
 func (r *sentReader) record(rec *kgo.Record) error {
 	r.a.records["partials"]++
 	if rec.Offset >= r.b && r.atB == nil {
-		r.atB = merged(r.mark, nil)
+		r.atB = maps.Clone(r.mark)
 	}
 	kind, group, err := parseSentKey(rec.Key)
 	if err == nil {
@@ -174,7 +174,7 @@ func (r *sentReader) sources(rec *kgo.Record) error {
 				r.a.input.Name, p, at, before)
 		}
 	}
-	r.mark = merged(r.mark, next)
+	maps.Copy(r.mark, next)
 	return nil
 }
 
@@ -189,7 +189,7 @@ func (r *sentReader) ofThisGeneration(g int64) error {
 func (r *sentReader) end() {
 	t, b := r.task, r.task.at(r.task.last())
 	if !t.second.caughtUp {
-		t.second.end = merged(r.mark, nil)
+		t.second.end = r.mark
 	}
 	d := Difference{Kind: PartialFolded, Topic: r.a.changelog.Name, Partition: t.partition, Offset: b.offset}
 	if got := b.Processed - t.second.base.Processed; got != t.second.folded {
@@ -200,7 +200,7 @@ func (r *sentReader) end() {
 	if r.atB == nil {
 		r.atB = r.mark
 	}
-	if !maps.Equal(merged(r.atB, nil), merged(b.Sources, nil)) {
+	if !maps.Equal(r.atB, b.Sources) {
 		d.Got, d.Want = fmt.Sprint(b.Sources), fmt.Sprint(r.atB)
 		d.Why = fmt.Sprintf("the events that the position record has in it, by input partition, beside what %s/%d says up to offset %d", t.source, t.partition, b.Input)
 		r.a.found.add(d)

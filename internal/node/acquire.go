@@ -182,7 +182,7 @@ func (l *lane) catchUp(ctx context.Context, session *txn.Session) error {
 		recs = append(recs, l.barrier(l.app.changelog.Name, t))
 	}
 	for q := range int32(l.app.repartitions) {
-		recs = append(recs, l.barrier(l.app.repartition.Name, state.Task{Stage: secondStage, Partition: q}))
+		recs = append(recs, l.barrier(l.app.repartition.Name, state.Task{Stage: state.SecondStage, Partition: q}))
 	}
 	to, err := session.Barrier(ctx, recs)
 	if err != nil {

@@ -401,7 +401,7 @@ func (a *app) newPartitionsLag() (lag int64) {
 // which an event is in neither lag although it is not counted.
 func (a *app) lag(t state.Task, at int64) (lag int64, asOf time.Time) {
 	end := int64(0)
-	if t.Stage == secondStage {
+	if t.Stage == state.SecondStage {
 		end = a.sent(t.Partition)
 	}
 	a.mu.Lock()

@@ -270,7 +270,7 @@ func (l *lane) playback() *replication.Playback {
 // startOffset resolves where the source of a task without a position record begins.
 func (l *lane) startOffset(ctx context.Context, t state.Task) (int64, error) {
 	a, partition := l.app, t.Partition
-	if t.Stage == secondStage {
+	if t.Stage == state.SecondStage {
 		return 0, nil // the topic was made for this generation, and is trimmed behind positions alone
 	}
 	if a.reset != nil && int(partition) < len(a.reset.Start) {

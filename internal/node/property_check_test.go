@@ -173,7 +173,7 @@ func (w *trial) lastRecords() map[txn.TopicPartition]*state.PositionRecord {
 		rec, err := state.DecodePosition(r.Value)
 		w.must(err)
 		topic := w.in
-		if rec.Stage == secondStage {
+		if rec.Stage == state.SecondStage {
 			topic = w.app + ".repartition"
 		}
 		last[txn.TopicPartition{Topic: topic, Partition: rec.Partition}] = &rec

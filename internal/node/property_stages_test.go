@@ -130,7 +130,7 @@ func (s *secondTrial) follow(w *trial) error {
 	for q := range int32(trialPartitions) {
 		err := w.admin.Read(w.ctx(), topic, q, s.next[q], ends[q], func(r *kgo.Record) error {
 			s.next[q] = r.Offset + 1
-			if kind, stage, _, err := state.DecodeKey(r.Key); err != nil || kind != state.KindPosition || stage != secondStage {
+			if kind, stage, _, err := state.DecodeKey(r.Key); err != nil || kind != state.KindPosition || stage != state.SecondStage {
 				return err
 			}
 			rec, err := state.DecodePosition(r.Value)

@@ -140,17 +140,14 @@ func (a *app) tasks(k int) (tasks []state.Task) {
 		tasks = append(tasks, state.Task{Partition: int32(p)})
 	}
 	for q := k; q < a.repartitions; q += a.lanesN {
-		tasks = append(tasks, state.Task{Stage: secondStage, Partition: int32(q)})
+		tasks = append(tasks, state.Task{Stage: state.SecondStage, Partition: int32(q)})
 	}
 	return tasks
 }
 
-// secondStage is the stage that has the values, in an app of two.
-const secondStage = 1
-
 // source is the topic that a task reads.
 func (a *app) source(t state.Task) kafka.Topic {
-	if t.Stage == secondStage {
+	if t.Stage == state.SecondStage {
 		return a.repartition
 	}
 	return a.input
@@ -164,13 +161,10 @@ func (a *app) sources() []kafka.Topic {
 	return []kafka.Topic{a.input, a.repartition}
 }
 
-// stateful reports whether a task is one of those that have values.
-func (a *app) stateful(t state.Task) bool { return a.repartitions == 0 || t.Stage == secondStage }
-
 // stateTask is the task that has the values of a partition's counters.
 func (a *app) stateTask(partition int32) state.Task {
 	if a.repartitions > 0 {
-		return state.Task{Stage: secondStage, Partition: partition}
+		return state.Task{Stage: state.SecondStage, Partition: partition}
 	}
 	return state.Task{Partition: partition}
 }
@@ -206,7 +200,7 @@ func (a *app) trim(ctx context.Context) {
 	below := map[int32]int64{}
 	for _, l := range a.lanes {
 		for t, at := range l.committed() {
-			if t.Stage == secondStage && at > a.trimmed[t.Partition] {
+			if t.Stage == state.SecondStage && at > a.trimmed[t.Partition] {
 				below[t.Partition] = at
 			}
 		}
@@ -232,11 +226,7 @@ func (a *app) trim(ctx context.Context) {
 // trimBelow looks first whether the topic is still the one that the positions are of: this node may
 // have slept through a reset.
 func (a *app) trimBelow(ctx context.Context, below map[int32]int64) error {
-	now, ok, err := a.node.admin.Topic(ctx, a.repartition.Name)
-	if err == nil && (!ok || now.ID != a.repartition.ID) {
-		err = &ReplacedError{App: a.name(), Topic: "repartition topic " + a.repartition.Name, Stored: a.repartition.ID, Now: now.ID}
-	}
-	if err != nil {
+	if _, err := a.stillThere(ctx, "repartition topic", a.repartition); err != nil {
 		return err
 	}
 	return a.node.admin.DeleteRecords(ctx, a.repartition.Name, below)

@@ -115,7 +115,7 @@ func (a *app) status() api.AppStatus {
 		all = append(all, records...)
 		for _, rec := range records {
 			s.Groups += rec.Groups
-			if rec.Stage == secondStage {
+			if rec.Stage == state.SecondStage {
 				continue // partials, of events that the first stage has counted
 			}
 			s.Processed += rec.Processed
@@ -194,7 +194,7 @@ func (l *lane) statusView() (api.LaneStatus, []state.PositionRecord) {
 		at := l.position(t)
 		s.Position[fmt.Sprintf("%s/%d", l.app.source(t).Name, t.Partition)] = at
 		lag, asOf := l.app.lag(t, at)
-		if t.Stage != secondStage {
+		if t.Stage != state.SecondStage {
 			s.Lag += lag
 		}
 		s.AsOfMs = asOf.UnixMilli()
@@ -219,7 +219,7 @@ func (l *lane) queryView() api.LaneView {
 		},
 	}
 	for _, t := range l.tasks {
-		if l.app.stateful(t) {
+		if t == l.app.stateTask(t.Partition) {
 			v.Tasks = append(v.Tasks, t)
 		} else {
 			v.Inputs = append(v.Inputs, t.Partition)
@@ -255,7 +255,7 @@ func (l *lane) role() api.Role {
 // repartitionLag is how much of the repartition topic is not counted yet.
 func (l *lane) repartitionLag() (lag int64) {
 	for _, t := range l.tasks {
-		if t.Stage == secondStage {
+		if t.Stage == state.SecondStage {
 			of, _ := l.app.lag(t, l.position(t))
 			lag += of
 		}

@@ -20,14 +20,8 @@ func (a *app) checkTopics(ctx context.Context) error {
 		topics = append(topics, named{"repartition topic", a.repartition})
 	}
 	for _, t := range topics {
-		now, ok, err := a.node.admin.Topic(ctx, t.Name)
+		now, err := a.stillThere(ctx, t.what, t.Topic)
 		if err != nil {
-			return err
-		}
-		if !ok {
-			return &ReplacedError{App: a.name(), Topic: t.what + " " + t.Name, Stored: t.ID}
-		}
-		if err := a.sameTopic(t.what, t.Name, t.ID, now.ID); err != nil {
 			return err
 		}
 		if t.Name == a.changelog.Name {
@@ -37,6 +31,18 @@ func (a *app) checkTopics(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// stillThere gives a topic as it is now, and refuses one that was deleted or made again.
+func (a *app) stillThere(ctx context.Context, what string, t kafka.Topic) (now kafka.Topic, err error) {
+	now, ok, err := a.node.admin.Topic(ctx, t.Name)
+	if err == nil && !ok {
+		err = &ReplacedError{App: a.name(), Topic: what + " " + t.Name, Stored: t.ID}
+	}
+	if err != nil {
+		return now, err
+	}
+	return now, a.sameTopic(what, t.Name, t.ID, now.ID)
 }
 
 // refuseDeletion refuses a changelog whose old records Kafka deletes by age or size.
