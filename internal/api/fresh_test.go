@@ -37,3 +37,21 @@ func TestFreshAnswerWaits(t *testing.T) {
 		t.Fatalf("the fresh answer is %s", got)
 	}
 }
+
+// A look between the two questions moves the age of an answer: an old lag must not get a new age.
+func TestAgeNeverNewerThanLag(t *testing.T) {
+	a := newTestApp(t, wordcount, 1, 2)
+	a.event(0, "k", "w")
+	var look atomic.Int64 // each question is a look: its lag is -look, its age 1000 + look
+	a.setLane(0, func(v *LaneView) {
+		v.Lag = func(int32) int64 { return -look.Add(1) }
+		v.AsOfMs = func() int64 { return 1000 + look.Add(1) }
+	})
+	server, _ := serve(t, &testNode{apps: []*testApp{a}}, Options{})
+	_, body := ask(t, "POST", server.URL+"/v1/apps/wordcount/get?wait=0s", `["k","w"]`)
+	for _, p := range decode[GetAnswer](t, body).Parts {
+		if seen, proven := -p.Lag, p.AsOfMs-1000; p.Lag != 0 && proven > seen {
+			t.Errorf("partition %d: lag of look %d with the age of look %d", p.Partition, seen, proven)
+		}
+	}
+}

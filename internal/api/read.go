@@ -121,7 +121,8 @@ func (rd *read) freshEnough(views []LaneView) bool {
 	}
 	for _, v := range views {
 		for _, t := range v.Tasks {
-			if v.Lag(t.Partition) > 0 || v.AsOfMs() <= rd.begun.UnixMilli() {
+			// The age first: a look between the two may make the lag newer than it, never older.
+			if v.AsOfMs() <= rd.begun.UnixMilli() || v.Lag(t.Partition) > 0 {
 				rd.look()
 				return false
 			}
@@ -247,10 +248,11 @@ func (rd *read) newPart(v LaneView, t state.Task, input int64, roleBefore Role) 
 	if role != roleBefore {
 		role = RoleUnsure
 	}
+	asOf := v.AsOfMs() // before the lag: a look between the two must not prove an older lag
 	return Part{
 		Partition: t.Partition, Lane: v.Lane, Node: v.Node, Role: role, Epoch: v.Epoch,
 		Position: map[string]int64{sourceName(rd.app, t.Partition): input},
-		Lag:      v.Lag(t.Partition), AsOfMs: v.AsOfMs(),
+		Lag:      v.Lag(t.Partition), AsOfMs: asOf,
 	}
 }
 
