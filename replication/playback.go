@@ -87,13 +87,32 @@ func New(cfg Config) *Playback {
 // read. When it returns without an error the store holds, durably, everything below the barriers.
 // After an error the store is still consistent: a later CatchUp goes on from its position.
 func (p *Playback) CatchUp(ctx context.Context, to map[int32]int64) (Progress, error) {
+	run, cl, err := p.begin(ctx, to)
+	if err != nil {
+		return run.progress, err
+	}
+	defer cl.Close()
+	if err := run.play(ctx, cl); err != nil {
+		run.load.Drop()
+		return run.progress, err
+	}
+	if err := run.load.Finish(); err != nil {
+		return run.progress, fmt.Errorf("apply the changelog: %w", err)
+	}
+	run.report()
+	return run.progress, nil
+}
+
+// begin opens a client at the store's position. to says how far each partition is read. The caller
+// closes the client and ends the load.
+func (p *Playback) begin(ctx context.Context, to map[int32]int64) (*run, *kgo.Client, error) {
 	run := &run{Playback: p, to: to, at: map[int32]int64{}, loose: map[state.Task]int64{}, began: p.cfg.Seam.Now()}
 	offsets := map[int32]kgo.Offset{}
 	for part := range p.tasks {
 		from, known := p.from(part)
 		for _, t := range p.tasks[part] {
 			if pos, _ := p.cfg.Store.Position(t); pos.Changelog > to[part] {
-				return run.progress, &AheadError{Topic: p.cfg.Changelog, Partition: part, Store: pos.Changelog, Barrier: to[part]}
+				return run, nil, &AheadError{Topic: p.cfg.Changelog, Partition: part, Store: pos.Changelog, Barrier: to[part]}
 			}
 		}
 		offsets[part] = kgo.NewOffset().AtStart()
@@ -105,20 +124,10 @@ func (p *Playback) CatchUp(ctx context.Context, to map[int32]int64) (Progress, e
 		run.progress.To += to[part]
 	}
 	cl, err := p.client(ctx, offsets)
-	if err != nil {
-		return run.progress, err
+	if err == nil {
+		run.load = p.cfg.Store.Load(state.LoadOptions{ChunkBytes: p.cfg.ChunkBytes})
 	}
-	defer cl.Close()
-	run.load = p.cfg.Store.Load(state.LoadOptions{ChunkBytes: p.cfg.ChunkBytes})
-	if err := run.play(ctx, cl); err != nil {
-		run.load.Drop()
-		return run.progress, err
-	}
-	if err := run.load.Finish(); err != nil {
-		return run.progress, fmt.Errorf("apply the changelog: %w", err)
-	}
-	run.report()
-	return run.progress, nil
+	return run, cl, err
 }
 
 // from is the next offset of the task that has come least far: the others skip what they know.
@@ -159,6 +168,7 @@ type run struct {
 	loose    map[state.Task]int64 // offset of a value behind which no position record came yet
 	progress Progress
 	began    time.Time
+	endless  bool // a follow: what is behind to is taken as well
 }
 
 // pollRecords bounds what one poll takes out of the client's buffer.
@@ -203,15 +213,16 @@ func (r *run) done() bool {
 func (r *run) fetchErrors(fs kgo.Fetches) error {
 	var errs []error
 	fs.EachError(func(topic string, part int32, err error) {
-		errs = append(errs, fmt.Errorf("read %s/%d at offset %d (the barrier is at %d): %w",
+		errs = append(errs, fmt.Errorf("read %s/%d at offset %d (to be read to %d): %w",
 			topic, part, r.at[part], r.to[part], err))
 	})
 	return errors.Join(errs...)
 }
 
-// take puts one record into the load. Records behind the barrier are left for whoever reads next.
+// take puts one record into the load. A catch-up leaves records behind the barrier for whoever reads
+// next.
 func (r *run) take(rec *kgo.Record) error {
-	if rec.Offset > r.to[rec.Partition] {
+	if !r.endless && rec.Offset > r.to[rec.Partition] {
 		return nil
 	}
 	if at := r.at[rec.Partition]; rec.Offset < at {

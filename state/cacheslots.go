@@ -71,10 +71,22 @@ func (s *slots) place(word uint64) {
 	s.words[i] = word
 }
 
-func (s *slots) grow() {
+func (s *slots) grow() { s.resize(2*len(s.words), s.shift-1) }
+
+// shrink gives back what a table that was fuller once no longer needs.
+func (s *slots) shrink() {
+	n, shift := len(s.words), s.shift
+	for n > slotsMin && 2*s.used < n/2 {
+		n, shift = n/2, shift+1
+	}
+	if n < len(s.words) {
+		s.resize(n, shift)
+	}
+}
+
+func (s *slots) resize(n int, shift uint) {
 	old := s.words
-	s.words = make([]uint64, 2*len(old))
-	s.shift--
+	s.words, s.shift = make([]uint64, n), shift
 	for _, word := range old {
 		if word != 0 {
 			s.place(word)

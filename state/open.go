@@ -26,7 +26,7 @@ func Open(dir string, id Identity, opt Options) (*Store, error) {
 		return nil, lockError(dir, err)
 	}
 	s := &Store{
-		dir: dir, id: id, opt: opt, lock: lock,
+		dir: dir, id: id, opt: opt, cacheMax: opt.CacheBytes, lock: lock,
 		watch:     newWatcher(opt.Log, dir),
 		block:     ownBlockCache(opt),
 		cache:     newCache(opt.CacheBytes),
