@@ -57,6 +57,17 @@ func (s Streams) jvm() []string {
 	return []string{"-Xmx1g"}
 }
 
+// manyKeys are so many that an expert gives the heap more: 2 GB ran out with 5 million, whose caches
+// hold objects.
+const manyKeys = 2_000_000
+
+func (s Streams) heap(keys int) []string {
+	if s.Expert && keys >= manyKeys {
+		return []string{"-Xms6g", "-Xmx6g", "-XX:+UseParallelGC"}
+	}
+	return s.jvm()
+}
+
 func (s Streams) form() string {
 	if s.Expert {
 		return "expert"
@@ -80,7 +91,7 @@ func (s Streams) Command(j Job) (*exec.Cmd, error) {
 	if err := os.WriteFile(file, []byte(strings.Join(lines(settings), "\n")+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	args := append(s.jvm(), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+	args := append(s.heap(j.Workload.Keys), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 		"-cp", s.classes()+":"+filepath.Join(s.jars(), "*"), "Count", s.form(), file)
 	return exec.Command("java", args...), nil
 }

@@ -154,7 +154,9 @@ const (
 	LaneRestoring = "restoring" // reading the changelog
 	LaneRunning   = "running"
 	LaneStopped   = "stopped" // by an error that needs a person: see the reason
-	LaneLost      = "lost"    // fenced by a stranger
+	LaneLost      = "lost"    // fenced by another
+	LaneStandby   = "standby" // this copy follows the changelog
+	LaneIdle      = "idle"    // nothing is to be done with it here
 )
 
 // LaneStatus is one lane.

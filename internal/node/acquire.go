@@ -199,8 +199,7 @@ func (l *lane) catchUp(ctx context.Context, session *txn.Session) error {
 	}
 	l.noteStrangers(before)
 	l.restored(progress)
-	l.raiseEpoch()
-	return nil
+	return l.checkEpoch()
 }
 
 // barrier is one record of the lane's barrier. It goes to the lane's changelog partitions, whose
@@ -217,19 +216,20 @@ func (l *lane) barrier(topic string, t state.Task) *kgo.Record {
 	}
 }
 
-// raiseEpoch puts the grant's epoch above every epoch in the position records: another may have
-// owned the lane since this node last looked. The position records of this stay carry it.
-func (l *lane) raiseEpoch() {
+// checkEpoch refuses a grant that is not above every epoch in the position records of others: the
+// position records of this stay will carry it.
+func (l *lane) checkEpoch() error {
 	for _, t := range l.tasks {
 		pos, _ := l.store.Position(t)
 		if rec := pos.Record; rec.Epoch >= l.epoch && rec.Incarnation != l.app.node.incarnation {
-			l.epoch = rec.Epoch + 1
+			return &epochError{floor: rec.Epoch, grant: l.epoch}
 		}
 	}
 	l.mu.Lock()
 	l.status.epoch = l.epoch
 	l.mu.Unlock()
 	l.proc.Stamp(l.stamp())
+	return nil
 }
 
 // fenceOthers fences every transactional id that the lane's position records name besides its own:
@@ -256,7 +256,7 @@ func (l *lane) fenceOthers(ctx context.Context, fenced map[string]bool) (again b
 // position records' number of groups and digest. A store that fails was perhaps damaged: it is set
 // aside and made anew once. If it fails again, the changelog itself has a hole.
 func (l *lane) verify(ctx context.Context) error {
-	if l.store.Verified() && !l.strange {
+	if l.store.Verified() && (!l.strange || l.follows) {
 		return nil
 	}
 	if err := l.store.Verify(ctx); err != nil {

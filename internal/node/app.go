@@ -12,6 +12,7 @@ import (
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/step"
 	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -26,6 +27,8 @@ type app struct {
 	node    *Node
 	spec    *spec.Spec
 	program *spec.Program
+	record  *ownership.App // what the cluster has agreed on; nil for one that is only examined
+	heads   map[int32]head // of the changelog, as they were when the app was opened
 
 	input, output, changelog, dead kafka.Topic
 	repartition                    kafka.Topic // of an app of two stages
@@ -42,7 +45,7 @@ type app struct {
 
 	reset    *intent       // the reset that this generation began with in this process, nil for none
 	orders   chan *order   // resets that are asked for; taken while the lanes run
-	allReady chan struct{} // closed once every lane has its positions
+	allReady chan struct{} // of a reset: closed once every partition has a position of its generation
 
 	nudge chan struct{} // asks for a look at the ends before its time
 	// Of the goroutine that looks at the ends.
@@ -55,48 +58,32 @@ type app struct {
 	limits map[string]int       // max.message.bytes of the topics that the app writes
 	ends   map[state.Task]int64 // last stable offsets of what each task reads
 	endsAt time.Time            // when the fetch that proved them was made
-	ready  map[int]bool         // the lanes that have their positions
+	// mirrored are the consumer group's offsets of the input: how far lanes on other nodes have come.
+	mirrored      map[int32]int64
+	changelogEnds map[int32]int64 // while this node has standbys
 }
 
 func (a *app) name() string { return a.spec.App }
 
 // memory is the app's share of the node's, in bytes.
-func (a *app) memory() int64 { return a.node.cfg.Memory / int64(max(a.node.appCount, 1)) }
+func (a *app) memory() int64 { return a.node.cfg.Memory / int64(a.node.appCount()) }
 
-func newApp(n *Node, s *spec.Spec) *app {
+func newApp(n *Node, s *spec.Spec, rec *ownership.App) *app {
 	return &app{
-		node: n, spec: s, program: spec.Compile(s), ends: map[state.Task]int64{},
+		node: n, spec: s, record: rec, program: spec.Compile(s), ends: map[state.Task]int64{},
 		probed: map[state.Task]int64{}, trimmed: map[int32]int64{}, nudge: make(chan struct{}, 1),
-		orders: make(chan *order), allReady: make(chan struct{}), ready: map[int]bool{},
+		orders: make(chan *order), allReady: make(chan struct{}),
 	}
 }
 
-// open checks everything that can be refused, and writes nothing but missing topics.
-func (n *Node) open(ctx context.Context, s *spec.Spec) (*app, error) {
-	a := newApp(n, s)
+// open examines an app, makes the topics that are missing, and opens the stores that this node has of
+// it. rec is what the cluster has agreed on.
+func (n *Node) open(ctx context.Context, s *spec.Spec, rec *ownership.App) (*app, error) {
+	a := newApp(n, s, rec)
 	if err := a.resumeReset(ctx); err != nil {
 		return nil, err
 	}
-	if err := a.findTopics(ctx); err != nil {
-		return nil, err
-	}
-	if err := a.refuseOldChangelog(); err != nil {
-		return nil, err
-	}
-	heads, err := readHeads(ctx, n.admin, a.changelog.Name, a.changelog.Partitions)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.fit(heads); err != nil {
-		return nil, err
-	}
-	if err := a.fitStages(ctx, heads); err != nil {
-		return nil, err
-	}
-	if err := a.checkGroup(ctx, heads); err != nil {
-		return nil, err
-	}
-	if err := a.watchForeign(ctx, heads); err != nil {
+	if err := a.examine(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.refuseOldState(); err != nil {
@@ -110,12 +97,40 @@ func (n *Node) open(ctx context.Context, s *spec.Spec) (*app, error) {
 			return nil, err
 		}
 	}
-	if err := a.openLanes(heads); err != nil {
+	if err := a.openLanes(); err != nil {
 		return nil, err
 	}
 	a.trimmedAt = n.cfg.Seam.Now() // the first trim comes an interval later
 	a.lookAtEnds(ctx)              // so that no lag is ever said before the input's end is known
 	return a, nil
+}
+
+// examine checks everything that can be refused, and makes nothing.
+func (n *Node) examine(ctx context.Context, s *spec.Spec, rec *ownership.App) (*app, error) {
+	a := newApp(n, s, rec)
+	return a, a.examine(ctx)
+}
+
+func (a *app) examine(ctx context.Context) (err error) {
+	if err := a.findTopics(ctx); err != nil {
+		return err
+	}
+	if err := a.refuseOldChangelog(); err != nil {
+		return err
+	}
+	if a.heads, err = readHeads(ctx, a.node.admin, a.changelog.Name, a.changelog.Partitions); err != nil {
+		return err
+	}
+	if err := a.fit(a.heads); err != nil {
+		return err
+	}
+	if err := a.fitStages(ctx, a.heads); err != nil {
+		return err
+	}
+	if err := a.checkGroup(ctx, a.heads); err != nil {
+		return err
+	}
+	return a.watchForeign(ctx, a.heads)
 }
 
 // fit takes the app's identity from the position records and refuses a spec or a topic that is not
@@ -137,8 +152,11 @@ func (a *app) fit(heads map[int32]head) error {
 	}
 	if a.fresh {
 		a.id = a.node.cfg.Seam.NewID()
-		if a.reset != nil {
+		switch {
+		case a.reset != nil:
 			a.id, a.generation, a.partitions = a.reset.AppID, a.reset.Generation, len(a.reset.Start)
+		case a.record != nil: // all nodes begin with the same
+			a.id, a.generation, a.partitions = a.record.ID, a.record.Generation, a.record.Partitions
 		}
 		if err := a.decideStages(a.partitions); err != nil {
 			return err
@@ -261,7 +279,7 @@ func (a *app) refuseOldState() error {
 		if _, err := os.Stat(dir); err != nil {
 			continue
 		}
-		l := newLane(a, k, nil)
+		l := newLane(a, k)
 		if err := l.openStore(); err != nil {
 			return err
 		}
@@ -276,14 +294,18 @@ func (a *app) refuseOldState() error {
 	return nil
 }
 
-// openLanes opens every lane's store, so that what is wrong with a data dir shows at the start.
-func (a *app) openLanes(heads map[int32]head) error {
+// openLanes opens the stores that are on this disk, so that what is wrong with a data dir shows at the
+// start. Others are made when the lane is granted.
+func (a *app) openLanes() error {
 	for k := range a.lanesN {
-		l := newLane(a, k, heads)
+		l := newLane(a, k)
+		a.lanes = append(a.lanes, l)
+		if _, err := os.Stat(l.dir()); err != nil {
+			continue
+		}
 		if err := l.openStore(); err != nil {
 			return errors.Join(err, a.closeStores())
 		}
-		a.lanes = append(a.lanes, l)
 	}
 	return nil
 }
@@ -296,117 +318,13 @@ func (a *app) closeStores() error {
 	return errors.Join(errs...)
 }
 
-// run runs every lane until ctx ends or drain is closed.
+// run does with every lane what its grants say, until ctx ends or drain is closed.
 func (a *app) run(ctx context.Context, drain <-chan struct{}) {
 	var lanes sync.WaitGroup
 	for _, l := range a.lanes {
-		lanes.Go(func() { l.run(ctx, drain) })
+		lanes.Go(func() { l.serve(ctx, drain) })
 	}
 	lanes.Wait()
-}
-
-// look asks for a look at the input's end, now or as soon as lookSpacing allows.
-func (a *app) look() {
-	select {
-	case a.nudge <- struct{}{}:
-	default: // one is asked for already
-	}
-}
-
-// lookAtEnds asks for the last stable offsets of what the tasks read, so that lag is known while
-// nothing arrives.
-func (a *app) lookAtEnds(ctx context.Context) {
-	bounded, cancel := context.WithTimeout(ctx, a.node.cfg.UnreachableAt)
-	defer cancel()
-	at := a.node.cfg.Seam.Now()
-	ends, err := a.endsOfSources(bounded)
-	if ctx.Err() != nil {
-		return // the node is stopping
-	}
-	if err != nil {
-		a.node.reached(err)
-		return
-	}
-	a.node.reached(nil)
-	a.mu.Lock()
-	a.ends, a.endsAt = ends, at
-	a.mu.Unlock()
-	a.passGaps(ctx)
-	a.trim(ctx)
-	a.warn()
-}
-
-func (a *app) endsOfSources(ctx context.Context) (map[state.Task]int64, error) {
-	all := map[state.Task]int64{}
-	for stage, topic := range a.sources() {
-		ends, err := a.node.admin.EndOffsets(ctx, topic.Name, true)
-		if err != nil {
-			return nil, err
-		}
-		for p, end := range ends {
-			all[state.Task{Stage: uint8(stage), Partition: p}] = end
-		}
-	}
-	return all, nil
-}
-
-// inputPartitions is how many the input had at the last look.
-func (a *app) inputPartitions() (n int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for t := range a.ends {
-		if t.Stage == 0 {
-			n++
-		}
-	}
-	return n
-}
-
-// warn says once a node what the counts cannot show: groups that are spread over partitions, and
-// partitions that are not counted yet.
-func (a *app) warn() {
-	log := a.node.cfg.Log.With("app", a.name())
-	if now := a.inputPartitions(); now > a.input.Partitions && !a.warned.grown {
-		a.warned.grown = true
-		log.Warn(fmt.Sprintf("the input %s has %d partitions now, of which %d are counted: restart this node to count the new ones from their beginning; the keys whose events go there now have counters in both places, which are exact for themselves and which queries add up",
-			a.input.Name, now, a.input.Partitions))
-	}
-	if a.warned.strays {
-		return
-	}
-	if st := a.status(); st.Strays > 0 {
-		a.warned.strays = true
-		log.Warn("strays: events of one key lie in several partitions, since clients place keys differently or keys are null; the counts are exact per partition, and queries add the partitions up, but the output has a counter in each",
-			"strays", st.Strays, "example", st.StrayExample)
-	}
-}
-
-// newPartitionsLag is what lies in partitions that the input got after this node's start: they are
-// counted after the next one.
-func (a *app) newPartitionsLag() (lag int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for t, end := range a.ends {
-		if t.Stage == 0 && int(t.Partition) >= a.input.Partitions {
-			lag += end
-		}
-	}
-	return lag
-}
-
-// lag of a task whose read position is at, and when the fetch that proves it was made. Before
-// the first such fetch nothing is known, and all of it counts as lag.
-//
-// What the first stage has sent since the last look counts as well: else there would be a moment in
-// which an event is in neither lag although it is not counted.
-func (a *app) lag(t state.Task, at int64) (lag int64, asOf time.Time) {
-	end := int64(0)
-	if t.Stage == state.SecondStage {
-		end = a.sent(t.Partition)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return max(a.ends[t]-at, end-at, 0), a.endsAt
 }
 
 func (a *app) view() *api.App {
@@ -417,9 +335,11 @@ func (a *app) view() *api.App {
 }
 
 func (a *app) laneViews() []api.LaneView {
-	views := make([]api.LaneView, len(a.lanes))
-	for i, l := range a.lanes {
-		views[i] = l.queryView()
+	var views []api.LaneView
+	for _, l := range a.lanes {
+		if l.here() {
+			views = append(views, l.queryView())
+		}
 	}
 	return views
 }

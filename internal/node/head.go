@@ -103,7 +103,7 @@ func (a *app) watchForeign(ctx context.Context, heads map[int32]head) error {
 	cfg := a.node.cfg
 	seen := map[int32]author{}
 	for p, h := range heads {
-		if h.author.foreign(a.node.cluster(), cfg.Seam.Now(), cfg.WatchAge) {
+		if h.author.foreign(a.node.clusterID(), cfg.Seam.Now(), cfg.WatchAge) {
 			seen[p] = h.author
 		}
 	}
@@ -120,7 +120,7 @@ func (a *app) watchForeign(ctx context.Context, heads map[int32]head) error {
 			if err != nil {
 				return err
 			}
-			if h.author.offset > before.offset && h.author.cluster != a.node.cluster() {
+			if h.author.offset > before.offset && h.author.cluster != a.node.clusterID() {
 				age := cfg.Seam.Now().Sub(time.UnixMilli(h.author.atMs))
 				return &RunningElsewhereError{App: a.name(), Node: h.author.called(a.node.cfg.Name), Age: max(age, 0)}
 			}

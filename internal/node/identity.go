@@ -150,6 +150,14 @@ func (d *dataDir) storeSpec(s *spec.Spec) error {
 	return writeFile(d.appFile(s.App), s.YAML())
 }
 
+// dropSpec forgets an app that was deleted.
+func (d *dataDir) dropSpec(app string) error {
+	if err := os.Remove(d.appFile(app)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // storedSpecs reads the specs of earlier starts, sorted by app.
 func (d *dataDir) storedSpecs() ([]*spec.Spec, error) {
 	files, err := filepath.Glob(filepath.Join(d.path, "apps", "*.yaml"))

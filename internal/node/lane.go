@@ -27,12 +27,16 @@ type lane struct {
 	proc  *processor.Lane
 
 	// Of the goroutine that runs the lane alone.
-	epoch   uint64      // of the grant; above every epoch in the lane's position records
+	epoch   uint64      // of the grant that it runs under
 	stays   int         // how often the lane was to be acquired
 	strange bool        // the store has taken what others counted since, and was not verified
 	rebuilt bool        // the store was set aside and made from nothing by this process
 	damages []time.Time // when the last damagesMax stores were set aside
 	meter   meter
+	follows bool // the store was verified once and has followed since
+
+	// released gets the epochs of grants to this node whose last owner has said that it is done.
+	released chan uint64
 
 	mu     sync.Mutex
 	status laneStatus
@@ -55,21 +59,26 @@ type laneStatus struct {
 	committing time.Time // since when a commit is under way; zero for none
 }
 
-func newLane(a *app, k int, heads map[int32]head) *lane {
-	l := &lane{app: a, k: k, status: laneStatus{state: api.LaneAcquiring}}
+func newLane(a *app, k int) *lane {
+	l := &lane{app: a, k: k, status: laneStatus{state: api.LaneIdle}, released: make(chan uint64, 1)}
 	l.tasks = a.tasks(k)
-	for _, t := range l.tasks {
-		if rec := heads[t.Partition].record; rec != nil {
-			l.epoch = max(l.epoch, rec.Epoch)
-		}
-		l.epoch = max(l.epoch, heads[t.Partition].author.epoch)
-	}
-	if a.reset != nil {
-		l.epoch = max(l.epoch, a.reset.Epoch)
-	}
-	l.epoch++
 	l.proc = processor.New(l.processorConfig(), l.tasks)
 	return l
+}
+
+// highestEpoch is the highest epoch that the ends of lane k's changelog partitions tell of: its
+// grants have later ones.
+func (a *app) highestEpoch(k int) (epoch uint64) {
+	for _, t := range a.tasks(k) {
+		if rec := a.heads[t.Partition].record; rec != nil {
+			epoch = max(epoch, rec.Epoch)
+		}
+		epoch = max(epoch, a.heads[t.Partition].author.epoch)
+	}
+	if a.reset != nil {
+		epoch = max(epoch, a.reset.Epoch)
+	}
+	return epoch
 }
 
 func (l *lane) transactionalID() string { return transactionalID(l.app.name(), l.k) }
@@ -156,7 +165,7 @@ func (l *lane) storeOptions() state.Options {
 	return state.Options{
 		Compare: compare,
 		Seam:    n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks, FS: n.cfg.StateFS,
-		OpenFiles:     min(max(n.openFiles/max(n.appCount, 1)/l.app.lanesN, 1), 500),
+		OpenFiles:     min(max(n.openFiles/n.appCount()/l.app.lanesN, 1), 500),
 		CacheBytes:    l.app.memory() * 3 / 8 / lanes,
 		MemTableBytes: min(max(l.app.memory()/32/lanes, 512<<10), 16<<20),
 	}
@@ -183,7 +192,7 @@ func (l *lane) stamp() state.PositionRecord {
 	return state.PositionRecord{
 		AppID: a.id, Generation: a.generation, InputTopicID: a.input.ID, ChangelogTopicID: a.changelog.ID,
 		Fingerprint: a.spec.Fingerprint(), Spec: string(a.spec.YAML()), Lanes: a.lanesN, Partitions: a.partitions,
-		Repartitions: a.repartitions, RepartitionTopicID: a.repartition.ID, TransactionalID: l.transactionalID(), ClusterID: n.cluster(), Node: n.dir.id.ID,
+		Repartitions: a.repartitions, RepartitionTopicID: a.repartition.ID, TransactionalID: l.transactionalID(), ClusterID: n.clusterID(), Node: n.dir.id.ID,
 		NodeName: n.cfg.Name, Incarnation: n.incarnation, Epoch: l.epoch,
 	}
 }

@@ -29,10 +29,11 @@ type Node struct {
 	started     time.Time
 	listener    net.Listener
 	server      *api.Server
+	cluster     *cluster.Cluster
+	formed      bool // the cluster was formed by this process, alone
 
 	openFiles  int  // of all stores together
 	addOffsets bool // transaction.version is below 2
-	appCount   int  // that share the memory
 	admin      *kafka.Admin
 	blocks     *state.BlockCache
 	budget     *processor.Budget
@@ -45,10 +46,10 @@ type Node struct {
 	kafkaCluster string // Kafka's cluster id
 	embedded     *broker.Running
 
-	apps      []*app
-	waiting   string    // why there are no apps yet, "" when all have started
-	trouble   error     // of the last contact with Kafka
-	contactAt time.Time // of the last good one
+	hosts     map[string]*host // by app
+	waiting   string           // why there are no apps yet, "" when all have started
+	trouble   error            // of the last contact with Kafka
+	contactAt time.Time        // of the last good one
 
 	troubleSaid time.Time // when trouble was last logged
 }
@@ -105,14 +106,10 @@ func (n *Node) stopServing() error {
 	return n.server.Shutdown(ctx)
 }
 
-// cluster is the id under which this node commits: a lone node is a cluster of one.
-func (n *Node) cluster() string { return n.dir.id.ID }
+// clusterID is the id under which this node commits.
+func (n *Node) clusterID() string { return n.cluster.State().ClusterID }
 
 func (n *Node) run(ctx context.Context) error {
-	specs, err := n.specs()
-	if err != nil {
-		return err
-	}
 	if err := n.connect(ctx); err != nil {
 		return n.unlessEnded(ctx, err)
 	}
@@ -121,17 +118,13 @@ func (n *Node) run(ctx context.Context) error {
 	// three eighths of the memory, and what is left for blocks must never be nothing.
 	n.blocks = state.NewBlockCache(n.cfg.Memory / 2)
 	defer n.blocks.Unref()
-	apps, err := n.openApps(ctx, specs)
-	if err != nil {
+	if err := n.join(ctx); err != nil {
 		return n.unlessEnded(ctx, err)
 	}
-	fmt.Fprintf(n.cfg.Out, "node %s runs %s; ask it at http://%s\n", n.cfg.Name, names(apps), n.listener.Addr())
-	if !n.runApps(ctx, apps) {
-		// A lane's goroutine may still be in its store. Leaving the stores as they are is what a
-		// kill -9 does, and costs the next start what was not flushed.
-		return nil
+	if err := n.submitSpecs(ctx); err != nil {
+		return n.unlessEnded(ctx, err)
 	}
-	return n.closeApps(n.running()) // a reset has put another app in the place of one
+	return n.unlessEnded(ctx, n.runApps(ctx))
 }
 
 // unlessEnded is nil when ctx has ended: whatever failed then, the user asked for the end.
@@ -142,26 +135,29 @@ func (n *Node) unlessEnded(ctx context.Context, err error) error {
 	return err
 }
 
-// specs are those given, and otherwise those that the data dir has run before.
-func (n *Node) specs() ([]*spec.Spec, error) {
+// submitSpecs gives the cluster the specs of the command line. A cluster that was just formed from a
+// data dir of before there were clusters gets those that this has run.
+func (n *Node) submitSpecs(ctx context.Context) error {
 	specs := n.cfg.Specs
-	if len(specs) == 0 {
+	if len(specs) == 0 && n.formed {
 		var err error
 		if specs, err = n.dir.storedSpecs(); err != nil {
-			return nil, err
+			return err
 		}
-	}
-	if len(specs) == 0 {
-		return nil, fmt.Errorf("nothing to run: the data dir %s has run no app yet; write a spec with `tally init wordcount > wordcount.yaml` and start with --spec wordcount.yaml", n.cfg.DataDir)
 	}
 	seen := map[string]bool{}
 	for _, s := range specs {
 		if seen[s.App] {
-			return nil, fmt.Errorf("two of the specs are of app %s: give each its own `app:` name", s.App)
+			return fmt.Errorf("two of the specs are of app %s: give each its own `app:` name", s.App)
 		}
 		seen[s.App] = true
 	}
-	return specs, nil
+	for _, s := range specs {
+		if err := n.submit(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // connect finds or starts the broker and waits until it answers, saying so while it does not.
@@ -256,49 +252,79 @@ func unanswered(err error) bool {
 // openTimeout bounds one try to open an app, of which the watch for another node is a part.
 const openTimeout = 20 * time.Second
 
-// openApps opens every app before any runs: a refusal of one is the node's.
-func (n *Node) openApps(ctx context.Context, specs []*spec.Spec) ([]*app, error) {
-	var apps []*app
-	n.appCount = len(specs)
-	for _, s := range specs {
-		var a *app
-		err := n.patiently(ctx, openTimeout, func(ctx context.Context) (err error) {
-			a, err = n.open(ctx, s)
-			return err
-		})
-		if err == nil {
-			err = n.keepSpec(ctx, a)
-		}
-		if err != nil {
-			return nil, errors.Join(err, n.closeApps(apps))
-		}
-		apps = append(apps, a)
-	}
-	n.mu.Lock()
-	n.apps, n.waiting = apps, ""
-	n.mu.Unlock()
-	return apps, nil
-}
-
-// runApps runs all lanes until ctx ends and they have drained, or most of DrainTimeout has passed.
-// It reports whether every lane has ended.
-func (n *Node) runApps(ctx context.Context, apps []*app) (ended bool) {
+// runApps hosts the cluster's apps until ctx ends and their lanes have drained, or most of
+// DrainTimeout has passed. It returns an error when an app cannot be opened at the start that this
+// node was told to run, or that it alone could run.
+func (n *Node) runApps(ctx context.Context) error {
 	lanes, kill := context.WithCancel(context.Background())
 	defer kill()
-	var running sync.WaitGroup
-	for _, a := range apps {
-		running.Go(func() { n.runApp(lanes, ctx, a) })
-	}
-	<-ctx.Done()
-	n.cfg.Log.Info("stopping: committing what is folded")
+	hosting, drain := context.WithCancel(context.Background())
+	defer drain()
+	atStart := sortedApps(n.cluster.State())
+	opened := make(chan outcome, len(atStart))
+	go n.keepContact(hosting)
 	drained := make(chan struct{})
-	go func() { running.Wait(); close(drained) }()
-	if n.within(n.cfg.DrainTimeout*7/10, drained) { // the rest is for the stores and the API
-		return true
+	go func() {
+		defer close(drained)
+		n.keepApps(lanes, hosting, atStart, opened)
+	}()
+	err := n.awaitOpened(ctx, len(atStart), opened)
+	if err == nil && ctx.Err() == nil {
+		n.setWaiting("")
+		n.sayRunning(atStart)
+		<-ctx.Done()
+		n.handOver(n.cfg.DrainTimeout * 4 / 10)
+	}
+	n.cfg.Log.Info("stopping: committing what is folded")
+	drain()
+	if n.within(n.cfg.DrainTimeout*4/10, drained) { // the rest is for the stores and the API
+		return err
 	}
 	n.cfg.Log.Warn("a lane did not drain in time; what it had folded is not committed, and is read again at the next start")
 	kill()
-	return n.within(n.cfg.DrainTimeout/10, drained)
+	// A lane's goroutine may still be in its store. Leaving the stores as they are is what a kill -9
+	// does, and costs the next start what was not flushed.
+	n.within(n.cfg.DrainTimeout/10, drained)
+	return err
+}
+
+// outcome is what the first try to open an app came to.
+type outcome struct {
+	app string
+	err error
+}
+
+// awaitOpened waits for the first tries to open the apps of the start.
+func (n *Node) awaitOpened(ctx context.Context, apps int, opened <-chan outcome) error {
+	for range apps {
+		select {
+		case o := <-opened:
+			if o.err != nil && n.refuses(o.app) {
+				return o.err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// refuses reports whether an app that cannot be opened ends the node.
+func (n *Node) refuses(app string) bool {
+	for _, s := range n.cfg.Specs {
+		if s.App == app {
+			return true
+		}
+	}
+	return len(n.cluster.State().Members) == 1
+}
+
+func (n *Node) sayRunning(apps []string) {
+	what := "no app yet; give it one with `tally submit FILE`"
+	if len(apps) > 0 {
+		what = "app " + strings.Join(apps, ", app ")
+	}
+	fmt.Fprintf(n.cfg.Out, "node %s runs %s; ask it at http://%s\n", n.cfg.Name, what, n.listener.Addr())
 }
 
 // within waits for done, at most for d, and reports whether it came.
@@ -327,17 +353,6 @@ func (n *Node) watchEnds(ctx context.Context, a *app) {
 		}
 		stop()
 	}
-}
-
-func (n *Node) closeApps(apps []*app) error {
-	n.mu.Lock()
-	n.apps = nil
-	n.mu.Unlock()
-	var errs []error
-	for _, a := range apps {
-		errs = append(errs, a.closeStores())
-	}
-	return errors.Join(errs...)
 }
 
 func (n *Node) disconnect() {
@@ -383,12 +398,4 @@ func (n *Node) guarded(change func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	change()
-}
-
-func names(apps []*app) string {
-	var out []string
-	for _, a := range apps {
-		out = append(out, "app "+a.name())
-	}
-	return strings.Join(out, ", ")
 }

@@ -27,7 +27,7 @@ import (
 // planReset finds out what a reset would delete and where it would start, and writes nothing. was
 // is the app as it runs here, nil at a start.
 func (n *Node) planReset(ctx context.Context, was *app, s *spec.Spec, from string, asked time.Time) (*intent, error) {
-	a := newApp(n, s)
+	a := newApp(n, s, nil)
 	if err := a.findSpecTopics(ctx); err != nil {
 		return nil, err
 	}
@@ -259,10 +259,10 @@ func (a *app) deleteOld(ctx context.Context, in *intent) error {
 	}{
 		{step.ResetFenced, func() error { return a.fenceOld(ctx, in) }},
 		{step.ResetOffsets, func() error { return n.admin.DeleteGroup(ctx, a.name()) }},
-		{step.ResetDead, func() error { return a.deleteTopic(ctx, a.name()+".dead") }},
+		{step.ResetDead, func() error { return n.deleteTopic(ctx, a.name()+".dead") }},
 		{step.ResetState, func() error { return os.RemoveAll(n.dir.stateDir(a.name())) }},
-		{step.ResetRepartition, func() error { return a.deleteTopic(ctx, a.name()+".repartition") }},
-		{step.ResetChangelog, func() error { return a.deleteTopic(ctx, a.name()+".changelog") }},
+		{step.ResetRepartition, func() error { return n.deleteTopic(ctx, a.name()+".repartition") }},
+		{step.ResetChangelog, func() error { return n.deleteTopic(ctx, a.name()+".changelog") }},
 	} {
 		if err := part.do(); err != nil {
 			return fmt.Errorf("reset of app %s: %w", a.name(), n.kafka.Explain(err))
@@ -291,16 +291,16 @@ func (a *app) fenceOld(ctx context.Context, in *intent) error {
 }
 
 // deleteTopic returns when the topic is no longer to be seen.
-func (a *app) deleteTopic(ctx context.Context, name string) error {
-	if err := a.node.admin.DeleteTopics(ctx, name); err != nil {
+func (n *Node) deleteTopic(ctx context.Context, name string) error {
+	if err := n.admin.DeleteTopics(ctx, name); err != nil {
 		return err
 	}
 	for {
-		_, there, err := a.node.admin.Topic(ctx, name)
+		_, there, err := n.admin.Topic(ctx, name)
 		if err != nil || !there {
 			return err
 		}
-		if err := a.node.cfg.Seam.Sleep(ctx, retryPause); err != nil {
+		if err := n.cfg.Seam.Sleep(ctx, retryPause); err != nil {
 			return fmt.Errorf("topic %s was deleted but is still there: %w", name, err)
 		}
 	}
@@ -323,23 +323,32 @@ func (n *Node) resetAt(ctx context.Context, s step.Name) error {
 	return ctx.Err()
 }
 
-// laneReady notes that a lane has its positions. With the last one the intent of a reset is no
-// longer needed: position records say all that it said.
-func (a *app) laneReady(k int) {
-	a.mu.Lock()
-	before := len(a.ready)
-	a.ready[k] = true
-	last := before < a.lanesN && len(a.ready) == a.lanesN
-	a.mu.Unlock()
-	if !last {
-		return
-	}
-	if a.reset != nil {
-		a.node.cfg.Step.At(step.ResetDone)
-		if err := a.node.dir.dropIntent(a.name()); err != nil {
-			a.node.cfg.Log.Warn("the reset is done, but what it was to do stays on disk; that does no harm", "app", a.name(), "error", err)
+// awaitPositions waits, after a reset, until every partition has a position record of the new
+// generation, whichever node writes it. Then the intent is no longer needed: they say all that it
+// said.
+func (a *app) awaitPositions(ctx context.Context) {
+	for !a.allPositions(ctx) {
+		if a.node.cfg.Seam.Sleep(ctx, retryPause) != nil {
+			return
 		}
-		a.node.cfg.Log.Info("reset: done", "app", a.name(), "generation", a.generation)
 	}
+	a.node.cfg.Step.At(step.ResetDone)
+	if err := a.node.dir.dropIntent(a.name()); err != nil {
+		a.node.cfg.Log.Warn("the reset is done, but what it was to do stays on disk; that does no harm", "app", a.name(), "error", err)
+	}
+	a.node.cfg.Log.Info("reset: done", "app", a.name(), "generation", a.generation)
 	close(a.allReady)
+}
+
+func (a *app) allPositions(ctx context.Context) bool {
+	heads, err := readHeads(ctx, a.node.admin, a.changelog.Name, a.changelog.Partitions)
+	if err != nil {
+		return false
+	}
+	for _, h := range heads {
+		if h.record == nil || h.record.Generation != a.generation {
+			return false
+		}
+	}
+	return true
 }

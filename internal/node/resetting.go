@@ -105,20 +105,6 @@ func (n *Node) planOrder(ctx context.Context, a *app, o *order) (*intent, error)
 	return n.planReset(ctx, a, o.spec, o.from, n.cfg.Seam.Now())
 }
 
-// runApp runs an app until ctx ends. A reset ends it too, and what comes after it is run in its
-// place.
-func (n *Node) runApp(lanes, ctx context.Context, a *app) {
-	for a != nil {
-		o, in := n.runUntilReset(lanes, ctx, a)
-		if o == nil {
-			return
-		}
-		if a = n.beginAnew(ctx, a, in); a != nil {
-			o.begun <- begun{app: a, intent: in}
-		}
-	}
-}
-
 // runUntilReset runs an app until ctx ends or a reset of it is on disk; then the lanes have
 // drained.
 func (n *Node) runUntilReset(lanes, ctx context.Context, a *app) (*order, *intent) {
@@ -129,6 +115,9 @@ func (n *Node) runUntilReset(lanes, ctx context.Context, a *app) (*order, *inten
 	all.Go(func() { a.run(lanes, running.Done()) })
 	all.Go(func() { n.watchEnds(running, a) })
 	all.Go(func() { a.watchTopics(running) })
+	if a.reset != nil {
+		all.Go(func() { a.awaitPositions(running) })
+	}
 	o, in := n.awaitReset(ctx, a)
 	drain()
 	if o != nil {
@@ -169,7 +158,10 @@ func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
 			}
 			if err == nil {
 				n.cfg.Step.At(step.ResetIntent)
-				return o, in
+				if err = n.halt(ctx, in); err == nil {
+					return o, in
+				}
+				err = errors.Join(err, n.dir.dropIntent(a.name()))
 			}
 			o.begun <- begun{err: err}
 		}
@@ -178,7 +170,8 @@ func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
 
 // beginAnew carries out a reset and gives the app of the new generation, in the old one's place;
 // nil when ctx ended before. Whatever is in the way is said and tried again: there is no way back.
-func (n *Node) beginAnew(ctx context.Context, old *app, in *intent) *app {
+func (n *Node) beginAnew(ctx context.Context, h *host, in *intent) *app {
+	old := h.app
 	old.saysReset("the app is being reset")
 	if err := old.closeStores(); err != nil {
 		n.cfg.Log.Warn("reset: close the old state", "app", old.name(), "error", err)
@@ -190,7 +183,7 @@ func (n *Node) beginAnew(ctx context.Context, old *app, in *intent) *app {
 	for pause := retryPause; ; pause = min(2*pause, n.cfg.RetryMax) {
 		a, err := n.openAnew(ctx, in)
 		if err == nil {
-			n.replace(old, a)
+			n.guarded(func() { h.app = a })
 			return a
 		}
 		if ctx.Err() != nil {
@@ -208,20 +201,17 @@ func (n *Node) beginAnew(ctx context.Context, old *app, in *intent) *app {
 }
 
 func (n *Node) openAnew(ctx context.Context, in *intent) (*app, error) {
+	rec := n.cluster.State().Apps[in.App]
+	if rec == nil {
+		return nil, errRecord
+	}
 	s, err := spec.Parse([]byte(in.Spec), n.dir.intentFile(in.App))
 	if err != nil {
 		return nil, err
 	}
 	bounded, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	a, err := n.open(bounded, s)
-	if err != nil {
-		return nil, err
-	}
-	if err := n.keepSpec(ctx, a); err != nil {
-		return nil, errors.Join(err, a.closeStores())
-	}
-	return a, nil
+	return n.openLife(bounded, s, rec)
 }
 
 // keepSpec stores the spec of an app that was opened, so that a later start without --spec runs it.
@@ -230,18 +220,6 @@ func (n *Node) keepSpec(ctx context.Context, a *app) error {
 		return err
 	}
 	return n.resetAt(ctx, step.ResetSpec)
-}
-
-func (n *Node) replace(old, by *app) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	apps := make([]*app, len(n.apps))
-	for i, a := range n.apps {
-		if apps[i] = a; a == old {
-			apps[i] = by
-		}
-	}
-	n.apps = apps
 }
 
 // saysReset shows in the status why no lane runs.

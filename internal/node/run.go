@@ -73,7 +73,7 @@ func (l *lane) stay(ctx context.Context, drain <-chan struct{}) error {
 	defer session.Close()
 	l.setState(api.LaneRunning, l.snapshot().damage)
 	l.log().Info("running", "epoch", l.epoch)
-	l.app.laneReady(l.k)
+	l.app.node.nudge()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	l.setEndOfStay(cancel)
@@ -115,9 +115,13 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 	l.status.aborted++
 	l.mu.Unlock()
 	var lost *LostError
+	var behind *epochError
 	switch {
 	case errors.As(err, &lost):
 		return l.end(api.LaneLost, lost)
+	case errors.As(err, &behind):
+		l.log().Warn("asking for a later grant", "error", err)
+		err = l.raiseGrant(ctx, behind)
 	case txn.Fenced(err):
 		if by := l.fencedBy(ctx); by != "" {
 			return l.end(api.LaneLost, &LostError{App: l.app.name(), Lane: l.k, Node: by})

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/processor"
+	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -17,19 +20,32 @@ import (
 // node that is cut off cannot know whether it was fenced.
 const contactTTL = 3 * time.Second
 
-// Status is what GET /v1/status says. It asks no broker.
+// Status is what this node knows by itself. It asks no broker and no other node.
 func (n *Node) Status(context.Context) api.Status {
-	apps := n.running()
+	_, leader, _ := n.cluster.Leader()
+	st := n.cluster.State()
 	s := api.Status{
-		Cluster: n.cluster(), Leader: n.cfg.Name, Node: n.cfg.Name, Version: n.cfg.Version,
-		Kafka: n.kafkaStatus(),
-		Nodes: []api.NodeStatus{{
-			Name: n.cfg.Name, ID: n.dir.id.ID, Addr: n.listener.Addr().String(), Alive: true,
-			Pid: os.Getpid(), Incarnation: n.incarnation, StartedMs: n.started.UnixMilli(),
-		}},
+		Cluster: st.ClusterID, Leader: leader, Node: n.cfg.Name, Version: n.cfg.Version, Kafka: n.kafkaStatus(),
 	}
-	for _, a := range apps {
+	for _, m := range sortedMembers(st) {
+		s.Nodes = append(s.Nodes, n.nodeStatus(m))
+	}
+	for _, a := range n.running() {
 		s.Apps = append(s.Apps, a.status())
+	}
+	return s
+}
+
+func sortedMembers(st *ownership.State) []*ownership.Member {
+	all := slices.Collect(maps.Values(st.Members))
+	slices.SortFunc(all, func(a, b *ownership.Member) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
+func (n *Node) nodeStatus(m *ownership.Member) api.NodeStatus {
+	s := api.NodeStatus{Name: m.Name, ID: m.ID, Addr: m.Addr, Alive: m.Alive, Incarnation: m.Incarnation}
+	if m.ID == n.dir.id.ID {
+		s.Pid, s.StartedMs = os.Getpid(), n.started.UnixMilli()
 	}
 	return s
 }
@@ -58,7 +74,8 @@ func (n *Node) NotReady() []string {
 	}
 	for _, a := range n.running() {
 		for _, l := range a.lanes {
-			if st := l.snapshot(); st.state != api.LaneRunning {
+			g, _ := l.granted()
+			if st := l.snapshot(); g.part == partOwner && st.state != api.LaneRunning {
 				reasons = append(reasons, fmt.Sprintf("app %s lane %d is %s %s", a.name(), l.k, st.state, st.reason))
 			}
 		}
@@ -73,19 +90,21 @@ func (n *Node) Apps() []*api.App {
 	for i, a := range apps {
 		views[i] = a.view()
 	}
-	slices.SortFunc(views, func(a, b *api.App) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
 	return views
 }
 
+// running are the apps that are open here, by name.
 func (n *Node) running() []*app {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return slices.Clone(n.apps)
+	var apps []*app
+	for _, h := range n.hosts {
+		if h.app != nil {
+			apps = append(apps, h.app)
+		}
+	}
+	slices.SortFunc(apps, func(a, b *app) int { return cmp.Compare(a.name(), b.name()) })
+	return apps
 }
 
 // silent is for how long Kafka has not answered.
@@ -109,6 +128,9 @@ func (a *app) status() api.AppStatus {
 	}
 	var all []state.PositionRecord
 	for _, l := range a.lanes {
+		if !l.here() {
+			continue
+		}
 		ls, records := l.statusView()
 		s.Lanes = append(s.Lanes, ls)
 		s.Lag += ls.Lag
@@ -126,8 +148,8 @@ func (a *app) status() api.AppStatus {
 		}
 	}
 	s.Lag += a.newPartitionsLag()
-	for i, l := range a.lanes { // after all of the input's: what has left that lag is in this one
-		s.Lanes[i].RepartitionLag = l.repartitionLag()
+	for i := range s.Lanes { // after all of the input's: what has left that lag is in this one
+		s.Lanes[i].RepartitionLag = a.lanes[s.Lanes[i].Lane].repartitionLag()
 		s.RepartitionLag += s.Lanes[i].RepartitionLag
 	}
 	s.Strays, s.StrayExample = a.strays(all)
@@ -240,12 +262,24 @@ func (l *lane) queryView() api.LaneView {
 	return v
 }
 
+// here reports whether this node has something to do with the lane, or nobody else has.
+func (l *lane) here() bool {
+	g, _ := l.granted()
+	if g.part != partNone {
+		return true
+	}
+	a := l.app.node.cluster.State().Apps[l.app.name()]
+	return a == nil || l.k >= len(a.Lanes) || a.Lanes[l.k].Owner == ""
+}
+
 // role says how far this copy can be trusted to be the newest.
 func (l *lane) role() api.Role {
 	switch st := l.snapshot(); {
 	case st.state == api.LaneLost:
 		return api.RoleLost
-	case st.state == api.LaneRunning && l.app.node.inTouch():
+	case st.state == api.LaneStandby:
+		return api.RoleStandby
+	case st.state == api.LaneRunning && l.app.node.inTouch() && l.app.node.cluster.Renewed():
 		return api.RoleOwner
 	default:
 		return api.RoleUnsure
@@ -270,7 +304,7 @@ func (a *app) lagOfCounters(partition int32) (lag int64) {
 	if a.repartitions > 0 {
 		for _, l := range a.lanes {
 			for _, t := range l.tasksOf(a.input.Name) {
-				of, _ := a.lag(t, l.position(t))
+				of, _ := a.lag(t, a.cameTo(l, t))
 				lag += of
 			}
 		}
