@@ -68,6 +68,13 @@ func (s Streams) heap(keys int) []string {
 	return s.jvm()
 }
 
+func (s Streams) moreHeap() string {
+	if !s.Expert {
+		return ""
+	}
+	return fmt.Sprintf("; with %d keys or more %s", manyKeys, strings.Join(s.heap(manyKeys), " "))
+}
+
 func (s Streams) form() string {
 	if s.Expert {
 		return "expert"
@@ -155,7 +162,7 @@ func (s Streams) Position(ctx context.Context, admin *kafka.Admin, j Job) (map[i
 func (s Streams) State(j Job) string { return filepath.Join(j.Dir, "state") }
 
 func (s Streams) Settings() []string {
-	all := append(lines(s.settings()), "JVM "+strings.Join(s.jvm(), " "), "commit.interval.ms as the row says")
+	all := append(lines(s.settings()), "JVM "+strings.Join(s.jvm(), " ")+s.moreHeap(), "commit.interval.ms as the row says")
 	if s.Expert {
 		all = append(all, "RocksDB: TunedRocksDB.java", "Processor API, no repartition topic, record cache")
 	}
