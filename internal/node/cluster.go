@@ -1,0 +1,129 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tally-kafka/tally/replication/ownership"
+	"github.com/tally-kafka/tally/txn"
+)
+
+// callReleased is the node call by which an owner tells the next one that it is done with a lane.
+const callReleased = "released"
+
+// epochError says that a lane's records know an epoch that is not below that of its grant: Raft was
+// restored from older data or formed anew. The grant has to be raised above it.
+type epochError struct {
+	floor uint64
+	grant uint64
+}
+
+func (e *epochError) Error() string {
+	return fmt.Sprintf("the lane's records have epoch %d, and its grant epoch %d: asking for a later grant", e.floor, e.grant)
+}
+
+// raiseGrant asks for a grant above the epoch that the lane's records know.
+func (l *lane) raiseGrant(ctx context.Context, behind *epochError) error {
+	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
+	defer cancel()
+	res, err := l.app.node.cluster.Propose(ctx, ownership.Command{RaiseEpoch: &ownership.RaiseEpoch{
+		LaneRef: l.ref(), Floor: behind.floor,
+	}})
+	if err == nil && res.Refused != "" {
+		err = errors.New(res.Refused)
+	}
+	return err
+}
+
+// fenceLane ends whatever transaction is open under a lane's transactional id. The leader calls it
+// while the log shows the lane ownerless.
+func (n *Node) fenceLane(ctx context.Context, app string, lane int) error {
+	n.mu.Lock()
+	cfg, connected := n.kafka, n.kafkaCluster != ""
+	n.mu.Unlock()
+	if !connected {
+		return errors.New("this node has not reached Kafka yet")
+	}
+	s, err := txn.Fence(ctx, txn.Config{
+		Kafka: cfg, TransactionalID: transactionalID(app, lane), Group: app,
+		BatchBytes: func(string) int32 { return 1 << 20 }, Seam: n.cfg.Seam, Step: n.cfg.Step,
+	})
+	if err != nil {
+		return err
+	}
+	s.Close()
+	return nil
+}
+
+// takeReleased hears that another node is done with a lane.
+func (n *Node) takeReleased(_ context.Context, body []byte) (any, error) {
+	var word releasedWord
+	if err := json.Unmarshal(body, &word); err != nil {
+		return nil, fmt.Errorf("the word that a lane is free: %w", err)
+	}
+	for _, a := range n.running() {
+		if a.name() != word.App || word.Lane < 0 || word.Lane >= len(a.lanes) {
+			continue
+		}
+		select {
+		case a.lanes[word.Lane].released <- word.Epoch:
+		default: // one waits there already
+		}
+	}
+	return struct{}{}, nil
+}
+
+// handOver asks the cluster to move this node's lanes away, and waits until it has none, or for d.
+func (n *Node) handOver(d time.Duration) {
+	st := n.cluster.State()
+	if n.others(st) == 0 || n.owned(st) == 0 {
+		return
+	}
+	n.cfg.Log.Info("stopping: handing the lanes over", "lanes", n.owned(st))
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	res, err := n.cluster.Propose(ctx, ownership.Command{Drain: &ownership.Drain{ID: n.dir.id.ID, Draining: true}})
+	if err == nil && res.Refused != "" {
+		err = errors.New(res.Refused)
+	}
+	if err != nil {
+		n.cfg.Log.Warn("the lanes cannot be handed over; others take them when this node is gone", "error", err)
+		return
+	}
+	for {
+		changed := n.cluster.Changed()
+		if n.owned(n.cluster.State()) == 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// others is how many members besides this node are alive.
+func (n *Node) others(st *ownership.State) (alive int) {
+	for id, m := range st.Members {
+		if m.Alive && id != n.dir.id.ID {
+			alive++
+		}
+	}
+	return alive
+}
+
+// owned is how many lanes this process owns.
+func (n *Node) owned(st *ownership.State) (lanes int) {
+	for _, a := range st.Apps {
+		for _, l := range a.Lanes {
+			if l.Owner == n.dir.id.ID && l.Incarnation == n.incarnation {
+				lanes++
+			}
+		}
+	}
+	return lanes
+}

@@ -1,0 +1,242 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// control changes the cluster for people: it is the api's Control.
+type control struct{ n *Node }
+
+// Submit gives the cluster an app, or an app another spec.
+func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, error) {
+	s, err := spec.Parse(text, "the spec")
+	if err != nil {
+		return api.SubmitAnswer{}, &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest, Message: err.Error()}
+	}
+	before := c.n.cluster.State().Apps[s.App]
+	if err := c.n.submit(ctx, s); err != nil {
+		return api.SubmitAnswer{}, submitError(err)
+	}
+	now := c.n.cluster.State().Apps[s.App]
+	if now == nil {
+		return api.SubmitAnswer{}, conflict("app "+s.App+" was deleted meanwhile", "submit it again")
+	}
+	answer := api.SubmitAnswer{App: s.App, Generation: now.Generation, Lanes: len(now.Lanes), Change: api.ChangeNone}
+	switch {
+	case before == nil:
+		answer.Change = api.ChangeAdded
+	case before.Spec != now.Spec:
+		answer.Change = api.ChangeUpdated
+	}
+	return answer, nil
+}
+
+// submitError says why nothing was submitted.
+func submitError(err error) error {
+	var e *api.Error
+	switch {
+	case errors.As(err, &e), errors.Is(err, context.Canceled):
+		return err
+	case unanswered(err):
+		return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
+			Message: "nothing was submitted, Kafka does not answer: " + err.Error(), Next: "try again when it does"}
+	}
+	return conflict("nothing was submitted: "+err.Error(), "")
+}
+
+// Delete stops an app everywhere. Its topics and the offsets of its consumer group stay, unless they
+// are to go too.
+func (c control) Delete(ctx context.Context, name string, topics bool) (api.DeleteAnswer, error) {
+	rec := c.n.cluster.State().Apps[name]
+	if rec == nil {
+		return api.DeleteAnswer{}, c.n.unknownApp(name)
+	}
+	if err := c.propose(ctx, ownership.Command{DropApp: &ownership.DropApp{Name: name}}); err != nil {
+		return api.DeleteAnswer{}, err
+	}
+	answer := api.DeleteAnswer{App: name}
+	if !topics {
+		return answer, nil
+	}
+	var err error
+	answer.Topics, err = c.n.deleteOwned(ctx, rec)
+	if err != nil {
+		err = &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
+			Message: fmt.Sprintf("app %s is stopped, but not all of its topics are deleted: %v", name, err),
+			Next:    "delete them with Kafka's own tools: " + strings.Join(ownedTopics(name), ", ")}
+	}
+	return answer, err
+}
+
+func ownedTopics(app string) []string {
+	return []string{app + ".dead", app + ".repartition", app + ".changelog"}
+}
+
+// deleteOwned deletes what tally owns of an app that was dropped: fenced first, so that a node which
+// has not heard of it yet commits nothing any more. The changelog goes last, as in a reset; the
+// consumer group's offsets go too, since without a changelog they would only refuse a new start.
+func (n *Node) deleteOwned(ctx context.Context, rec *ownership.App) (deleted []string, err error) {
+	for k := range rec.Lanes {
+		if err := n.fenceLane(ctx, rec.Name, k); err != nil {
+			return nil, err
+		}
+	}
+	if err := n.admin.DeleteGroup(ctx, rec.Name); err != nil {
+		return nil, err
+	}
+	for _, topic := range ownedTopics(rec.Name) {
+		_, there, err := n.admin.Topic(ctx, topic)
+		if err != nil {
+			return deleted, err
+		}
+		if !there {
+			continue
+		}
+		if err := n.deleteTopic(ctx, topic); err != nil {
+			return deleted, n.kafka.Explain(err)
+		}
+		deleted = append(deleted, topic)
+	}
+	return deleted, nil
+}
+
+// Drain asks for all lanes of a node to be moved away, or takes that back.
+func (c control) Drain(ctx context.Context, node string, req api.DrainRequest) (api.DrainAnswer, error) {
+	m, err := c.n.member(node)
+	if err != nil {
+		return api.DrainAnswer{}, err
+	}
+	st := c.n.cluster.State()
+	answer := api.DrainAnswer{Node: m.Name, Draining: !req.Undo, DryRun: req.DryRun, Moves: []api.LaneMove{}}
+	if !req.Undo {
+		if c.n.takers(st, m.ID) == 0 {
+			return answer, conflict(fmt.Sprintf("node %s is the last one that can own lanes", m.Name),
+				"start another node first, or stop the apps with `tally delete`")
+		}
+		answer.Moves = c.n.movesOf(st, m)
+	}
+	if req.DryRun {
+		return answer, nil
+	}
+	return answer, c.propose(ctx, ownership.Command{Drain: &ownership.Drain{ID: m.ID, Draining: !req.Undo}})
+}
+
+// takers is how many members beside one can own lanes.
+func (n *Node) takers(st *ownership.State, beside string) (takers int) {
+	for id, m := range st.Members {
+		if id != beside && m.Alive && !m.Draining {
+			takers++
+		}
+	}
+	return takers
+}
+
+// movesOf are the lanes of a member, each with the standby that is to take it first.
+func (n *Node) movesOf(st *ownership.State, m *ownership.Member) []api.LaneMove {
+	moves := []api.LaneMove{}
+	for _, name := range sortedApps(st) {
+		for k, l := range st.Apps[name].Lanes {
+			if l.Owner != m.ID {
+				continue
+			}
+			move := api.LaneMove{App: name, Lane: k, From: m.Name}
+			if len(l.Standbys) > 0 {
+				move.To = st.Members[l.Standbys[0]].Name
+			}
+			moves = append(moves, move)
+		}
+	}
+	return moves
+}
+
+// Move asks for a lane to be moved to a node.
+func (c control) Move(ctx context.Context, app string, lane int, req api.MoveRequest) (api.MoveAnswer, error) {
+	st := c.n.cluster.State()
+	rec := st.Apps[app]
+	if rec == nil {
+		return api.MoveAnswer{}, c.n.unknownApp(app)
+	}
+	if lane < 0 || lane >= len(rec.Lanes) {
+		return api.MoveAnswer{}, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound,
+			Message: fmt.Sprintf("app %s has no lane %d", app, lane), Next: fmt.Sprintf("it has lanes 0 to %d", len(rec.Lanes)-1)}
+	}
+	to, err := c.n.member(req.To)
+	if err != nil {
+		return api.MoveAnswer{}, err
+	}
+	now := rec.Lanes[lane]
+	answer := api.MoveAnswer{
+		LaneMove: api.LaneMove{App: app, Lane: lane, To: to.Name}, Epoch: now.Epoch, DryRun: req.DryRun, Done: now.Owner == to.ID,
+	}
+	if owner := st.Members[now.Owner]; owner != nil {
+		answer.From = owner.Name
+	}
+	if !answer.Done && (!to.Alive || to.Draining) {
+		why := "dead"
+		if to.Alive {
+			why = "being drained"
+		}
+		return answer, conflict(fmt.Sprintf("node %s is %s and takes no lane", to.Name, why), "the nodes that do: "+c.n.takersText(st))
+	}
+	if answer.Done || req.DryRun {
+		return answer, nil
+	}
+	return answer, c.propose(ctx, ownership.Command{MoveLane: &ownership.MoveLane{
+		LaneRef: ownership.LaneRef{App: app, Lane: lane}, Target: to.ID,
+	}})
+}
+
+func (n *Node) takersText(st *ownership.State) string {
+	var names []string
+	for _, m := range sortedMembers(st) {
+		if m.Alive && !m.Draining {
+			names = append(names, m.Name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// member finds a member by its name or id.
+func (n *Node) member(name string) (*ownership.Member, error) {
+	var known []string
+	for _, m := range sortedMembers(n.cluster.State()) {
+		if m.Name == name || m.ID == name {
+			return m, nil
+		}
+		known = append(known, m.Name)
+	}
+	return nil, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound,
+		Message: fmt.Sprintf("the cluster has no node %q", name), Next: "it has " + strings.Join(known, ", ")}
+}
+
+func (n *Node) unknownApp(name string) error {
+	e := &api.Error{Status: http.StatusNotFound, Code: api.CodeUnknownApp,
+		Message: fmt.Sprintf("the cluster has no app %q", name), Next: "it has none yet: `tally submit FILE`"}
+	if names := sortedApps(n.cluster.State()); len(names) > 0 {
+		e.Next = "it has " + strings.Join(names, ", ")
+	}
+	return e
+}
+
+// propose changes what Raft keeps, and says a refusal to a person.
+func (c control) propose(ctx context.Context, cmd ownership.Command) error {
+	res, err := c.n.cluster.Propose(ctx, cmd)
+	switch {
+	case err != nil && errors.Is(err, context.Canceled):
+		return err
+	case err != nil:
+		return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
+			Message: "the cluster cannot decide: " + err.Error(), Next: "see `tally status`"}
+	case res.Refused != "":
+		return conflict(res.Refused, "")
+	}
+	return nil
+}

@@ -1,0 +1,335 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// host is an app of the cluster on this node: opened, run, and closed again when the cluster has it
+// no more or has another generation or spec of it.
+type host struct {
+	name string
+	app  *app   // nil while it is not open
+	why  string // it is not, "" for no reason to be said
+	stop context.CancelFunc
+}
+
+// keepApps hosts every app that the cluster has, until ctx ends; it returns when all have ended.
+// lanes outlives ctx: what runs under it drains first. opened gets the outcome of the first try to
+// open each of the apps of the start; it has room for them.
+func (n *Node) keepApps(lanes, ctx context.Context, atStart []string, opened chan<- outcome) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	first := map[string]chan<- outcome{}
+	for _, name := range atStart {
+		first[name] = opened
+	}
+	for {
+		changed := n.cluster.Changed()
+		st := n.cluster.State()
+		n.endHosts(st)
+		for _, name := range sortedApps(st) {
+			if h := n.newHost(ctx, name); h != nil {
+				tell := first[name]
+				delete(first, name)
+				running.Go(func() { n.host(lanes, h.ctx, h.host, tell) })
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func sortedApps(st *ownership.State) []string {
+	var names []string
+	for name := range st.Apps {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// hosting is a host to be started.
+type hosting struct {
+	*host
+	ctx context.Context
+}
+
+// newHost adds a host for the app; nil when there is one.
+func (n *Node) newHost(ctx context.Context, name string) *hosting {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.hosts[name] != nil {
+		return nil
+	}
+	h := &host{name: name, why: "opening"}
+	ctx, h.stop = context.WithCancel(ctx)
+	n.hosts[name] = h
+	return &hosting{h, ctx}
+}
+
+// endHosts stops the hosts of apps that the cluster no longer has.
+func (n *Node) endHosts(st *ownership.State) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for name, h := range n.hosts {
+		if st.Apps[name] == nil {
+			h.stop()
+		}
+	}
+}
+
+// host hosts one app, one life of it after the other, until ctx ends.
+func (n *Node) host(lanes, ctx context.Context, h *host, first chan<- outcome) {
+	defer n.guarded(func() { delete(n.hosts, h.name) })
+	defer h.stop()
+	for ctx.Err() == nil {
+		rec := n.cluster.State().Apps[h.name]
+		if rec == nil {
+			break
+		}
+		a, err := n.openHosted(ctx, h, rec, first)
+		first = nil
+		if err != nil {
+			continue // ctx has ended, or the record is another one now
+		}
+		n.guarded(func() { h.app, h.why = a, "" })
+		n.runHosted(lanes, ctx, h)
+		a = h.app // a reset has put another in its place
+		n.guarded(func() { h.app, h.why = nil, "closing" })
+		if err := a.closeStores(); err != nil {
+			n.cfg.Log.Warn("close the app's stores", "app", h.name, "error", err)
+		}
+	}
+	if n.cluster.State().Apps[h.name] == nil {
+		n.dropHosted(h.name)
+	}
+}
+
+// dropHosted removes what this node has of an app that was deleted.
+func (n *Node) dropHosted(name string) {
+	err := errors.Join(os.RemoveAll(n.dir.stateDir(name)), n.dir.dropSpec(name))
+	if err != nil {
+		n.cfg.Log.Warn("remove what the node has of a deleted app", "app", name, "error", err)
+		return
+	}
+	n.cfg.Log.Info("the app was deleted", "app", name)
+}
+
+// openHosted opens an app, trying until it succeeds, ctx ends, or the record is no longer rec. What
+// the first try came to is told to first.
+func (n *Node) openHosted(ctx context.Context, h *host, rec *ownership.App, first chan<- outcome) (*app, error) {
+	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+		a, err := n.openRecord(ctx, rec)
+		if first != nil {
+			first <- outcome{h.name, err}
+			first = nil
+		}
+		if err == nil || ctx.Err() != nil {
+			return a, err
+		}
+		n.guarded(func() { h.why = err.Error() })
+		n.cfg.Log.Error("the app cannot run on this node; trying again", "app", h.name, "in", pause, "error", err)
+		if err := n.waitForRecord(ctx, rec, pause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// errRecord says that the cluster has another record of an app than the one at hand.
+var errRecord = errors.New("the cluster has another record of the app now")
+
+// waitForRecord waits for d, and fails when ctx ends or the app's record is another one.
+func (n *Node) waitForRecord(ctx context.Context, rec *ownership.App, d time.Duration) error {
+	late, stop := n.cfg.Seam.Timer(d)
+	defer stop()
+	for {
+		changed := n.cluster.Changed()
+		if !sameLife(rec, n.cluster.State().Apps[rec.Name]) {
+			return errRecord
+		}
+		select {
+		case <-changed:
+		case <-late:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// sameLife reports whether two records of an app ask for the same open app.
+func sameLife(a, b *ownership.App) bool {
+	return a != nil && b != nil && a.Generation == b.Generation && a.Spec == b.Spec && a.ID == b.ID && a.Halted == b.Halted
+}
+
+// openRecord opens the life of an app that the cluster has a record of. A reset that was begun on this
+// node is carried on first, while no lane of the app has an owner.
+func (n *Node) openRecord(ctx context.Context, rec *ownership.App) (*app, error) {
+	in, err := n.dir.loadIntent(rec.Name)
+	if err != nil {
+		return nil, err
+	}
+	text := rec.Spec
+	if in != nil && in.Spec != "" {
+		text = in.Spec
+	}
+	if in != nil && rec.Halted == "" {
+		if err := n.halt(ctx, in); err != nil {
+			return nil, err
+		}
+	}
+	if in == nil && rec.Halted != "" {
+		return nil, errors.New(rec.Halted)
+	}
+	s, err := spec.Parse([]byte(text), "the stored spec of app "+rec.Name)
+	if err != nil {
+		return nil, err
+	}
+	var a *app
+	err = n.patiently(ctx, openTimeout, func(ctx context.Context) (err error) {
+		a, err = n.openLife(ctx, s, rec)
+		return err
+	})
+	return a, err
+}
+
+// openLife opens an app; where that has ended a reset, the cluster gets the new generation.
+func (n *Node) openLife(ctx context.Context, s *spec.Spec, rec *ownership.App) (*app, error) {
+	a, err := n.open(ctx, s, rec)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.keepSpec(ctx, a); err != nil {
+		return nil, errors.Join(err, a.closeStores())
+	}
+	if a.reset != nil {
+		if err := n.put(ctx, a, rec); err != nil {
+			return nil, errors.Join(err, a.closeStores())
+		}
+	}
+	a.record = n.cluster.State().Apps[a.name()]
+	return a, nil
+}
+
+// halt takes the lanes of an app from their owners for the time of a reset.
+func (n *Node) halt(ctx context.Context, in *intent) error {
+	halted := fmt.Sprintf("the app is being reset by node %s", n.cfg.Name)
+	res, err := n.cluster.Propose(ctx, ownership.Command{HaltApp: &ownership.HaltApp{Name: in.App, Halted: halted}})
+	if err == nil && res.Refused != "" {
+		err = errors.New(res.Refused)
+	}
+	return err
+}
+
+// runHosted runs an app's lanes, and after a reset here those of the new generation, until ctx ends or
+// the cluster has another life of the app. Then the lanes have drained.
+func (n *Node) runHosted(lanes, ctx context.Context, h *host) {
+	for a := h.app; a != nil; {
+		running, drain := n.whileRecorded(ctx, a)
+		o, in := n.runUntilReset(lanes, running, a)
+		drain()
+		if o == nil {
+			return
+		}
+		if a = n.beginAnew(ctx, h, in); a != nil {
+			o.begun <- begun{app: a, intent: in}
+		}
+	}
+}
+
+// whileRecorded gives a context that ends when the cluster has another life of the app.
+func (n *Node) whileRecorded(ctx context.Context, a *app) (context.Context, context.CancelFunc) {
+	running, end := context.WithCancel(ctx)
+	go func() {
+		defer end()
+		for {
+			changed := n.cluster.Changed()
+			if !sameLife(a.record, n.cluster.State().Apps[a.name()]) {
+				return
+			}
+			select {
+			case <-changed:
+			case <-running.Done():
+				return
+			}
+		}
+	}()
+	return running, end
+}
+
+// submit gives the cluster an app, or an app another spec. Nothing is submitted that could not run,
+// and nothing changes when the cluster has the same.
+func (n *Node) submit(ctx context.Context, s *spec.Spec) error {
+	for {
+		rec := n.cluster.State().Apps[s.App]
+		if rec != nil && rec.Spec == string(s.YAML()) {
+			return nil
+		}
+		a, err := n.examined(ctx, s, rec)
+		if err != nil {
+			return err
+		}
+		if err := n.put(ctx, a, rec); !errors.Is(err, errRecord) {
+			return err
+		} // else another has submitted meanwhile: look at that
+	}
+}
+
+// put gives the cluster an app as it was examined or opened here, in the place of the record before.
+func (n *Node) put(ctx context.Context, a *app, before *ownership.App) error {
+	put := &ownership.PutApp{App: a.newRecord(before)}
+	if before != nil {
+		put.Expect = before.Generation
+	}
+	res, err := n.cluster.Propose(ctx, ownership.Command{PutApp: put})
+	switch {
+	case err != nil:
+		return fmt.Errorf("submit app %s: %w", a.name(), err)
+	case res.Code == ownership.Stale:
+		return errRecord
+	case res.Refused != "":
+		return errors.New(res.Refused)
+	}
+	return nil
+}
+
+// examined checks everything of a spec that can be refused, and makes nothing.
+func (n *Node) examined(ctx context.Context, s *spec.Spec, rec *ownership.App) (*app, error) {
+	var a *app
+	err := n.patiently(ctx, openTimeout, func(ctx context.Context) (err error) {
+		a, err = n.examine(ctx, s, rec)
+		return err
+	})
+	return a, err
+}
+
+// newRecord is what the cluster is to know of an app that was examined.
+func (a *app) newRecord(before *ownership.App) ownership.App {
+	rec := ownership.App{
+		Name: a.name(), Spec: string(a.spec.YAML()), ID: a.id, Generation: a.generation,
+		Partitions: a.partitions, Repartitions: a.repartitions, Standbys: a.node.cfg.Standbys,
+		Lanes: make([]ownership.Lane, a.lanesN),
+	}
+	if before != nil {
+		rec.Standbys = before.Standbys
+	}
+	for k := range rec.Lanes {
+		rec.Lanes[k].Epoch = a.highestEpoch(k)
+	}
+	return rec
+}
+
+// appCount is how many apps share this node's memory.
+func (n *Node) appCount() int { return max(len(n.cluster.State().Apps), 1) }

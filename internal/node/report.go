@@ -1,0 +1,81 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/replication/session"
+)
+
+// contactInterval is how often a node that has no lane looks whether it reaches Kafka: one that does
+// not must be given none.
+const contactInterval = 500 * time.Millisecond
+
+// report is what this node tells the leader with each ping.
+func (n *Node) report() session.Report {
+	st := n.cluster.State()
+	r := session.Report{ID: n.dir.id.ID, Incarnation: n.incarnation, KafkaAgeMs: n.silent().Milliseconds(), Version: st.Version}
+	for _, a := range n.running() {
+		for _, l := range a.lanes {
+			if g, _ := l.granted(); g.part != partNone {
+				r.Copies = append(r.Copies, l.copyReport(g))
+			}
+		}
+	}
+	return r
+}
+
+func (l *lane) copyReport(g grant) session.Copy {
+	l.mu.Lock()
+	st, loaded := l.status, l.loaded
+	l.mu.Unlock()
+	c := session.Copy{App: l.app.name(), Lane: l.k, Role: string(g.part), State: st.state, Epoch: st.epoch}
+	c.Running = g.part == partOwner && st.state == api.LaneRunning
+	c.Ready = c.Running || st.state == api.LaneStandby && loaded
+	if g.part == partStandby {
+		c.Lag = l.changelogLag()
+	}
+	return c
+}
+
+// changelogLag is how much of the changelog a standby has not applied yet.
+func (l *lane) changelogLag() (lag int64) {
+	l.mu.Lock()
+	store := l.store
+	l.mu.Unlock()
+	if store == nil {
+		return 0
+	}
+	positions := store.Positions()
+	l.app.mu.Lock()
+	defer l.app.mu.Unlock()
+	for p, end := range l.app.changelogEnds {
+		if int(p)%l.app.lanesN != l.k {
+			continue
+		}
+		at := end
+		for _, t := range l.tasks {
+			if t.Partition == p {
+				at = min(at, positions[t].Changelog)
+			}
+		}
+		lag += end - at
+	}
+	return lag
+}
+
+// keepContact looks whether Kafka answers while no app does.
+func (n *Node) keepContact(ctx context.Context) {
+	for n.cfg.Seam.Sleep(ctx, contactInterval) == nil {
+		if n.silent() < contactInterval {
+			continue
+		}
+		bounded, cancel := context.WithTimeout(ctx, n.cfg.UnreachableAt)
+		_, err := n.admin.ClusterID(bounded)
+		cancel()
+		if ctx.Err() == nil {
+			n.reached(err)
+		}
+	}
+}

@@ -1,0 +1,242 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// releaseWait is how long a new owner waits for the word of the old one that its last transaction
+// has ended. Going on without it is safe, since the acquire fences; it only aborts what was open.
+const releaseWait = 2 * time.Second
+
+// serve does with the lane what its grants say, one after the other, until ctx ends or drain is
+// closed. All of a lane's roles begin and end here:
+//
+//	none     the store is closed
+//	awaits   an earlier process of this node was the owner: the store is open, nothing runs
+//	standby  the store follows the changelog
+//	owner    acquiring, restoring, running, and again after whatever ends a stay (run)
+//
+// A lane that is lost or stopped stays so until its grant changes.
+func (l *lane) serve(ctx context.Context, drain <-chan struct{}) {
+	for ctx.Err() == nil && !closed(drain) {
+		g, _ := l.granted()
+		l.takePart(ctx, drain, g)
+	}
+}
+
+func (l *lane) takePart(ctx context.Context, drain <-chan struct{}, g grant) {
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	over := l.whileGranted(inner, drain, g)
+	switch g.part {
+	case partOwner:
+		l.own(ctx, over, g)
+	case partStandby:
+		l.standBy(ctx, over)
+	case partAwaits:
+		l.setState(api.LaneIdle, "waiting for the leader to hear that this node has started")
+		<-over
+	default:
+		l.putDown()
+		<-over
+	}
+}
+
+// own runs the lane as its owner until the grant is over, and then tells the node that has it next.
+func (l *lane) own(ctx context.Context, over <-chan struct{}, g grant) {
+	if g.from != "" {
+		l.awaitRelease(ctx, over, g)
+	}
+	l.mu.Lock()
+	l.epoch = g.epoch
+	l.mu.Unlock()
+	l.setState(api.LaneAcquiring, "")
+	l.run(ctx, over)
+	if ctx.Err() == nil {
+		l.tellReleased(ctx)
+	}
+}
+
+// putDown closes the store of a lane that others have.
+func (l *lane) putDown() {
+	l.setState(api.LaneIdle, "")
+	if err := l.closeStore(); err != nil {
+		l.log().Warn("close the store of a lane that this node no longer has", "error", err)
+	}
+}
+
+// awaitRelease follows the changelog until the old owner has said that it is done with the lane, so
+// that little is left to catch up with; at most for releaseWait.
+func (l *lane) awaitRelease(ctx context.Context, over <-chan struct{}, g grant) {
+	following, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		l.standBy(following, over)
+	}()
+	defer func() { stop(); <-ended }()
+	late, stopTimer := l.seam().Timer(releaseWait)
+	defer stopTimer()
+	for {
+		select {
+		case epoch := <-l.released:
+			if epoch >= g.epoch {
+				return
+			}
+		case <-late:
+			l.log().Warn("the node that hands the lane over has not said that it is done; fencing it", "from", g.from)
+			return
+		case <-over:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// tellReleased tells the lane's new owner, if there is one, that this node is done with it.
+func (l *lane) tellReleased(ctx context.Context) {
+	n := l.app.node
+	st := n.cluster.State()
+	a := st.Apps[l.app.name()]
+	if a == nil || l.k >= len(a.Lanes) {
+		return
+	}
+	now := a.Lanes[l.k]
+	to := st.Members[now.Owner]
+	if to == nil || now.From != n.dir.id.ID || now.Owner == n.dir.id.ID {
+		return
+	}
+	word := releasedWord{LaneRef: l.ref(), Epoch: now.Epoch}
+	ctx, cancel := context.WithTimeout(ctx, releaseWait)
+	defer cancel()
+	if err := n.call(ctx, to.Addr, callReleased, word, nil); err != nil {
+		l.log().Warn("tell the new owner that the lane is free", "owner", to.Name, "error", err)
+	}
+}
+
+// standBy keeps the store up to date with the changelog until over is closed or ctx ends.
+func (l *lane) standBy(ctx context.Context, over <-chan struct{}) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		<-firstOf(ctx, over)
+		cancel()
+	}()
+	for pause := retryPause; ; pause = min(2*pause, l.app.node.cfg.RetryMax) {
+		began := l.seam().Now()
+		err := l.follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if l.seam().Since(began) > 10*l.app.node.cfg.RetryMax {
+			pause = retryPause
+		}
+		if !l.afterFollow(err) {
+			<-ctx.Done()
+			return
+		}
+		if l.seam().Sleep(ctx, l.seam().Jitter(pause)) != nil {
+			return
+		}
+	}
+}
+
+// follow opens the store and follows the changelog until ctx ends or something fails.
+func (l *lane) follow(ctx context.Context) error {
+	l.setState(api.LaneStandby, "opening")
+	if l.store == nil {
+		if err := l.openStore(); err != nil {
+			return err
+		}
+	}
+	if err := l.checkTopicsOnce(ctx); err != nil {
+		return err
+	}
+	ends, err := l.changelogEnds(ctx)
+	if err != nil {
+		return err
+	}
+	l.setState(api.LaneStandby, "restoring")
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go l.tickStore(ctx, l.store, cancel)
+	err = l.playback().Follow(ctx, ends, func() error { return l.followed(ctx) })
+	if errors.Is(err, context.Canceled) {
+		err = context.Cause(ctx)
+	}
+	return l.refuseStore(err)
+}
+
+// followed is called once the store has come up to the changelog's end: from then on its copy can be
+// asked, and can take the lane over at once.
+func (l *lane) followed(ctx context.Context) error {
+	if err := l.verify(ctx); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.loaded, l.follows = true, true
+	l.mu.Unlock()
+	l.setState(api.LaneStandby, l.snapshot().damage)
+	l.log().Info("standing by")
+	l.app.node.nudge()
+	return nil
+}
+
+// changelogEnds are the ends of the lane's partitions of the changelog.
+func (l *lane) changelogEnds(ctx context.Context) (map[int32]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.app.node.cfg.UnreachableAt)
+	defer cancel()
+	all, err := l.app.node.admin.EndOffsets(ctx, l.app.changelog.Name, true)
+	if err != nil {
+		return nil, err
+	}
+	ends := map[int32]int64{}
+	for _, t := range l.tasks {
+		ends[t.Partition] = all[t.Partition]
+	}
+	return ends, nil
+}
+
+// checkTopicsOnce refuses to follow a changelog that was made anew since the app was opened.
+func (l *lane) checkTopicsOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.app.node.cfg.UnreachableAt)
+	defer cancel()
+	return l.app.checkTopics(ctx)
+}
+
+// afterFollow decides what the end of a follow asks for. It returns false when a person has to do
+// something before this copy can go on.
+func (l *lane) afterFollow(err error) (again bool) {
+	switch {
+	case diskFails(err):
+		l.abandonStore()
+	case isDamaged(err), l.rebuildable(err):
+		if err = l.renewStore(err); err != nil && !diskFails(err) {
+			return l.end(api.LaneStopped, err)
+		}
+	case needsPerson(err):
+		return l.end(api.LaneStopped, l.explain(context.Background(), err))
+	}
+	l.log().Warn("following the changelog again", "error", l.reason(err))
+	l.setState(api.LaneStandby, l.reason(err))
+	return true
+}
+
+// releasedWord says that a node has ended its last transaction of a lane.
+type releasedWord struct {
+	ownership.LaneRef
+	Epoch uint64 `json:"epoch"` // of the new owner's grant
+}
+
+// forget removes what the lane has on this disk.
+func (l *lane) forget() error {
+	return errors.Join(l.closeStore(), os.RemoveAll(l.dir()))
+}

@@ -1,0 +1,52 @@
+package node
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/tally-kafka/tally/internal/api"
+)
+
+// view is the cluster as the api sees it: its Cluster.
+type view struct{ n *Node }
+
+// Members are the nodes of the cluster, sorted by name.
+func (v view) Members() []api.Member {
+	var all []api.Member
+	for _, m := range sortedMembers(v.n.cluster.State()) {
+		all = append(all, api.Member{
+			ID: m.ID, Name: m.Name, Addr: m.Addr, Zone: m.Zone, Release: m.Release,
+			Alive: m.Alive, Draining: m.Draining, Self: m.ID == v.n.dir.id.ID,
+		})
+	}
+	return all
+}
+
+// Leader is the name of the node that decides.
+func (v view) Leader() string {
+	_, name, _ := v.n.cluster.Leader()
+	return name
+}
+
+// Place says who has the lanes of an app.
+func (v view) Place(app string) []api.Placement {
+	a := v.n.cluster.State().Apps[app]
+	if a == nil {
+		return nil
+	}
+	all := make([]api.Placement, len(a.Lanes))
+	for k, l := range a.Lanes {
+		all[k] = api.Placement{Lane: k, Owner: l.Owner, Epoch: l.Epoch, Standbys: l.Standbys, From: l.From, Target: l.Target}
+	}
+	return all
+}
+
+// Do sends a request to another member.
+func (v view) Do(ctx context.Context, member string, req *http.Request) (*http.Response, error) {
+	m := v.n.cluster.State().Members[member]
+	if m == nil {
+		return nil, &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
+			Message: "node " + member + " is no longer in the cluster", Next: "ask again"}
+	}
+	return v.n.port.Do(ctx, m.Addr, req)
+}
