@@ -90,8 +90,8 @@ type RaiseEpoch struct {
 	Floor uint64 `json:"floor"`
 }
 
-// MoveLane asks for a lane to be moved to a member, which is then the one Wanted. With Target "" the
-// move is given up.
+// MoveLane asks for a lane to be moved to a member, which is then the one Wanted; Target "" gives
+// the move up.
 type MoveLane struct {
 	LaneRef
 	Target string `json:"target"`

@@ -10,10 +10,10 @@ import (
 	"github.com/cockroachdb/datadriven"
 )
 
-// Each file of testdata is a log, an entry a command, with what each comes to. Run with -rewrite to
+// Each file of testdata/scripts is a log, an entry a command, with what each comes to. Run with -rewrite to
 // write the answers anew, and read the difference.
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		s := New()
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			if d.Cmd == "state" {
