@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/node"
-	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/internal/port"
 )
 
 // memoryMin is the least that a node's caches, batches and fetches can do with.
@@ -23,7 +20,13 @@ type runOptions struct {
 	kafkaConfig  string
 	dataDir      string
 	listen       string
+	advertise    string
+	join         []string
 	node         string
+	zone         string
+	standbys     int
+	certs        string
+	tokens       string
 	memory       byteSize
 	commitMax    time.Duration
 	createTopics int
@@ -40,14 +43,17 @@ func newCmdRun(t *tool) *cobra.Command {
 		Short: "Run a node: count what arrives, and answer questions",
 		Long: `Run a node until interrupted: count what arrives as the specs say, and answer questions about it.
 
-Without --spec the apps of the data dir run on. Without --brokers an embedded broker is started in
+Without --spec the apps of the cluster run on. Without --join the node is a cluster of one, which
+others can join later by naming it. Without --brokers an embedded broker is started in
 the data dir, for trying out; its address is printed and stays the same. After an interruption or
 kill -9, start it again in the same way: it goes on exactly where it was.
 
 Exits 5 when another node runs the app.`,
 		Example: `  tally run --spec wordcount.yaml
   tally run --spec wordcount.yaml --brokers kafka-1:9092,kafka-2:9092 --kafka-config client.properties
-  tally run --spec a.yaml --spec b.yaml --data-dir /var/lib/tally --memory 2GB`,
+  tally run --spec a.yaml --spec b.yaml --data-dir /var/lib/tally --memory 2GB
+  tally run --brokers kafka-1:9092 --node a --listen 127.0.0.1:7401 --data-dir a \
+            --join 127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403   # and b and c likewise`,
 		Args: argsOf(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runRun(cmd.Context(), t, opt) },
 	}
@@ -56,8 +62,14 @@ Exits 5 when another node runs the app.`,
 	fl.StringSliceVar(&opt.brokers, "brokers", nil, "`HOST:PORT,...` of Kafka (default: an embedded broker)")
 	fl.StringVar(&opt.kafkaConfig, "kafka-config", "", "Java client.properties `FILE` with security settings")
 	fl.StringVar(&opt.dataDir, "data-dir", "./tally-data", "`DIR` for state and the embedded broker")
-	fl.StringVar(&opt.listen, "listen", "127.0.0.1:7400", "`HOST:PORT` of the HTTP API; this machine only")
-	fl.StringVar(&opt.node, "node", "", "`NAME` of this node (default: the host's name)")
+	fl.StringVar(&opt.listen, "listen", "127.0.0.1:7400", "`HOST:PORT` for people and nodes; beyond this machine only with --certs and --tokens")
+	fl.StringVar(&opt.advertise, "advertise", "", "`HOST:PORT` at which others reach this node (default: as --listen)")
+	fl.StringSliceVar(&opt.join, "join", nil, "`HOST:PORT,...` of the nodes that form the cluster, or of any of one that there is")
+	fl.StringVar(&opt.node, "node", "", "`NAME` of this node, unique in the cluster (default: the host's name)")
+	fl.StringVar(&opt.zone, "zone", "", "`ZONE` of this node: a lane's standbys are kept in another one than its owner")
+	fl.IntVar(&opt.standbys, "standbys", 1, "`N` warm copies of each lane beside the owner's, for the apps of --spec")
+	fl.StringVar(&opt.certs, "certs", "", "`DIR` with ca.crt, node.crt and node.key (see tally certs)")
+	fl.StringVar(&opt.tokens, "tokens", "", "`FILE` of the tokens that people need (see tally token)")
 	fl.Var(&opt.memory, "memory", "`SIZE` for caches and fetched data together, such as 512MB; at least 16MB")
 	fl.DurationVar(&opt.commitMax, "commit-max", 250*time.Millisecond, "longest `DURATION` of a transaction while events wait")
 	fl.IntVar(&opt.createTopics, "create-topics", 0, "create a missing input topic with `N` partitions")
@@ -84,7 +96,10 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	if opt.memory < memoryMin {
 		return usagef("--memory %s: at least 16MB", &opt.memory)
 	}
-	if err := api.CheckListen(opt.listen); err != nil {
+	if opt.standbys < 0 || opt.standbys > 6 {
+		return usagef("--standbys %d: say a number from 0 to 6", opt.standbys)
+	}
+	if err := port.Check(port.Config{Listen: opt.listen, Advertise: opt.advertise, Certs: opt.certs, Tokens: opt.tokens, Node: opt.node}); err != nil {
 		return &exitError{exitUsage, err}
 	}
 	specs, err := readSpecs(opt.specs)
@@ -94,7 +109,8 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	limitMemory(t.getenv, int64(opt.memory))
 	cfg := node.Config{
 		Specs: specs, Brokers: opt.brokers, KafkaConfig: opt.kafkaConfig, Env: t.getenv,
-		DataDir: opt.dataDir, Listen: opt.listen, Name: opt.node, Memory: int64(opt.memory),
+		DataDir: opt.dataDir, Listen: opt.listen, Advertise: opt.advertise, Join: opt.join, Name: opt.node, Zone: opt.zone,
+		Standbys: opt.standbys, Certs: opt.certs, Tokens: opt.tokens, Memory: int64(opt.memory),
 		CreateTopics: opt.createTopics, Takeover: opt.takeover, SkipGaps: opt.onGap == "skip",
 		Version: version(), Seam: t.seam, Step: t.step, Log: log, Out: t.out, TTY: t.outTTY,
 	}
@@ -112,30 +128,4 @@ func limitMemory(getenv func(string) string, memory int64) {
 	if getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memory + limitSlack)
 	}
-}
-
-// readSpecs reads the spec files; a bad one, or two of one app, is the user's error.
-func readSpecs(paths []string) ([]*spec.Spec, error) {
-	var specs []*spec.Spec
-	files := map[string]string{}
-	for _, path := range paths {
-		s, err := readSpec(path)
-		if err != nil {
-			return nil, err
-		}
-		if first, ok := files[s.App]; ok {
-			return nil, usagef("%s and %s both define app %s: give one of them another name", first, path, s.App)
-		}
-		files[s.App] = path
-		specs = append(specs, s)
-	}
-	return specs, nil
-}
-
-func readSpec(path string) (*spec.Spec, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, &exitError{exitUsage, fmt.Errorf("read the spec: %w", err)}
-	}
-	return spec.Parse(data, path)
 }

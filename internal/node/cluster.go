@@ -5,14 +5,82 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/port"
+	"github.com/tally-kafka/tally/internal/token"
+	"github.com/tally-kafka/tally/replication/cluster"
+	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/txn"
 )
 
 // callReleased is the node call by which an owner tells the next one that it is done with a lane.
 const callReleased = "released"
+
+// startCluster opens the port and takes up this node's place in its cluster, as far as that goes
+// without others: join waits for the rest.
+func (n *Node) startCluster(ctx context.Context) (err error) {
+	cfg := n.cfg
+	n.port, err = port.Listen(port.Config{
+		Seam: cfg.Seam, Log: cfg.Log, Listen: cfg.Listen, Advertise: cfg.Advertise, Certs: cfg.Certs, Tokens: cfg.Tokens, Node: cfg.Name,
+	})
+	if err != nil {
+		return err
+	}
+	raftDir := filepath.Join(cfg.DataDir, "raft")
+	if _, err := os.Stat(raftDir); errors.Is(err, os.ErrNotExist) {
+		n.formed = len(cfg.Join) == 0
+	}
+	options := api.Options{Seam: cfg.Seam, Log: cfg.Log, Registry: prometheus.NewRegistry(), Hosts: n.port.Covers}
+	if cfg.Tokens != "" {
+		if options.Tokens, err = token.Open(cfg.Tokens, token.Options{Seam: cfg.Seam, Log: cfg.Log}); err != nil {
+			return errors.Join(err, n.port.Close())
+		}
+	}
+	n.cluster, err = cluster.Start(ctx, cluster.Config{
+		ID: n.dir.id.ID, Name: cfg.Name, Incarnation: n.incarnation, Addr: n.port.Advertise(), Zone: cfg.Zone,
+		Release: cfg.Version, Seeds: cfg.Join, DataDir: cfg.DataDir,
+		RaftListener: n.port.Raft(), DialRaft: n.port.DialRaft, SessionListener: n.port.Sessions(), DialSession: n.port.DialSession,
+		Call: n.call, Report: n.report, Fence: n.fenceLane, Halt: n.halted, Seam: cfg.Seam, Log: cfg.Log,
+	})
+	if err != nil {
+		return errors.Join(err, n.port.Close())
+	}
+	options.Cluster, options.Control = view{n}, control{n}
+	options.Calls = map[string]api.Call{callReleased: n.takeReleased}
+	for name, handler := range n.cluster.Calls() {
+		options.Calls[name] = api.Call(handler)
+	}
+	n.server = api.NewServer(n, options)
+	return nil
+}
+
+// call asks another node.
+func (n *Node) call(ctx context.Context, addr, call string, in, out any) error {
+	return api.NewCaller(n.port.Client(), n.port.URL)(ctx, addr, call, in, out)
+}
+
+// halted ends the node: it cannot follow the cluster's log any more. A disk that stalls is not waited
+// for.
+func (n *Node) halted(err error) {
+	n.cfg.Log.Error("the node ends", "error", err)
+	if errors.As(err, new(*consensus.StalledError)) {
+		n.cfg.Exit(1)
+	}
+	n.end(err)
+}
+
+// join waits until the cluster has this node as a member.
+func (n *Node) join(ctx context.Context) error {
+	n.setWaiting("the cluster does not have this node as a member yet")
+	return n.cluster.Wait(ctx)
+}
 
 // epochError says that a lane's records know an epoch that is not below that of its grant: Raft was
 // restored from older data or formed anew. The grant has to be raised above it.

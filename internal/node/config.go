@@ -3,6 +3,7 @@ package node
 import (
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/seam"
@@ -19,13 +20,19 @@ type Config struct {
 	KafkaConfig string       // a Java client.properties, "" for none
 	Env         func(string) string
 
-	DataDir      string // default ./tally-data
-	Listen       string // default 127.0.0.1:7400
-	Name         string // default: the host's name
-	Memory       int64  // for caches, memtables and fetches together, bytes; default 512 MB
-	CreateTopics int    // partitions of an input that is missing; 0: refuse (embedded: EmbeddedPartitions)
-	SkipGaps     bool   // count on behind events that the input lost before they were read, else stop
-	Takeover     bool   // fence another cluster's node without watching for it
+	DataDir      string   // default ./tally-data
+	Listen       string   // default 127.0.0.1:7400
+	Advertise    string   // HOST:PORT at which others reach this node; default Listen
+	Name         string   // default: the host's name; unique in the cluster
+	Join         []string // HOST:PORT of the nodes that form the cluster; none: a cluster of one
+	Zone         string   // standbys are put into another zone than the owner's
+	Standbys     int      // copies of each lane beside the owner's, of the apps that this node submits
+	Certs        string   // directory of the node's certificate, "" for none
+	Tokens       string   // people's token file, "" for none
+	Memory       int64    // for caches, memtables and fetches together, bytes; default 512 MB
+	CreateTopics int      // partitions of an input that is missing; 0: refuse (embedded: EmbeddedPartitions)
+	SkipGaps     bool     // count on behind events that the input lost before they were read, else stop
+	Takeover     bool     // fence another cluster's node without watching for it
 
 	OpenFiles        int // that this process may have; default what the system says
 	CommitsPerSecond int // of all lanes together; default 100
@@ -45,6 +52,7 @@ type Config struct {
 
 	StateFS state.FS // the file system of the stores; default the disk
 
+	Exit    func(code int) // ends the process at once; default os.Exit
 	Version string
 	Seam    seam.Seam
 	Step    step.Hook
@@ -73,6 +81,9 @@ func (c Config) withDefaults() Config {
 	c.UnreachableAt = or(c.UnreachableAt, 5*time.Second)
 	if c.Env == nil {
 		c.Env = func(string) string { return "" }
+	}
+	if c.Exit == nil {
+		c.Exit = os.Exit
 	}
 	if c.Out == nil {
 		c.Out = io.Discard

@@ -4,20 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/vbauerster/mpb/v8"
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/broker"
 	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/internal/port"
 	"github.com/tally-kafka/tally/processor"
-	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/replication/cluster"
+	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -27,8 +27,9 @@ type Node struct {
 	dir         *dataDir
 	incarnation string // drawn at each start of the process
 	started     time.Time
-	listener    net.Listener
+	port        *port.Port
 	server      *api.Server
+	end         context.CancelCauseFunc // ends the node from within
 	cluster     *cluster.Cluster
 	formed      bool // the cluster was formed by this process, alone
 
@@ -54,49 +55,51 @@ type Node struct {
 	troubleSaid time.Time // when trouble was last logged
 }
 
-// Run runs a node until ctx ends, then stops it cleanly: every lane commits what it has folded,
-// every store is flushed, within DrainTimeout. It returns an error when the node cannot start: a
-// spec or a data dir that does not fit, a missing topic, a port in use. An unreachable broker is
-// waited for.
+// Run runs a node until ctx ends, then stops it cleanly: its lanes are handed to other nodes where
+// there are any, every lane commits what it has folded, every store is flushed, within DrainTimeout.
+// It returns an error when the node cannot start: a spec or a data dir that does not fit, a missing
+// topic, a port in use, a cluster that refuses it. An unreachable broker is waited for, and so are
+// the other nodes.
 func Run(ctx context.Context, cfg Config) error {
-	n, err := start(cfg.withDefaults())
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	n, err := start(ctx, cfg.withDefaults(), end)
 	if err != nil {
 		return err
 	}
 	defer n.dir.close()
 	serving := make(chan error, 1)
-	go func() { serving <- n.server.Serve(n.listener) }()
+	go func() { serving <- n.server.Serve(n.port.HTTP()) }()
 	err = n.run(ctx)
-	err = errors.Join(err, n.stopServing())
+	err = errors.Join(err, n.stopServing(), n.cluster.Close(), n.port.Close())
 	return errors.Join(err, <-serving)
 }
 
-// start takes what belongs to this machine alone: the port, the data dir, the name.
-func start(cfg Config) (*Node, error) {
+// start takes what belongs to this machine alone: the port, the data dir, the name; and begins to
+// look for its cluster. end ends the node from within.
+func start(ctx context.Context, cfg Config, end context.CancelCauseFunc) (_ *Node, err error) {
 	if cfg.Name == "" {
-		host, err := os.Hostname()
-		if err != nil {
+		if cfg.Name, err = os.Hostname(); err != nil {
 			return nil, fmt.Errorf("no --node name, and the host has none: %w", err)
 		}
-		cfg.Name = host
 	}
-	n := &Node{cfg: cfg, started: cfg.Seam.Now(), incarnation: cfg.Seam.NewID(), waiting: "starting"}
+	n := &Node{
+		cfg: cfg, started: cfg.Seam.Now(), incarnation: cfg.Seam.NewID(), waiting: "starting",
+		budget: processor.NewBudget(cfg.CommitsPerSecond), hosts: map[string]*host{}, end: end,
+	}
 	if cfg.TTY {
 		n.bars = mpb.New(mpb.WithOutput(cfg.Out), mpb.WithWidth(50))
 	}
-	n.budget = processor.NewBudget(cfg.CommitsPerSecond)
-	var err error
 	if n.openFiles, err = openFiles(cfg.OpenFiles); err != nil {
 		return nil, err
 	}
 	if n.dir, err = openDataDir(cfg.DataDir, cfg.Seam); err != nil {
 		return nil, err
 	}
-	if n.listener, err = api.Listen(cfg.Listen); err != nil {
+	if err := n.startCluster(ctx); err != nil {
 		n.dir.close()
 		return nil, err
 	}
-	n.server = api.NewServer(n, api.Options{Seam: cfg.Seam, Log: cfg.Log, Registry: prometheus.NewRegistry()})
 	return n, nil
 }
 
@@ -127,12 +130,15 @@ func (n *Node) run(ctx context.Context) error {
 	return n.unlessEnded(ctx, n.runApps(ctx))
 }
 
-// unlessEnded is nil when ctx has ended: whatever failed then, the user asked for the end.
+// unlessEnded is nil when the user has ended ctx: whatever failed then, the end was asked for.
 func (n *Node) unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause // the node has ended itself
+	}
+	return nil
 }
 
 // submitSpecs gives the cluster the specs of the command line. A cluster that was just formed from a
@@ -324,7 +330,7 @@ func (n *Node) sayRunning(apps []string) {
 	if len(apps) > 0 {
 		what = "app " + strings.Join(apps, ", app ")
 	}
-	fmt.Fprintf(n.cfg.Out, "node %s runs %s; ask it at http://%s\n", n.cfg.Name, what, n.listener.Addr())
+	fmt.Fprintf(n.cfg.Out, "node %s runs %s; ask it at %s\n", n.cfg.Name, what, n.port.URL(n.port.Addr().String()))
 }
 
 // within waits for done, at most for d, and reports whether it came.
