@@ -66,6 +66,11 @@ var arrows = map[string]row{
 		outside: []string{franz, golangX},
 		tests:   []string{"txn"}, // what a playback reads is what txn writes
 	},
+	// Pure: the same answers on every node, whatever its clock or its settings.
+	"replication/ownership": {},
+	"replication/assign":    {own: []string{"replication/ownership"}},
+	"replication/session":   {own: []string{"internal/seam", "replication/ownership"}},
+	"replication/sim":       {own: []string{"replication/assign", "replication/ownership"}}, // tests alone
 	"internal/api": {
 		own:     []string{"internal/seam", "internal/token", "processor/spec", "state"},
 		outside: []string{prometheus, golangX},
@@ -116,7 +121,10 @@ var forTests = row{
 	own: []string{
 		"internal/broker", "internal/kafka", "internal/seam", "internal/step", "internal/testkafka", "processor/spec",
 	},
-	outside: []string{franz, pebble + "/v2/vfs", "pgregory.net/rapid", "github.com/cockroachdb/datadriven", golangX},
+	outside: []string{
+		franz, pebble + "/v2/vfs", "pgregory.net/rapid", "github.com/cockroachdb/datadriven", golangX,
+		"github.com/anishathalye/porcupine",
+	},
 }
 
 // apart lists pairs that stay apart in tests too. The first may not import the second.
