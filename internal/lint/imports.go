@@ -25,6 +25,8 @@ const (
 	golangX    = "golang.org/x"
 	hdr        = "github.com/HdrHistogram/hdrhistogram-go"
 	charts     = "github.com/go-analyze/charts"
+	hashicorp  = "github.com/hashicorp"
+	bbolt      = "go.etcd.io/bbolt"
 )
 
 // arrows is the picture of the packages: an import that is not here is a finding, and so is a
@@ -66,9 +68,14 @@ var arrows = map[string]row{
 		outside: []string{franz, golangX},
 		tests:   []string{"txn"}, // what a playback reads is what txn writes
 	},
+	"replication/consensus": {
+		own:     []string{"internal/seam", "replication/ownership"},
+		outside: []string{hashicorp, bbolt},
+	},
 	// Pure: the same answers on every node, whatever its clock or its settings.
 	"replication/ownership": {},
 	"replication/assign":    {own: []string{"replication/ownership"}},
+	"replication/session":   {own: []string{"internal/seam", "replication/ownership"}},
 	"replication/sim":       {own: []string{"replication/assign", "replication/ownership"}}, // tests alone
 	"internal/api": {
 		own:     []string{"internal/seam", "internal/token", "processor/spec", "state"},

@@ -157,8 +157,8 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// TestHeartbeatsWait: a heartbeat comes through the queue, although Raft has asked for its fast path,
-// in which two logs can diverge.
+// TestHeartbeatsWait: a heartbeat comes through the queue, although Raft has asked for its fast
+// path, in which two logs can diverge.
 func TestHeartbeatsWait(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, 2, quick)
@@ -170,7 +170,7 @@ func TestHeartbeatsWait(t *testing.T) {
 		rpc := <-to.Consumer()
 		rpc.Respond(&raft.AppendEntriesResponse{Term: 7}, nil)
 	}()
-	heartbeat := &raft.AppendEntriesRequest{Term: 1, RPCHeader: raft.RPCHeader{Addr: []byte("x")}, Leader: []byte("x")}
+	heartbeat := &raft.AppendEntriesRequest{Term: 1, RPCHeader: raft.RPCHeader{Addr: []byte("x")}}
 	var resp raft.AppendEntriesResponse
 	err := from.AppendEntries(raft.ServerID(g.nodes[0].id), raft.ServerAddress(g.nodes[0].addr), heartbeat, &resp)
 	if err != nil || resp.Term != 7 {

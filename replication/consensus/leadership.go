@@ -101,7 +101,8 @@ func (r *Raft) establish(ctx context.Context) bool {
 }
 
 // Read returns a state that has everything in it that was acknowledged before the call. It needs
-// the leader, and a word from most voters that it still is.
+// the leader, and a word from most voters that it still is. (An answer that was on its way when
+// they were asked counts as one: that much Raft leaves open.)
 func (r *Raft) Read(ctx context.Context) (*ownership.State, error) {
 	if _, _, ok := r.Leading(); !ok {
 		return nil, r.notLeader()

@@ -34,8 +34,8 @@ func (e *StalledError) Error() string {
 		e.Dir, e.Op, e.Wait)
 }
 
-// store is the log and the votes in one bbolt file, whose writes are watched. Errors pass unchanged:
-// Raft knows a missing key by the text "not found" alone.
+// store is the log and the votes in one bbolt file, whose writes are watched. Errors pass
+// unchanged: Raft knows a missing key by the text "not found" alone.
 type store struct {
 	*raftboltdb.BoltStore
 	dir     string
