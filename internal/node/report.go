@@ -30,7 +30,7 @@ func (l *lane) copyReport(g grant) session.Copy {
 	l.mu.Lock()
 	st, loaded := l.status, l.loaded
 	l.mu.Unlock()
-	c := session.Copy{App: l.app.name(), Lane: l.k, Role: string(g.part), State: st.state, Epoch: st.epoch}
+	c := session.Copy{LaneRef: l.ref(), Role: string(g.part), State: st.state, Epoch: st.epoch}
 	c.Running = g.part == partOwner && st.state == api.LaneRunning
 	c.Ready = c.Running || st.state == api.LaneStandby && loaded
 	if g.part == partStandby {
