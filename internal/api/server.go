@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/token"
 )
 
 // Options are the server's surroundings and limits. Zero means the default.
@@ -19,6 +20,11 @@ type Options struct {
 	Seam     seam.Seam // required
 	Log      *slog.Logger
 	Registry *prometheus.Registry // what /metrics shows; the node's own metrics may be in it too
+
+	// Tokens are people's; nil: whoever reaches the listener may ask and change everything, so it
+	// must be on loopback. Hosts says of a name that it is this node's, besides those of loopback.
+	Tokens *token.File
+	Hosts  func(host string) bool
 
 	BodyBytesMax int64         // of a request (1 MiB: more than the largest group)
 	WaitDefault  time.Duration // how long a read waits for what it asks for (2 s)

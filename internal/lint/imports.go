@@ -34,15 +34,16 @@ const (
 var arrows = map[string]row{
 	"cmd/tally": {
 		own: []string{
-			"internal/api", "internal/audit", "internal/broker", "internal/dead", "internal/demo", "internal/doctor",
-			"internal/kafka", "internal/node", "internal/seam", "internal/step", "processor/spec",
+			"internal/api", "internal/audit", "internal/broker", "internal/certs", "internal/dead", "internal/demo",
+			"internal/doctor", "internal/kafka", "internal/node", "internal/port", "internal/seam", "internal/step",
+			"internal/token", "processor/spec",
 		},
 		outside: []string{cobra, yaml, golangX},
 	},
 	"internal/node": {
 		own: []string{
-			"internal/api", "internal/broker", "internal/kafka", "internal/seam", "internal/step", "processor",
-			"processor/spec", "replication", "state", "txn",
+			"internal/api", "internal/broker", "internal/kafka", "internal/livefile", "internal/port", "internal/seam",
+			"internal/step", "internal/token", "processor", "processor/spec", "replication", "state", "txn",
 		},
 		outside: []string{franz, prometheus, mpb, golangX},
 		tests:   []string{"internal/audit", "internal/dead"}, // both read what the processor writes
@@ -68,13 +69,18 @@ var arrows = map[string]row{
 	// Pure: the same answers on every node, whatever its clock or its settings.
 	"replication/ownership": {},
 	"replication/assign":    {own: []string{"replication/ownership"}},
+	"replication/session":   {own: []string{"internal/seam", "replication/ownership"}},
 	"replication/sim":       {own: []string{"replication/assign", "replication/ownership"}}, // tests alone
 	"internal/api": {
-		own:     []string{"internal/seam", "processor/spec", "state"},
+		own:     []string{"internal/seam", "internal/token", "processor/spec", "state"},
 		outside: []string{prometheus, golangX},
 	},
-	"internal/kafka":  {own: []string{"internal/seam"}, outside: []string{franz, golangX}},
-	"internal/broker": {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz, golangX}},
+	"internal/port":     {own: []string{"internal/certs", "internal/seam"}},
+	"internal/certs":    {own: []string{"internal/livefile", "internal/seam"}},
+	"internal/token":    {own: []string{"internal/livefile", "internal/seam"}},
+	"internal/livefile": {own: []string{"internal/seam"}},
+	"internal/kafka":    {own: []string{"internal/seam"}, outside: []string{franz, golangX}},
+	"internal/broker":   {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz, golangX}},
 	"internal/audit": {
 		own:     []string{"internal/kafka", "internal/seam", "processor/spec"},
 		outside: []string{franz, xxhash, mpb, golangX},
