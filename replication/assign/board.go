@@ -102,7 +102,7 @@ func (b *board) member(id string) *member { return b.byID[id] }
 // owner is who may run the lane now, as far as its process lives and reaches Kafka.
 func (b *board) owner(l *lane) *member {
 	m := b.byID[l.to.Owner]
-	if m == nil || !m.alive || m.Incarnation != l.to.Incarnation || !m.reaches {
+	if m == nil || !m.alive || !l.to.Owns(m.Member) || !m.reaches {
 		return nil
 	}
 	return m

@@ -10,7 +10,7 @@ import (
 func (b *board) handOver() {
 	for _, l := range b.lanes {
 		o, target := b.owner(l), b.member(l.to.Target)
-		if l.app.Halted != "" || o == nil || target == nil || l.to.From != "" {
+		if l.app.Halted != "" || o == nil || target == nil || l.to.From != "" || !l.old.Owns(o.Member) {
 			continue
 		}
 		copying := slices.Contains(l.to.Standbys, target.ID)

@@ -151,6 +151,8 @@ func (w *world) checkChange(r *rapid.T, in Input, c ownership.LaneChange, before
 	}
 	follows := h.Copies[c.LaneRef].Ready
 	switch owner := before.OwnerOf(old); {
+	case c.To.From != "" && c.To.From != old.Owner:
+		r.Fatalf("%v is handed over by %s, and %s owned it", c.LaneRef, c.To.From, old.Owner)
 	case c.To.From != "" && (!follows || h.Copies[c.LaneRef].Lag > 5000 || h.Version != before.Version):
 		r.Fatalf("%v is handed over to %s, who has not caught up", c.LaneRef, c.To.Owner)
 	case old.Owner != "" && owner != nil && c.To.From == "" && w.alivePrecisely(in, old.Owner):
