@@ -63,6 +63,7 @@ type ReadOptions struct {
 	After       []string      // TOPIC/PARTITION:OFFSET
 	MinPosition string        // a token
 	Fresh       bool          // wait, for a moment, for what the input holds by now
+	Stale       bool          // a standby may answer too
 }
 
 func (o ReadOptions) query() url.Values {
@@ -75,6 +76,9 @@ func (o ReadOptions) query() url.Values {
 	}
 	if o.Fresh {
 		q.Set("fresh", "true")
+	}
+	if o.Stale {
+		q.Set("stale", "true")
 	}
 	if o.MinPosition != "" {
 		q.Set("min_position", o.MinPosition)
