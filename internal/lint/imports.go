@@ -65,10 +65,15 @@ var arrows = map[string]row{
 		outside: []string{franz, golangX},
 		tests:   []string{"txn"}, // what a playback reads is what txn writes
 	},
+	// Pure: the same answers on every node, whatever its clock or its settings.
+	"replication/ownership": {},
+	"replication/assign":    {own: []string{"replication/ownership"}},
+	"replication/sim":       {own: []string{"replication/assign", "replication/ownership"}}, // tests alone
 	"internal/api": {
 		own:     []string{"internal/seam", "processor/spec", "state"},
 		outside: []string{prometheus, golangX},
 	},
+	"replication/session": {own: []string{"internal/seam", "replication/ownership"}},
 	"internal/kafka":  {own: []string{"internal/seam"}, outside: []string{franz, golangX}},
 	"internal/broker": {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz, golangX}},
 	"internal/audit": {
@@ -111,7 +116,10 @@ var forTests = row{
 	own: []string{
 		"internal/broker", "internal/kafka", "internal/seam", "internal/step", "internal/testkafka", "processor/spec",
 	},
-	outside: []string{franz, pebble + "/v2/vfs", "pgregory.net/rapid", "github.com/cockroachdb/datadriven", golangX},
+	outside: []string{
+		franz, pebble + "/v2/vfs", "pgregory.net/rapid", "github.com/cockroachdb/datadriven", golangX,
+		"github.com/anishathalye/porcupine",
+	},
 }
 
 // apart lists pairs that stay apart in tests too. The first may not import the second.

@@ -16,13 +16,15 @@ type Command struct {
 	MoveLane   *MoveLane   `json:"move_lane,omitempty"`
 }
 
-// Found names the cluster. It is refused once there is a name.
+// Found names the cluster. It is refused once there is another name.
 type Found struct {
 	ClusterID string `json:"cluster_id"`
 }
 
 // Register makes a node's incarnation alive: at its first join, at each start, and after it was
-// declared dead although it lives. It is refused when another member has its name.
+// declared dead although it lives. It is refused when another member has its name, alive or not, as
+// long as that one is not forgotten; and when the node does not know a format that the log has.
+// Member.Alive and Draining are not used.
 type Register struct {
 	Member Member `json:"member"`
 }
@@ -32,7 +34,7 @@ type Forget struct {
 	ID string `json:"id"`
 }
 
-// Drain says whether a member shall keep no lane.
+// Drain says whether a member shall keep no lane. The last that can own lanes cannot be drained.
 type Drain struct {
 	ID       string `json:"id"`
 	Draining bool   `json:"draining"`
@@ -40,7 +42,8 @@ type Drain struct {
 
 // PutApp adds an app, or gives an app a new spec or a new generation. Expect is the generation that
 // the app has, 0 for an app that is new: anything else is refused. App.Lanes has the lanes with the
-// least epoch that each may be granted under; those of a later one are kept.
+// least epoch that each may be granted under, and nothing else; those of a later one are kept. The
+// number of lanes changes only while no lane has an owner (HaltApp).
 type PutApp struct {
 	App    App `json:"app"`
 	Expect int `json:"expect"`
@@ -87,7 +90,8 @@ type RaiseEpoch struct {
 	Floor uint64 `json:"floor"`
 }
 
-// MoveLane asks for a lane to be moved to a member; with Target "" the move is given up.
+// MoveLane asks for a lane to be moved to a member, which is then the one Wanted; Target "" gives
+// the move up.
 type MoveLane struct {
 	LaneRef
 	Target string `json:"target"`
@@ -111,5 +115,6 @@ const (
 	NotFound Code = "not_found" // no such member, app or lane
 	Taken    Code = "taken"     // a name that another has
 	NotEmpty Code = "not_empty" // a member that still has lanes
+	Unfit    Code = "unfit"     // not as the members and lanes are now: the sentence says what would do
 	Bad      Code = "bad"       // a value that can never be taken
 )

@@ -7,6 +7,7 @@ const Format = 1
 
 // State is all that the log says. It is immutable once it was handed out.
 type State struct {
+	// Format is the newest that a command in it needed: a member that does not know it is refused.
 	Format    int                `json:"format"`
 	Version   uint64             `json:"version"`    // grows with each change
 	ClusterID string             `json:"cluster_id"` // made once, when the cluster was formed
@@ -27,7 +28,8 @@ type Member struct {
 	// Alive is false once the leader has declared this incarnation dead, or it has left. Only a
 	// Register makes it alive again.
 	Alive bool `json:"alive"`
-	// Draining members keep no lane: what they own is moved away.
+	// Draining members keep no lane: what they own is moved away. A drain ends with the
+	// incarnation: a node that starts anew takes lanes again.
 	Draining bool `json:"draining,omitempty"`
 }
 
@@ -51,7 +53,8 @@ type App struct {
 // Lane says who runs one lane and who keeps copies of it.
 type Lane struct {
 	// Owner is a node id, "" for nobody. The grant is for this incarnation of it alone: a node that
-	// has started anew does not act on what an earlier process was granted.
+	// has started anew does not act on what an earlier process was granted. When the incarnation
+	// ends, the grant is void (State.OwnerOf), and stands here until the leader's next plan.
 	Owner       string `json:"owner,omitempty"`
 	Incarnation string `json:"incarnation,omitempty"`
 	// Epoch of the grant. It never falls, and grows with each change of (Owner, Incarnation).
@@ -65,6 +68,9 @@ type Lane struct {
 	// Target is the node that the lane moves to: it follows as a standby, and is granted the lane
 	// when it has caught up. "" when there is no move.
 	Target string `json:"target,omitempty"`
+	// Wanted is the node that a person has moved the lane to, "" for none: that node gives it away
+	// last when the lanes are balanced.
+	Wanted string `json:"wanted,omitempty"`
 	// Unfenced: the lane has no owner, and its last one may have an open transaction. The leader
 	// fences it before it is granted.
 	Unfenced bool `json:"unfenced,omitempty"`

@@ -1,0 +1,242 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// roster is what the leader knows and judges of its members. It has no clock and no goroutine: each
+// step is told the time.
+type roster struct {
+	ttl       time.Duration
+	pauseMax  time.Duration
+	copiesMax int
+
+	leading  bool
+	term     uint64
+	state    *ownership.State // the newest that was looked at
+	sessions map[string]*entry
+	deaths   []time.Time // of members found dead within the last TTL, that the log has too
+	paused   time.Time   // since when nothing is assigned; zero: it is
+}
+
+// entry is one member's session. It is of one incarnation, the one in the log.
+type entry struct {
+	incarnation, addr string
+
+	alive bool // in the log
+	seen  time.Time
+	conn  uint64 // that the last ping came over; 0: it has ended, or there was none
+	lost  time.Time
+	why   string // it is lost
+	// waited: a pause has passed without a word of it, so it is no reason for another.
+	waited bool
+	// condemned: a proposal to declare it dead is under way, so it is not vouched for.
+	condemned bool
+
+	report Report // without its copies
+	// heard: a whole report has come.
+	heard  bool
+	copies map[ownership.LaneRef]Copy
+	next   map[ownership.LaneRef]Copy // a first report that has not ended; nil: none
+	shown  map[ownership.LaneRef]Copy // copies as they were handed out; nil: they have changed since
+}
+
+// errConnection is for a line that no member sends: the connection is closed.
+var errConnection = errors.New("session: ")
+
+// lead begins a leadership: nothing is known of anybody, and all have a fresh TTL.
+func (r *roster) lead(term uint64) {
+	r.leading, r.term = true, term
+	r.state, r.sessions, r.deaths, r.paused = nil, map[string]*entry{}, nil, time.Time{}
+}
+
+func (r *roster) resign() { r.leading = false }
+
+// observe takes a new state of the log.
+func (r *roster) observe(s *ownership.State, now time.Time) {
+	if r.state == s || !r.leading || (r.state != nil && s.Version < r.state.Version) {
+		return
+	}
+	r.state = s
+	for id, m := range s.Members {
+		e := r.sessions[id]
+		if e == nil || e.incarnation != m.Incarnation {
+			e = &entry{incarnation: m.Incarnation, seen: now, copies: map[ownership.LaneRef]Copy{}}
+			r.sessions[id] = e
+		} else if m.Alive && !e.alive { // registered again
+			e.seen, e.lost, e.waited = now, time.Time{}, false
+		}
+		e.alive, e.addr = m.Alive, m.Addr
+	}
+	for id := range r.sessions {
+		if s.Members[id] == nil {
+			delete(r.sessions, id)
+		}
+	}
+}
+
+// ping takes one line of a connection. changed says that somebody should look: a copy has begun or
+// ended to run or to be ready, or a member is back.
+func (r *roster) ping(conn uint64, p ping, now time.Time) (known, changed bool, err error) {
+	e := r.sessions[p.ID]
+	if e == nil || e.incarnation != p.Incarnation {
+		return false, false, nil
+	}
+	if conn < e.conn {
+		return false, false, fmt.Errorf("%wnode %s pings over a newer connection", errConnection, p.ID)
+	}
+	e.conn, e.seen = conn, now
+	if !e.lost.IsZero() && !e.condemned {
+		e.lost, e.waited, changed = time.Time{}, false, true
+	}
+	took, err := r.take(e, p)
+	return e.alive && !e.condemned, changed || took, err
+}
+
+// take applies what a line says of the copies.
+func (r *roster) take(e *entry, p ping) (changed bool, err error) {
+	if p.Full {
+		e.next = map[ownership.LaneRef]Copy{}
+	}
+	copies := e.copies
+	if e.next != nil {
+		copies = e.next
+	}
+	for _, c := range p.Copies {
+		changed = changed || !sameButLag(copies[c.LaneRef], c)
+		copies[c.LaneRef] = c
+	}
+	for _, ref := range p.Gone {
+		delete(copies, ref)
+		changed = true
+	}
+	if len(copies) > r.copiesMax {
+		return false, fmt.Errorf("%wnode %s reports more than %d copies", errConnection, p.ID, r.copiesMax)
+	}
+	if len(p.Copies) > 0 || len(p.Gone) > 0 {
+		e.shown = nil
+	}
+	e.report = p.Report
+	e.report.Copies = nil
+	if e.next != nil && !p.More {
+		e.copies, e.next, e.heard, e.shown, changed = e.next, nil, true, nil, true
+	}
+	return changed && e.next == nil, nil
+}
+
+// hungUp says whose connection this was, if it was a member's last one.
+func (r *roster) hungUp(conn uint64) (id string, ok bool) {
+	for id, e := range r.sessions {
+		if e.conn == conn {
+			e.conn = 0
+			return id, r.leading
+		}
+	}
+	return "", false
+}
+
+// silent reports whether a member may have no process: it has no connection, and is not lost yet.
+func (r *roster) silent(id, incarnation string) (addr string, ok bool) {
+	e := r.sessions[id]
+	if !r.leading || e == nil || e.incarnation != incarnation || e.conn != 0 || !e.alive || !e.lost.IsZero() {
+		return "", false
+	}
+	return e.addr, true
+}
+
+// refused: a member without a connection has refused another one.
+func (r *roster) refused(id, incarnation string, now time.Time) (changed bool) {
+	if _, ok := r.silent(id, incarnation); !ok {
+		return false
+	}
+	e := r.sessions[id]
+	e.lost, e.why = now, "its address refuses connections"
+	r.suspect(now)
+	return true
+}
+
+// tick judges who has been silent for too long. slip is how much later than it should it comes.
+func (r *roster) tick(now time.Time, slip time.Duration) (changed bool) {
+	if !r.leading {
+		return false
+	}
+	for _, e := range r.sessions {
+		e.seen = e.seen.Add(slip)
+		if e.seen.After(now) {
+			e.seen = now
+		}
+		if e.alive && e.lost.IsZero() && now.Sub(e.seen) > r.ttl {
+			e.lost, e.why, changed = now, fmt.Sprintf("no ping for %v", r.ttl), true
+		}
+	}
+	return r.suspect(now) || changed
+}
+
+// suspect begins and ends a pause: more than half of the members gone within one TTL are more
+// likely this node's fault than theirs.
+func (r *roster) suspect(now time.Time) (changed bool) {
+	for r.paused.IsZero() && len(r.deaths) > 0 && now.Sub(r.deaths[0]) > r.ttl {
+		r.deaths = r.deaths[1:]
+	}
+	all, lost, recent := len(r.deaths), 0, 0
+	for _, e := range r.sessions {
+		if !e.alive {
+			continue
+		}
+		all++
+		if e.lost.IsZero() || e.waited {
+			continue
+		}
+		lost++
+		if now.Sub(e.lost) <= r.ttl {
+			recent++
+		}
+	}
+	switch {
+	case r.paused.IsZero() && recent > 0 && 2*(recent+len(r.deaths)) > all:
+		r.paused = now
+	case !r.paused.IsZero() && 2*(lost+len(r.deaths)) <= all:
+		r.paused = time.Time{}
+	case !r.paused.IsZero() && now.Sub(r.paused) >= r.pauseMax:
+		r.paused, r.deaths = time.Time{}, nil
+		for _, e := range r.sessions {
+			e.waited = !e.lost.IsZero()
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// condemn withdraws the leader's word from members that are about to be declared dead; false when
+// one of them is back.
+func (r *roster) condemn(deaths []ownership.Death) bool {
+	for _, d := range deaths {
+		e := r.sessions[d.ID]
+		if !r.leading || e == nil || e.incarnation != d.Incarnation || e.lost.IsZero() {
+			return false
+		}
+	}
+	for _, d := range deaths {
+		r.sessions[d.ID].condemned = true
+	}
+	return true
+}
+
+// settle ends a condemnation: the log has its answer.
+func (r *roster) settle(deaths []ownership.Death, now time.Time) {
+	for _, d := range deaths {
+		e := r.sessions[d.ID]
+		if e == nil || e.incarnation != d.Incarnation {
+			continue
+		}
+		e.condemned = false
+		if !e.alive && !e.waited {
+			r.deaths = append(r.deaths, now)
+		}
+	}
+}

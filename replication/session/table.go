@@ -1,0 +1,195 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// TableConfig is what a Table needs. Zero durations and limits mean their defaults.
+type TableConfig struct {
+	ID   string // of this node
+	Seam seam.Seam
+	Log  *slog.Logger
+	// State is the newest state of the log that this node has.
+	State func() *ownership.State
+	// Leader is the node that this one takes for the leader, for members that ask the wrong one.
+	Leader func() (id, addr string)
+	// Dial opens a session's connection to an address. Its error wraps syscall.ECONNREFUSED where
+	// nobody listens there.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+
+	TTL           time.Duration // without a ping until a member is dead (1.25 s)
+	Tick          time.Duration // between judgements (50 ms)
+	SlipMax       time.Duration // that a judgement may be late before it counts as a slip (100 ms)
+	RedialTimeout time.Duration // of a look whether a member's address refuses (200 ms)
+	PauseMax      time.Duration // while more than half are gone (10 s)
+	IdleMax       time.Duration // without a line until a connection is closed (30 s)
+	ConnsMax      int           // connections at a time (1,024)
+	LineBytesMax  int           // of one ping (1 MiB)
+	CopiesMax     int           // that one member may report (100,000)
+}
+
+func (c TableConfig) withDefaults() TableConfig {
+	c.TTL = cmp.Or(c.TTL, 1250*time.Millisecond)
+	c.Tick = cmp.Or(c.Tick, 50*time.Millisecond)
+	c.SlipMax = cmp.Or(c.SlipMax, 100*time.Millisecond)
+	c.RedialTimeout = cmp.Or(c.RedialTimeout, 200*time.Millisecond)
+	c.PauseMax = cmp.Or(c.PauseMax, 10*time.Second)
+	c.IdleMax = cmp.Or(c.IdleMax, 30*time.Second)
+	c.ConnsMax = cmp.Or(c.ConnsMax, 1024)
+	c.LineBytesMax = cmp.Or(c.LineBytesMax, 1<<20)
+	c.CopiesMax = cmp.Or(c.CopiesMax, 100_000)
+	return c
+}
+
+// Table is the leader's half of all sessions. Its methods may be called from anywhere.
+type Table struct {
+	cfg TableConfig
+
+	mu      sync.Mutex
+	r       roster
+	changed chan struct{} // closed at the next change that somebody should look at
+	ctx     context.Context
+	probes  sync.WaitGroup // of this leadership
+	probing map[probed]bool
+	conns   map[uint64]*served
+	conn    uint64 // the number of the last one
+}
+
+// NewTable makes the table of a node that does not lead.
+func NewTable(cfg TableConfig) *Table {
+	cfg = cfg.withDefaults()
+	return &Table{
+		cfg:     cfg,
+		r:       roster{ttl: cfg.TTL, pauseMax: cfg.PauseMax, copiesMax: cfg.CopiesMax},
+		changed: make(chan struct{}),
+		probing: map[probed]bool{},
+		conns:   map[uint64]*served{},
+	}
+}
+
+// Lead begins the leadership of a term: from now on the table judges, after a fresh TTL for all. It
+// ends with resign, which returns when all that it began has ended; there is one at a time.
+func (t *Table) Lead(term uint64) (resign func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var ticks sync.WaitGroup
+	t.mu.Lock()
+	if t.r.leading {
+		panic(fmt.Sprintf("session: a leadership of term %d begins within that of term %d", term, t.r.term))
+	}
+	t.r.lead(term)
+	t.r.observe(t.cfg.State(), t.cfg.Seam.Now())
+	t.ctx = ctx
+	for id, e := range t.r.sessions {
+		if e.alive {
+			t.probe(id, e.incarnation, 2)
+		}
+	}
+	t.mu.Unlock()
+	ticks.Go(func() { t.judge(ctx) })
+	return func() {
+		cancel()
+		ticks.Wait()
+		t.mu.Lock()
+		t.r.resign()
+		t.mu.Unlock()
+		t.probes.Wait()
+	}
+}
+
+// judge is the clock of a leadership.
+func (t *Table) judge(ctx context.Context) {
+	last := t.cfg.Seam.Now()
+	for t.cfg.Seam.Sleep(ctx, t.cfg.Tick) == nil {
+		state := t.cfg.State()
+		t.mu.Lock()
+		now := t.cfg.Seam.Now()
+		slip := now.Sub(last) - t.cfg.Tick
+		if slip <= t.cfg.SlipMax {
+			slip = 0
+		} else {
+			t.cfg.Log.Warn("this node stood still; the sessions of all members are extended", "ms", slip.Milliseconds())
+		}
+		last = now
+		t.r.observe(state, now)
+		if t.r.tick(now, slip) {
+			t.notify()
+		}
+		t.mu.Unlock()
+	}
+}
+
+// notify wakes up who waits for Changed. The lock is held.
+func (t *Table) notify() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// Changed is closed when a View is other than one taken before: somebody was lost or is back, or a
+// copy has become ready or has begun or ended to run. A lag alone closes nothing.
+func (t *Table) Changed() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.changed
+}
+
+// View is what the leader knows of all members of one state.
+type View struct {
+	Term     uint64
+	Sessions map[string]Session // by node id
+	// Dead are the members that are found dead and alive in the log. While Paused says why nothing
+	// shall be assigned, there are none.
+	Dead   []ownership.Death
+	Paused string
+}
+
+// Session is what the leader knows of one member. It never changes.
+type Session struct {
+	Incarnation string
+	// Live: the member has reported to this leader, and pings.
+	Live bool
+	Lost string // why it is not alive any more, "" while it is
+	// Age is the time since its last ping.
+	Age    time.Duration
+	Report Report // without its copies
+	Copies map[ownership.LaneRef]Copy
+}
+
+// View looks at the members of a state; false when this node does not lead.
+func (t *Table) View(state *ownership.State) (View, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.r.leading {
+		return View{}, false
+	}
+	now := t.cfg.Seam.Now()
+	t.r.observe(state, now)
+	return t.r.view(now), true
+}
+
+// Condemn is called before members are proposed to be dead: from here on none of them is vouched
+// for, until release is called with the log's answer applied. It fails when one of them has pinged
+// since the View that had it among the dead.
+func (t *Table) Condemn(deaths []ownership.Death) (release func(), ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.r.condemn(deaths) {
+		return nil, false
+	}
+	return func() {
+		state := t.cfg.State()
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		now := t.cfg.Seam.Now()
+		t.r.observe(state, now)
+		t.r.settle(deaths, now)
+	}, true
+}
