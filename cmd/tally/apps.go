@@ -8,8 +8,8 @@ import (
 )
 
 type appsOptions struct {
-	server string
-	json   bool
+	serverFlags
+	json bool
 }
 
 func newCmdApps(t *tool) *cobra.Command {
@@ -22,13 +22,13 @@ func newCmdApps(t *tool) *cobra.Command {
 		Args: argsOf(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runApps(cmd.Context(), t, opt) },
 	}
-	addServerFlag(cmd, &opt.server)
+	opt.add(cmd)
 	cmd.Flags().BoolVar(&opt.json, "json", false, "print JSON, with the specs")
 	return cmd
 }
 
 func runApps(ctx context.Context, t *tool, opt appsOptions) error {
-	client, err := newClient(t, opt.server)
+	client, err := opt.client(t)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 type deleteOptions struct {
-	server string
+	serverFlags
 	app    string
 	topics bool
 	json   bool
@@ -32,14 +32,14 @@ that it has counted with them. The output topic is never touched.`,
 		},
 	}
 	fl := cmd.Flags()
-	addServerFlag(cmd, &opt.server)
+	opt.add(cmd)
 	fl.BoolVar(&opt.topics, "topics", false, "also delete the topics that tally owns: the changelog, dead letters, repartition")
 	fl.BoolVar(&opt.json, "json", false, "print JSON")
 	return cmd
 }
 
 func runDelete(ctx context.Context, t *tool, opt deleteOptions) error {
-	client, err := newClient(t, opt.server)
+	client, err := opt.client(t)
 	if err != nil {
 		return err
 	}

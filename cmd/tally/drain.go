@@ -11,12 +11,12 @@ import (
 )
 
 type drainOptions struct {
-	server string
-	node   string
-	undo   bool
-	dry    bool
-	json   bool
-	wait   time.Duration
+	serverFlags
+	node string
+	undo bool
+	dry  bool
+	json bool
+	wait time.Duration
 }
 
 func newCmdDrain(t *tool) *cobra.Command {
@@ -36,7 +36,7 @@ ones until --undo. A stop by SIGTERM drains by itself.`,
 		},
 	}
 	fl := cmd.Flags()
-	addServerFlag(cmd, &opt.server)
+	opt.add(cmd)
 	fl.BoolVar(&opt.undo, "undo", false, "let the node have lanes again")
 	fl.BoolVar(&opt.dry, "dry-run", false, "say which lanes would move where, and do nothing")
 	fl.DurationVar(&opt.wait, "wait", time.Minute, "how long to wait until the lanes have moved")
@@ -45,7 +45,7 @@ ones until --undo. A stop by SIGTERM drains by itself.`,
 }
 
 func runDrain(ctx context.Context, t *tool, opt drainOptions) error {
-	client, err := newClient(t, opt.server)
+	client, err := opt.client(t)
 	if err != nil {
 		return err
 	}

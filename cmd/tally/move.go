@@ -13,13 +13,13 @@ import (
 )
 
 type moveOptions struct {
-	server string
-	app    string
-	lane   string
-	node   string
-	dry    bool
-	json   bool
-	wait   time.Duration
+	serverFlags
+	app  string
+	lane string
+	node string
+	dry  bool
+	json bool
+	wait time.Duration
 }
 
 func newCmdMove(t *tool) *cobra.Command {
@@ -38,7 +38,7 @@ first gets a copy of the lane's values, so that the lane stands still for a mome
 		},
 	}
 	fl := cmd.Flags()
-	addServerFlag(cmd, &opt.server)
+	opt.add(cmd)
 	fl.StringVar(&opt.app, "app", "", "`NAME` of the app; may be left out when there is one")
 	fl.BoolVar(&opt.dry, "dry-run", false, "say what would move where, and do nothing")
 	fl.DurationVar(&opt.wait, "wait", time.Minute, "how long to wait until the lane runs there")
@@ -55,7 +55,7 @@ func runMove(ctx context.Context, t *tool, opt moveOptions) error {
 	if err != nil || lane < 0 {
 		return usagef("%q is no lane: say APP/LANE, for example wordcount/3", opt.lane)
 	}
-	client, err := newClient(t, opt.server)
+	client, err := opt.client(t)
 	if err != nil {
 		return err
 	}

@@ -11,9 +11,9 @@ import (
 )
 
 type statusOptions struct {
-	server string
-	watch  bool
-	json   bool
+	serverFlags
+	watch bool
+	json  bool
 }
 
 func newCmdStatus(t *tool) *cobra.Command {
@@ -29,14 +29,14 @@ start had to restore, which standbys could take over; and a line a problem. Any 
 		Args: argsOf(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runStatus(cmd.Context(), t, opt) },
 	}
-	addServerFlag(cmd, &opt.server)
+	opt.add(cmd)
 	cmd.Flags().BoolVar(&opt.watch, "watch", false, "print it again each second until interrupted")
 	cmd.Flags().BoolVar(&opt.json, "json", false, "print JSON")
 	return cmd
 }
 
 func runStatus(ctx context.Context, t *tool, opt statusOptions) error {
-	client, err := newClient(t, opt.server)
+	client, err := opt.client(t)
 	if err != nil {
 		return err
 	}

@@ -12,9 +12,9 @@ import (
 )
 
 type submitOptions struct {
-	server string
-	file   string
-	json   bool
+	serverFlags
+	file string
+	json bool
 }
 
 func newCmdSubmit(t *tool) *cobra.Command {
@@ -32,7 +32,7 @@ may change while it runs is changed; anything else is refused, with what would w
 			return runSubmit(cmd.Context(), t, opt)
 		},
 	}
-	addServerFlag(cmd, &opt.server)
+	opt.add(cmd)
 	cmd.Flags().BoolVar(&opt.json, "json", false, "print JSON")
 	return cmd
 }
@@ -46,7 +46,7 @@ func runSubmit(ctx context.Context, t *tool, opt submitOptions) error {
 	if err != nil {
 		return err
 	}
-	client, err := newClient(t, opt.server)
+	client, err := opt.client(t)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"net"
 	"net/http"
 )
 
@@ -60,16 +59,6 @@ type Control interface {
 
 // Call answers one call of another node: what it returns is sent as JSON.
 type Call func(ctx context.Context, body []byte) (any, error)
-
-// fromNode says whether a request may speak for a node: it has a certificate that the server has
-// verified, or, where there are no certificates, comes from this machine.
-func fromNode(r *http.Request) bool {
-	if r.TLS != nil {
-		return len(r.TLS.VerifiedChains) > 0
-	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	return err == nil && isLoopback(host)
-}
 
 // members are the cluster's by id.
 func (s *Server) members() map[string]Member {

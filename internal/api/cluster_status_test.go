@@ -4,12 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tally-kafka/tally/internal/seam"
 )
 
 func TestStatusOfAllNodes(t *testing.T) {
@@ -148,14 +148,14 @@ func TestControl(t *testing.T) {
 	}
 }
 
-func TestNodeCalls(t *testing.T) {
+func TestCallsOfNodes(t *testing.T) {
 	echo := func(_ context.Context, body []byte) (any, error) {
 		if string(body) == "{}" {
 			return nil, &Error{Status: 409, Code: "not_leader", Message: "the leader is b"}
 		}
 		return json.RawMessage(body), nil
 	}
-	ts, s := serve(t, &testNode{}, Options{Calls: map[string]Call{"echo": echo}})
+	ts, _ := serve(t, &testNode{}, Options{Calls: map[string]Call{"echo": echo}})
 	for _, c := range []struct {
 		call, body string
 		status     int
@@ -166,26 +166,19 @@ func TestNodeCalls(t *testing.T) {
 			t.Errorf("%s: status %d %s", c.call, status, body)
 		}
 	}
-	w, r := request("POST", "/v1/node/echo", "10.0.0.9:1234")
-	if s.ServeHTTP(w, r); w.Code != 403 {
-		t.Errorf("from afar: status %d %s", w.Code, w.Body)
-	}
 }
 
-// Lanes are another node's to ask for: people from other machines get no local answer.
+// Lanes are another node's to ask for: whoever has only a token gets no local answer.
 func TestLocalIsForNodes(t *testing.T) {
 	a := newTestApp(t, wordcount, 1, 1)
-	_, s := serve(t, &testNode{apps: []*testApp{a}}, Options{})
+	tokens, _, admin := testTokens(t)
+	s := NewServer(&testNode{apps: []*testApp{a}}, Options{Seam: seam.World(), Tokens: tokens})
 	for path, want := range map[string]int{"top?local=true": 403, "sent": 403, "values": 403, "top": 200, "sent?local=true": 403} {
-		w, r := request("POST", "/v1/apps/wordcount/"+path, "10.0.0.9:1234")
-		if s.ServeHTTP(w, r); w.Code != want {
-			t.Errorf("%s from afar: status %d %s", path, w.Code, w.Body)
+		if w := (sender{token: admin}).call(s, "POST", "/v1/apps/wordcount/"+path, ""); w.Code != want {
+			t.Errorf("%s: status %d %s", path, w.Code, w.Body)
+		}
+		if w := (sender{tls: asNode}).call(s, "POST", "/v1/apps/wordcount/"+path, ""); w.Code == 403 {
+			t.Errorf("%s of a node: status %d %s", path, w.Code, w.Body)
 		}
 	}
-}
-
-func request(method, path, from string) (*httptest.ResponseRecorder, *http.Request) {
-	r := httptest.NewRequest(method, "http://127.0.0.1"+path, nil)
-	r.RemoteAddr = from
-	return httptest.NewRecorder(), r
 }

@@ -15,9 +15,10 @@
 //   - A scan and a top are of one cut a lane, taken before the first line is written.
 //   - Memory is bounded: bodies, waits, streams at a time, the groups that a watch has yet to send
 //     are limited by Options.
-//   - Nothing is served to a page of a foreign origin, nor on an address that others can reach.
+//   - Nothing is served to a page of a foreign origin. Each route says who may use it; with tokens
+//     nothing but /healthz answers without one, but to a node with a certificate.
 //
-// It may import state, processor/spec, internal/seam and the Prometheus library; never a Kafka
-// client, txn, processor or replication. What it needs of a node it takes as the
+// It may import state, processor/spec, internal/seam, internal/token and the Prometheus library;
+// never a Kafka client, txn, processor or replication. What it needs of a node it takes as the
 // interface Node, and of the others as the interface Cluster.
 package api

@@ -96,9 +96,8 @@ func (rd *read) parseLocal(r *http.Request, q url.Values) error {
 	if q.Get("local") != "true" {
 		return nil
 	}
-	if !fromNode(r) {
-		return &Error{Status: http.StatusForbidden, Code: CodeForbidden,
-			Message: "only a node of the cluster may ask for its lanes alone", Next: "ask without local=true"}
+	if err := rd.s.authorize(r, scopeNode); err != nil {
+		return err
 	}
 	rd.local, rd.prove = true, q.Get("prove") == "true"
 	if id := q.Get("app_id"); id != "" && (id != rd.app.ID || q.Get("generation") != strconv.Itoa(rd.app.Generation)) {

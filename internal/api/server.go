@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/token"
 )
 
 // Options are the server's surroundings and limits. Zero means the default.
@@ -23,6 +24,11 @@ type Options struct {
 	Cluster Cluster         // nil: every lane is this node's
 	Control Control         // nil: the cluster cannot be changed through this server
 	Calls   map[string]Call // of other nodes, by name
+
+	// Tokens are people's; nil: whoever reaches the listener may ask and change everything, so it
+	// must be on loopback. Hosts says of a name that it is this node's, besides those of loopback.
+	Tokens *token.File
+	Hosts  func(host string) bool
 
 	BodyBytesMax int64         // of a request (1 MiB: more than the largest group)
 	WaitDefault  time.Duration // how long a read waits for what it asks for (2 s)

@@ -97,8 +97,7 @@ func (s *Server) serveSent(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) beginNodeRead(r *http.Request) (*read, error) {
 	rd, err := s.beginRead(r)
 	if err == nil && !rd.local {
-		return nil, &Error{Status: http.StatusForbidden, Code: CodeForbidden,
-			Message: "only a node of the cluster may ask this", Next: "use get, top, scan or watch"}
+		return nil, badRequest("this is asked with local=true: people use get, top, scan or watch")
 	}
 	return rd, err
 }

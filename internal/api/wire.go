@@ -247,16 +247,17 @@ func (e *Error) Error() string {
 
 // The codes of errors.
 const (
-	CodeBadRequest = "bad_request"
-	CodeForbidden  = "forbidden"
-	CodeUnknownApp = "unknown_app"
-	CodeNotFound   = "not_found"
-	CodeTooLarge   = "too_large"
-	CodeBusy       = "busy"
-	CodeNotReady   = "not_ready"
-	CodeTimeout    = "timeout"
-	CodeConflict   = "conflict"
-	CodeInternal   = "internal"
+	CodeBadRequest   = "bad_request"
+	CodeForbidden    = "forbidden"
+	CodeUnauthorized = "unauthorized"
+	CodeUnknownApp   = "unknown_app"
+	CodeNotFound     = "not_found"
+	CodeTooLarge     = "too_large"
+	CodeBusy         = "busy"
+	CodeNotReady     = "not_ready"
+	CodeTimeout      = "timeout"
+	CodeConflict     = "conflict"
+	CodeInternal     = "internal"
 	// CodeNotOwner is what a node says that another one asks for a lane that is not its own.
 	CodeNotOwner     = "not_owner"
 	CodeNotSupported = "not_supported"
