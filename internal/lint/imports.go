@@ -74,6 +74,9 @@ var arrows = map[string]row{
 		outside: []string{prometheus, golangX},
 	},
 	"replication/session": {own: []string{"internal/seam", "replication/ownership"}},
+	"replication/lead": {own: []string{
+		"internal/seam", "replication/assign", "replication/ownership", "replication/session",
+	}},
 	"internal/kafka":  {own: []string{"internal/seam"}, outside: []string{franz, golangX}},
 	"internal/broker": {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz, golangX}},
 	"internal/audit": {
