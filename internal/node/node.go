@@ -17,7 +17,6 @@ import (
 	"github.com/tally-kafka/tally/internal/port"
 	"github.com/tally-kafka/tally/processor"
 	"github.com/tally-kafka/tally/replication/cluster"
-	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -67,10 +66,15 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	return n.live(ctx)
+}
+
+// live is what a node does from its start to its end.
+func (n *Node) live(ctx context.Context) error {
 	defer n.dir.close()
 	serving := make(chan error, 1)
 	go func() { serving <- n.server.Serve(n.port.HTTP()) }()
-	err = n.run(ctx)
+	err := n.run(ctx)
 	err = errors.Join(err, n.stopServing(), n.cluster.Close(), n.port.Close())
 	return errors.Join(err, <-serving)
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -287,11 +286,11 @@ func (w *trial) launchIn(dir string, past *past) {
 	var err error
 	n.client, err = api.NewClient(n.url, seam.World())
 	w.must(err)
-	m.node, err = start(cfg.withDefaults())
+	ctx, end := context.WithCancelCause(context.Background())
+	n.cancel = func() { end(nil) }
+	m.node, err = start(ctx, cfg.withDefaults(), end)
 	w.must(err)
-	var ctx context.Context
-	ctx, n.cancel = context.WithCancel(context.Background())
-	go func() { n.ended <- m.run(ctx) }()
+	go func() { n.ended <- m.node.live(ctx) }()
 	w.t.Cleanup(func() {
 		m.end()
 		if w.t.Failed() {
@@ -301,15 +300,6 @@ func (w *trial) launchIn(dir string, past *past) {
 	w.watched.Lock()
 	defer w.watched.Unlock()
 	w.members = append(w.members, m)
-}
-
-// run is what Run does with a node that has been made.
-func (m *member) run(ctx context.Context) error {
-	defer m.node.dir.close()
-	serving := make(chan error, 1)
-	go func() { serving <- m.node.server.Serve(m.node.listener) }()
-	err := errors.Join(m.node.run(ctx), m.node.stopServing())
-	return errors.Join(err, <-serving)
 }
 
 // end stops the node and waits for its end, whatever it says.

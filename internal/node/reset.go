@@ -215,7 +215,7 @@ func (a *app) reached(ctx context.Context, in *intent) (progress, error) {
 		if h.record != nil && in.planned() && h.record.Generation == in.Generation {
 			r.counted = true
 		}
-		if by := h.author; by.offset >= 0 && by.cluster != a.node.cluster() && by.atMs > in.AskedMs {
+		if by := h.author; by.offset >= 0 && by.cluster != a.node.clusterID() && by.atMs > in.AskedMs {
 			return r, a.overtaken(in, by)
 		}
 		if h.record != nil && anew && h.record.Generation != in.Generation {

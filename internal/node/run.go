@@ -73,7 +73,7 @@ func (l *lane) stay(ctx context.Context, drain <-chan struct{}) error {
 	defer session.Close()
 	l.setState(api.LaneRunning, l.snapshot().damage)
 	l.log().Info("running", "epoch", l.epoch)
-	l.app.node.nudge()
+	l.app.node.cluster.Nudge()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	l.setEndOfStay(cancel)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/replication/ownership"
+	"github.com/tally-kafka/tally/state"
 )
 
 // releaseWait is how long a new owner waits for the word of the old one that its last transaction
@@ -186,7 +187,7 @@ func (l *lane) followed(ctx context.Context) error {
 	l.mu.Unlock()
 	l.setState(api.LaneStandby, l.snapshot().damage)
 	l.log().Info("standing by")
-	l.app.node.nudge()
+	l.app.node.cluster.Nudge()
 	return nil
 }
 
@@ -218,7 +219,7 @@ func (l *lane) afterFollow(err error) (again bool) {
 	switch {
 	case diskFails(err):
 		l.abandonStore()
-	case isDamaged(err), l.rebuildable(err):
+	case errors.Is(err, state.ErrDamaged), l.rebuildable(err):
 		if err = l.renewStore(err); err != nil && !diskFails(err) {
 			return l.end(api.LaneStopped, err)
 		}

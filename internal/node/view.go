@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"net/url"
 
 	"github.com/tally-kafka/tally/internal/api"
 )
@@ -48,5 +50,11 @@ func (v view) Do(ctx context.Context, member string, req *http.Request) (*http.R
 		return nil, &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
 			Message: "node " + member + " is no longer in the cluster", Next: "ask again"}
 	}
-	return v.n.port.Do(ctx, m.Addr, req)
+	to, err := url.Parse(v.n.port.URL(m.Addr))
+	if err != nil {
+		return nil, fmt.Errorf("the address of node %s: %w", m.Name, err)
+	}
+	req = req.Clone(ctx)
+	req.URL.Scheme, req.URL.Host, req.RequestURI = to.Scheme, to.Host, ""
+	return v.n.port.Client().Do(req)
 }
