@@ -68,6 +68,10 @@ var arrows = map[string]row{
 		outside: []string{franz, golangX},
 		tests:   []string{"txn"}, // what a playback reads is what txn writes
 	},
+	"replication/cluster": {own: []string{
+		"internal/seam", "replication/assign", "replication/consensus", "replication/lead", "replication/ownership",
+		"replication/session",
+	}},
 	"replication/consensus": {
 		own:     []string{"internal/seam", "replication/ownership"},
 		outside: []string{hashicorp, bbolt},
