@@ -25,6 +25,8 @@ const (
 	golangX    = "golang.org/x"
 	hdr        = "github.com/HdrHistogram/hdrhistogram-go"
 	charts     = "github.com/go-analyze/charts"
+	hashicorp  = "github.com/hashicorp"
+	bbolt      = "go.etcd.io/bbolt"
 )
 
 // arrows is the picture of the packages: an import that is not here is a finding, and so is a
@@ -65,6 +67,10 @@ var arrows = map[string]row{
 		own:     []string{"internal/kafka", "internal/seam", "internal/step", "state"},
 		outside: []string{franz, golangX},
 		tests:   []string{"txn"}, // what a playback reads is what txn writes
+	},
+	"replication/consensus": {
+		own:     []string{"internal/seam", "replication/ownership"},
+		outside: []string{hashicorp, bbolt},
 	},
 	// Pure: the same answers on every node, whatever its clock or its settings.
 	"replication/ownership": {},
