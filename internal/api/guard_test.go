@@ -133,8 +133,8 @@ func TestAuthorizationHeaders(t *testing.T) {
 	}
 }
 
-// Without tokens, on loopback, everybody there may do everything; node calls over TLS are for nodes
-// all the same.
+// Without tokens, on loopback, everybody there may do everything, as a node too; over TLS a node has
+// a certificate all the same.
 func TestNodeCallsAndTokens(t *testing.T) {
 	s := NewServer(&testNode{}, Options{Seam: seam.World()})
 	for _, c := range []struct {
