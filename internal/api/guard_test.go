@@ -66,6 +66,9 @@ func TestWalkScopes(t *testing.T) {
 		"POST /v1/apps/{app}/scan": scopeRead, "POST /v1/apps/{app}/watch": scopeRead,
 		"POST /v1/apps/{app}/reset": scopeAdmin,
 		"GET /healthz":              scopeOpen,
+		"PUT /v1/apps/{app}":        scopeAdmin, "DELETE /v1/apps/{app}": scopeAdmin,
+		"POST /v1/nodes/{node}/drain": scopeAdmin, "POST /v1/apps/{app}/lanes/{lane}/move": scopeAdmin,
+		"POST /v1/apps/{app}/sent": scopeNode, "POST /v1/apps/{app}/values": scopeNode, "POST /v1/node/{call}": scopeNode,
 	}
 	s := NewServer(&testNode{}, Options{Seam: seam.World(), Tokens: tokens})
 	for _, rt := range s.routeTable() {
