@@ -112,7 +112,7 @@ func (o *auditOptions) resolve(ctx context.Context, t *tool) (*spec.Spec, *audit
 	if !o.askStore {
 		return s, nil, nil
 	}
-	client, err := newClient(t, o.server)
+	client, err := o.client(t)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -12,13 +12,13 @@ import (
 
 // brokerFlags say which Kafka produce and consume use.
 type brokerFlags struct {
-	server      string
+	serverFlags
 	brokers     []string
 	kafkaConfig string
 }
 
 func (f *brokerFlags) add(cmd *cobra.Command) {
-	addServerFlag(cmd, &f.server)
+	f.serverFlags.add(cmd)
 	cmd.Flags().StringSliceVar(&f.brokers, "brokers", nil, "`HOST:PORT,...` of Kafka (default: the node's at --server)")
 	cmd.Flags().StringVar(&f.kafkaConfig, "kafka-config", "", "Java client.properties `FILE` with security settings")
 }
@@ -27,7 +27,7 @@ func (f *brokerFlags) add(cmd *cobra.Command) {
 func (f *brokerFlags) kafka(ctx context.Context, t *tool) (kafka.Config, error) {
 	brokers := f.brokers
 	if len(brokers) == 0 {
-		client, err := newClient(t, f.server)
+		client, err := f.client(t)
 		if err != nil {
 			return kafka.Config{}, err
 		}

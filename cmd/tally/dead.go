@@ -25,7 +25,7 @@ func (f *deadFlags) add(cmd *cobra.Command) {
 func (f *deadFlags) open(ctx context.Context, t *tool) (*dead.Box, error) {
 	app := f.app
 	if app == "" || len(f.brokers) == 0 {
-		client, err := newClient(t, f.server)
+		client, err := f.client(t)
 		if err != nil {
 			return nil, err
 		}

@@ -86,7 +86,7 @@ func runDoctor(ctx context.Context, t *tool, opt doctorOptions) error {
 
 // askNode takes what the command line does not say from the node: its brokers and its apps.
 func (o doctorOptions) askNode(ctx context.Context, t *tool, exam *doctor.Options, specs []*spec.Spec) ([]*spec.Spec, error) {
-	client, err := newClient(t, o.server)
+	client, err := o.client(t)
 	if err != nil {
 		return nil, err
 	}

@@ -10,29 +10,25 @@ import (
 	"github.com/tally-kafka/tally/processor/spec"
 )
 
-const defaultServer = "http://127.0.0.1:7400"
-
-func addServerFlag(cmd *cobra.Command, server *string) {
-	cmd.Flags().StringVar(server, "server", defaultServer, "`URL` of the node to ask")
-}
-
 // readFlags are what all queries have in common.
 type readFlags struct {
-	server      string
+	serverFlags
 	app         string
 	wait        time.Duration
 	after       []string
 	minPosition string
+	stale       bool
 	json        bool
 }
 
 func (f *readFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	addServerFlag(cmd, &f.server)
+	f.serverFlags.add(cmd)
 	fl.StringVar(&f.app, "app", "", "`NAME` of the app; may be left out when there is one")
 	fl.DurationVar(&f.wait, "wait", 2*time.Second, "how long to wait for --after, --min-position and a restore")
 	fl.StringSliceVar(&f.after, "after", nil, "wait until the event at `TOPIC/PARTITION:OFFSET` is included")
 	fl.StringVar(&f.minPosition, "min-position", "", "wait until the answer is as new as the one that gave this `TOKEN`")
+	fl.BoolVar(&f.stale, "stale", false, "let a standby answer too, with values that may be older; how old is said")
 	fl.BoolVar(&f.json, "json", false, "print JSON")
 }
 
@@ -47,7 +43,7 @@ type asked struct {
 
 // resolve finds the app, and its spec: the names and kinds of the parts of its groups.
 func (f *readFlags) resolve(ctx context.Context, t *tool) (*asked, error) {
-	client, err := newClient(t, f.server)
+	client, err := f.client(t)
 	if err != nil {
 		return nil, err
 	}
@@ -61,16 +57,8 @@ func (f *readFlags) resolve(ctx context.Context, t *tool) (*asked, error) {
 	}
 	return &asked{
 		client: client, name: info.App, spec: s, program: spec.Compile(s),
-		opt: api.ReadOptions{Wait: f.wait, After: f.after, MinPosition: f.minPosition, Fresh: true},
+		opt: api.ReadOptions{Wait: f.wait, After: f.after, MinPosition: f.minPosition, Fresh: true, Stale: f.stale},
 	}, nil
-}
-
-func newClient(t *tool, server string) (*api.Client, error) {
-	client, err := api.NewClient(server, t.seam)
-	if err != nil {
-		return nil, &exitError{exitUsage, err}
-	}
-	return client, nil
 }
 
 // partNames are the names of the parts of a group, and valueNames those of the values, in order.

@@ -14,7 +14,7 @@ import (
 )
 
 type resetOptions struct {
-	server  string
+	serverFlags
 	dataDir string
 	from    string
 	specs   []string
@@ -44,7 +44,7 @@ is noted in the data dir, and the next ` + "`tally run`" + ` does it: the way ou
 		},
 	}
 	fl := cmd.Flags()
-	addServerFlag(cmd, &opt.server)
+	opt.add(cmd)
 	fl.StringVar(&opt.dataDir, "data-dir", "./tally-data", "the node's `DIR`, where the reset is noted while no node answers")
 	fl.StringVar(&opt.from, "from", "", "count from: earliest, latest, a `TIME`, or so long ago such as 2h (default: the spec's input.start)")
 	fl.StringSliceVar(&opt.specs, "spec", nil, "spec `FILE` to go on with (default: the present spec); of several the app's own")
@@ -65,7 +65,7 @@ func runReset(ctx context.Context, t *tool, opt resetOptions) error {
 	if s != nil {
 		req.Spec = string(s.YAML())
 	}
-	client, err := newClient(t, opt.server)
+	client, err := opt.client(t)
 	if err != nil {
 		return err
 	}

@@ -11,9 +11,9 @@ import (
 )
 
 type statusOptions struct {
-	server string
-	watch  bool
-	json   bool
+	serverFlags
+	watch bool
+	json  bool
 }
 
 func newCmdStatus(t *tool) *cobra.Command {
@@ -21,22 +21,22 @@ func newCmdStatus(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Print the nodes, apps and lanes",
-		Long: `Print the nodes, apps and lanes: who runs what, how far it has read, what it counted, and what the
-last start had to restore.`,
+		Long: `Print the nodes, apps and lanes: who runs what, how far it has read, what it counted, what the last
+start had to restore, which standbys could take over; and a line a problem. Any node answers for all.`,
 		Example: `  tally status
   tally status --watch
   tally status --json`,
 		Args: argsOf(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runStatus(cmd.Context(), t, opt) },
 	}
-	addServerFlag(cmd, &opt.server)
+	opt.add(cmd)
 	cmd.Flags().BoolVar(&opt.watch, "watch", false, "print it again each second until interrupted")
 	cmd.Flags().BoolVar(&opt.json, "json", false, "print JSON")
 	return cmd
 }
 
 func runStatus(ctx context.Context, t *tool, opt statusOptions) error {
-	client, err := newClient(t, opt.server)
+	client, err := opt.client(t)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func printStatus(t *tool, st api.Status, opt statusOptions) error {
 	statusNodes(&screen, st)
 	statusApps(&screen, st)
 	statusLanes(&screen, st)
-	statusReasons(&screen, st)
+	statusNotes(&screen, st)
 	if opt.watch && !t.outTTY {
 		screen.WriteByte('\n')
 	}

@@ -98,7 +98,7 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 
 // Every flag of every command can be set by its environment variable.
 func TestEveryFlagFromTheEnvironment(t *testing.T) {
-	examples := map[string]string{"bool": "true", "int": "3", "duration": "3s", "string": "x", "stringSlice": "x,y", "size": "3MB"}
+	examples := map[string]string{"bool": "true", "int": "3", "duration": "3s", "string": "x", "stringSlice": "x,y", "size": "3MB", "secret": "@x"}
 	walkCommands(newCmdRoot(testTool()), func(c *cobra.Command) {
 		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			if f.Name == "help" || f.Name == "config" {

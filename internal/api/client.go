@@ -13,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/tally-kafka/tally/internal/seam"
 )
 
 const (
@@ -29,6 +27,7 @@ const (
 // Client asks a node. It may be used from many goroutines.
 type Client struct {
 	server string
+	token  string // "" for none; in no log and no error
 	http   *http.Client
 }
 
@@ -44,25 +43,13 @@ func (e *NoNodeError) Error() string {
 
 func (e *NoNodeError) Unwrap() error { return e.Err }
 
-// NewClient makes a client of the node at a URL such as http://127.0.0.1:7400.
-func NewClient(server string, sm seam.Seam) (*Client, error) {
-	u, err := url.Parse(server)
-	if err != nil || u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return nil, fmt.Errorf("--server %q is not the URL of a node: say for example http://127.0.0.1:7400", server)
-	}
-	return &Client{
-		server: "http://" + u.Host,
-		// No proxy: a node listens on this machine only.
-		http: &http.Client{Transport: &http.Transport{DialContext: sm.Dial, DisableCompression: true}},
-	}, nil
-}
-
 // ReadOptions are what every query may ask for.
 type ReadOptions struct {
 	Wait        time.Duration // negative: the server's default
 	After       []string      // TOPIC/PARTITION:OFFSET
 	MinPosition string        // a token
 	Fresh       bool          // wait, for a moment, for what the input holds by now
+	Stale       bool          // a standby may answer too
 }
 
 func (o ReadOptions) query() url.Values {
@@ -75,6 +62,9 @@ func (o ReadOptions) query() url.Values {
 	}
 	if o.Fresh {
 		q.Set("fresh", "true")
+	}
+	if o.Stale {
+		q.Set("stale", "true")
 	}
 	if o.MinPosition != "" {
 		q.Set("min_position", o.MinPosition)
@@ -235,6 +225,9 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, bo
 	if len(body) > 0 {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	resp, err := c.http.Do(req)
 	var urlErr *url.Error
 	switch {
@@ -246,6 +239,9 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, bo
 		return nil, fmt.Errorf("the node at %s did not answer in time: see its log", c.server)
 	case errors.As(err, &urlErr):
 		err = urlErr.Err
+	}
+	if said := c.trustError(err); said != nil {
+		return nil, said
 	}
 	return nil, &NoNodeError{Server: c.server, Err: err}
 }

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -18,28 +16,44 @@ import (
 // route is one method and path; Routes and the tests walk them.
 type route struct {
 	pattern string
+	scope   scope
 	handle  func(w http.ResponseWriter, r *http.Request) error
 }
 
 func (s *Server) routeTable() []route {
 	return []route{
-		{"GET /v1/status", s.serveStatus},
-		{"GET /v1/apps", s.serveApps},
-		{"POST /v1/apps/{app}/get", s.serveGet},
-		{"POST /v1/apps/{app}/top", s.serveTop},
-		{"POST /v1/apps/{app}/scan", s.serveScan},
-		{"POST /v1/apps/{app}/watch", s.serveWatch},
-		{"POST /v1/apps/{app}/reset", s.serveReset},
-		{"GET /healthz", s.serveHealth},
-		{"GET /readyz", s.serveReady},
-		{"GET /metrics", s.metricsHandler()},
-		{"/", s.serveUnknown},
+		{"GET /v1/status", scopeRead, s.serveStatus},
+		{"GET /v1/apps", scopeRead, s.serveApps},
+		{"POST /v1/apps/{app}/get", scopeRead, s.serveGet},
+		{"POST /v1/apps/{app}/top", scopeRead, s.serveTop},
+		{"POST /v1/apps/{app}/scan", scopeRead, s.serveScan},
+		{"POST /v1/apps/{app}/watch", scopeRead, s.serveWatch},
+		{"POST /v1/apps/{app}/reset", scopeAdmin, s.serveReset},
+		{"POST /v1/apps/{app}/sent", scopeNode, s.serveSent},
+		{"POST /v1/apps/{app}/values", scopeNode, s.serveValues},
+		{"PUT /v1/apps/{app}", scopeAdmin, s.serveSubmit},
+		{"DELETE /v1/apps/{app}", scopeAdmin, s.serveDelete},
+		{"POST /v1/apps/{app}/lanes/{lane}/move", scopeAdmin, s.serveMove},
+		{"POST /v1/nodes/{node}/drain", scopeAdmin, s.serveDrain},
+		{"POST /v1/node/{call}", scopeNode, s.serveCall},
+		{"GET " + healthPath, scopeOpen, s.serveHealth},
+		{"GET /readyz", scopeRead, s.serveReady},
+		{"GET /metrics", scopeRead, s.metricsHandler()},
+		{"/", scopeRead, s.serveUnknown},
 	}
 }
 
 func (s *Server) routes() {
 	for _, rt := range s.routeTable() {
-		s.mux.Handle(rt.pattern, handler(rt.handle))
+		if rt.scope == 0 {
+			panic("api: the route " + rt.pattern + " says not who may use it")
+		}
+		s.mux.Handle(rt.pattern, handler(func(w http.ResponseWriter, r *http.Request) error {
+			if err := s.authorize(r, rt.scope); err != nil {
+				return err
+			}
+			return rt.handle(w, r)
+		}))
 	}
 }
 
@@ -54,7 +68,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // ServeHTTP guards every route, bounds it, and ends it when the server stops.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := guardOrigin(r); err != nil {
+	if err := s.guardOrigin(r); err != nil {
 		writeError(w, err)
 		return
 	}
@@ -64,31 +78,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	dw := &deadlineWriter{ResponseWriter: w, ctl: http.NewResponseController(w), now: s.opt.Seam.Now,
 		timeout: s.opt.WriteTimeout}
 	s.mux.ServeHTTP(dw, r.WithContext(ctx))
-}
-
-// guardOrigin refuses what a web page could make a browser send: a page of a foreign origin, and
-// one whose name was rebound to 127.0.0.1 (its Host is then that name).
-func guardOrigin(r *http.Request) *Error {
-	host := r.Host
-	if h, _, err := net.SplitHostPort(r.Host); err == nil {
-		host = h
-	}
-	if !isLoopback(strings.Trim(host, "[]")) {
-		return forbidden("the Host header says %q, which is not this machine", r.Host)
-	}
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return nil
-	}
-	if u, err := url.Parse(origin); err != nil || u.Host != r.Host {
-		return forbidden("a web page of %s may not use the API of this node", origin)
-	}
-	return nil
-}
-
-func forbidden(format string, args ...any) *Error {
-	return &Error{Status: http.StatusForbidden, Code: CodeForbidden, Message: fmt.Sprintf(format, args...),
-		Next: "use http://127.0.0.1 or http://localhost with the node's port"}
 }
 
 // deadlineWriter gives each write its own deadline, so that streams may be long but no reader that
@@ -163,6 +152,9 @@ func writeError(w http.ResponseWriter, err error) {
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)

@@ -25,6 +25,8 @@ const (
 	golangX    = "golang.org/x"
 	hdr        = "github.com/HdrHistogram/hdrhistogram-go"
 	charts     = "github.com/go-analyze/charts"
+	hashicorp  = "github.com/hashicorp"
+	bbolt      = "go.etcd.io/bbolt"
 )
 
 // arrows is the picture of the packages: an import that is not here is a finding, and so is a
@@ -34,15 +36,16 @@ const (
 var arrows = map[string]row{
 	"cmd/tally": {
 		own: []string{
-			"internal/api", "internal/audit", "internal/broker", "internal/dead", "internal/demo", "internal/doctor",
-			"internal/kafka", "internal/node", "internal/seam", "internal/step", "processor/spec",
+			"internal/api", "internal/audit", "internal/broker", "internal/certs", "internal/dead", "internal/demo",
+			"internal/doctor", "internal/kafka", "internal/node", "internal/port", "internal/seam", "internal/step",
+			"internal/token", "processor/spec",
 		},
 		outside: []string{cobra, yaml, golangX},
 	},
 	"internal/node": {
 		own: []string{
-			"internal/api", "internal/broker", "internal/kafka", "internal/seam", "internal/step", "processor",
-			"processor/spec", "replication", "state", "txn",
+			"internal/api", "internal/broker", "internal/kafka", "internal/livefile", "internal/port", "internal/seam",
+			"internal/step", "internal/token", "processor", "processor/spec", "replication", "state", "txn",
 		},
 		outside: []string{franz, prometheus, mpb, golangX},
 		tests:   []string{"internal/audit", "internal/dead"}, // both read what the processor writes
@@ -65,20 +68,29 @@ var arrows = map[string]row{
 		outside: []string{franz, golangX},
 		tests:   []string{"txn"}, // what a playback reads is what txn writes
 	},
+	"replication/consensus": {
+		own:     []string{"internal/seam", "replication/ownership"},
+		outside: []string{hashicorp, bbolt},
+	},
 	// Pure: the same answers on every node, whatever its clock or its settings.
 	"replication/ownership": {},
 	"replication/assign":    {own: []string{"replication/ownership"}},
+	"replication/session":   {own: []string{"internal/seam", "replication/ownership"}},
 	"replication/sim":       {own: []string{"replication/assign", "replication/ownership"}}, // tests alone
 	"internal/api": {
-		own:     []string{"internal/seam", "processor/spec", "state"},
+		own:     []string{"internal/seam", "internal/token", "processor/spec", "state"},
 		outside: []string{prometheus, golangX},
 	},
 	"replication/session": {own: []string{"internal/seam", "replication/ownership"}},
 	"replication/lead": {own: []string{
 		"internal/seam", "replication/assign", "replication/ownership", "replication/session",
 	}},
-	"internal/kafka":  {own: []string{"internal/seam"}, outside: []string{franz, golangX}},
-	"internal/broker": {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz, golangX}},
+	"internal/port":     {own: []string{"internal/certs", "internal/seam"}},
+	"internal/certs":    {own: []string{"internal/livefile", "internal/seam"}},
+	"internal/token":    {own: []string{"internal/livefile", "internal/seam"}},
+	"internal/livefile": {own: []string{"internal/seam"}},
+	"internal/kafka":    {own: []string{"internal/seam"}, outside: []string{franz, golangX}},
+	"internal/broker":   {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz, golangX}},
 	"internal/audit": {
 		own:     []string{"internal/kafka", "internal/seam", "processor/spec"},
 		outside: []string{franz, xxhash, mpb, golangX},

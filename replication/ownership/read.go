@@ -28,11 +28,14 @@ func (s *State) Lane(ref LaneRef) (Lane, bool) {
 // the name of a process that has ended.
 func (s *State) OwnerOf(l Lane) *Member {
 	m := s.Members[l.Owner]
-	if m == nil || !m.Alive || m.Incarnation != l.Incarnation {
+	if m == nil || !m.Alive || !l.Owns(m) {
 		return nil
 	}
 	return m
 }
+
+// Owns reports whether the lane's grant is for this incarnation of a member.
+func (l Lane) Owns(m *Member) bool { return l.Owner == m.ID && l.Incarnation == m.Incarnation }
 
 // MemberNamed finds a member by its name, nil for none.
 func (s *State) MemberNamed(name string) *Member {

@@ -10,8 +10,8 @@ import (
 	"github.com/cockroachdb/datadriven"
 )
 
-// Each file of testdata/scripts is a log, an entry a command, with what each comes to. Run with -rewrite to
-// write the answers anew, and read the difference.
+// Each file of testdata/scripts is a log, an entry a command, with what each comes to. Run with
+// -rewrite to write the answers anew, and read the difference.
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		s := New()

@@ -1,0 +1,125 @@
+package assign
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// DryRunDrain says in lines what a drain of a member would come to, if all else stays as it is.
+func DryRunDrain(in Input, id string) []string {
+	return dryRun(in, ownership.Command{Drain: &ownership.Drain{ID: id, Draining: true}})
+}
+
+// DryRunMove says in lines what a move of a lane would come to, if all else stays as it is.
+func DryRunMove(in Input, ref ownership.LaneRef, target string) []string {
+	return dryRun(in, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref, Target: target}})
+}
+
+func dryRun(in Input, c ownership.Command) []string {
+	s, result := in.State.Take(c)
+	if result.Refused != "" {
+		return []string{result.Refused}
+	}
+	after := settle(in, s)
+	var lines []string
+	for ref, l := range after.Lanes() {
+		if old, _ := in.State.Lane(ref); old.Owner != l.Owner || !slices.Equal(old.Standbys, l.Standbys) {
+			lines = append(lines, difference(in, ref, old, l))
+		}
+	}
+	if len(lines) == 0 {
+		lines = []string{"nothing would change"}
+	}
+	return lines
+}
+
+// settle plays the plans out in which every copy catches up and every owner runs.
+func settle(in Input, s *ownership.State) *ownership.State {
+	rounds := 16
+	for range s.Lanes() {
+		rounds += 4 // a copy, a hand-over, its end, a copy less; of one lane at a time
+	}
+	in.Dead = nil
+	health := in.Health
+	for range rounds {
+		in.State = s
+		in.Health, in.Fenced = ideal(health, s)
+		plan := Decide(in).Plan
+		if plan == nil {
+			break
+		}
+		next, result := s.Take(ownership.Command{Plan: plan})
+		if result.Refused != "" {
+			panic("assign: a plan of its own state is refused: " + result.Refused)
+		}
+		s = next
+	}
+	return s
+}
+
+// ideal is the health of members of which each has done all that the state says.
+func ideal(now map[string]Health, s *ownership.State) (map[string]Health, map[ownership.LaneRef]uint64) {
+	health, fenced := map[string]Health{}, map[ownership.LaneRef]uint64{}
+	for id, h := range now {
+		h.Copies, h.Version = map[ownership.LaneRef]Copy{}, s.Version
+		health[id] = h
+	}
+	for ref, l := range s.Lanes() {
+		if l.Unfenced {
+			fenced[ref] = l.Epoch
+		}
+		if h, ok := health[l.Owner]; ok {
+			h.Copies[ref] = Copy{Running: true, Epoch: l.Epoch}
+		}
+		for _, id := range l.Standbys {
+			if h, ok := health[id]; ok {
+				h.Copies[ref] = Copy{Ready: true, Epoch: l.Epoch}
+			}
+		}
+	}
+	return health, fenced
+}
+
+func difference(in Input, ref ownership.LaneRef, old, l ownership.Lane) string {
+	text := fmt.Sprintf("%s: ", ref)
+	if old.Owner == l.Owner {
+		text += fmt.Sprintf("stays on %s", in.State.NameOf(l.Owner))
+	} else {
+		text += fmt.Sprintf("%s -> %s, which %s", nameOr(in, old.Owner), nameOr(in, l.Owner), warmth(in, ref, l.Owner))
+	}
+	if !slices.Equal(old.Standbys, l.Standbys) {
+		text += fmt.Sprintf("; standbys %s -> %s", names(in, old.Standbys), names(in, l.Standbys))
+	}
+	return text
+}
+
+func warmth(in Input, ref ownership.LaneRef, id string) string {
+	switch {
+	case in.Health[id].Copies[ref].Ready:
+		return "follows it already"
+	case id == "":
+		return "can be nobody"
+	}
+	return "copies it first"
+}
+
+func nameOr(in Input, id string) string {
+	if id == "" {
+		return "nobody"
+	}
+	return in.State.NameOf(id)
+}
+
+func names(in Input, ids []string) string {
+	if len(ids) == 0 {
+		return "none"
+	}
+	var words []string
+	for _, id := range ids {
+		words = append(words, in.State.NameOf(id))
+	}
+	return strings.Join(words, ",")
+}

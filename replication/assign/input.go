@@ -1,0 +1,77 @@
+package assign
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// Input is what a decision is made of.
+type Input struct {
+	State *ownership.State
+	// Health is by node id. A member that is not in it has not reported to this leader yet.
+	Health map[string]Health
+	// Dead are the incarnations that the leader has found dead and the state does not know yet.
+	Dead []ownership.Death
+	// Paused: so many are gone at once that the leader suspects itself. Nothing is assigned.
+	Paused bool
+	// Fenced has the lanes that this leader's fence has ended for, with the epoch that each had
+	// meanwhile: a fence of an earlier time says nothing.
+	Fenced   map[ownership.LaneRef]uint64
+	Settings Settings
+}
+
+// Health is what the leader knows of one member.
+type Health struct {
+	// Live: it has reported to this leader within its time, as this incarnation. Who is neither
+	// Live nor Dead keeps what it has, and gets nothing.
+	Live          bool
+	Incarnation   string
+	Version       uint64        // of the state that it had applied when it reported
+	KafkaAge      time.Duration // since it last reached Kafka
+	OldestWaiting time.Duration // of its events that are not committed
+	Copies        map[ownership.LaneRef]Copy
+}
+
+// Copy is what a member has of one lane.
+type Copy struct {
+	Running bool   // as the owner, under Epoch
+	Epoch   uint64 // of the grant that it acts on
+	Ready   bool   // as a standby: it has once been at the end of the changelog
+	Lag     int64  // records behind the end
+}
+
+// Settings are the limits. The zero value has the defaults.
+type Settings struct {
+	MovesPerNode    int           // moves at a time that one node gives or takes (2)
+	MovesMax        int           // moves at a time of all nodes (8)
+	OverPercent     int           // above its share that a node is promoted to before others (25)
+	ReadyLagMax     int64         // records that a copy may be behind to be caught up (5,000)
+	KafkaAgeMax     time.Duration // then a node counts as cut off from Kafka (1.5 s)
+	WaitingMax      time.Duration // then an event that waits is a problem to be shown (10 s)
+	ProblemLinesMax int           // (50)
+}
+
+func (s Settings) withDefaults() Settings {
+	return Settings{
+		MovesPerNode:    cmp.Or(s.MovesPerNode, 2),
+		MovesMax:        cmp.Or(s.MovesMax, 8),
+		OverPercent:     cmp.Or(s.OverPercent, 25),
+		ReadyLagMax:     cmp.Or(s.ReadyLagMax, 5000),
+		KafkaAgeMax:     cmp.Or(s.KafkaAgeMax, 1500*time.Millisecond),
+		WaitingMax:      cmp.Or(s.WaitingMax, 10*time.Second),
+		ProblemLinesMax: cmp.Or(s.ProblemLinesMax, 50),
+	}
+}
+
+// Decision is what the leader shall do now.
+type Decision struct {
+	// Plan is to be proposed, nil when there is nothing to change.
+	Plan *ownership.Plan
+	// Fence are the lanes that belong to nobody and may have an open transaction: the leader fences
+	// each once, and says so in Input.Fenced when that call has ended.
+	Fence []ownership.LaneRef
+	// Problems are for people, a line each.
+	Problems []string
+}

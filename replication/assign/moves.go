@@ -1,0 +1,138 @@
+package assign
+
+import (
+	"cmp"
+	"slices"
+)
+
+// handOver goes on with the moves that were begun or asked for: who has caught up gets the lane,
+// who has no copy begins one.
+func (b *board) handOver() {
+	for _, l := range b.lanes {
+		o, target := b.owner(l), b.member(l.to.Target)
+		if l.app.Halted != "" || o == nil || target == nil || l.to.From != "" || !l.old.Owns(o.Member) {
+			continue
+		}
+		copying := slices.Contains(l.to.Standbys, target.ID)
+		switch {
+		case copying && !b.caughtUp(target, l), !b.roomToMove(o, target):
+		case copying:
+			b.handOverTo(l, o, target)
+		case target.live:
+			b.copyTo(l, target)
+			b.move(o, target)
+		}
+	}
+}
+
+// begin moves a lane to a member: at once, if that one has caught up with it.
+func (b *board) begin(l *lane, o, target *member) {
+	b.own(l, o, -1)
+	b.own(l, target, 1)
+	l.to.Target = target.ID
+	if !slices.Contains(l.to.Standbys, target.ID) {
+		b.copyTo(l, target)
+	}
+	if b.caughtUp(target, l) {
+		b.handOverTo(l, o, target)
+		return
+	}
+	b.move(o, target)
+}
+
+func (b *board) copyTo(l *lane, m *member) {
+	l.to.Standbys = append(l.to.Standbys, m.ID)
+	b.stand(l, m, 1)
+}
+
+// handOverTo grants the lane to its target. The old owner has the best copy of all, and takes the
+// target's place.
+func (b *board) handOverTo(l *lane, o, target *member) {
+	for _, id := range l.to.Standbys {
+		b.stand(l, b.member(id), -1)
+	}
+	at := slices.Index(l.to.Standbys, target.ID)
+	if o.Draining && !o.fit {
+		l.to.Standbys = slices.Delete(l.to.Standbys, at, at+1)
+	} else {
+		l.to.Standbys[at] = o.ID
+	}
+	l.to.Owner, l.to.Incarnation, l.to.From, l.to.Target = target.ID, target.Incarnation, o.ID, ""
+	if l.to.Wanted != target.ID {
+		l.to.Wanted = ""
+	}
+	for _, id := range l.to.Standbys {
+		b.stand(l, b.member(id), 1)
+	}
+	b.move(o, target)
+}
+
+// emptyDrained begins to move lanes away from members that are to be drained.
+func (b *board) emptyDrained() {
+	for _, l := range b.lanes {
+		o := b.owner(l)
+		if o == nil || o.fit || !o.Draining || !b.resting(l) || !b.roomToMove(o) {
+			continue
+		}
+		// Where the best has no room for a moment, that is waited for: another would have to copy
+		// the lane first.
+		if m := b.best(l, b.able()); m != nil && b.roomToMove(m) {
+			b.begin(l, o, m)
+		}
+	}
+}
+
+// balance moves lanes from members above their share to members below it: first those that a member
+// below follows already, then those that it has something of, then any. Lanes that a person has
+// moved go last.
+func (b *board) balance() {
+	if !slices.ContainsFunc(b.members, (*member).above) || !slices.ContainsFunc(b.members, (*member).below) {
+		return
+	}
+	waiting := map[*member]bool{}
+	for _, choice := range []func(m *member, l *lane) bool{
+		func(m *member, l *lane) bool { return l.to.Wanted == "" && b.caughtUp(m, l) },
+		func(m *member, l *lane) bool { return l.to.Wanted == "" && slices.Contains(l.to.Standbys, m.ID) },
+		func(_ *member, l *lane) bool { return l.to.Wanted == "" },
+		func(*member, *lane) bool { return true },
+	} {
+		for _, l := range b.lanes {
+			if b.moving >= b.s.MovesMax {
+				return
+			}
+			b.shed(l, waiting, choice)
+		}
+	}
+}
+
+func (m *member) above() bool { return m.fit && m.owned > m.quota }
+func (m *member) below() bool { return m.fit && m.live && m.owned < m.quota }
+
+// shed moves a lane to the best member of a choice. When none of them has room for a moment, the
+// owner waits for that, rather than to move another lane to a worse one.
+func (b *board) shed(l *lane, waiting map[*member]bool, choice func(*member, *lane) bool) {
+	o := b.owner(l)
+	if o == nil || !o.above() || waiting[o] || !b.resting(l) || !b.roomToMove(o) {
+		return
+	}
+	var able []*member
+	for _, m := range b.members {
+		if m.below() && choice(m, l) {
+			able = append(able, m)
+		}
+	}
+	if len(able) == 0 {
+		return
+	}
+	able = slices.DeleteFunc(able, func(m *member) bool { return !b.roomToMove(m) })
+	if len(able) == 0 {
+		waiting[o] = true
+		return
+	}
+	b.begin(l, o, slices.MinFunc(able, func(x, y *member) int {
+		return cmp.Or(
+			cmp.Compare(b.spread[spot{l.ref.App, x}], b.spread[spot{l.ref.App, y}]),
+			cmp.Compare(x.owned*y.Capacity, y.owned*x.Capacity),
+		)
+	}))
+}

@@ -1,0 +1,293 @@
+package consensus
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// TestUnknownEntryHalts: what a newer program has written ends this one, once; nothing is applied
+// after it, and no snapshot hides it.
+func TestUnknownEntryHalts(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 1, quick)
+	n := g.form()
+	n.propose(member("before"))
+	future := n.raft.Apply([]byte(`{"type":"split_lane","format":7,"payload":{}}`), time.Second)
+	var unknown *ownership.UnknownError
+	select {
+	case err := <-n.halted:
+		if !errors.As(err, &unknown) || unknown.Format != 7 {
+			t.Errorf("halted by: %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("not halted")
+	}
+	if err := future.Error(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Propose(limit(t), member("after")); !errors.As(err, &unknown) {
+		t.Errorf("a proposal after it: %v", err)
+	}
+	if n.State().Members["after"] != nil || n.State().Members["before"] == nil {
+		t.Error("the state has moved")
+	}
+	if err := n.raft.Snapshot().Error(); err == nil || !strings.Contains(err.Error(), "cannot be applied") {
+		t.Errorf("a snapshot after it: %v", err)
+	}
+	n.kill()
+	n.open() // it halts again, as it must until a newer program is there
+	select {
+	case err := <-n.halted:
+		if !errors.As(err, &unknown) {
+			t.Errorf("halted again by: %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("not halted after a restart")
+	}
+}
+
+// TestUnknownSnapshot: Open says why, and not that no snapshot could be loaded.
+func TestUnknownSnapshot(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 1, quick)
+	n := g.form()
+	n.propose(member("x"))
+	newer := *n.State()
+	newer.Format = 7
+	n.fsm.state.Store(&newer)
+	if err := n.raft.Snapshot().Error(); err != nil {
+		t.Fatal(err)
+	}
+	n.kill()
+	_, err := Open(n.config())
+	var unknown *ownership.UnknownError
+	if !errors.As(err, &unknown) || unknown.Format != 7 {
+		t.Errorf("opened with: %v", err)
+	}
+}
+
+func TestStalledDisk(t *testing.T) {
+	t.Parallel()
+	fire := make(chan time.Time, 1)
+	said := make(chan error, 1)
+	s := &store{dir: "/data/raft", wait: 5 * time.Second, stalled: func(err error) { said <- err },
+		seam: seam.Seam{Timer: func(d time.Duration) (<-chan time.Time, func()) {
+			if d != 5*time.Second {
+				t.Errorf("waits %s", d)
+			}
+			return fire, func() {}
+		}}}
+	if err := s.watched("entries", func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	fire <- time.Time{}
+	var err error
+	_ = s.watched("entries", func() error { err = <-said; return nil })
+	var stalled *StalledError
+	if !errors.As(err, &stalled) || !strings.Contains(err.Error(), "/data/raft") {
+		t.Errorf("said: %v", err)
+	}
+}
+
+// TestStore: Raft's own assumptions about its store. A tail that was cut off stays cut off.
+func TestStore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	open := func() *store {
+		db, err := openStore(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &store{BoltStore: db, seam: seam.World(), wait: time.Minute, stalled: func(err error) { t.Error(err) }}
+	}
+	s := open()
+	if _, err := s.Get([]byte("nothing")); err == nil || err.Error() != "not found" {
+		t.Errorf("a missing key: %v", err)
+	}
+	if _, err := s.GetUint64([]byte("nothing")); err == nil || err.Error() != "not found" {
+		t.Errorf("a missing number: %v", err)
+	}
+	write := func(term uint64, from, to uint64) {
+		var logs []*raft.Log
+		for i := from; i <= to; i++ {
+			logs = append(logs, &raft.Log{Index: i, Term: term, Data: fmt.Appendf(nil, "%d/%d", term, i)})
+		}
+		if err := s.StoreLogs(logs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(1, 1, 10)
+	if err := s.DeleteRange(6, 10); err != nil { // the tail of a deposed leader
+		t.Fatal(err)
+	}
+	write(2, 6, 7)
+	if err := s.DeleteRange(1, 2); err != nil { // the head, after a snapshot
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open()
+	defer s.Close()
+	first, _ := s.FirstIndex()
+	last, _ := s.LastIndex()
+	if first != 3 || last != 7 {
+		t.Errorf("the log has %d to %d", first, last)
+	}
+	for i, want := range map[uint64]string{3: "1/3", 5: "1/5", 6: "2/6", 7: "2/7"} {
+		var l raft.Log
+		if err := s.GetLog(i, &l); err != nil || string(l.Data) != want {
+			t.Errorf("entry %d: %q %v, want %q", i, l.Data, err, want)
+		}
+	}
+	if err := s.GetLog(8, &raft.Log{}); !errors.Is(err, raft.ErrLogNotFound) {
+		t.Errorf("an entry that was cut off: %v", err)
+	}
+}
+
+// TestHeartbeatsWait: a heartbeat comes through the queue, although Raft has asked for its fast
+// path, in which two logs can diverge.
+func TestHeartbeatsWait(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 2, quick)
+	to, from := pair(t, g)
+	to.SetHeartbeatHandler(func(rpc raft.RPC) {
+		rpc.Respond(&raft.AppendEntriesResponse{}, errors.New("by the fast path"))
+	})
+	go func() {
+		rpc := <-to.Consumer()
+		rpc.Respond(&raft.AppendEntriesResponse{Term: 7}, nil)
+	}()
+	heartbeat := &raft.AppendEntriesRequest{Term: 1, RPCHeader: raft.RPCHeader{Addr: []byte("x")}}
+	var resp raft.AppendEntriesResponse
+	err := from.AppendEntries(raft.ServerID(g.nodes[0].id), raft.ServerAddress(g.nodes[0].addr), heartbeat, &resp)
+	if err != nil || resp.Term != 7 {
+		t.Errorf("answered with term %d: %v", resp.Term, err)
+	}
+}
+
+// pair is the transports of two nodes, without Raft behind them.
+func pair(t *testing.T, g *group) (to, from *transport) {
+	var made []*transport
+	for _, n := range g.nodes {
+		c, err := n.config().orDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := ownership.New()
+		addrs := &addresses{state: func() *ownership.State { return state }, self: c.ID, addr: c.Addr, hints: map[string]hint{}}
+		tr := newTransport(c, addrs, newLogger(c.Log, c.Seam))
+		t.Cleanup(tr.close)
+		made = append(made, tr)
+	}
+	return made[0], made[1]
+}
+
+// TestAddressOfAnother: who looks for a node at an address that has passed to another one gets no
+// answer, and nothing reaches Raft there.
+func TestAddressOfAnother(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 2, quick)
+	to, from := pair(t, g)
+	err := from.RequestVote("gone", raft.ServerAddress(g.nodes[0].addr), &raft.RequestVoteRequest{Term: 9}, &raft.RequestVoteResponse{})
+	if err == nil {
+		t.Error("answered")
+	}
+	select {
+	case <-to.Consumer():
+		t.Error("it has reached Raft")
+	default:
+	}
+}
+
+// TestSilentConnection: one that says nothing keeps nobody waiting.
+func TestSilentConnection(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 2, quick)
+	to, from := pair(t, g)
+	silent, err := net.Dial("tcp", g.nodes[0].addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	go func() {
+		rpc := <-to.Consumer()
+		rpc.Respond(&raft.RequestVoteResponse{Granted: true}, nil)
+	}()
+	var resp raft.RequestVoteResponse
+	err = from.RequestVote(raft.ServerID(g.nodes[0].id), raft.ServerAddress(g.nodes[0].addr), &raft.RequestVoteRequest{Term: 9}, &resp)
+	if err != nil || !resp.Granted {
+		t.Errorf("beside a silent connection: %v", err)
+	}
+	silent.SetReadDeadline(time.Now().Add(patience))
+	if _, err := silent.Read(make([]byte, 1)); err == nil {
+		t.Error("the silent connection was answered")
+	} else if n, ok := err.(net.Error); ok && n.Timeout() {
+		t.Error("the silent connection was kept")
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	state := ownership.New()
+	a := &addresses{state: func() *ownership.State { return state }, self: "me", addr: "me:1", hints: map[string]hint{}}
+	is := func(id, want string) {
+		t.Helper()
+		if got := a.of(id, "conf:1"); got != want {
+			t.Errorf("%s is at %s, want %s", id, got, want)
+		}
+	}
+	is("me", "me:1")
+	is("x", "conf:1")
+	a.hint("x", "heard:1")
+	is("x", "heard:1")
+	state, _ = state.Take(member("x"))
+	is("x", "127.0.0.1:1") // newer than what was heard before it
+	a.hint("x", "heard:2")
+	is("x", "heard:2") // all nodes have moved, and no leader can write it down
+	moved := member("x")
+	moved.Register.Member.Addr = "state:2"
+	state, _ = state.Take(moved)
+	is("x", "state:2")
+}
+
+func TestLogRepeats(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	now := time.Unix(0, 0)
+	log := newLogger(slog.New(slog.NewTextHandler(&out, nil)), seam.Seam{Now: func() time.Time { return now }})
+	lines := func(want int) {
+		t.Helper()
+		if got := strings.Count(out.String(), "\n"); got != want {
+			t.Errorf("%d lines, want %d:\n%s", got, want, &out)
+		}
+	}
+	for range 50 {
+		log.Warn("failed to contact", "server-id", raft.ServerID("a"), "time", time.Second)
+	}
+	lines(1)
+	log.Warn("failed to contact", "server-id", raft.ServerID("b"), "time", time.Second)
+	log.Error("failed to heartbeat to", "peer", raft.ServerAddress("a:1"))
+	lines(3)
+	now = now.Add(logRepeat)
+	log.Named("x").With("k", 1).Warn("failed to contact", "server-id", raft.ServerID("a"))
+	lines(4)
+	if !strings.Contains(out.String(), "left_out=49") {
+		t.Errorf("what was left out is not said:\n%s", &out)
+	}
+	log.Info("entering follower state")
+	log.Log(hclog.Debug, "more")
+	lines(4) // of no use to a person
+}

@@ -1,0 +1,191 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// Raft is one node's part of the group. It is safe for use by many goroutines.
+type Raft struct {
+	c     Config
+	raft  *raft.Raft
+	fsm   *fsm
+	trans *transport
+	addrs *addresses
+	db    *raftboltdb.BoltStore
+
+	leading  leading
+	slots    chan struct{} // of proposals under way
+	followup chan struct{} // says that something was committed; see spread
+	done     chan struct{}
+	halting  sync.Once
+	wg       sync.WaitGroup
+	close    sync.Once
+	closeErr error
+}
+
+// Open opens the log in c.Dir and takes part in the group that it names. A node whose log is empty
+// takes part in none until Bootstrap, or until a leader adds it.
+func Open(c Config) (*Raft, error) {
+	c, err := c.orDefaults()
+	if err != nil {
+		return nil, err
+	}
+	db, err := openStore(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &Raft{
+		c: c, fsm: newFSM(), db: db,
+		slots: make(chan struct{}, c.ProposalsMax), followup: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	if err := r.start(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return r, nil
+}
+
+func (r *Raft) start() error {
+	log := newLogger(r.c.Log, r.c.Seam)
+	snaps, err := openSnapshots(r.c.Dir, log)
+	if err != nil {
+		return err
+	}
+	notify := make(chan bool, notifyBuffer)
+	conf := raftConfig(r.c)
+	conf.Logger, conf.NotifyCh = log, notify
+	r.addrs = &addresses{state: r.State, self: r.c.ID, addr: r.c.Addr, hints: map[string]hint{}}
+	r.trans = newTransport(r.c, r.addrs, log)
+	logs := &store{BoltStore: r.db, dir: r.c.Dir, seam: r.c.Seam, wait: r.c.Timing.Stall, stalled: r.halt}
+	r.raft, err = raft.NewRaft(conf, r.fsm, logs, logs, snaps, r.trans)
+	if err != nil {
+		r.trans.close()
+		if halted := r.fsm.failed(); halted != nil {
+			return halted // says more than that no snapshot could be loaded
+		}
+		return fmt.Errorf("open Raft in %s: %w", r.c.Dir, err)
+	}
+	r.run(func() { r.watchLeadership(notify) })
+	r.run(r.watchHalt)
+	r.run(r.spread)
+	if r.onlyVoter() {
+		r.trans.stand(r.c.ID)
+	}
+	return nil
+}
+
+func raftConfig(c Config) *raft.Config {
+	conf := raft.DefaultConfig()
+	conf.LocalID = raft.ServerID(c.ID)
+	conf.HeartbeatTimeout = c.Timing.Heartbeat
+	conf.ElectionTimeout = c.Timing.Election
+	conf.LeaderLeaseTimeout = c.Timing.Lease
+	conf.CommitTimeout = c.Timing.Commit
+	conf.SnapshotThreshold = c.SnapshotEvery
+	conf.TrailingLogs = c.TrailingLogs
+	conf.BatchApplyCh = false
+	conf.ShutdownOnRemove = false // a node that was removed can be asked what it was
+	conf.NoLegacyTelemetry = true
+	return conf
+}
+
+func (r *Raft) run(f func()) {
+	r.wg.Add(1)
+	go func() {
+		defer r.wg.Done()
+		f()
+	}()
+}
+
+// halt asks for the end of the process, once.
+func (r *Raft) halt(err error) {
+	r.halting.Do(func() { go r.c.Halt(err) })
+}
+
+func (r *Raft) watchHalt() {
+	select {
+	case <-r.fsm.halted:
+		r.halt(r.fsm.failed())
+	case <-r.done:
+	}
+}
+
+// State is what this node has applied. It may be behind the leader's.
+func (r *Raft) State() *ownership.State { return r.fsm.state.Load() }
+
+// Changed is closed at the next change of State. Take it before State, or a change between the two
+// is missed.
+func (r *Raft) Changed() <-chan struct{} { return r.fsm.watch() }
+
+// Empty reports whether this node has never heard of a group: it has no log, and has not voted.
+func (r *Raft) Empty() bool { return r.raft.LastIndex() == 0 && r.raft.CurrentTerm() == 0 }
+
+// LastIndex is the number of the newest entry of this node's log.
+func (r *Raft) LastIndex() uint64 { return r.raft.LastIndex() }
+
+// Hint says where a node was heard of. It counts until the state says where it is now.
+func (r *Raft) Hint(id, addr string) { r.addrs.hint(id, addr) }
+
+// Bootstrap makes a new group of these servers, all of them voters and this node one of them. At
+// most one node of a group does that, once in the group's life.
+func (r *Raft) Bootstrap(servers []Server) error {
+	var conf raft.Configuration
+	for _, s := range servers {
+		conf.Servers = append(conf.Servers, raft.Server{
+			Suffrage: raft.Voter, ID: raft.ServerID(s.ID), Address: raft.ServerAddress(s.Addr),
+		})
+	}
+	if err := r.raft.BootstrapCluster(conf).Error(); err != nil {
+		return fmt.Errorf("form a cluster: %w", err)
+	}
+	if r.onlyVoter() {
+		r.trans.stand(r.c.ID)
+	}
+	return nil
+}
+
+// onlyVoter reports whether no other node has a vote.
+func (r *Raft) onlyVoter() bool {
+	voters, self := 0, false
+	for _, s := range r.Servers() {
+		if s.Voter {
+			voters++
+			self = self || s.ID == r.c.ID
+		}
+	}
+	return voters == 1 && self
+}
+
+// Close leaves the group as a crash would: the others find out. It waits for what runs, but not for
+// a disk that stalls.
+func (r *Raft) Close() error {
+	r.close.Do(func() { r.closeErr = r.closeAll() })
+	return r.closeErr
+}
+
+func (r *Raft) closeAll() error {
+	end := r.raft.Shutdown()
+	r.trans.close()
+	close(r.done)
+	ended := make(chan error, 1)
+	go func() {
+		err := end.Error()
+		r.wg.Wait()
+		ended <- errors.Join(err, r.db.Close())
+	}()
+	timer, stop := r.c.Seam.Timer(r.c.Timing.Close)
+	defer stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-timer:
+		return fmt.Errorf("raft in %s has not stopped within %s", r.c.Dir, r.c.Timing.Close.Round(time.Millisecond))
+	}
+}

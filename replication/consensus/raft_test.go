@@ -1,0 +1,356 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// TestLoneNodeLeadsAtOnce: with the timeouts of a cluster, a node alone would wait 0.5 to 1 s for
+// the heartbeat of a leader that there is not.
+func TestLoneNodeLeadsAtOnce(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 1, Timing{})
+	for _, what := range []string{"formed", "opened again"} {
+		start := time.Now()
+		n := g.nodes[0].open()
+		if what == "formed" {
+			if err := n.Bootstrap([]Server{{ID: n.id, Addr: n.addr}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		select {
+		case <-n.led:
+		case <-time.After(patience):
+			t.Fatal("no leader")
+		}
+		took := time.Since(start)
+		t.Logf("%s: leads %s after Open", what, took.Round(100*time.Microsecond))
+		if took > 400*time.Millisecond {
+			t.Errorf("%s: took %s", what, took)
+		}
+		n.propose(member(what))
+		n.kill()
+	}
+}
+
+func TestLeaderKilled(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 3, quick)
+	leader := g.form()
+	leader.propose(member("x"))
+	for _, n := range g.nodes {
+		n.has("x")
+	}
+	old := leader
+	old.kill()
+	leader = g.leader()
+	leader.propose(member("y"))
+	if _, _, ok := leader.Leading(); !ok {
+		t.Fatal("a leader that does not lead")
+	}
+	old.open().has("y")
+	g.leader()
+	for _, n := range g.nodes {
+		n.propagates(t, leader)
+	}
+}
+
+// propagates checks that a node that does not lead refuses and names the leader.
+func (n *node) propagates(t *testing.T, leader *node) {
+	t.Helper()
+	if n == leader {
+		return
+	}
+	_, err := n.Propose(limit(t), member("z"))
+	var not *NotLeaderError
+	if !errors.As(err, &not) || not.ID != leader.id || not.Addr != leader.addr {
+		t.Errorf("%s: %v, want the leader %s named", n.id, err, leader.id)
+	}
+}
+
+// TestLostQuorum: the state stays readable, a change gets a clear answer, and nothing counts as the
+// leader any more.
+func TestLostQuorum(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 3, quick)
+	leader := g.form()
+	leader.propose(member("x"))
+	for _, n := range g.nodes {
+		if n != leader {
+			n.has("x")
+			n.kill()
+		}
+	}
+	eventually(t, func() error {
+		if _, _, ok := leader.Leading(); ok {
+			return errors.New("it leads alone")
+		}
+		return nil
+	})
+	leader.has("x")
+	_, err := leader.Propose(limit(t), member("y"))
+	var not *NotLeaderError
+	if !errors.As(err, &not) || not.ID != "" || !strings.Contains(err.Error(), "most of its voters") {
+		t.Errorf("a proposal without quorum: %v", err)
+	}
+	if _, err := leader.Read(limit(t)); err == nil {
+		t.Error("a read without quorum was answered")
+	}
+}
+
+// TestDeposedLeader: a leader that was cut off writes what is never committed; back among the
+// others it drops that, and still has dropped it after a restart.
+func TestDeposedLeader(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 3, quick)
+	g.timing.Lease = 100 * time.Millisecond
+	old := g.form()
+	old.propose(member("x"))
+	for _, n := range g.nodes {
+		n.has("x")
+	}
+	g.cut(old, true)
+	_, err := old.Propose(limit(t), member("lost"))
+	var unsure *UncertainError
+	if !errors.As(err, &unsure) {
+		t.Fatalf("a proposal of a leader that is cut off: %v", err)
+	}
+	tail := old.LastIndex()
+	leader := g.leader()
+	for i := range 5 {
+		leader.propose(member(fmt.Sprint("kept", i)))
+	}
+	if tail < 4 {
+		t.Fatalf("the cut off leader has written nothing: its log ends at %d", tail)
+	}
+	g.cut(old, false)
+	old.has("kept4")
+	old.kill()
+	old.open().has("kept4")
+	leader = g.leader()
+	for _, n := range g.nodes {
+		eventually(t, func() error {
+			if got, want := n.State().Snapshot(), leader.State().Snapshot(); string(got) != string(want) {
+				return fmt.Errorf("%s has %s\nnot %s", n.id, got, want)
+			}
+			return nil
+		})
+		if n.State().Members["lost"] != nil {
+			t.Errorf("%s has what was never committed", n.id)
+		}
+	}
+}
+
+// TestReadIsNotOld: a leader that does not know yet that it was deposed answers no read.
+func TestReadIsNotOld(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 3, quick)
+	g.timing.Lease = g.timing.Heartbeat // so that the old leader believes in itself for long
+	old := g.form()
+	if state, err := old.Read(limit(t)); err != nil || state != old.State() {
+		t.Fatalf("a read at the leader: %v", err)
+	}
+	g.cut(old, true)
+	var err error
+	for range len(g.nodes) { // an answer of each follower may have been under way
+		_, err = old.Read(limit(t))
+	}
+	if err == nil {
+		t.Error("a leader that is cut off has answered a read")
+	}
+	leader := g.leader()
+	leader.propose(member("x"))
+	if state, err := leader.Read(limit(t)); err != nil || state.Members["x"] == nil {
+		t.Errorf("a read at the new leader: %v", err)
+	}
+}
+
+// TestCommitSpreads: a node that does not lead hears of a change at once, not with Raft's next
+// round.
+func TestCommitSpreads(t *testing.T) {
+	t.Parallel()
+	slow := quick
+	slow.Commit = time.Minute
+	g := newGroup(t, 3, slow)
+	leader := g.form()
+	var worst time.Duration
+	for i := range 20 {
+		id := fmt.Sprint("x", i)
+		leader.propose(member(id))
+		start := time.Now()
+		for _, n := range g.nodes {
+			n.has(id)
+		}
+		worst = max(worst, time.Since(start))
+	}
+	t.Logf("at all nodes at most %s after it was committed", worst.Round(100*time.Microsecond))
+}
+
+// TestIdle: a cluster at rest writes nothing.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 3, quick)
+	leader := g.form()
+	leader.propose(member("x"))
+	rest := time.Second
+	if os.Getenv("TALLY_PROOF") != "" {
+		rest = time.Minute
+	}
+	var before uint64
+	settled := time.Now()
+	eventually(t, func() error { // the entry that spreads the proposal comes after it
+		if last := leader.LastIndex(); last != before {
+			before, settled = last, time.Now()
+		}
+		if time.Since(settled) < 100*time.Millisecond {
+			return errors.New("still writing")
+		}
+		return nil
+	})
+	<-time.After(rest)
+	if after := leader.LastIndex(); after > before+1 {
+		t.Errorf("%d entries in %s at rest", after-before, rest)
+	}
+}
+
+func TestTransferLeadership(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 3, quick)
+	leader := g.form()
+	var to *node
+	for _, n := range g.nodes {
+		if n != leader {
+			to = n
+		}
+	}
+	if err := leader.TransferLeadership(limit(t), to.id); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if now := g.leader(); now != to {
+			return fmt.Errorf("%s leads, not %s", now.id, to.id)
+		}
+		return nil
+	})
+	to.propose(member("x"))
+}
+
+// TestVoters: a node joins without a vote, gets one, loses it, and is taken out.
+func TestVoters(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 1, quick)
+	leader := g.form()
+	leader.propose(member("x"))
+	joined := g.newNode("late")
+	g.nodes = append(g.nodes, joined)
+	joined.open()
+	if !joined.Empty() || leader.Empty() {
+		t.Errorf("empty: %t and %t", joined.Empty(), leader.Empty())
+	}
+	votes := func(want string) {
+		t.Helper()
+		eventually(t, func() error {
+			var got []string
+			for _, s := range leader.Servers() {
+				got = append(got, fmt.Sprintf("%s %t", s.ID, s.Voter))
+			}
+			if s := strings.Join(got, ", "); s != want {
+				return fmt.Errorf("the group is %s, not %s", s, want)
+			}
+			return nil
+		})
+	}
+	steps := []struct {
+		do   func(context.Context) error
+		want string
+	}{
+		{func(ctx context.Context) error { return leader.AddNonvoter(ctx, joined.id, joined.addr) }, "n0 true, late false"},
+		{func(ctx context.Context) error { return leader.Promote(ctx, joined.id, joined.addr) }, "n0 true, late true"},
+		{func(ctx context.Context) error { return leader.AddNonvoter(ctx, joined.id, joined.addr) }, "n0 true, late true"},
+		{func(ctx context.Context) error { return leader.Demote(ctx, joined.id) }, "n0 true, late false"},
+		{func(ctx context.Context) error { return leader.Remove(ctx, joined.id) }, "n0 true"},
+	}
+	for i, step := range steps {
+		if err := step.do(limit(t)); err != nil {
+			t.Fatalf("step %d: %v", i, err)
+		}
+		votes(step.want)
+		if i == 0 {
+			joined.has("x")
+		}
+	}
+	leader.propose(member("y"))
+}
+
+// TestSnapshot: a node that joins late gets a snapshot where the log was cut, and a restart begins
+// with one.
+func TestSnapshot(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 1, quick)
+	g.adjust = func(c *Config) { c.SnapshotEvery, c.TrailingLogs = 4, 2 }
+	leader := g.form()
+	for i := range 30 {
+		leader.propose(member(fmt.Sprint("x", i)))
+	}
+	if err := leader.raft.Snapshot().Error(); err != nil {
+		t.Fatal(err)
+	}
+	if first, _ := leader.db.FirstIndex(); first < 20 {
+		t.Fatalf("the log still begins at %d", first)
+	}
+	joined := g.newNode("late")
+	g.nodes = append(g.nodes, joined)
+	joined.open()
+	if err := leader.AddNonvoter(limit(t), joined.id, joined.addr); err != nil {
+		t.Fatal(err)
+	}
+	joined.has("x29")
+	leader.kill()
+	leader.open()
+	leader.has("x0")
+	leader.has("x29")
+}
+
+func TestRecover(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 3, quick)
+	g.form().propose(ownership.Command{Found: &ownership.Found{ClusterID: "c1"}})
+	g.leader().propose(member("n1"))
+	last := g.nodes[2]
+	last.has("n1")
+	for _, n := range g.nodes {
+		n.kill()
+	}
+	log := slog.New(slog.DiscardHandler)
+	done, err := Recover(last.dir, last.id, last.addr, seam.World(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"cluster c1", "only voter", "node-n1 (n1, at", "remove the directory raft"} {
+		if !strings.Contains(done.String(), want) {
+			t.Errorf("%q does not say %q", done, want)
+		}
+	}
+	g.nodes = []*node{last}
+	last.open()
+	leader := g.leader()
+	if leader.State().ClusterID != "c1" {
+		t.Error("the state is lost")
+	}
+	leader.propose(member("again"))
+	if _, err := Recover(t.TempDir(), "a", "b", seam.World(), log); err == nil {
+		t.Error("an empty directory was recovered")
+	}
+	if _, err := Recover(last.dir, last.id, last.addr, seam.World(), log); err == nil {
+		t.Error("a running node was recovered")
+	}
+}

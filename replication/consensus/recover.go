@@ -1,0 +1,97 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// Recovered says what Recover has done.
+type Recovered struct {
+	ID     string
+	Before []Server // of the group as it was
+	State  *ownership.State
+	Index  uint64 // of the last entry that was kept
+}
+
+// String is what a person is told.
+func (r Recovered) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "cluster %s: this node (%s) is now its only voter, at entry %d, version %d, with %d members and %d apps.\n",
+		r.State.ClusterID, r.ID, r.Index, r.State.Version, len(r.State.Members), len(r.State.Apps))
+	for _, s := range r.Before {
+		if s.ID != r.ID {
+			fmt.Fprintf(&b, "node %s (%s, at %s) is no longer in it: before it is started again, remove the directory raft of its data dir, then let it join.\n",
+				r.State.NameOf(s.ID), s.ID, s.Addr)
+		}
+	}
+	b.WriteString("Changes that no other voter had may be in it or missing; counts are not touched, Kafka has them.")
+	return b.String()
+}
+
+// Recover makes a stopped node the only voter of its group, for when most voters are lost for good.
+// The state is kept as far as this node's log has it, what was not yet committed included.
+func Recover(dir, id, addr string, s seam.Seam, log *slog.Logger) (Recovered, error) {
+	if _, err := os.Stat(filepath.Join(dir, storeFile)); err != nil {
+		return Recovered{}, fmt.Errorf("there is nothing to recover in %s: %w", dir, err)
+	}
+	db, err := openStore(dir)
+	if err != nil {
+		return Recovered{}, fmt.Errorf("%w: the node must be stopped", err)
+	}
+	done, err := recoverStore(db, dir, id, addr, s, log)
+	return done, errors.Join(err, db.Close())
+}
+
+func recoverStore(db *raftboltdb.BoltStore, dir, id, addr string, s seam.Seam, log *slog.Logger) (Recovered, error) {
+	logger := newLogger(log, s)
+	snaps, err := openSnapshots(dir, logger)
+	if err != nil {
+		return Recovered{}, err
+	}
+	conf := raft.DefaultConfig()
+	conf.LocalID, conf.Logger = raft.ServerID(id), logger
+	_, trans := raft.NewInmemTransport(raft.ServerAddress(addr))
+	before, err := raft.GetConfiguration(conf, newFSM(), db, db, snaps, trans)
+	if err != nil {
+		return Recovered{}, fmt.Errorf("read the group of %s: %w", dir, err)
+	}
+	done := Recovered{ID: id}
+	for _, s := range before.Servers {
+		done.Before = append(done.Before, Server{ID: string(s.ID), Addr: string(s.Address), Voter: s.Suffrage == raft.Voter})
+	}
+	if done.Index, err = lastEntry(db, snaps); err != nil {
+		return Recovered{}, err
+	}
+	f := newFSM()
+	only := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: conf.LocalID, Address: raft.ServerAddress(addr)}}}
+	if err := raft.RecoverCluster(conf, f, db, db, snaps, trans, only); err != nil {
+		return Recovered{}, errors.Join(f.failed(), fmt.Errorf("recover %s: %w", dir, err))
+	}
+	done.State = f.state.Load()
+	return done, nil
+}
+
+func lastEntry(db *raftboltdb.BoltStore, snaps *raft.FileSnapshotStore) (uint64, error) {
+	last, err := db.LastIndex()
+	if err != nil {
+		return 0, fmt.Errorf("read Raft's log: %w", err)
+	}
+	list, err := snaps.List()
+	if err != nil {
+		return 0, fmt.Errorf("list Raft's snapshots: %w", err)
+	}
+	for _, m := range list {
+		last = max(last, m.Index)
+	}
+	return last, nil
+}
