@@ -45,7 +45,8 @@ var arrows = map[string]row{
 	"internal/node": {
 		own: []string{
 			"internal/api", "internal/broker", "internal/kafka", "internal/livefile", "internal/port", "internal/seam",
-			"internal/step", "internal/token", "processor", "processor/spec", "replication", "state", "txn",
+			"internal/step", "internal/token", "processor", "processor/spec", "replication",
+			"replication/cluster", "replication/consensus", "replication/ownership", "replication/session", "state", "txn",
 		},
 		outside: []string{franz, prometheus, mpb, golangX},
 		tests:   []string{"internal/audit", "internal/dead"}, // both read what the processor writes
@@ -69,7 +70,7 @@ var arrows = map[string]row{
 		tests:   []string{"txn"}, // what a playback reads is what txn writes
 	},
 	"replication/cluster": {own: []string{
-		"internal/seam", "replication/consensus", "replication/ownership", "replication/session",
+		"internal/seam", "replication/consensus", "replication/lead", "replication/ownership", "replication/session",
 	}},
 	"replication/consensus": {
 		own:     []string{"internal/seam", "replication/ownership"},
