@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/replication/consensus"
+	"github.com/tally-kafka/tally/replication/lead"
 	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/replication/session"
 )
@@ -21,10 +22,11 @@ type Cluster struct {
 	past    past
 	forming atomic.Bool // this node is about to form the cluster; see formNow
 
-	table  *session.Table  // as the leader
-	member *session.Member // of whoever leads
-	inside *lobby
-	led    chan struct{} // this node has begun to lead
+	decides *lead.Lead
+	table   *session.Table  // as the leader
+	member  *session.Member // of whoever leads
+	inside  *lobby
+	led     chan struct{} // this node has begun to lead
 
 	place   sync.Mutex // held while this node registers, or leaves
 	leaving bool       // for good: it does not register again

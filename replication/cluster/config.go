@@ -47,6 +47,9 @@ type Config struct {
 	// in here. Nil: nothing else.
 	Report func() session.Report
 
+	// Fence ends what the last owner of a lane may have open at Kafka; the leader calls it.
+	Fence func(ctx context.Context, app string, lane int) error
+
 	// Halt is called once when this process has to end; with a *consensus.StalledError at once,
 	// without waiting for the disk.
 	Halt func(error)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tally-kafka/tally/replication/lead"
 	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/replication/session"
 )
@@ -26,6 +27,10 @@ func (c *Cluster) makeSessions() {
 			return id, addr, changed
 		},
 		Every: c.c.Timing.Ping, TTL: c.c.Timing.TTL,
+	})
+	c.decides = lead.New(lead.Config{
+		Seam: c.c.Seam, Log: c.c.Log, Table: c.table, State: c.State, Changed: c.Changed,
+		Propose: c.raft.Propose, Fence: c.c.Fence,
 	})
 	c.inside = newLobby(c.c.SessionListener)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/tally-kafka/tally/replication/consensus"
@@ -114,8 +115,9 @@ func (c *Cluster) lead(ctx context.Context, term uint64) {
 	default:
 	}
 	c.nameCluster(ctx)
-	resign := c.table.Lead(term)
-	defer resign()
+	var deciding sync.WaitGroup
+	defer deciding.Wait()
+	deciding.Go(func() { _ = c.decides.Run(ctx, term) }) // ends with ctx
 	c.keepVoters(ctx)
 }
 
