@@ -84,6 +84,10 @@ var arrows = map[string]row{
 		own:     []string{"internal/seam", "internal/token", "processor/spec", "state"},
 		outside: []string{prometheus, golangX},
 	},
+	"replication/session": {own: []string{"internal/seam", "replication/ownership"}},
+	"replication/lead": {own: []string{
+		"internal/seam", "replication/assign", "replication/ownership", "replication/session",
+	}},
 	"internal/port":     {own: []string{"internal/certs", "internal/seam"}},
 	"internal/certs":    {own: []string{"internal/livefile", "internal/seam"}},
 	"internal/token":    {own: []string{"internal/livefile", "internal/seam"}},
