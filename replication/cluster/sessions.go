@@ -8,11 +8,13 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tally-kafka/tally/replication/lead"
 	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/replication/session"
 )
 
-// makeSessions makes both halves of the sessions: this node's with the leader, and the leader's.
+// makeSessions makes both halves of the sessions, this node's with the leader and the leader's, and
+// what the leader does with them.
 func (c *Cluster) makeSessions() {
 	c.table = session.NewTable(session.TableConfig{
 		ID: c.c.ID, Seam: c.c.Seam, Log: c.c.Log, State: c.State, Leader: c.raft.Leader, Dial: c.dialSession,
@@ -28,6 +30,10 @@ func (c *Cluster) makeSessions() {
 		Every: c.c.Timing.Ping, TTL: c.c.Timing.TTL,
 	})
 	c.inside = newLobby(c.c.SessionListener)
+	c.leader = lead.New(lead.Config{
+		Seam: c.c.Seam, Log: c.c.Log, Table: c.table, State: c.State, Changed: c.Changed,
+		Propose: c.raft.Propose, Fence: c.c.Fence, Settings: c.c.Assign,
+	})
 }
 
 func (c *Cluster) holdSessions() {
@@ -102,7 +108,7 @@ func (c *Cluster) serveHealth() Health {
 	if !ok {
 		return Health{}
 	}
-	h := Health{LeaderID: c.c.ID, Term: view.Term, Paused: view.Paused, Problems: c.leaderProblems()}
+	h := Health{LeaderID: c.c.ID, Term: view.Term, Paused: view.Paused, Problems: c.leader.Problems()}
 	for id, s := range view.Sessions {
 		r := s.Report
 		r.ID, r.Incarnation = id, s.Incarnation
@@ -115,9 +121,6 @@ func (c *Cluster) serveHealth() Health {
 	slices.SortFunc(h.Members, func(a, b MemberHealth) int { return strings.Compare(a.Report.ID, b.Report.ID) })
 	return h
 }
-
-// leaderProblems are those that the leader alone knows of.
-func (c *Cluster) leaderProblems() []string { return nil }
 
 // lobby is a listener that connections from within the process come to as well.
 type lobby struct {
