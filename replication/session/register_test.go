@@ -99,8 +99,8 @@ func TestRefusedDeath(t *testing.T) {
 	})
 }
 
-// TestRegisteredAgainUnheard: who has just registered has a fresh TTL, though its pings are on their
-// way.
+// TestRegisteredAgainUnheard: who has just registered has a fresh TTL, though its pings are on
+// their way.
 func TestRegisteredAgainUnheard(t *testing.T) {
 	r := roster{ttl: time.Second, pauseMax: time.Second, copiesMax: 100}
 	r.lead(1)
