@@ -39,6 +39,7 @@ func (c *Cluster) makeSessions() {
 func (c *Cluster) holdSessions() {
 	c.run(func(ctx context.Context) { _ = c.table.Serve(ctx, c.inside) }) // ends with ctx
 	c.run(func(ctx context.Context) { _ = c.member.Run(ctx) })
+	c.run(c.tellChanges)
 }
 
 // dialSession reaches the leader; where that is this node, within the process, so that no network
@@ -53,11 +54,29 @@ func (c *Cluster) dialSession(ctx context.Context, addr string) (net.Conn, error
 // report is what this node says of itself.
 func (c *Cluster) report() session.Report {
 	var r session.Report
+	version := c.State().Version // before the copies are looked at, which may be newer then, never older
 	if c.c.Report != nil {
 		r = c.c.Report()
 	}
-	r.ID, r.Incarnation, r.Version = c.c.ID, c.c.Incarnation, c.State().Version
+	if r.Version == 0 || r.Version > version {
+		r.Version = version
+	}
+	r.ID, r.Incarnation = c.c.ID, c.c.Incarnation
 	return r
+}
+
+// tellChanges has each new state answered at once by a report that knows it: the leader waits for
+// that before it goes on with a move.
+func (c *Cluster) tellChanges(ctx context.Context) {
+	for {
+		changed := c.Changed()
+		c.member.Nudge()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Nudge sends the node's report to the leader at once: something has changed that others wait for.
