@@ -95,7 +95,38 @@ func cannedNode() http.Handler {
 	say("POST /v1/apps/wordcount/watch", strings.TrimSuffix(lines, "\n"))
 	say("GET /v1/status", cannedStatus)
 	mux.HandleFunc("POST /v1/apps/{app}/reset", cannedReset)
+	say("PUT /v1/apps/wordcount", `{"app":"wordcount","generation":1,"lanes":4,"change":"added"}`)
+	mux.HandleFunc("DELETE /v1/apps/wordcount", func(w http.ResponseWriter, r *http.Request) {
+		topics := `[]`
+		if r.URL.Query().Get("topics") == "true" {
+			topics = `["wordcount.changelog","wordcount.dead"]`
+		}
+		fmt.Fprintf(w, `{"app":"wordcount","topics":%s}`, topics)
+	})
+	mux.HandleFunc("POST /v1/nodes/{node}/drain", cannedDrain)
+	mux.HandleFunc("POST /v1/apps/wordcount/lanes/{lane}/move", cannedMove)
 	return mux
+}
+
+// cannedDrain drains any node but the last one; cannedMove moves lane 0 from a to itself, of which
+// the canned status says that it has come.
+func cannedDrain(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	if r.PathValue("node") == "z" {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, `{"error":{"code":"not_found","message":"there is no node \"z\"","next":"there are a, b"}}`)
+		return
+	}
+	a := api.DrainAnswer{Node: r.PathValue("node"), Draining: q.Get("undo") == "", DryRun: q.Get("dry_run") != "", Moves: []api.LaneMove{}}
+	if a.Draining {
+		a.Moves = []api.LaneMove{{App: "wordcount", Lane: 0, From: a.Node, To: "a"}}
+	}
+	_ = json.NewEncoder(w).Encode(a)
+}
+
+func cannedMove(w http.ResponseWriter, r *http.Request) {
+	_ = json.NewEncoder(w).Encode(api.MoveAnswer{LaneMove: api.LaneMove{App: "wordcount", Lane: 0, From: "b", To: r.URL.Query().Get("to")},
+		Epoch: 6, DryRun: r.URL.Query().Get("dry_run") != ""})
 }
 
 func cannedReset(w http.ResponseWriter, r *http.Request) {
@@ -143,9 +174,12 @@ func cannedGet(w http.ResponseWriter, r *http.Request) {
 }
 
 const cannedStatus = `{"cluster":"c1","leader":"a","node":"a","version":"v0","kafka":{"cluster_id":"k1","brokers":["127.0.0.1:9092"],"embedded":true},
-"nodes":[{"name":"a","id":"x","addr":"127.0.0.1:7400","alive":true}],
+"nodes":[{"name":"a","id":"x","addr":"127.0.0.1:7400","alive":true,"zone":"z1","release":"v0","lanes":1,"standbys":1,"lag":2},
+{"name":"b","id":"y","addr":"127.0.0.1:7401","alive":true,"draining":true},{"name":"c","id":"w","addr":"127.0.0.1:7402","alive":false}],
+"problems":["node c is not alive","wordcount lane 1 is stopped: the consumer group has offset 9: delete it"],
 "apps":[{"app":"wordcount","app_id":"i","generation":1,"input":"input_event","output":"output_event","stages":1,"lag":2,"repartition_lag":0,"processed":5,"filtered":0,"skipped":0,"dead":1,"groups":4,"strays":1,
-"stray_example":"key user-9 in partition 2","lanes":[{"lane":0,"owner":"a","epoch":7,"state":"running","fence_ms":3,"standbys":[],"position":{"input_event/0":5,"input_event/2":1},"lag":2,
+"stray_example":"key user-9 in partition 2","lanes":[{"lane":0,"owner":"a","epoch":7,"state":"running","fence_ms":3,"standbys":["b","c"],"copies":[{"node":"b","state":"standby","ready":true,"lag":4},{"node":"c","state":"unknown","ready":false,"lag":0}],"target":"b",
+"position":{"input_event/0":5,"input_event/2":1},"lag":2,
 "as_of_ms":1795393111000,"groups":4,"transactions":9,"aborted":0,"restore":{"from_offset":4,"to_offset":16,"records":12,"ms":8}},
 {"lane":1,"owner":"","epoch":0,"state":"stopped","reason":"the consumer group has offset 9: delete it","fence_ms":0,"standbys":[],"position":{},"lag":0,"as_of_ms":0,"groups":0,"transactions":0,"aborted":0}]},
 {"app":"topwords","app_id":"j","generation":1,"input":"lines","stages":2,"lag":0,"repartition_lag":7,"processed":9,"groups":6,"lanes":[{"lane":0,"owner":"a","epoch":3,"state":"running",

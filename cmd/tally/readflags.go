@@ -17,6 +17,7 @@ type readFlags struct {
 	wait        time.Duration
 	after       []string
 	minPosition string
+	stale       bool
 	json        bool
 }
 
@@ -27,6 +28,7 @@ func (f *readFlags) add(cmd *cobra.Command) {
 	fl.DurationVar(&f.wait, "wait", 2*time.Second, "how long to wait for --after, --min-position and a restore")
 	fl.StringSliceVar(&f.after, "after", nil, "wait until the event at `TOPIC/PARTITION:OFFSET` is included")
 	fl.StringVar(&f.minPosition, "min-position", "", "wait until the answer is as new as the one that gave this `TOKEN`")
+	fl.BoolVar(&f.stale, "stale", false, "let a standby answer too, with values that may be older; how old is said")
 	fl.BoolVar(&f.json, "json", false, "print JSON")
 }
 
@@ -55,7 +57,7 @@ func (f *readFlags) resolve(ctx context.Context, t *tool) (*asked, error) {
 	}
 	return &asked{
 		client: client, name: info.App, spec: s, program: spec.Compile(s),
-		opt: api.ReadOptions{Wait: f.wait, After: f.after, MinPosition: f.minPosition, Fresh: true},
+		opt: api.ReadOptions{Wait: f.wait, After: f.after, MinPosition: f.minPosition, Fresh: true, Stale: f.stale},
 	}, nil
 }
 

@@ -56,9 +56,10 @@ func newCmdRoot(t *tool) *cobra.Command {
 		&cobra.Group{ID: groupAsk, Title: "Ask:"}, &cobra.Group{ID: groupOperate, Title: "Operate:"},
 		&cobra.Group{ID: groupCheck, Title: "Check:"})
 	addGroup(root, groupRun, newCmdRun(t), newCmdInit(t), newCmdCheck(t), newCmdDemo(t), newCmdBroker(t),
-		newCmdReset(t))
+		newCmdSubmit(t), newCmdDelete(t), newCmdReset(t))
 	addGroup(root, groupAsk, newCmdGet(t), newCmdTop(t), newCmdScan(t), newCmdWatch(t), newCmdProduce(t), newCmdConsume(t))
-	addGroup(root, groupOperate, newCmdStatus(t), newCmdCerts(t), newCmdToken(t), newCmdConfig(t), newCmdVersion(t))
+	addGroup(root, groupOperate, newCmdStatus(t), newCmdApps(t), newCmdDrain(t), newCmdMove(t), newCmdCerts(t), newCmdToken(t),
+		newCmdConfig(t), newCmdVersion(t))
 	addGroup(root, groupCheck, newCmdAudit(t), newCmdDoctor(t), newCmdDead(t))
 	root.SetCompletionCommandGroupID(groupOperate)
 	root.SetHelpCommandGroupID(groupOperate)

@@ -21,8 +21,8 @@ func newCmdStatus(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Print the nodes, apps and lanes",
-		Long: `Print the nodes, apps and lanes: who runs what, how far it has read, what it counted, and what the
-last start had to restore.`,
+		Long: `Print the nodes, apps and lanes: who runs what, how far it has read, what it counted, what the last
+start had to restore, which standbys could take over; and a line a problem. Any node answers for all.`,
 		Example: `  tally status
   tally status --watch
   tally status --json`,
@@ -65,7 +65,7 @@ func printStatus(t *tool, st api.Status, opt statusOptions) error {
 	statusNodes(&screen, st)
 	statusApps(&screen, st)
 	statusLanes(&screen, st)
-	statusReasons(&screen, st)
+	statusNotes(&screen, st)
 	if opt.watch && !t.outTTY {
 		screen.WriteByte('\n')
 	}

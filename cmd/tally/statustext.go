@@ -21,11 +21,24 @@ func statusNodes(w io.Writer, st api.Status) {
 		fmt.Fprintf(w, "  %s\n", st.Kafka.Error)
 	}
 	tw := table(w)
-	fmt.Fprintln(tw, "\nNODE\tADDR\tALIVE\tLEADER")
+	fmt.Fprintln(tw, "\nNODE\tADDR\tALIVE\tLEADER\tZONE\tRELEASE\tLANES\tSTANDBYS\tLAG")
 	for _, n := range st.Nodes {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", n.Name, n.Addr, yes(n.Alive), yes(n.Name == st.Leader))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", n.Name, n.Addr, aliveText(n), yes(n.Name == st.Leader),
+			orDash(n.Zone), orDash(n.Release), n.Lanes, n.Standbys, n.Lag)
 	}
 	tw.Flush()
+}
+
+func aliveText(n api.NodeStatus) string {
+	switch {
+	case !n.Alive:
+		return "no"
+	case n.Error != "":
+		return "silent"
+	case n.Draining:
+		return "draining"
+	}
+	return "yes"
 }
 
 func yes(b bool) string {
@@ -47,18 +60,45 @@ func statusApps(w io.Writer, st api.Status) {
 
 func statusLanes(w io.Writer, st api.Status) {
 	tw := table(w)
-	fmt.Fprintln(tw, "\nAPP\tLANE\tOWNER\tEPOCH\tSTATE\tLAG\tREPARTITION-LAG\tPOSITION\tRESTORED")
+	fmt.Fprintln(tw, "\nAPP\tLANE\tOWNER\tEPOCH\tSTATE\tSTANDBYS\tLAG\tREPARTITION-LAG\tPOSITION\tRESTORED")
 	for _, a := range st.Apps {
 		for _, l := range a.Lanes {
-			fmt.Fprintf(tw, "%s\t%d\t%s\t%d\t%s\t%d\t%s\t%s\t%s\n", a.App, l.Lane, orDash(l.Owner), l.Epoch, l.State,
-				l.Lag, repartitionLag(a, l.RepartitionLag), positionText(l.Position), restoreText(l.Restore))
+			fmt.Fprintf(tw, "%s\t%d\t%s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\n", a.App, l.Lane, ownerText(l), l.Epoch, l.State,
+				standbysText(l), l.Lag, repartitionLag(a, l.RepartitionLag), positionText(l.Position), restoreText(l.Restore))
 		}
 	}
 	tw.Flush()
 }
 
-// statusReasons says what people should know or do.
-func statusReasons(w io.Writer, st api.Status) {
+// ownerText says with the owner where the lane comes from or goes to.
+func ownerText(l api.LaneStatus) string {
+	switch {
+	case l.Target != "":
+		return orDash(l.Owner) + "->" + l.Target
+	case l.From != "":
+		return l.From + "->" + orDash(l.Owner)
+	}
+	return orDash(l.Owner)
+}
+
+// standbysText are the standbys, each with what it is behind or why it is no use yet.
+func standbysText(l api.LaneStatus) string {
+	texts := slices.Clone(l.Standbys)
+	for _, c := range l.Copies {
+		i := slices.Index(texts, c.Node)
+		switch {
+		case i < 0:
+		case !c.Ready:
+			texts[i] += "(" + c.State + ")"
+		default:
+			texts[i] += fmt.Sprintf("(%d)", c.Lag)
+		}
+	}
+	return orDash(strings.Join(texts, ","))
+}
+
+// statusNotes says what people should know or do.
+func statusNotes(w io.Writer, st api.Status) {
 	for _, a := range st.Apps {
 		if a.Strays > 0 {
 			fmt.Fprintf(w, "\n%s: %d strays: events lie where no known partitioner puts their keys, so a group may have"+
@@ -68,11 +108,9 @@ func statusReasons(w io.Writer, st api.Status) {
 				fmt.Fprintf(w, "  for example %s\n", a.StrayExample)
 			}
 		}
-		for _, l := range a.Lanes {
-			if l.Reason != "" {
-				fmt.Fprintf(w, "\n%s lane %d is %s: %s\n", a.App, l.Lane, l.State, l.Reason)
-			}
-		}
+	}
+	for _, line := range st.Problems {
+		fmt.Fprintf(w, "\n%s\n", line)
 	}
 }
 

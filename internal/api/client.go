@@ -49,6 +49,7 @@ type ReadOptions struct {
 	After       []string      // TOPIC/PARTITION:OFFSET
 	MinPosition string        // a token
 	Fresh       bool          // wait, for a moment, for what the input holds by now
+	Stale       bool          // a standby may answer too
 }
 
 func (o ReadOptions) query() url.Values {
@@ -61,6 +62,9 @@ func (o ReadOptions) query() url.Values {
 	}
 	if o.Fresh {
 		q.Set("fresh", "true")
+	}
+	if o.Stale {
+		q.Set("stale", "true")
 	}
 	if o.MinPosition != "" {
 		q.Set("min_position", o.MinPosition)

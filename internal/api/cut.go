@@ -89,20 +89,37 @@ func (c *cut) parts() []Part {
 	return finishParts(parts)
 }
 
+// hints are those of all the cut's lanes together.
+func (c *cut) hints() (sum laneHints) {
+	for _, lc := range c.lanes {
+		for _, pos := range lc.cut.Positions() {
+			sum.add(c.rd.app, pos)
+		}
+	}
+	return sum
+}
+
 // merge calls fn for each group that begins with prefix, in group order, with the values of all its
 // partitions folded. Each task's groups are sorted, so that a merge needs one group a task in
 // memory. What fn gets is valid during the call.
 func (c *cut) merge(ctx context.Context, prefix []byte, fn groupFunc) error {
+	sources := c.sources(ctx, prefix)
+	defer stopSources(sources)
+	return mergeSources(c.rd.app.Program, slices.Clone(sources), fn)
+}
+
+func (c *cut) sources(ctx context.Context, prefix []byte) []*source {
 	var sources []*source
-	defer func() {
-		for _, src := range sources {
-			src.stop()
-		}
-	}()
 	for _, lc := range c.lanes {
 		for _, t := range lc.view.Tasks {
 			sources = append(sources, newSource(ctx, lc, t, prefix))
 		}
 	}
-	return mergeSources(c.rd.app.Program, slices.Clone(sources), fn)
+	return sources
+}
+
+func stopSources(sources []*source) {
+	for _, src := range sources {
+		src.stop()
+	}
 }

@@ -5,6 +5,12 @@
 //   - A query shows only committed values: it reads a lane's published state and nothing else.
 //   - A position in an answer is one that the answer's values hold at least: it is read before
 //     them.
+//   - Any node answers any question: it asks the owners of the lanes, each once and all at a time.
+//     A question makes one hop: who is asked by a node answers out of its own lanes or refuses.
+//   - A standby's copy answers only who says stale, and only once it has been at the end of the
+//     changelog.
+//   - An answer is never older than the token that its question brings, and its own token never
+//     says less than that.
 //   - role is "owner" only if the lane said so before and after the read; else it is "unsure".
 //   - A scan and a top are of one cut a lane, taken before the first line is written.
 //   - Memory is bounded: bodies, waits, streams at a time, the groups that a watch has yet to send
@@ -14,5 +20,5 @@
 //
 // It may import state, processor/spec, internal/seam, internal/token and the Prometheus library;
 // never a Kafka client, txn, processor or replication. What it needs of a node it takes as the
-// interface Node.
+// interface Node, and of the others as the interface Cluster.
 package api

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
+	"sync"
 
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
@@ -20,80 +22,185 @@ func (s *Server) serveGet(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if rd.local {
+		got, err := rd.getProved(r.Context(), body)
+		if err != nil {
+			return err
+		}
+		writeJSON(w, http.StatusOK, got)
+		return nil
+	}
 	group, err := rd.app.Program.ParseGroupJSON(body)
 	if err != nil {
 		return badRequest("the body is not a group of app %s: %v", rd.app.Name, err)
 	}
-	answer, err := rd.get(r.Context(), group)
+	got, err := rd.getProved(r.Context(), group)
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, answer)
+	writeJSON(w, http.StatusOK, rd.getAnswer(group, got))
 	return nil
 }
 
-// get reads the group's part in every partition and folds the parts. It asks every partition, since
-// clients hash keys differently: one group may have counters in several. In an app of two stages it
-// has one, in the partition that the group decides.
+// getParts is what some lanes have of a group; nodes send it to each other.
+type getParts struct {
+	Parts []getPart   `json:"parts"`
+	Hints []laneHints `json:"hints"`
+}
+
+// getPart is a part with what the nodes need of it beside what people see.
+type getPart struct {
+	Part
+	Encoded []byte `json:"encoded,omitempty"` // the values, to be folded
+	Proved  bool   `json:"proved,omitempty"`  // it had no lag at a moment after the question
+}
+
+func (g *getParts) found() bool {
+	return slices.ContainsFunc(g.Parts, func(p getPart) bool { return p.Encoded != nil })
+}
+
+func (g *getParts) proved() bool {
+	return !slices.ContainsFunc(g.Parts, func(p getPart) bool { return !p.Proved })
+}
+
+// getProved reads the group's part in every partition that may have one. In an app of one stage any
+// may, since clients hash keys differently (but see keyLane); in an app of two stages the group
+// decides.
 //
 // That a group has no values is only said once the input was seen, after the question, to hold
 // nothing more that is not counted, or when the wait is over. So who has just produced the group's
 // first event finds it, and no one else waits.
-func (rd *read) get(ctx context.Context, group []byte) (*GetAnswer, error) {
+func (rd *read) getProved(ctx context.Context, group []byte) (*getParts, error) {
 	for {
-		views, err := rd.views(ctx)
-		if err != nil {
-			return nil, err
-		}
-		answer, err := rd.getOnce(views, group)
-		if err == nil && (answer.Found || rd.caughtUp(answer.Parts)) || err != nil && !retryable(err) {
-			return answer, err
+		got, err := rd.getOnce(ctx, group)
+		if err == nil && (!rd.prove || got.found() || got.proved() && rd.askedAll(got)) || err != nil && !retryable(err) {
+			return got, err
 		}
 		if rd.left() <= 0 {
-			return answer, err
+			return got, err
 		}
 		rd.look()
+		rd.proving = rd.spread()
 		if err := rd.pause(ctx, err); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// caughtUp says whether every part had no lag at a moment after the question.
-func (rd *read) caughtUp(parts []Part) bool {
-	for _, p := range parts {
-		if p.Lag > 0 || p.AsOfMs <= rd.begun.UnixMilli() {
-			return false
-		}
+func (rd *read) getOnce(ctx context.Context, group []byte) (*getParts, error) {
+	if rd.spread() {
+		return rd.getSpread(ctx, group)
 	}
-	return true
+	views, err := rd.views(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return rd.getHere(views, group)
 }
 
-func (rd *read) getOnce(views []LaneView, group []byte) (*GetAnswer, error) {
-	var folded []spec.Decimal
-	a := &GetAnswer{App: rd.app.Name, Group: rd.app.Program.AppendGroupJSON(nil, group), Parts: []Part{}}
+func (rd *read) getHere(views []LaneView, group []byte) (*getParts, error) {
+	got := &getParts{Parts: []getPart{}, Hints: []laneHints{}}
 	for _, v := range views {
 		role := v.Role()
-		held, err := readLane(rd.app, v, group)
+		all, hints, err := readLane(rd.app, v, group)
 		if err != nil {
 			return nil, err
 		}
-		for _, h := range held {
-			part := rd.newPart(v, h.task, h.input, role)
+		got.Hints = append(got.Hints, hints)
+		for _, h := range all {
+			part := getPart{Part: rd.newPart(v, h.task, h.input, role)}
+			part.Proved = part.Lag == 0 && part.AsOfMs > rd.begun.UnixMilli() && rd.softReached(views)
 			if h.values != nil {
 				part.Values = rd.app.Program.AppendValuesJSON(nil, h.values)
-				folded = foldInto(rd.app.Program, folded, h.values)
+				part.Encoded = rd.app.Program.AppendValues(nil, h.values)
 			}
-			a.Parts = append(a.Parts, part)
+			got.Parts = append(got.Parts, part)
+		}
+	}
+	return got, nil
+}
+
+// getSpread asks the nodes that have the group's lanes.
+func (rd *read) getSpread(ctx context.Context, group []byte) (*getParts, error) {
+	if err := rd.throughInput(ctx); err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	all := &getParts{Parts: []getPart{}}
+	err := rd.scatter(ctx, rd.getLanes(group), func(ctx context.Context, sh shard) error {
+		got, err := rd.getShard(ctx, sh, group)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all.Parts = append(all.Parts, got.Parts...)
+		all.Hints = append(all.Hints, got.Hints...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	rd.s.hints.learn(rd.app, rd.s.opt.Seam.Now(), all)
+	for i := range all.Parts {
+		p := &all.Parts[i]
+		p.Lag += rd.inputLag
+		p.Proved = p.Proved && (rd.app.Repartitions == 0 || rd.inputProved)
+	}
+	return all, nil
+}
+
+func (rd *read) getShard(ctx context.Context, sh shard, group []byte) (*getParts, error) {
+	sub := rd.sub(sh.lanes)
+	if sh.member.Self {
+		return sub.getProved(ctx, group)
+	}
+	got := &getParts{}
+	return got, sub.askJSON(ctx, sh, "get", "", group, got)
+}
+
+// getLanes are the lanes that may have a part of the group, and those that the read waits for.
+func (rd *read) getLanes(group []byte) []int {
+	lane, one := 0, false
+	if n := rd.app.Repartitions; n > 0 && rd.app.LaneCount > 0 {
+		lane, one = rd.laneOf(spec.Partition(group, n)), true
+	} else if !rd.fresh && !rd.proving {
+		lane, one = rd.keyLane(group)
+	}
+	if !one {
+		return rd.allLanes()
+	}
+	lanes := []int{lane}
+	for _, b := range rd.bounds {
+		if k := rd.laneOf(b.partition); !b.carried && !b.input && !slices.Contains(lanes, k) {
+			lanes = append(lanes, k)
+		}
+	}
+	return lanes
+}
+
+// askedAll says whether no lane that may have values of the group was left out.
+func (rd *read) askedAll(got *getParts) bool {
+	return !rd.spread() || rd.app.Repartitions > 0 || len(got.Hints) >= rd.app.LaneCount
+}
+
+// getAnswer folds the parts.
+func (rd *read) getAnswer(group []byte, got *getParts) *GetAnswer {
+	p := rd.app.Program
+	a := &GetAnswer{App: rd.app.Name, Group: p.AppendGroupJSON(nil, group), Parts: make([]Part, 0, len(got.Parts))}
+	var folded []spec.Decimal
+	for _, part := range got.Parts {
+		a.Parts = append(a.Parts, part.Part)
+		if part.Encoded != nil {
+			folded = foldInto(p, folded, mustDecode(p, part.Encoded, nil))
 		}
 	}
 	finishParts(a.Parts)
 	if folded != nil {
-		a.Found = true
-		a.Values = json.RawMessage(rd.app.Program.AppendValuesJSON(nil, folded))
+		a.Found, a.Values = true, json.RawMessage(p.AppendValuesJSON(nil, folded))
 	}
-	a.Token = newToken(rd.app, a.Parts)
-	return a, nil
+	a.Token = rd.token(a.Parts)
+	return a
 }
 
 // held is what a task has of a group: nil values when it has none.
@@ -104,8 +211,8 @@ type held struct {
 }
 
 // readLane reads a group's values in the tasks of a lane that may have them, at one commit
-// boundary.
-func readLane(app *App, v LaneView, group []byte) ([]held, error) {
+// boundary, and the lane's hints at it.
+func readLane(app *App, v LaneView, group []byte) ([]held, laneHints, error) {
 	all := make([]held, 0, len(v.Tasks))
 	for _, t := range v.Tasks {
 		if n := app.Repartitions; n > 0 && t.Partition != spec.Partition(group, n) {
@@ -113,11 +220,13 @@ func readLane(app *App, v LaneView, group []byte) ([]held, error) {
 		}
 		all = append(all, held{task: t, input: v.Input(t.Partition)})
 	}
+	hints := laneHints{Lane: v.Lane}
 	err := v.Store.View(func(view state.View) error {
 		for i := range all {
 			h := &all[i]
 			if pos, ok := view.Position(h.task); ok {
 				h.input = max(h.input, pos.Record.Input)
+				hints.add(app, pos)
 			}
 			raw, ok, err := view.Get(h.task, group, nil)
 			if err != nil {
@@ -130,9 +239,9 @@ func readLane(app *App, v LaneView, group []byte) ([]held, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read lane %d: %w", v.Lane, err)
+		return nil, hints, fmt.Errorf("read lane %d: %w", v.Lane, err)
 	}
-	return all, nil
+	return all, hints, nil
 }
 
 // mustDecode decodes values of a store that was opened for this spec.

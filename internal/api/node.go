@@ -36,12 +36,29 @@ type App struct {
 	// Repartitions is the number of partitions of the latter, 0 for an app of one stage: a group is
 	// counted in the one that spec.Partition says.
 	Repartitions int
+	// LaneCount is L, and Partitions the number of partitions of the input at the first start; both
+	// are 0 while they are not known. Partition p belongs to lane p mod L.
+	LaneCount, Partitions int
+	// Standbys is how many copies of each lane there should be beside the owner's.
+	Standbys int
+	// Partitioners are the known ways in which clients place a key, in the order of state.Hints'
+	// fields; none: a query asks all lanes.
+	Partitioners []func(key []byte, partitions int) int32
 	// Look asks for the input's end anew, soon and not too often; it does not wait. Nil: it is only
 	// looked at from time to time.
 	Look func()
-	// Lanes returns a view of each lane that this node can answer for, sorted by lane. It is called
+	// Lanes returns a view of each lane of which this node holds a copy, the owner's or a standby's
+	// (see Role), sorted by lane. It is called
 	// for every query, and every few milliseconds by one that waits.
 	Lanes func() []LaneView
+}
+
+// counted is the number of partitions of Source, as far as it is known.
+func (a *App) counted() int {
+	if a.Repartitions > 0 {
+		return a.Repartitions
+	}
+	return a.Partitions
 }
 
 // LaneView is how a query sees a lane at one moment.
@@ -51,6 +68,7 @@ type LaneView struct {
 	Epoch uint64       // of the grant under which the lane runs
 	Tasks []state.Task // the tasks with state, sorted; also while Store is nil
 	// Store is nil while the lane's state is not loaded up to a known position; a query then waits.
+	// A standby's is set once it has been at the end of the changelog.
 	// A store that was handed out may be closed meanwhile: reads then give an error, and the query
 	// is answered from the next view.
 	Store *state.Store
@@ -62,8 +80,8 @@ type LaneView struct {
 	// visible in Store. It passes control records, aborted data and gaps. It must be taken so that
 	// a read of Store that starts after Input returned sees all of it.
 	Input func(partition int32) int64
-	// Lag is last stable offset - read position, as of AsOfMs. In an app of two stages the lag of
-	// the whole input is in it: any event there may be one of the partition's.
+	// Lag is last stable offset - read position, as of AsOfMs. In an app of two stages without
+	// InputLag the lag of the whole input is in it: any event there may be one of the partition's.
 	Lag func(partition int32) int64
 	// AsOfMs is when the fetch that proved the lag was made.
 	AsOfMs func() int64
@@ -74,6 +92,9 @@ type LaneView struct {
 	Inputs []int32
 	Read   func(partition int32) int64
 	Sent   func(partition int32) int64
+	// InputLag is how far Read is behind the end of an input partition, as of AsOfMs. Nil where
+	// this node has all lanes.
+	InputLag func(partition int32) int64
 }
 
 // Role says how far a copy can be trusted to be the newest.

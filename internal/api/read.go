@@ -25,6 +25,21 @@ type read struct {
 	// fresh asks for what the input held when the question came; freshUntil bounds that wait.
 	fresh      bool
 	freshUntil time.Time
+	stale      bool // standbys answer too
+	// prove waits, where there are no values, for the proof of that; proving is what a second round
+	// of questions to other nodes does, a while at a time.
+	prove, proving bool
+
+	// local: another node asks for these lanes of this one, or this one for its own; nil are all
+	// that it has.
+	local bool
+	lanes []int
+
+	// Of who asks other nodes, in an app of two stages: what of the input was not read yet, whether
+	// all that there was at the question is, and how far the source has what was read.
+	inputLag    int64
+	inputProved bool
+	soft        map[int32]int64
 }
 
 // beginRead finds the app and reads what all queries have in common.
@@ -54,6 +69,10 @@ func (s *Server) beginRead(r *http.Request) (*read, error) {
 			return nil, err
 		}
 		rd.bounds = append(rd.bounds, bounds...)
+	}
+	rd.stale = q.Get("stale") == "true"
+	if err := rd.parseLocal(r, q); err != nil {
+		return nil, err
 	}
 	rd.begun = s.opt.Seam.Now()
 	rd.deadline = rd.begun.Add(rd.wait)
@@ -95,7 +114,10 @@ func (s *Server) app(name string) (*App, error) {
 // views waits until the lanes are loaded and have reached what the query asks for.
 func (rd *read) views(ctx context.Context) ([]LaneView, error) {
 	for {
-		views := rd.app.Lanes()
+		views, err := rd.pick(rd.app.Lanes())
+		if err != nil {
+			return nil, err
+		}
 		why := rd.missing(views)
 		if why == nil && rd.freshEnough(views) {
 			return views, nil
@@ -116,8 +138,11 @@ func (rd *read) look() {
 // freshEnough reports whether all that the input held when the question came is counted, or the
 // wait for it is over: then the answer says its lag.
 func (rd *read) freshEnough(views []LaneView) bool {
-	if !rd.fresh || !rd.s.opt.Seam.Now().Before(rd.freshUntil) {
+	if !rd.waitsForFresh() {
 		return true
+	}
+	if !rd.softReached(views) {
+		return false
 	}
 	for _, v := range views {
 		for _, t := range v.Tasks {
@@ -126,6 +151,20 @@ func (rd *read) freshEnough(views []LaneView) bool {
 				rd.look()
 				return false
 			}
+		}
+	}
+	return true
+}
+
+func (rd *read) waitsForFresh() bool {
+	return rd.fresh && rd.left() > 0 && rd.s.opt.Seam.Now().Before(rd.freshUntil)
+}
+
+// softReached reports whether the views have what the first stage had sent.
+func (rd *read) softReached(views []LaneView) bool {
+	for i := range rd.bounds {
+		if b := &rd.bounds[i]; b.soft && rd.reached(views, b) != nil {
+			return false
 		}
 	}
 	return true
@@ -149,17 +188,26 @@ func (rd *read) left() time.Duration { return rd.deadline.Sub(rd.s.opt.Seam.Now(
 
 // missing says what is still to wait for; nil when the query can be answered.
 func (rd *read) missing(views []LaneView) error {
+	if err := rd.unloaded(views); err != nil {
+		return err
+	}
+	for i := range rd.bounds {
+		if b := &rd.bounds[i]; !b.soft {
+			if err := rd.reached(views, b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (rd *read) unloaded(views []LaneView) error {
 	if len(views) == 0 {
 		return rd.notReady("this node runs no lane of app " + rd.app.Name + " yet")
 	}
 	for _, v := range views {
 		if v.Store == nil {
 			return rd.notReady(fmt.Sprintf("lane %d of app %s is not loaded (%s)", v.Lane, rd.app.Name, v.Why))
-		}
-	}
-	for i := range rd.bounds {
-		if err := rd.reached(views, &rd.bounds[i]); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -197,23 +245,8 @@ func (rd *read) reached(views []LaneView, b *bound) error {
 // reads it has come there, then until the other has counted all that the first one's lane had sent
 // by then.
 func (rd *read) through(views []LaneView, b *bound) error {
-	var known []int32
-	for _, v := range views {
-		known = append(known, v.Inputs...)
-		if !slices.Contains(v.Inputs, b.partition) || b.sent != nil {
-			continue
-		}
-		if at := v.Read(b.partition); at < b.position {
-			return rd.late(fmt.Sprintf("%s/%d is read up to offset %d, and %d was asked for", rd.app.Input, b.partition, at-1, b.position-1))
-		}
-		b.sent = map[int32]int64{}
-		for q := range int32(rd.app.Repartitions) {
-			b.sent[q] = v.Sent(q)
-		}
-	}
-	if b.sent == nil {
-		slices.Sort(known)
-		return badRequest("app %s reads no partition %d of %s here, but %v", rd.app.Name, b.partition, rd.app.Input, known)
+	if err := rd.readThrough(views, b); err != nil {
+		return err
 	}
 	for _, v := range views {
 		for _, t := range v.Tasks {
@@ -224,6 +257,30 @@ func (rd *read) through(views []LaneView, b *bound) error {
 		}
 	}
 	return nil
+}
+
+// readThrough is the first half of through: it notes how far the lane had sent when it was there.
+func (rd *read) readThrough(views []LaneView, b *bound) error {
+	if b.sent != nil {
+		return nil
+	}
+	var known []int32
+	for _, v := range views {
+		known = append(known, v.Inputs...)
+		if !slices.Contains(v.Inputs, b.partition) {
+			continue
+		}
+		if at := v.Read(b.partition); at < b.position {
+			return rd.late(fmt.Sprintf("%s/%d is read up to offset %d, and %d was asked for", rd.app.Input, b.partition, at-1, b.position-1))
+		}
+		b.sent = map[int32]int64{}
+		for q := range int32(rd.app.Repartitions) {
+			b.sent[q] = v.Sent(q)
+		}
+		return nil
+	}
+	slices.Sort(known)
+	return badRequest("app %s reads no partition %d of %s here, but %v", rd.app.Name, b.partition, rd.app.Input, known)
 }
 
 func (rd *read) late(what string) *Error {

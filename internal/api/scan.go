@@ -20,11 +20,14 @@ func (s *Server) serveScan(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	release, err := rd.acquire(r.Context(), s.scans, "scans and tops")
+	release, err := rd.acquire(r.Context(), rd.scans(), "scans and tops")
 	if err != nil {
 		return err
 	}
 	defer release()
+	if rd.local {
+		return rd.scanHere(r.Context(), w, prefix)
+	}
 	return rd.scan(r.Context(), w, prefix)
 }
 
@@ -37,6 +40,9 @@ func (s *Server) beginStream(w http.ResponseWriter, r *http.Request) (*read, []b
 	if err != nil {
 		return nil, nil, err
 	}
+	if rd.local {
+		return rd, body, nil // as the store has it
+	}
 	if len(bytes.TrimSpace(body)) == 0 {
 		return rd, nil, nil
 	}
@@ -47,37 +53,67 @@ func (s *Server) beginStream(w http.ResponseWriter, r *http.Request) (*read, []b
 	return rd, prefix, nil
 }
 
-// scan streams one cut. An error after the first bytes becomes the stream's last line, and there is
-// then no end line.
+// scan streams one cut. An error before the first bytes is tried again; after them it becomes the
+// stream's last line, and there is then no end line.
 func (rd *read) scan(ctx context.Context, w http.ResponseWriter, prefix []byte) error {
+	out := newLineWriter(w, rd.app.Program)
+	for {
+		parts, err := rd.scanOnce(ctx, out, prefix)
+		if err == nil {
+			if err := encodeJSON(out.buf, End{End: true, Parts: parts, Token: rd.token(parts)}); err != nil {
+				return err
+			}
+			return out.flush()
+		}
+		if out.sent || !askAgain(err) || ctx.Err() != nil {
+			return err
+		}
+		out.reset()
+		if err := rd.pause(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+func (rd *read) scanOnce(ctx context.Context, out *lineWriter, prefix []byte) ([]Part, error) {
+	c, err := rd.openAll(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	if err := c.merge(ctx, prefix, out.count); err != nil {
+		return nil, err
+	}
+	return c.parts(), nil
+}
+
+// scanHere sends another node the groups of the lanes that it asks for.
+func (rd *read) scanHere(ctx context.Context, w http.ResponseWriter, prefix []byte) error {
+	rd.s.patient(w)
 	c, err := rd.openCut(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	out := newLineWriter(w, rd.app.Program)
-	if err := c.merge(ctx, prefix, out.count); err != nil {
-		return err
-	}
-	parts := c.parts()
-	if err := encodeJSON(out.buf, End{End: true, Parts: parts, Token: newToken(rd.app, parts)}); err != nil {
-		return err
-	}
-	return out.flush()
+	out := newFrameWriter(w, rd.app.Program)
+	err = c.merge(ctx, prefix, out.count)
+	return out.end(c.parts(), err)
 }
 
 // lineWriter writes Counts as JSON Lines. It hands on whole lines only, so that an error can be
 // appended as a line of its own.
 type lineWriter struct {
 	program *spec.Program
+	w       http.ResponseWriter
 	buf     *bufio.Writer
 	ctl     *http.ResponseController
 	line    []byte
+	sent    bool // the client may have got lines
 }
 
 func newLineWriter(w http.ResponseWriter, p *spec.Program) *lineWriter {
 	w.Header().Set("Content-Type", "application/jsonl")
-	return &lineWriter{program: p, buf: bufio.NewWriterSize(w, streamBufferBytes), ctl: http.NewResponseController(w)}
+	return &lineWriter{program: p, w: w, buf: bufio.NewWriterSize(w, streamBufferBytes), ctl: http.NewResponseController(w)}
 }
 
 // count writes one line; it is a groupFunc.
@@ -88,6 +124,7 @@ func (l *lineWriter) count(group []byte, values []spec.Decimal) error {
 	l.line = l.program.AppendValuesJSON(l.line, values)
 	l.line = append(l.line, "}\n"...)
 	if l.buf.Available() < len(l.line) {
+		l.sent = true
 		if err := l.buf.Flush(); err != nil {
 			return err
 		}
@@ -96,8 +133,12 @@ func (l *lineWriter) count(group []byte, values []spec.Decimal) error {
 	return err
 }
 
+// reset forgets the lines of an answer that failed before one was sent.
+func (l *lineWriter) reset() { l.buf.Reset(l.w) }
+
 // flush sends what is buffered to the client now.
 func (l *lineWriter) flush() error {
+	l.sent = true
 	if err := l.buf.Flush(); err != nil {
 		return err
 	}

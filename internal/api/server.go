@@ -21,6 +21,10 @@ type Options struct {
 	Log      *slog.Logger
 	Registry *prometheus.Registry // what /metrics shows; the node's own metrics may be in it too
 
+	Cluster Cluster         // nil: every lane is this node's
+	Control Control         // nil: the cluster cannot be changed through this server
+	Calls   map[string]Call // of other nodes, by name
+
 	// Tokens are people's; nil: whoever reaches the listener may ask and change everything, so it
 	// must be on loopback. Hosts says of a name that it is this node's, besides those of loopback.
 	Tokens *token.File
@@ -34,6 +38,17 @@ type Options struct {
 	TopMax       int           // the largest n of a top (10,000); that many groups are held in memory
 	ScansMax     int           // scans and tops at a time (4); each holds one snapshot a lane
 	WatchesMax   int           // watches at a time (32)
+
+	// Of questions from other nodes; those wait for nobody else, so that two nodes never wait for
+	// each other.
+	NodeScansMax   int // (16)
+	NodeWatchesMax int // (128)
+
+	StatusWait       time.Duration // for the status of another node (1 s); then it is said to be missing
+	ForwardSlack     time.Duration // for another node's answer, beyond the wait that is left (1 s)
+	StreamStall      time.Duration // how long a node may send nothing in the middle of a stream (15 s)
+	ProveSlice       time.Duration // how long a node is asked to prove an absence before all are asked anew (100 ms)
+	NodeWriteTimeout time.Duration // for each write to another node, which merges with others (5 min)
 
 	WatchInterval  time.Duration // between the lines of one group in a watch (50 ms)
 	WatchLook      time.Duration // how often a quiet watch looks whether the lanes are the same (1 s)
@@ -61,6 +76,13 @@ func (o Options) withDefaults() Options {
 	o.TopMax = orDefault(o.TopMax, 10_000)
 	o.ScansMax = orDefault(o.ScansMax, 4)
 	o.WatchesMax = orDefault(o.WatchesMax, 32)
+	o.NodeScansMax = orDefault(o.NodeScansMax, 16)
+	o.NodeWatchesMax = orDefault(o.NodeWatchesMax, 128)
+	o.StatusWait = orDefault(o.StatusWait, time.Second)
+	o.ForwardSlack = orDefault(o.ForwardSlack, time.Second)
+	o.StreamStall = orDefault(o.StreamStall, 15*time.Second)
+	o.ProveSlice = orDefault(o.ProveSlice, 100*time.Millisecond)
+	o.NodeWriteTimeout = orDefault(o.NodeWriteTimeout, 5*time.Minute)
 	o.WatchInterval = orDefault(o.WatchInterval, 50*time.Millisecond)
 	o.WatchLook = orDefault(o.WatchLook, time.Second)
 	o.WatchGroupsMax = orDefault(o.WatchGroupsMax, 65_536)
@@ -88,6 +110,9 @@ type Server struct {
 	stop     context.CancelFunc
 	scans    chan struct{} // a token a running scan or top
 	watches  chan struct{}
+	// The same of questions from other nodes.
+	nodeScans, nodeWatches chan struct{}
+	hints                  knownHints
 }
 
 // NewServer makes the server of a node; it serves after Serve, or as an http.Handler.
@@ -96,6 +121,7 @@ func NewServer(n Node, opt Options) *Server {
 	s := &Server{
 		node: n, opt: opt, mux: http.NewServeMux(),
 		scans: make(chan struct{}, opt.ScansMax), watches: make(chan struct{}, opt.WatchesMax),
+		nodeScans: make(chan struct{}, opt.NodeScansMax), nodeWatches: make(chan struct{}, opt.NodeWatchesMax),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.http = &http.Server{

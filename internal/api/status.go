@@ -5,9 +5,24 @@ import (
 	"slices"
 )
 
-// serveStatus answers GET /v1/status.
+// serveStatus answers GET /v1/status: of the cluster, or with local=true of this node alone.
 func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) error {
-	writeJSON(w, http.StatusOK, filled(s.node.Status(r.Context())))
+	st := s.node.Status(r.Context())
+	local, err := parseBool(r, "local")
+	switch {
+	case err != nil:
+		return err
+	case local:
+		st.AtMs = s.opt.Seam.Now().UnixMilli()
+	case s.opt.Cluster != nil:
+		st = s.gather(r.Context(), st)
+	default:
+		st.Nodes, st.Problems = slices.Clone(st.Nodes), laneProblems(st)
+		for i := range st.Nodes {
+			sumNode(&st.Nodes[i], st.Apps)
+		}
+	}
+	writeJSON(w, http.StatusOK, filled(st))
 	return nil
 }
 
@@ -16,6 +31,7 @@ func filled(st Status) Status {
 	st.Nodes = orEmpty(st.Nodes)
 	st.Apps = orEmpty(slices.Clone(st.Apps))
 	st.Kafka.Brokers = orEmpty(st.Kafka.Brokers)
+	st.Problems = orEmpty(st.Problems)
 	for i := range st.Apps {
 		lanes := orEmpty(slices.Clone(st.Apps[i].Lanes))
 		for j := range lanes {
@@ -48,7 +64,14 @@ func (s *Server) serveApps(w http.ResponseWriter, _ *http.Request) error {
 				info.Partitions = append(info.Partitions, t.Partition)
 			}
 		}
+		if s.opt.Cluster != nil { // the other nodes have the rest
+			info.Lanes = a.LaneCount
+			for p := range int32(a.counted()) {
+				info.Partitions = append(info.Partitions, p)
+			}
+		}
 		slices.Sort(info.Partitions)
+		info.Partitions = slices.Compact(info.Partitions)
 		answer.Apps = append(answer.Apps, info)
 	}
 	writeJSON(w, http.StatusOK, answer)

@@ -21,10 +21,17 @@ type tokenBody struct {
 // tokenBytesMax bounds what a request can make the server decode.
 const tokenBytesMax = 200 << 10
 
-func newToken(app *App, parts []Part) string {
+// newToken makes the token of an answer. carried are bounds of the question's own token: an answer
+// need not have asked all lanes, and what follows it must not be older than what came before.
+func newToken(app *App, parts []Part, carried ...bound) string {
 	t := tokenBody{AppID: app.ID, Generation: app.Generation, Positions: make(map[int32]int64, len(parts))}
+	for _, b := range carried {
+		if b.carried {
+			t.Positions[b.partition] = b.position
+		}
+	}
 	for _, p := range parts {
-		t.Positions[p.Partition] = p.Position[sourceName(app, p.Partition)]
+		t.Positions[p.Partition] = max(t.Positions[p.Partition], p.Position[sourceName(app, p.Partition)])
 	}
 	b, err := json.Marshal(t)
 	if err != nil {
@@ -32,6 +39,8 @@ func newToken(app *App, parts []Part) string {
 	}
 	return base64.RawURLEncoding.EncodeToString(b)
 }
+
+func (rd *read) token(parts []Part) string { return newToken(rd.app, parts, rd.bounds...) }
 
 func sourceName(app *App, partition int32) string {
 	return app.Source + "/" + strconv.Itoa(int(partition))
@@ -52,7 +61,7 @@ func parseToken(app *App, text string) ([]bound, error) {
 	}
 	bounds := make([]bound, 0, len(t.Positions))
 	for p, pos := range t.Positions {
-		bounds = append(bounds, bound{partition: p, position: pos})
+		bounds = append(bounds, bound{partition: p, position: pos, carried: true})
 	}
 	slices.SortFunc(bounds, func(a, b bound) int { return int(a.partition - b.partition) })
 	return bounds, nil
@@ -63,6 +72,8 @@ type bound struct {
 	partition int32 // of the source, or of the input of an app of two stages
 	position  int64
 	input     bool // it is a position in the input of an app of two stages
+	soft      bool // it is only waited for while the read waits to be fresh
+	carried   bool // it is of the question's token
 	// sent is how far the source has what the first stage had sent when it had come to position;
 	// nil until then.
 	sent map[int32]int64

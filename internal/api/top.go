@@ -7,6 +7,8 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
+	"sync"
 
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
@@ -22,11 +24,19 @@ func (s *Server) serveTop(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	release, err := rd.acquire(r.Context(), s.scans, "scans and tops")
+	release, err := rd.acquire(r.Context(), rd.scans(), "scans and tops")
 	if err != nil {
 		return err
 	}
 	defer release()
+	if rd.local {
+		part, err := rd.topHere(r.Context(), n)
+		if err != nil {
+			return err
+		}
+		writeJSON(w, http.StatusOK, part)
+		return nil
+	}
 	answer, err := rd.top(r.Context(), n)
 	if err != nil {
 		return err
@@ -52,10 +62,30 @@ func (rd *read) acquire(ctx context.Context, room chan struct{}, what string) (r
 	}
 }
 
+// topPart is what some lanes have of a top; nodes send it to each other.
+type topPart struct {
+	Counts []topCount `json:"counts"`
+	Parts  []Part     `json:"parts"`
+	Hints  laneHints  `json:"hints"` // of all the lanes together
+	// Unranked: a group may have counters in several partitions, which have to be summed first.
+	Unranked bool `json:"unranked,omitempty"`
+}
+
+type topCount struct {
+	Group  []byte `json:"group"`
+	Values []byte `json:"values"`
+}
+
 // top answers from the largest groups that the lanes keep at hand, and where that cannot be from
 // all groups of a cut.
 func (rd *read) top(ctx context.Context, n int) (*TopAnswer, error) {
-	answer, err := rd.topKept(ctx, n)
+	var answer *TopAnswer
+	var err error
+	if rd.spread() {
+		answer, err = rd.topSpread(ctx, n)
+	} else {
+		answer, err = rd.topKept(ctx, n)
+	}
 	if errors.Is(err, state.ErrNotRanked) {
 		return rd.topScanned(ctx, n)
 	}
@@ -65,14 +95,22 @@ func (rd *read) top(ctx context.Context, n int) (*TopAnswer, error) {
 // topKept merges what the lanes keep. It gives ErrNotRanked where one of them keeps none, or where
 // a group may have counters in several partitions, which would have to be summed first.
 func (rd *read) topKept(ctx context.Context, n int) (*TopAnswer, error) {
+	part, err := rd.topRanked(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return rd.topMerged([]*topPart{part}, n)
+}
+
+func (rd *read) topRanked(ctx context.Context, n int) (*topPart, error) {
 	for {
 		views, err := rd.views(ctx)
 		if err != nil {
 			return nil, err
 		}
-		answer, err := rd.topOfViews(ctx, views, n)
+		part, err := rd.topOfViews(ctx, views, n)
 		if err == nil || errors.Is(err, state.ErrNotRanked) || !retryable(err) {
-			return answer, err
+			return part, err
 		}
 		if err := rd.pause(ctx, err); err != nil {
 			return nil, err
@@ -80,11 +118,8 @@ func (rd *read) topKept(ctx context.Context, n int) (*TopAnswer, error) {
 	}
 }
 
-func (rd *read) topOfViews(ctx context.Context, views []LaneView, n int) (*TopAnswer, error) {
-	p := rd.app.Program
-	var entries []topEntry
-	var hints state.Hints
-	parts := []Part{}
+func (rd *read) topOfViews(ctx context.Context, views []LaneView, n int) (*topPart, error) {
+	part := &topPart{Parts: []Part{}}
 	for _, v := range views {
 		role, in := v.Role(), readInputs(v)
 		largest, positions, err := v.Store.Largest(ctx, n)
@@ -92,22 +127,100 @@ func (rd *read) topOfViews(ctx context.Context, views []LaneView, n int) (*TopAn
 			return nil, err
 		}
 		for _, c := range largest {
-			entries = append(entries, topEntry{c.Group, mustDecode(p, c.Values, nil)})
+			part.Counts = append(part.Counts, topCount{c.Group, c.Values})
 		}
 		in.raise(positions)
 		for _, pos := range positions {
-			hints.Murmur2 += pos.Record.Hints.Murmur2
-			hints.CRC32 += pos.Record.Hints.CRC32
+			part.Hints.add(rd.app, pos)
 		}
 		for _, t := range v.Tasks {
-			parts = append(parts, rd.newPart(v, t, in[t], role))
+			part.Parts = append(part.Parts, rd.newPart(v, t, in[t], role))
 		}
 	}
-	if min(hints.Murmur2, hints.CRC32) > 0 {
+	part.Unranked = part.Hints.span()
+	return part, nil
+}
+
+// topMerged is the top of all lanes' tops.
+func (rd *read) topMerged(all []*topPart, n int) (*TopAnswer, error) {
+	p := rd.app.Program
+	var entries []topEntry
+	var hints []laneHints
+	parts := []Part{}
+	for _, part := range all {
+		if part.Unranked {
+			return nil, state.ErrNotRanked
+		}
+		for _, c := range part.Counts {
+			entries = append(entries, topEntry{c.Group, mustDecode(p, c.Values, nil)})
+		}
+		hints, parts = append(hints, part.Hints), append(parts, part.Parts...)
+	}
+	if sumHints(hints).span() {
 		return nil, state.ErrNotRanked
 	}
 	slices.SortFunc(entries, func(a, b topEntry) int { return compareTop(p, a, b) })
-	return rd.topAnswer(entries[:min(n, len(entries))], finishParts(parts)), nil
+	return rd.topAnswer(entries[:min(n, len(entries))], rd.withInputLag(finishParts(parts))), nil
+}
+
+// topSpread merges the tops of all nodes. It gives ErrNotRanked where a group may have counters on
+// several of them.
+func (rd *read) topSpread(ctx context.Context, n int) (*TopAnswer, error) {
+	if err := rd.throughInput(ctx); err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	var all []*topPart
+	err := rd.scatter(ctx, rd.allLanes(), func(ctx context.Context, sh shard) error {
+		part, err := rd.topShard(ctx, sh, n)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, part)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rd.topMerged(all, n)
+}
+
+func (rd *read) topShard(ctx context.Context, sh shard, n int) (*topPart, error) {
+	sub := rd.sub(sh.lanes)
+	if sh.member.Self {
+		return sub.topHere(ctx, n)
+	}
+	part := &topPart{}
+	return part, sub.askJSON(ctx, sh, "top", "&n="+strconv.Itoa(n), nil, part)
+}
+
+// topHere is the top of the lanes that a node is asked for. Where they keep none at hand it reads
+// all their groups here: that is less to send than the groups.
+func (rd *read) topHere(ctx context.Context, n int) (*topPart, error) {
+	part, err := rd.topRanked(ctx, n)
+	if !errors.Is(err, state.ErrNotRanked) {
+		return part, err
+	}
+	c, err := rd.openCut(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	part = &topPart{Hints: c.hints()}
+	if part.Unranked = part.Hints.span(); part.Unranked {
+		return part, nil
+	}
+	h, err := rd.largest(ctx, c.merge, n)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range h.entries {
+		part.Counts = append(part.Counts, topCount{e.group, rd.app.Program.AppendValues(nil, e.values)})
+	}
+	part.Parts = c.parts()
+	return part, nil
 }
 
 func (rd *read) topAnswer(entries []topEntry, parts []Part) *TopAnswer {
@@ -117,28 +230,48 @@ func (rd *read) topAnswer(entries []topEntry, parts []Part) *TopAnswer {
 		answer.Counts = append(answer.Counts, Count{
 			Group: p.AppendGroupJSON(nil, e.group), Values: p.AppendValuesJSON(nil, e.values)})
 	}
-	answer.Token = newToken(rd.app, answer.Parts)
+	answer.Token = rd.token(answer.Parts)
 	return answer
 }
 
 // topScanned reads every group of one cut and keeps the n largest.
 func (rd *read) topScanned(ctx context.Context, n int) (*TopAnswer, error) {
-	c, err := rd.openCut(ctx)
+	for {
+		answer, err := rd.topScannedOnce(ctx, n)
+		if err == nil || !rd.spread() || !askAgain(err) {
+			return answer, err
+		}
+		if err := rd.pause(ctx, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (rd *read) topScannedOnce(ctx context.Context, n int) (*TopAnswer, error) {
+	c, err := rd.openAll(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer c.close()
-	p := rd.app.Program
-	h := &topHeap{program: p}
-	err = c.merge(ctx, nil, func(group []byte, values []spec.Decimal) error {
-		h.offer(n, group, values)
-		return nil
-	})
+	h, err := rd.largest(ctx, c.merge, n)
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(h.entries, func(a, b topEntry) int { return compareTop(p, a, b) })
 	return rd.topAnswer(h.entries, c.parts()), nil
+}
+
+type mergeFunc func(ctx context.Context, prefix []byte, fn groupFunc) error
+
+// largest are the n largest groups of a cut, in order.
+func (rd *read) largest(ctx context.Context, merge mergeFunc, n int) (*topHeap, error) {
+	p := rd.app.Program
+	h := &topHeap{program: p}
+	err := merge(ctx, nil, func(group []byte, values []spec.Decimal) error {
+		h.offer(n, group, values)
+		return nil
+	})
+	slices.SortFunc(h.entries, func(a, b topEntry) int { return compareTop(p, a, b) })
+	return h, err
 }
 
 type topEntry struct {

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"sync"
 
-	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -18,11 +16,14 @@ func (s *Server) serveWatch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	release, err := rd.acquire(r.Context(), s.watches, "watches")
+	release, err := rd.acquire(r.Context(), rd.watches(), "watches")
 	if err != nil {
 		return err
 	}
 	defer release()
+	if rd.local {
+		return rd.watchHere(r.Context(), w, prefix)
+	}
 	wt := &watch{rd: rd, prefix: prefix, out: newLineWriter(w, rd.app.Program)}
 	return wt.run(r.Context())
 }
@@ -53,34 +54,24 @@ func (wt *watch) run(ctx context.Context) error {
 	}
 }
 
-// batch is what one subscription had.
+// batch are groups that have changed, as one subscription or one other node says.
 type batch struct {
-	changes []state.Change
-	err     error // errResync
+	groups [][]byte
+	err    error // errResync
 }
 
 // round subscribes first and then sends the present values, so that no change falls between.
 func (wt *watch) round(ctx context.Context) error {
-	views, err := wt.rd.views(ctx)
+	feed, err := wt.subscribe(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	var followers sync.WaitGroup
-	defer followers.Wait()
-	defer cancel()
-	batches := make(chan batch)
-	for _, v := range views {
-		sub := v.Store.Subscribe(wt.match, max(1, wt.rd.s.opt.WatchGroupsMax/len(views)))
-		followers.Go(func() { follow(ctx, sub, batches) })
-	}
+	defer feed.close()
 	if err := wt.present(ctx); err != nil {
 		return err
 	}
-	return wt.changes(ctx, views, batches)
+	return wt.changes(ctx, feed)
 }
-
-func (wt *watch) match(_ state.Task, group []byte) bool { return bytes.HasPrefix(group, wt.prefix) }
 
 // follow hands on what one subscription has; while nobody takes it, the subscription keeps the
 // latest value of each group.
@@ -88,7 +79,10 @@ func follow(ctx context.Context, sub *state.Subscription, batches chan<- batch) 
 	defer sub.Close()
 	for {
 		changes, lost, err := sub.Next(ctx)
-		b := batch{changes: changes}
+		b := batch{groups: make([][]byte, len(changes))}
+		for i, ch := range changes {
+			b.groups[i] = ch.Group
+		}
 		if lost || err != nil {
 			b.err = errResync
 		}
@@ -110,35 +104,38 @@ func (wt *watch) present(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	c, err := wt.rd.openCut(ctx)
+	c, err := wt.rd.openAll(ctx, wt.prefix)
 	if err != nil {
 		return err
 	}
 	defer c.close()
 	if err := c.merge(ctx, wt.prefix, wt.out.count); err != nil {
+		if wt.rd.spread() && askAgain(err) {
+			return errResync // a node has gone: the rest of its values comes from the next
+		}
 		return err
 	}
 	return wt.out.flush()
 }
 
 // changes sends what changes until something is lost.
-func (wt *watch) changes(ctx context.Context, views []LaneView, batches <-chan batch) error {
+func (wt *watch) changes(ctx context.Context, feed *feed) error {
 	for {
 		look, stop := wt.rd.s.opt.Seam.Timer(wt.rd.s.opt.WatchLook)
 		select {
-		case b := <-batches:
+		case b := <-feed.batches:
 			stop()
 			if b.err != nil {
 				return b.err
 			}
-			if err := wt.send(views, b.changes); err != nil {
+			if err := wt.send(ctx, feed, b.groups); err != nil {
 				return err
 			}
 			if err := wt.rd.s.opt.Seam.Sleep(ctx, wt.rd.s.opt.WatchInterval); err != nil {
 				return err
 			}
 		case <-look:
-			if !sameStores(views, wt.rd.app.Lanes()) {
+			if !feed.same() {
 				return errResync
 			}
 		case <-ctx.Done():
@@ -148,42 +145,29 @@ func (wt *watch) changes(ctx context.Context, views []LaneView, batches <-chan b
 	}
 }
 
-func sameStores(a, b []LaneView) bool {
-	return slices.EqualFunc(a, b, func(x, y LaneView) bool { return x.Lane == y.Lane && x.Store == y.Store })
-}
-
-// send writes each changed group once, with the values of all its partitions folded.
-func (wt *watch) send(views []LaneView, changes []state.Change) error {
-	slices.SortFunc(changes, func(a, b state.Change) int { return bytes.Compare(a.Group, b.Group) })
-	changes = slices.CompactFunc(changes, func(a, b state.Change) bool { return bytes.Equal(a.Group, b.Group) })
-	for _, ch := range changes {
-		folded, err := wt.fold(views, ch.Group)
+// send writes each changed group once, with the present values of all its partitions folded, which
+// may be newer than the change.
+func (wt *watch) send(ctx context.Context, feed *feed, groups [][]byte) error {
+	slices.SortFunc(groups, bytes.Compare)
+	groups = slices.CompactFunc(groups, bytes.Equal)
+	for chunk := range chunks(groups) {
+		folded, err := feed.values(ctx, chunk)
 		if err != nil {
-			return errResync // the store was closed: the lane moved or began anew
+			return errResync // a store was closed: the lane moved or began anew
 		}
-		if folded == nil {
-			continue // it was of a lane that is no longer here
-		}
-		if err := wt.out.count(ch.Group, folded); err != nil {
-			return err
+		for _, group := range chunk {
+			values, ok := folded[string(group)]
+			if !ok {
+				continue // it was of a lane that has moved
+			}
+			if err := wt.out.count(group, values); err != nil {
+				return err
+			}
 		}
 	}
 	return wt.out.flush()
 }
 
-// fold reads a group's present values, which may be newer than the change.
-func (wt *watch) fold(views []LaneView, group []byte) ([]spec.Decimal, error) {
-	var folded []spec.Decimal
-	for _, v := range views {
-		all, err := readLane(wt.rd.app, v, group)
-		if err != nil {
-			return nil, err
-		}
-		for _, h := range all {
-			if h.values != nil {
-				folded = foldInto(wt.rd.app.Program, folded, h.values)
-			}
-		}
-	}
-	return folded, nil
+func sameStores(a, b []LaneView) bool {
+	return slices.EqualFunc(a, b, func(x, y LaneView) bool { return x.Lane == y.Lane && x.Store == y.Store })
 }

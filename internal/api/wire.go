@@ -58,9 +58,9 @@ type AppInfo struct {
 	AppID      string  `json:"app_id"`
 	Generation int     `json:"generation"`
 	Spec       string  `json:"spec"`       // canonical YAML
-	Lanes      int     `json:"lanes"`      // that this node can answer for
+	Lanes      int     `json:"lanes"`      // that the cluster can answer for
 	Source     string  `json:"source"`     // the topic that positions count in
-	Partitions []int32 `json:"partitions"` // of Source, that this node can answer for
+	Partitions []int32 `json:"partitions"` // of Source, that the cluster can answer for
 }
 
 // AppsAnswer is GET /v1/apps.
@@ -104,6 +104,10 @@ type Status struct {
 	Kafka   KafkaStatus  `json:"kafka"`
 	Nodes   []NodeStatus `json:"nodes"`
 	Apps    []AppStatus  `json:"apps"`
+	// Problems are what people should know or do, a line each.
+	Problems []string `json:"problems"`
+	// AtMs is the clock of the node that answers for itself alone.
+	AtMs int64 `json:"at_ms,omitempty"`
 }
 
 // KafkaStatus is the Kafka that the node counts on.
@@ -123,6 +127,13 @@ type NodeStatus struct {
 	Pid         int    `json:"pid,omitempty"`
 	Incarnation string `json:"incarnation,omitempty"` // new at each start
 	StartedMs   int64  `json:"started_ms,omitempty"`
+	Zone        string `json:"zone,omitempty"`
+	Release     string `json:"release,omitempty"` // of the program
+	Draining    bool   `json:"draining,omitempty"`
+	Lanes       int    `json:"lanes"`           // that it owns
+	Standbys    int    `json:"standbys"`        // lanes that it has a copy of beside its owner's
+	Lag         int64  `json:"lag"`             // of the lanes that it owns
+	Error       string `json:"error,omitempty"` // why it does not say more of itself
 }
 
 // AppStatus is one app. The counters are those of the position records, so they survive restarts.
@@ -155,6 +166,9 @@ const (
 	LaneRunning   = "running"
 	LaneStopped   = "stopped" // by an error that needs a person: see the reason
 	LaneLost      = "lost"    // fenced by a stranger
+	LaneStandby   = "standby" // a copy that follows the owner's
+	LaneIdle      = "idle"    // nobody owns it
+	LaneUnknown   = "unknown" // its node does not answer
 )
 
 // LaneStatus is one lane.
@@ -175,6 +189,31 @@ type LaneStatus struct {
 	Aborted        int64            `json:"aborted"`
 	LastCommitMs   int64            `json:"last_commit_ms,omitempty"`
 	Restore        *Restore         `json:"restore,omitempty"` // of the last start; while State is restoring, so far
+	Processed      int64            `json:"processed"`
+	Filtered       int64            `json:"filtered"`
+	Skipped        int64            `json:"skipped"`
+	Dead           int64            `json:"dead"`
+	Gaps           int64            `json:"gaps,omitempty"`
+	// Events that a known partitioner would have put elsewhere: of an app the strays are the
+	// smaller of the two sums.
+	NotMurmur2 int64 `json:"not_murmur2,omitempty"`
+	NotCRC32   int64 `json:"not_crc32,omitempty"`
+	// Role is RoleStandby where a node speaks of a copy that is not the owner's, and Ready says
+	// that such a copy has been at the end of the changelog.
+	Role  Role `json:"role,omitempty"`
+	Ready bool `json:"ready,omitempty"`
+	// Copies are the standbys as they say of themselves; From and Target are of a move on its way.
+	Copies []CopyStatus `json:"copies,omitempty"`
+	From   string       `json:"from,omitempty"`
+	Target string       `json:"target,omitempty"`
+}
+
+// CopyStatus is a standby's copy of a lane.
+type CopyStatus struct {
+	Node  string `json:"node"`
+	State string `json:"state"`
+	Ready bool   `json:"ready"` // it has been at the end of the changelog once
+	Lag   int64  `json:"lag"`   // records of the changelog that it has not read yet
 }
 
 // Restore says what a start had to read of the changelog.
@@ -219,4 +258,7 @@ const (
 	CodeTimeout      = "timeout"
 	CodeConflict     = "conflict"
 	CodeInternal     = "internal"
+	// CodeNotOwner is what a node says that another one asks for a lane that is not its own.
+	CodeNotOwner     = "not_owner"
+	CodeNotSupported = "not_supported"
 )

@@ -413,6 +413,8 @@ func (a *app) view() *api.App {
 	return &api.App{
 		Name: a.name(), ID: a.id, Generation: a.generation, Spec: a.spec, Program: a.program,
 		Input: a.input.Name, Source: a.source(a.stateTask(0)).Name, Repartitions: a.repartitions, Lanes: a.laneViews, Look: a.look,
+		LaneCount: a.lanesN, Partitions: a.partitions,
+		Partitioners: []func([]byte, int) int32{kafka.PartitionMurmur2, kafka.PartitionCRC32},
 	}
 }
 

@@ -112,18 +112,13 @@ func (a *app) status() api.AppStatus {
 		ls, records := l.statusView()
 		s.Lanes = append(s.Lanes, ls)
 		s.Lag += ls.Lag
+		s.Groups += ls.Groups
+		s.Processed += ls.Processed
+		s.Filtered += ls.Filtered
+		s.Skipped += ls.Skipped
+		s.Dead += ls.Dead
+		s.Gaps += ls.Gaps
 		all = append(all, records...)
-		for _, rec := range records {
-			s.Groups += rec.Groups
-			if rec.Stage == state.SecondStage {
-				continue // partials, of events that the first stage has counted
-			}
-			s.Processed += rec.Processed
-			s.Filtered += rec.Filtered
-			s.Skipped += rec.Skipped
-			s.Dead += rec.Dead
-			s.Gaps += rec.Gaps
-		}
 	}
 	s.Lag += a.newPartitionsLag()
 	for i, l := range a.lanes { // after all of the input's: what has left that lag is in this one
@@ -198,10 +193,25 @@ func (l *lane) statusView() (api.LaneStatus, []state.PositionRecord) {
 			s.Lag += lag
 		}
 		s.AsOfMs = asOf.UnixMilli()
-		s.Groups += pos.Record.Groups
-		s.LastCommitMs = max(s.LastCommitMs, pos.Record.AtMs)
+		laneCounted(&s, pos.Record)
 	}
 	return s, records
+}
+
+// laneCounted adds what a task's position record says that it has counted.
+func laneCounted(s *api.LaneStatus, rec state.PositionRecord) {
+	s.Groups += rec.Groups
+	s.LastCommitMs = max(s.LastCommitMs, rec.AtMs)
+	s.NotMurmur2 += rec.Hints.Murmur2
+	s.NotCRC32 += rec.Hints.CRC32
+	if rec.Stage == state.SecondStage {
+		return // partials, of events that the first stage has counted
+	}
+	s.Processed += rec.Processed
+	s.Filtered += rec.Filtered
+	s.Skipped += rec.Skipped
+	s.Dead += rec.Dead
+	s.Gaps += rec.Gaps
 }
 
 // queryView is how a query sees the lane.

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tally-kafka/tally/internal/api"
+)
+
+type drainOptions struct {
+	serverFlags
+	node string
+	undo bool
+	dry  bool
+	json bool
+	wait time.Duration
+}
+
+func newCmdDrain(t *tool) *cobra.Command {
+	var opt drainOptions
+	cmd := &cobra.Command{
+		Use:   "drain NODE",
+		Short: "Move all lanes away from a node, and give it none until --undo",
+		Long: `Move all lanes of a node to the others, one after another, and wait until it has none; it gets no new
+ones until --undo. A stop by SIGTERM drains by itself.`,
+		Example: `  tally drain b --dry-run
+  tally drain b
+  tally drain b --undo`,
+		Args: argsOf(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opt.node = args[0]
+			return runDrain(cmd.Context(), t, opt)
+		},
+	}
+	fl := cmd.Flags()
+	opt.add(cmd)
+	fl.BoolVar(&opt.undo, "undo", false, "let the node have lanes again")
+	fl.BoolVar(&opt.dry, "dry-run", false, "say which lanes would move where, and do nothing")
+	fl.DurationVar(&opt.wait, "wait", time.Minute, "how long to wait until the lanes have moved")
+	fl.BoolVar(&opt.json, "json", false, "print JSON")
+	return cmd
+}
+
+func runDrain(ctx context.Context, t *tool, opt drainOptions) error {
+	client, err := opt.client(t)
+	if err != nil {
+		return err
+	}
+	began := t.seam.Now()
+	answer, err := client.Drain(ctx, opt.node, api.DrainRequest{Undo: opt.undo, DryRun: opt.dry})
+	if err != nil {
+		return err
+	}
+	if !opt.dry && !opt.undo {
+		if err := drained(ctx, t, client, answer.Node, opt.wait); err != nil {
+			return err
+		}
+	}
+	if opt.json {
+		return printJSON(t.out, answer)
+	}
+	for _, m := range answer.Moves { // none of an undo
+		fmt.Fprintf(t.out, "%s lane %d  %s -> %s\n", m.App, m.Lane, orDash(m.From), orDash(m.To))
+	}
+	switch {
+	case opt.dry:
+		fmt.Fprintln(t.err, "Nothing was done: leave --dry-run out to do it.")
+	case opt.undo:
+		fmt.Fprintf(t.out, "node %s may have lanes again\n", answer.Node)
+	default:
+		fmt.Fprintf(t.out, "node %s has no lanes any more, after %d ms\n", answer.Node, t.seam.Since(began).Milliseconds())
+	}
+	return nil
+}
+
+// drained waits until the node owns no lane.
+func drained(ctx context.Context, t *tool, client *api.Client, node string, wait time.Duration) error {
+	return poll(ctx, t, client, wait, func(st api.Status) error {
+		for _, n := range st.Nodes {
+			if n.Name == node && n.Lanes > 0 {
+				return fmt.Errorf("node %s still has lanes after %s (%d left), and they go on moving: see `tally status`", node, wait, n.Lanes)
+			}
+		}
+		return nil
+	})
+}

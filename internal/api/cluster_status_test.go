@@ -1,0 +1,184 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/seam"
+)
+
+func TestStatusOfAllNodes(t *testing.T) {
+	a := newTestApp(t, wordcount, 3, 3)
+	a.Standbys = 1
+	c := newTestCluster(t, a, 3, Options{StatusWait: 50 * time.Millisecond})
+	c.change(func() {
+		c.placed[0].Standbys, c.placed[1].Standbys, c.placed[2].Standbys = []string{"id-b"}, []string{"id-c"}, []string{"id-a"}
+		c.placed[1].Target = "id-c"
+		for _, k := range []int{0, 1, 2} {
+			c.nodes[(k+1)%3].copies[k] = a.lanes[k].Store
+		}
+	})
+	status := func(node int) Status {
+		t.Helper()
+		code, body := ask(t, "GET", c.nodes[node].server.URL+"/v1/status", "")
+		if code != 200 {
+			t.Fatalf("status %d %s", code, body)
+		}
+		return decode[Status](t, body)
+	}
+	for node := range 3 {
+		st := status(node)
+		app := st.Apps[0]
+		if st.Leader != "a" || len(st.Nodes) != 3 || len(app.Lanes) != 3 || app.Processed != 30 || app.Lag != 6 || app.Strays != 3 || len(st.Problems) != 0 {
+			t.Fatalf("%+v", st)
+		}
+		b := st.Nodes[1]
+		if b.Name != "b" || b.Addr != "b:1" || b.Pid != 5 || b.Lanes != 1 || b.Standbys != 1 || b.Lag != 2 || b.Release != "v1" || !b.Alive {
+			t.Fatalf("%+v", b)
+		}
+		l := app.Lanes[1]
+		if l.Owner != "b" || l.Epoch != 7 || l.Target != "c" || l.State != LaneRunning || !slices.Equal(l.Standbys, []string{"c"}) ||
+			l.Copies[0] != (CopyStatus{Node: "c", State: LaneStandby, Ready: true, Lag: 3}) {
+			t.Fatalf("%+v", l)
+		}
+	}
+	c.change(func() {
+		c.nodes[1].hangs, c.nodes[2].member.Alive, c.nodes[2].member.Draining = true, false, true
+		c.nodes[0].member.Draining, c.nodes[0].member.Release, c.leader = true, "v2", ""
+		c.placed[0].Owner = ""
+	})
+	st := status(0)
+	if st.Nodes[1].Error == "" || st.Nodes[2].Alive || st.Apps[0].Lanes[0].State != LaneIdle || st.Apps[0].Lanes[1].State != LaneUnknown {
+		t.Fatalf("%+v", st)
+	}
+	for i, want := range []string{"the cluster has no leader: lanes stay where they are until a majority of a, b, c is back",
+		"node a is draining: it still has 0 lanes", "node b at b:1 has not answered within 50ms", "node c is not alive",
+		"the nodes run different releases: v2, v1", "wordcount lane 0 has no owner", "wordcount lane 1 is node b's, which does not answer",
+		"wordcount lane 2 is node c's, which does not answer", "wordcount lanes 0,1 have no standby that is ready: 2 nodes alive, 1 asked"} {
+		if i >= len(st.Problems) || st.Problems[i] != want {
+			t.Fatalf("problem %d: want %s, got\n%s", i, want, strings.Join(st.Problems, "\n"))
+		}
+	}
+}
+
+func TestClockFarOff(t *testing.T) {
+	a := newTestApp(t, wordcount, 1, 1)
+	c := newTestCluster(t, a, 2, Options{})
+	off := c.nodes[1].api.opt.Seam
+	now := off.Now
+	off.Now = func() time.Time { return now().Add(-5 * time.Second) }
+	c.nodes[1].api.opt.Seam = off
+	_, body := ask(t, "GET", c.nodes[0].server.URL+"/v1/status", "")
+	if st := decode[Status](t, body); len(st.Problems) != 1 || !strings.Contains(st.Problems[0], "the clock of node b is -") {
+		t.Fatalf("%v", st.Problems)
+	}
+}
+
+func TestAppsOfACluster(t *testing.T) {
+	c := newTestCluster(t, newTestApp(t, wordcount, 3, 5), 3, Options{})
+	apps, err := newTestClient(t, c.nodes[1].server.URL).Apps(t.Context())
+	if err != nil || apps[0].Lanes != 3 || !slices.Equal(apps[0].Partitions, []int32{0, 1, 2, 3, 4}) {
+		t.Fatalf("%+v %v", apps, err)
+	}
+}
+
+// testControl notes what it was asked to do.
+type testControl struct{ did []string }
+
+func (c *testControl) note(format string, args ...any) {
+	c.did = append(c.did, fmt.Sprintf(format, args...))
+}
+
+func (c *testControl) Submit(_ context.Context, spec []byte) (SubmitAnswer, error) {
+	c.note("submit %d", len(spec))
+	return SubmitAnswer{App: "wordcount", Generation: 1, Lanes: 4, Change: ChangeAdded}, nil
+}
+
+func (c *testControl) Delete(_ context.Context, app string, topics bool) (DeleteAnswer, error) {
+	c.note("delete %s %v", app, topics)
+	return DeleteAnswer{App: app}, nil
+}
+
+func (c *testControl) Drain(_ context.Context, node string, req DrainRequest) (DrainAnswer, error) {
+	c.note("drain %s %+v", node, req)
+	if node == "z" {
+		return DrainAnswer{}, &Error{Status: 404, Code: CodeNotFound, Message: `there is no node "z"`, Next: "there are a, b"}
+	}
+	return DrainAnswer{Node: node, Draining: !req.Undo, DryRun: req.DryRun}, nil
+}
+
+func (c *testControl) Move(_ context.Context, app string, lane int, req MoveRequest) (MoveAnswer, error) {
+	c.note("move %s/%d %+v", app, lane, req)
+	return MoveAnswer{LaneMove: LaneMove{App: app, Lane: lane, From: "a", To: req.To}, Epoch: 7, DryRun: req.DryRun}, nil
+}
+
+func TestControl(t *testing.T) {
+	a := newTestApp(t, wordcount, 2, 2)
+	a.LaneCount = 2
+	control := &testControl{}
+	ts, _ := serve(t, &testNode{apps: []*testApp{a}}, Options{Control: control})
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		say, did           string
+	}{
+		{"PUT", "/v1/apps/wordcount", wordcount, 200, `"change":"added"`, fmt.Sprint("submit ", len(wordcount))},
+		{"PUT", "/v1/apps/other", wordcount, 400, "the spec is of app wordcount, and the path names other", ""},
+		{"PUT", "/v1/apps/wordcount", "app: [", 400, "the spec:1:", ""},
+		{"DELETE", "/v1/apps/wordcount?topics=true", "", 200, `"topics":[]`, "delete wordcount true"},
+		{"DELETE", "/v1/apps/wordcount?topics=yes", "", 400, "neither true nor false", ""},
+		{"POST", "/v1/nodes/b/drain?dry_run=true", "", 200, `"moves":[]`, "drain b {Undo:false DryRun:true}"},
+		{"POST", "/v1/nodes/b/drain?undo=true", "", 200, `"draining":false`, "drain b {Undo:true DryRun:false}"},
+		{"POST", "/v1/nodes/z/drain", "", 404, "there are a, b", "drain z {Undo:false DryRun:false}"},
+		{"POST", "/v1/apps/wordcount/lanes/1/move?to=b", "", 200, `"from":"a","to":"b"`, "move wordcount/1 {To:b DryRun:false}"},
+		{"POST", "/v1/apps/wordcount/lanes/2/move?to=b", "", 400, "it has lanes 0 to 1", ""},
+		{"POST", "/v1/apps/wordcount/lanes/x/move?to=b", "", 400, "it has lanes 0 to 1", ""},
+		{"POST", "/v1/apps/wordcount/lanes/1/move", "", 400, "say ?to=NODE", ""},
+	} {
+		control.did = nil
+		status, body := ask(t, c.method, ts.URL+c.path, c.body)
+		if status != c.status || !strings.Contains(body, c.say) || strings.Join(control.did, ";") != c.did {
+			t.Errorf("%s %s: status %d %s, did %v", c.method, c.path, status, body, control.did)
+		}
+	}
+}
+
+func TestCallsOfNodes(t *testing.T) {
+	echo := func(_ context.Context, body []byte) (any, error) {
+		if string(body) == "{}" {
+			return nil, &Error{Status: 409, Code: "not_leader", Message: "the leader is b"}
+		}
+		return json.RawMessage(body), nil
+	}
+	ts, _ := serve(t, &testNode{}, Options{Calls: map[string]Call{"echo": echo}})
+	for _, c := range []struct {
+		call, body string
+		status     int
+		say        string
+	}{{"echo", `{"a":1}`, 200, `{"a":1}`}, {"echo", "{}", 409, "the leader is b"}, {"nope", "", 404, `knows no call`}} {
+		status, body := ask(t, "POST", ts.URL+"/v1/node/"+c.call, c.body)
+		if status != c.status || !strings.Contains(body, c.say) {
+			t.Errorf("%s: status %d %s", c.call, status, body)
+		}
+	}
+}
+
+// Lanes are another node's to ask for: whoever has only a token gets no local answer.
+func TestLocalIsForNodes(t *testing.T) {
+	a := newTestApp(t, wordcount, 1, 1)
+	tokens, _, admin := testTokens(t)
+	s := NewServer(&testNode{apps: []*testApp{a}}, Options{Seam: seam.World(), Tokens: tokens})
+	for path, want := range map[string]int{"top?local=true": 403, "sent": 403, "values": 403, "top": 200, "sent?local=true": 403} {
+		if w := (sender{token: admin}).call(s, "POST", "/v1/apps/wordcount/"+path, ""); w.Code != want {
+			t.Errorf("%s: status %d %s", path, w.Code, w.Body)
+		}
+		if w := (sender{tls: asNode}).call(s, "POST", "/v1/apps/wordcount/"+path, ""); w.Code == 403 {
+			t.Errorf("%s of a node: status %d %s", path, w.Code, w.Body)
+		}
+	}
+}

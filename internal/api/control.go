@@ -1,0 +1,256 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+// SubmitAnswer says what a submit came to.
+type SubmitAnswer struct {
+	App        string `json:"app"`
+	Generation int    `json:"generation"`
+	Lanes      int    `json:"lanes"`
+	Change     string `json:"change"` // one of the Change constants
+}
+
+// What a submit changed.
+const (
+	ChangeAdded   = "added"
+	ChangeUpdated = "updated" // by a setting that may change while the app runs
+	ChangeNone    = "none"    // the app runs under this very spec
+)
+
+// DeleteAnswer says what a delete stopped and deleted.
+type DeleteAnswer struct {
+	App    string   `json:"app"`
+	Topics []string `json:"topics"` // that were deleted
+}
+
+// DrainRequest is what a drain asks for.
+type DrainRequest struct {
+	Undo   bool
+	DryRun bool
+}
+
+// DrainAnswer says what a drain moves. It is over when the status shows no lane at the node.
+type DrainAnswer struct {
+	Node     string     `json:"node"`
+	Draining bool       `json:"draining"`
+	DryRun   bool       `json:"dry_run"`
+	Moves    []LaneMove `json:"moves"` // lanes that the node owns, with where they would go as of now
+}
+
+// LaneMove is a lane on its way.
+type LaneMove struct {
+	App  string `json:"app"`
+	Lane int    `json:"lane"`
+	From string `json:"from"`         // the name of its owner, "" for none
+	To   string `json:"to,omitempty"` // "" while it is not decided
+}
+
+// MoveRequest is what a move asks for.
+type MoveRequest struct {
+	To     string
+	DryRun bool
+}
+
+// MoveAnswer says what a move does. It is over when the status shows the lane running at its new
+// owner, under a later epoch.
+type MoveAnswer struct {
+	LaneMove
+	Epoch  uint64 `json:"epoch"` // of the grant that it moves from
+	DryRun bool   `json:"dry_run"`
+	Done   bool   `json:"done"` // the lane is there already
+}
+
+// control is what changes the cluster; an error when this node cannot.
+func (s *Server) control() (Control, error) {
+	if s.opt.Control == nil {
+		return nil, &Error{Status: http.StatusNotImplemented, Code: CodeNotSupported,
+			Message: "this node cannot change what runs in its cluster",
+			Next:    "name the spec at its start: `tally run --spec FILE`"}
+	}
+	return s.opt.Control, nil
+}
+
+// serveSubmit answers PUT /v1/apps/{app}; the body is the YAML of the spec.
+func (s *Server) serveSubmit(w http.ResponseWriter, r *http.Request) error {
+	body, err := s.readBody(w, r)
+	if err != nil {
+		return err
+	}
+	app := r.PathValue("app")
+	parsed, err := spec.Parse(body, "the spec")
+	if err != nil {
+		return badRequest("%v", err)
+	}
+	if parsed.App != app {
+		return badRequest("the spec is of app %s, and the path names %s", parsed.App, app)
+	}
+	c, err := s.control()
+	if err != nil {
+		return err
+	}
+	answer, err := c.Submit(r.Context(), body)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// serveDelete answers DELETE /v1/apps/{app}?topics=true.
+func (s *Server) serveDelete(w http.ResponseWriter, r *http.Request) error {
+	app, err := s.app(r.PathValue("app"))
+	if err != nil {
+		return err
+	}
+	topics, err := parseBool(r, "topics")
+	if err != nil {
+		return err
+	}
+	c, err := s.control()
+	if err != nil {
+		return err
+	}
+	answer, err := c.Delete(r.Context(), app.Name, topics)
+	if err != nil {
+		return err
+	}
+	answer.Topics = orEmpty(answer.Topics)
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// serveDrain answers POST /v1/nodes/{node}/drain?undo=true&dry_run=true.
+func (s *Server) serveDrain(w http.ResponseWriter, r *http.Request) error {
+	undo, err := parseBool(r, "undo")
+	if err != nil {
+		return err
+	}
+	dry, err := parseBool(r, "dry_run")
+	if err != nil {
+		return err
+	}
+	c, err := s.control()
+	if err != nil {
+		return err
+	}
+	answer, err := c.Drain(r.Context(), r.PathValue("node"), DrainRequest{Undo: undo, DryRun: dry})
+	if err != nil {
+		return err
+	}
+	answer.Moves = orEmpty(answer.Moves)
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// serveMove answers POST /v1/apps/{app}/lanes/{lane}/move?to=NODE&dry_run=true.
+func (s *Server) serveMove(w http.ResponseWriter, r *http.Request) error {
+	app, err := s.app(r.PathValue("app"))
+	if err != nil {
+		return err
+	}
+	lane, err := strconv.Atoi(r.PathValue("lane"))
+	if err != nil || lane < 0 || app.LaneCount > 0 && lane >= app.LaneCount {
+		return badRequest("app %s has no lane %q: it has lanes 0 to %d", app.Name, r.PathValue("lane"), app.LaneCount-1)
+	}
+	dry, err := parseBool(r, "dry_run")
+	if err != nil {
+		return err
+	}
+	to := r.URL.Query().Get("to")
+	if to == "" {
+		return badRequest("the node to move to is missing: say ?to=NODE")
+	}
+	c, err := s.control()
+	if err != nil {
+		return err
+	}
+	answer, err := c.Move(r.Context(), app.Name, lane, MoveRequest{To: to, DryRun: dry})
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// parseBool reads a part of the query: true, false or left out.
+func parseBool(r *http.Request, name string) (bool, error) {
+	switch text := r.URL.Query().Get(name); text {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, badRequest("%s=%q is neither true nor false", name, text)
+	}
+}
+
+// serveCall answers POST /v1/node/{call}, which only nodes may use.
+func (s *Server) serveCall(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("call")
+	call := s.opt.Calls[name]
+	if call == nil {
+		return &Error{Status: http.StatusNotFound, Code: CodeNotFound,
+			Message: fmt.Sprintf("this node knows no call %q", name), Next: "its release is another: see `tally status`"}
+	}
+	body, err := s.readBody(w, r)
+	if err != nil {
+		return err
+	}
+	answer, err := call(r.Context(), body)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// controlWait is how long a change of the cluster may take to be decided.
+const controlWait = resetWait
+
+// Submit adds an app, or gives an app a new spec.
+func (c *Client) Submit(ctx context.Context, app string, spec []byte) (SubmitAnswer, error) {
+	var a SubmitAnswer
+	return a, c.ask(ctx, http.MethodPut, "/v1/apps/"+url.PathEscape(app), nil, spec, controlWait, &a)
+}
+
+// Delete stops an app everywhere.
+func (c *Client) Delete(ctx context.Context, app string, topics bool) (DeleteAnswer, error) {
+	var a DeleteAnswer
+	q := flags("topics", topics)
+	return a, c.ask(ctx, http.MethodDelete, "/v1/apps/"+url.PathEscape(app), q, nil, controlWait, &a)
+}
+
+// Drain asks for all lanes of a node to be moved away.
+func (c *Client) Drain(ctx context.Context, node string, req DrainRequest) (DrainAnswer, error) {
+	var a DrainAnswer
+	q := flags("undo", req.Undo, "dry_run", req.DryRun)
+	return a, c.ask(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(node)+"/drain", q, nil, controlWait, &a)
+}
+
+// Move asks for a lane to be moved to a node.
+func (c *Client) Move(ctx context.Context, app string, lane int, req MoveRequest) (MoveAnswer, error) {
+	var a MoveAnswer
+	q := flags("dry_run", req.DryRun)
+	q.Set("to", req.To)
+	path := appPath(app, fmt.Sprintf("lanes/%d/move", lane))
+	return a, c.ask(ctx, http.MethodPost, path, q, nil, controlWait, &a)
+}
+
+// flags are the names that are followed by true.
+func flags(pairs ...any) url.Values {
+	q := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1].(bool) {
+			q.Set(pairs[i].(string), "true")
+		}
+	}
+	return q
+}

@@ -1,0 +1,144 @@
+package api
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// problems are what people should know or do, worst first.
+func (s *Server) problems(st Status, reports []report) []string {
+	var lines []string
+	if st.Leader == "" {
+		lines = append(lines, fmt.Sprintf("the cluster has no leader: lanes stay where they are until a majority of %s is back",
+			nodeNames(st.Nodes)))
+	}
+	for _, r := range reports {
+		if r.err != nil {
+			lines = append(lines, r.err.Error())
+		}
+		if r.skewMs > clockSkewMs || r.skewMs < -clockSkewMs {
+			lines = append(lines, fmt.Sprintf("the clock of node %s is %d ms ahead of node %s's: set both by NTP",
+				r.member.Name, r.skewMs, st.Node))
+		}
+		if r.member.Draining && r.member.Alive {
+			lines = append(lines, fmt.Sprintf("node %s is draining: it still has %d lanes", r.member.Name, lanesAt(st, r.member.Name)))
+		}
+	}
+	lines = append(lines, releaseProblems(st.Nodes)...)
+	lines = append(lines, laneProblems(st)...)
+	return append(lines, s.standbyProblems(st)...)
+}
+
+// clockSkewMs is how far a clock may be off before people should know.
+const clockSkewMs = 2000
+
+func nodeNames(nodes []NodeStatus) string {
+	names := make([]string, len(nodes))
+	for i, n := range nodes {
+		names[i] = n.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+func lanesAt(st Status, node string) int {
+	for _, n := range st.Nodes {
+		if n.Name == node {
+			return n.Lanes
+		}
+	}
+	return 0
+}
+
+// releaseProblems says when the nodes run different programs, as they do while they are upgraded.
+func releaseProblems(nodes []NodeStatus) []string {
+	var releases []string
+	for _, n := range nodes {
+		if n.Alive && n.Release != "" && !slices.Contains(releases, n.Release) {
+			releases = append(releases, n.Release)
+		}
+	}
+	if len(releases) < 2 {
+		return nil
+	}
+	return []string{"the nodes run different releases: " + strings.Join(releases, ", ")}
+}
+
+// laneProblems are the lanes that do not run.
+func laneProblems(st Status) (lines []string) {
+	for _, a := range st.Apps {
+		for _, l := range a.Lanes {
+			switch {
+			case l.State == LaneIdle:
+				lines = append(lines, fmt.Sprintf("%s lane %d has no owner", a.App, l.Lane))
+			case l.State == LaneUnknown:
+				lines = append(lines, fmt.Sprintf("%s lane %d is node %s's, which does not answer", a.App, l.Lane, l.Owner))
+			case l.Reason != "":
+				lines = append(lines, fmt.Sprintf("%s lane %d is %s: %s", a.App, l.Lane, l.State, l.Reason))
+			}
+		}
+	}
+	return lines
+}
+
+// standbyProblems says which lanes have fewer copies to take over from than were asked for. A lone
+// node can have none, and is not reminded of it.
+func (s *Server) standbyProblems(st Status) (lines []string) {
+	alive := 0
+	for _, n := range st.Nodes {
+		if n.Alive {
+			alive++
+		}
+	}
+	if len(st.Nodes) < 2 {
+		return nil
+	}
+	for _, a := range s.node.Apps() {
+		i := slices.IndexFunc(st.Apps, func(of AppStatus) bool { return of.App == a.Name })
+		if i < 0 || a.Standbys == 0 {
+			continue
+		}
+		for ready, lanes := range lanesByReady(st.Apps[i], a.Standbys) {
+			if len(lanes) > 0 {
+				lines = append(lines, fmt.Sprintf("%s %s %s: %d nodes alive, %d asked", a.Name, plural("lane", lanes),
+					readyText(ready, len(lanes)), alive, a.Standbys))
+			}
+		}
+	}
+	return lines
+}
+
+// lanesByReady are the lanes with each number of ready standbys below want.
+func lanesByReady(app AppStatus, want int) [][]int {
+	lanes := make([][]int, want)
+	for _, l := range app.Lanes {
+		ready := 0
+		for _, c := range l.Copies {
+			if c.Ready {
+				ready++
+			}
+		}
+		if ready < want {
+			lanes[ready] = append(lanes[ready], l.Lane)
+		}
+	}
+	return lanes
+}
+
+func plural(what string, lanes []int) string {
+	if len(lanes) > 1 {
+		what += "s"
+	}
+	return what + " " + lanesText(lanes)
+}
+
+func readyText(ready, lanes int) string {
+	have := "have"
+	if lanes == 1 {
+		have = "has"
+	}
+	if ready == 0 {
+		return have + " no standby that is ready"
+	}
+	return fmt.Sprintf("%s only %d standbys that are ready", have, ready)
+}

@@ -1,0 +1,175 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"sync"
+)
+
+// In an app of two stages any event may be of any group: a question about the input goes to the
+// lanes that read it first, and then, with how far these have sent what they read, to those that
+// count it.
+
+// laneSent is how far a lane has read and sent its partitions of the input.
+type laneSent struct {
+	Lane int `json:"lane"`
+	// Sent says below which offset of each partition of the source all that it has sent lies.
+	Sent map[int32]int64 `json:"sent"`
+	Lag  int64           `json:"lag"` // of the input partitions that it reads
+	// Proved: at a moment after the question it had no lag.
+	Proved bool `json:"proved"`
+}
+
+type sentAnswer struct {
+	Lanes []laneSent `json:"lanes"`
+}
+
+// throughInput asks the lanes that read the input, wherever they are, how far they are; it waits
+// until they have passed what the read asks for, and for a moment, if it is to be fresh, until they
+// have read all that there was.
+func (rd *read) throughInput(ctx context.Context) error {
+	if rd.app.Repartitions == 0 {
+		return nil
+	}
+	var mu sync.Mutex
+	var all []laneSent
+	err := rd.scatter(ctx, rd.allLanes(), func(ctx context.Context, sh shard) error {
+		answer, err := rd.askSent(ctx, sh)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, answer.Lanes...)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	rd.inputLag, rd.inputProved, rd.soft = 0, true, map[int32]int64{}
+	for _, l := range all {
+		rd.inputLag += l.Lag
+		rd.inputProved = rd.inputProved && l.Proved
+		for q, at := range l.Sent {
+			rd.soft[q] = max(rd.soft[q], at)
+		}
+		for i := range rd.bounds {
+			if b := &rd.bounds[i]; b.input && b.sent == nil && rd.laneOf(b.partition) == l.Lane {
+				b.sent = l.Sent
+			}
+		}
+	}
+	return nil
+}
+
+func (rd *read) askSent(ctx context.Context, sh shard) (answer sentAnswer, err error) {
+	sub := rd.sub(sh.lanes)
+	sub.bounds = nil
+	for _, b := range rd.bounds {
+		for _, k := range sh.lanes {
+			if b.input && b.sent == nil && rd.laneOf(b.partition) == k {
+				sub.bounds = append(sub.bounds, b)
+			}
+		}
+	}
+	if sh.member.Self {
+		return sub.sentHere(ctx)
+	}
+	err = sub.askJSON(ctx, sh, "sent", "", nil, &answer)
+	return answer, err
+}
+
+// serveSent answers POST /v1/apps/{app}/sent, which only nodes ask.
+func (s *Server) serveSent(w http.ResponseWriter, r *http.Request) error {
+	rd, err := s.beginNodeRead(r)
+	if err != nil {
+		return err
+	}
+	answer, err := rd.sentHere(r.Context())
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// beginNodeRead is beginRead of what only other nodes ask.
+func (s *Server) beginNodeRead(r *http.Request) (*read, error) {
+	rd, err := s.beginRead(r)
+	if err == nil && !rd.local {
+		return nil, badRequest("this is asked with local=true: people use get, top, scan or watch")
+	}
+	return rd, err
+}
+
+func (rd *read) sentHere(ctx context.Context) (sentAnswer, error) {
+	for {
+		views, err := rd.pick(rd.app.Lanes())
+		if err != nil {
+			return sentAnswer{}, err
+		}
+		why := rd.unread(views)
+		answer := rd.sentOf(views)
+		waits := rd.waitsForFresh() || rd.prove && rd.left() > 0
+		if why == nil && (!waits || answer.proved()) {
+			return answer, nil
+		}
+		if why == nil {
+			rd.look()
+		}
+		if err := rd.pause(ctx, why); err != nil {
+			return sentAnswer{}, err
+		}
+	}
+}
+
+// unread says what of the input is still to be read; nil when it is passed.
+func (rd *read) unread(views []LaneView) error {
+	if err := rd.unloaded(views); err != nil {
+		return err
+	}
+	for i := range rd.bounds {
+		if err := rd.readThrough(views, &rd.bounds[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (rd *read) sentOf(views []LaneView) (answer sentAnswer) {
+	for _, v := range views {
+		// The age first, then the lag, which a look between the two may only make newer; and what
+		// was sent last, so that all that has left the lag is in it.
+		l := laneSent{Lane: v.Lane, Sent: map[int32]int64{}, Proved: v.AsOfMs() > rd.begun.UnixMilli()}
+		for _, p := range v.Inputs {
+			if v.InputLag != nil {
+				l.Lag += v.InputLag(p)
+			}
+		}
+		l.Proved = l.Proved && l.Lag == 0
+		if v.Sent != nil {
+			for q := range int32(rd.app.Repartitions) {
+				l.Sent[q] = v.Sent(q)
+			}
+		}
+		answer.Lanes = append(answer.Lanes, l)
+	}
+	return answer
+}
+
+func (a sentAnswer) proved() bool {
+	for _, l := range a.Lanes {
+		if !l.Proved {
+			return false
+		}
+	}
+	return true
+}
+
+// withInputLag adds to each part what of the input is not read yet.
+func (rd *read) withInputLag(parts []Part) []Part {
+	for i := range parts {
+		parts[i].Lag += rd.inputLag
+	}
+	return parts
+}
