@@ -10,8 +10,17 @@ import (
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
+// checkBase: a plan is taken only in the state that it was made for. Whoever made it has not seen
+// what has come since: a lane asked to be moved, or another leader's plan.
+func (s *sim) checkBase(entry []byte, before, after *ownership.State) {
+	c, _, err := ownership.Decode(entry)
+	if err == nil && c.Plan != nil && after != before && c.Plan.Base != before.Version {
+		s.wrong("a plan for version %d is taken at version %d", c.Plan.Base, before.Version)
+	}
+}
+
 // checkEntry checks what an entry of the log has done to the lanes.
-func (s *sim) checkEntry(data []byte, before, after *ownership.State) {
+func (s *sim) checkEntry(before, after *ownership.State) {
 	for ref, l := range after.Lanes() {
 		old, _ := before.Lane(ref)
 		if l.Epoch < old.Epoch {
