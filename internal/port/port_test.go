@@ -238,7 +238,9 @@ func TestTLSRefuses(t *testing.T) {
 	serve(t, plain)
 	addr := a.Addr().String()
 	astray := seam.World() // every name leads to a
-	astray.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) { return seam.World().Dial(ctx, network, addr) }
+	astray.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return seam.World().Dial(ctx, network, addr)
+	}
 	lost := listen(t, Config{Certs: dir + "/b", Seam: astray})
 	for _, c := range []struct {
 		name string
