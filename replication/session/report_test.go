@@ -96,8 +96,13 @@ func TestHalfAReport(t *testing.T) {
 	if _, _, err := r.ping(1, pings[0], now); err == nil {
 		t.Error("a ping over an older connection was taken")
 	}
+	none := changes{perLine: 7}
+	say(3, none.pings(Report{ID: "b", Incarnation: "1"}))
+	if n := len(r.view(now).Sessions["b"].Copies); n != 0 {
+		t.Errorf("%d copies after a report of none", n)
+	}
 	tooMany := changes{perLine: 1000}
-	if _, _, err := r.ping(3, tooMany.pings(Report{ID: "b", Incarnation: "1", Copies: manyCopies(101)})[0], now); err == nil {
+	if _, _, err := r.ping(4, tooMany.pings(Report{ID: "b", Incarnation: "1", Copies: manyCopies(101)})[0], now); err == nil {
 		t.Error("101 copies were taken where 100 may be")
 	}
 }
