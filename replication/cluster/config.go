@@ -44,11 +44,11 @@ type Config struct {
 	SessionListener net.Listener
 	DialSession     func(ctx context.Context, addr string) (net.Conn, error)
 	Call            Call
-	// Report is what this node says of itself with each ping. Who it is is filled in here; Version is
-	// of the state that its copies obey, 0 for the newest one before the call. Nil: no copies.
+	// Report is what this node says of itself with each ping. Who it is is filled in here; Version
+	// is of the state that its copies obey, 0 for the newest one before the call. Nil: no copies.
 	Report func() session.Report
-	// Fence ends what the last owner of a lane may have open at Kafka. The leader calls it for a lane
-	// that the log shows without owner.
+	// Fence ends what the last owner of a lane may have open at Kafka. The leader calls it for a
+	// lane that the log shows without owner.
 	Fence func(ctx context.Context, app string, lane int) error
 	// Assign has the assignor's limits.
 	Assign assign.Settings

@@ -414,10 +414,10 @@ func (n *tnode) obey() {
 	}
 }
 
-// app is a command that a test can see the effect of.
+// app is a command that a test can see the effect of. Its lanes are granted to nobody.
 func app(name string) ownership.Command {
 	return ownership.Command{PutApp: &ownership.PutApp{App: ownership.App{
-		Name: name, Spec: "x", ID: "id", Generation: 1, Partitions: 1, Lanes: []ownership.Lane{{}},
+		Name: name, Spec: "x", ID: "id", Halted: "a test", Generation: 1, Partitions: 1, Lanes: []ownership.Lane{{}},
 	}}}
 }
 

@@ -57,8 +57,8 @@ func TestSessions(t *testing.T) {
 	})
 }
 
-// TestTakeover: lanes are granted to all nodes, each with a standby; when a node is killed, its lanes
-// go to the standbys under a new epoch, and everyone sees that.
+// TestTakeover: lanes are granted to all nodes, each with a standby; when a node is killed, its
+// lanes go to the standbys under a new epoch, and everyone sees that.
 func TestTakeover(t *testing.T) {
 	t.Parallel()
 	nodes := newNodes(t, 3)
@@ -71,6 +71,7 @@ func TestTakeover(t *testing.T) {
 	}
 	leader := leaderOf(t, nodes...)
 	put := app("count")
+	put.PutApp.App.Halted = ""
 	put.PutApp.App.Standbys, put.PutApp.App.Partitions = 1, 6
 	put.PutApp.App.Lanes = make([]ownership.Lane, 6)
 	if result, err := leader.Propose(limit(t), put); err != nil || result.Refused != "" {
