@@ -156,7 +156,7 @@ func gatherLane(p Placement, byNode map[string]map[int]LaneStatus, names map[str
 	l, ok := byNode[p.Owner][p.Lane]
 	switch {
 	case p.Owner == "":
-		l = LaneStatus{Lane: p.Lane, State: LaneIdle}
+		l = LaneStatus{Lane: p.Lane, State: LaneIdle, Reason: reasonOf(p.Lane, byNode)}
 	case !ok && byNode[p.Owner] == nil:
 		l = LaneStatus{Lane: p.Lane, State: LaneUnknown}
 	case !ok || l.Role == RoleStandby: // it has not heard yet that it is the owner
@@ -172,6 +172,16 @@ func gatherLane(p Placement, byNode map[string]map[int]LaneStatus, names map[str
 		l.Standbys, l.Copies = append(l.Standbys, c.Node), append(l.Copies, c)
 	}
 	return l
+}
+
+// reasonOf is why nobody has a lane, where a node knows.
+func reasonOf(lane int, byNode map[string]map[int]LaneStatus) string {
+	for _, id := range slices.Sorted(maps.Keys(byNode)) {
+		if why := byNode[id][lane].Reason; why != "" {
+			return why
+		}
+	}
+	return ""
 }
 
 // sumLanes makes the app's numbers of its lanes'.

@@ -70,7 +70,8 @@ var arrows = map[string]row{
 		tests:   []string{"txn"}, // what a playback reads is what txn writes
 	},
 	"replication/cluster": {own: []string{
-		"internal/seam", "replication/consensus", "replication/lead", "replication/ownership", "replication/session",
+		"internal/seam", "replication/assign", "replication/consensus", "replication/lead", "replication/ownership",
+		"replication/session",
 	}},
 	"replication/consensus": {
 		own:     []string{"internal/seam", "replication/ownership"},
@@ -81,6 +82,9 @@ var arrows = map[string]row{
 	"replication/assign":    {own: []string{"replication/ownership"}},
 	"replication/session":   {own: []string{"internal/seam", "replication/ownership"}},
 	"replication/sim":       {own: []string{"replication/assign", "replication/ownership"}}, // tests alone
+	"replication/lead": {own: []string{
+		"internal/seam", "replication/assign", "replication/ownership", "replication/session",
+	}},
 	"internal/api": {
 		own:     []string{"internal/seam", "internal/token", "processor/spec", "state"},
 		outside: []string{prometheus, golangX},
@@ -89,11 +93,8 @@ var arrows = map[string]row{
 	"internal/certs":    {own: []string{"internal/livefile", "internal/seam"}},
 	"internal/token":    {own: []string{"internal/livefile", "internal/seam"}},
 	"internal/livefile": {own: []string{"internal/seam"}},
-	"replication/lead": {own: []string{
-		"internal/seam", "replication/assign", "replication/ownership", "replication/session",
-	}},
-	"internal/kafka":  {own: []string{"internal/seam"}, outside: []string{franz, golangX}},
-	"internal/broker": {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz, golangX}},
+	"internal/kafka":    {own: []string{"internal/seam"}, outside: []string{franz, golangX}},
+	"internal/broker":   {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz, golangX}},
 	"internal/audit": {
 		own:     []string{"internal/kafka", "internal/seam", "processor/spec"},
 		outside: []string{franz, xxhash, mpb, golangX},

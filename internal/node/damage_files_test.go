@@ -183,9 +183,11 @@ func TestDamagedNodeJSON(t *testing.T) {
 	file := filepath.Join(n.dir, "node.json")
 	for _, text := range []string{"", "{", `{"id": ""}`} {
 		p.must(os.WriteFile(file, []byte(text), 0o600))
-		says(t, p.refused(inDir(n.dir)), file, "damaged", "remove it to make this a new node")
+		says(t, p.refused(inDir(n.dir)), file, "damaged", "cluster.json and raft")
 	}
 	p.must(os.Remove(file)) // as it says
+	p.must(os.Remove(filepath.Join(n.dir, "cluster.json")))
+	p.must(os.RemoveAll(filepath.Join(n.dir, "raft")))
 	n = p.start(inDir(n.dir))
 	n.right(events)
 }

@@ -125,7 +125,7 @@ func TestStartOnABadDisk(t *testing.T) {
 				}
 				st, e := n.client.Status(p.ctx())
 				if e == nil && (len(st.Apps) == 0 || st.Apps[0].Lanes[0].State == api.LaneAcquiring && st.Apps[0].Lanes[0].Reason == "" ||
-					st.Apps[0].Lanes[0].State == api.LaneRestoring) {
+					st.Apps[0].Lanes[0].State == api.LaneRestoring || st.Apps[0].Lanes[0].State == api.LaneIdle) {
 					e = errors.New("it is starting")
 				}
 				return e

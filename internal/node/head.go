@@ -96,6 +96,16 @@ func (a author) foreign(cluster string, now time.Time, age time.Duration) bool {
 	return a.offset >= 0 && a.cluster != cluster && now.Sub(time.UnixMilli(a.atMs)) < age
 }
 
+// hasWatched reports whether this process has watched for others of an app a moment ago, when it was
+// submitted here; the next time it has not.
+func (n *Node) hasWatched(app string) (watched bool) {
+	n.guarded(func() {
+		watched = n.watched[app]
+		delete(n.watched, app)
+	})
+	return watched
+}
+
 // watchForeign refuses an app whose newest records are another cluster's and which goes on writing:
 // fencing it would end a running job by accident. An idle one is not noticed; its node then finds
 // itself fenced, says by whom, and does not fight back.
@@ -107,7 +117,7 @@ func (a *app) watchForeign(ctx context.Context, heads map[int32]head) error {
 			seen[p] = h.author
 		}
 	}
-	if len(seen) == 0 || cfg.Takeover {
+	if len(seen) == 0 || cfg.Takeover || a.node.hasWatched(a.name()) {
 		return nil
 	}
 	cfg.Log.Info("another node has committed a moment ago; watching whether it still runs", "app", a.name(), "for", cfg.Watch)

@@ -16,10 +16,11 @@ import (
 // host is an app of the cluster on this node: opened, run, and closed again when the cluster has it
 // no more or has another generation or spec of it.
 type host struct {
-	name string
-	app  *app   // nil while it is not open
-	why  string // it is not, "" for no reason to be said
-	stop context.CancelFunc
+	name  string
+	app   *app   // nil while it is not open
+	why   string // it is not
+	fails bool   // the last try to open it was refused
+	stop  context.CancelFunc
 }
 
 // keepApps hosts every app that the cluster has, until ctx ends; it returns when all have ended.
@@ -73,7 +74,7 @@ func (n *Node) newHost(ctx context.Context, name string) *hosting {
 	if n.hosts[name] != nil {
 		return nil
 	}
-	h := &host{name: name, why: "opening"}
+	h := &host{name: name}
 	ctx, h.stop = context.WithCancel(ctx)
 	n.hosts[name] = h
 	return &hosting{h, ctx}
@@ -104,10 +105,10 @@ func (n *Node) host(lanes, ctx context.Context, h *host, first chan<- outcome) {
 		if err != nil {
 			continue // ctx has ended, or the record is another one now
 		}
-		n.guarded(func() { h.app, h.why = a, "" })
+		n.guarded(func() { h.app, h.why, h.fails = a, "", false })
 		n.runHosted(lanes, ctx, h)
 		a = h.app // a reset has put another in its place
-		n.guarded(func() { h.app, h.why = nil, "closing" })
+		n.guarded(func() { h.app = nil })
 		if err := a.closeStores(); err != nil {
 			n.cfg.Log.Warn("close the app's stores", "app", h.name, "error", err)
 		}
@@ -139,7 +140,7 @@ func (n *Node) openHosted(ctx context.Context, h *host, rec *ownership.App, firs
 		if err == nil || ctx.Err() != nil {
 			return a, err
 		}
-		n.guarded(func() { h.why = err.Error() })
+		n.guarded(func() { h.why, h.fails = err.Error(), true })
 		n.cfg.Log.Error("the app cannot run on this node; trying again", "app", h.name, "in", pause, "error", err)
 		if err := n.waitForRecord(ctx, rec, pause); err != nil {
 			return nil, err
@@ -182,16 +183,19 @@ func (n *Node) openRecord(ctx context.Context, rec *ownership.App) (*app, error)
 		return nil, err
 	}
 	text := rec.Spec
-	if in != nil && in.Spec != "" {
-		text = in.Spec
+	if in != nil {
+		text = n.specOfReset(in, rec)
 	}
-	if in != nil && rec.Halted == "" {
-		if err := n.halt(ctx, in); err != nil {
-			return nil, err
-		}
+	switch {
+	case in != nil && rec.Halted == "":
+		err = n.halt(ctx, rec.Name, n.resetting())
+	case in == nil && rec.Halted == n.resetting(): // a person has removed what it was to do
+		err = n.halt(ctx, rec.Name, "")
+	case in == nil && rec.Halted != "":
+		err = errors.New(rec.Halted)
 	}
-	if in == nil && rec.Halted != "" {
-		return nil, errors.New(rec.Halted)
+	if err != nil {
+		return nil, err
 	}
 	s, err := spec.Parse([]byte(text), "the stored spec of app "+rec.Name)
 	if err != nil {
@@ -203,6 +207,17 @@ func (n *Node) openRecord(ctx context.Context, rec *ownership.App) (*app, error)
 		return err
 	})
 	return a, err
+}
+
+// specOfReset is the spec of the generation that a reset begins: the one that this process was
+// given, the one that the reset was asked for with, or the one that the app has.
+func (n *Node) specOfReset(in *intent, rec *ownership.App) string {
+	for _, s := range n.cfg.Specs {
+		if s.App == rec.Name {
+			return string(s.YAML())
+		}
+	}
+	return or(in.Spec, rec.Spec)
 }
 
 // openLife opens an app; where that has ended a reset, the cluster gets the new generation.
@@ -223,10 +238,10 @@ func (n *Node) openLife(ctx context.Context, s *spec.Spec, rec *ownership.App) (
 	return a, nil
 }
 
-// halt takes the lanes of an app from their owners for the time of a reset.
-func (n *Node) halt(ctx context.Context, in *intent) error {
-	halted := fmt.Sprintf("the app is being reset by node %s", n.cfg.Name)
-	res, err := n.cluster.Propose(ctx, ownership.Command{HaltApp: &ownership.HaltApp{Name: in.App, Halted: halted}})
+// halt takes the lanes of an app from their owners for the time of a reset, and with "" lets them be
+// granted again.
+func (n *Node) halt(ctx context.Context, app, why string) error {
+	res, err := n.cluster.Propose(ctx, ownership.Command{HaltApp: &ownership.HaltApp{Name: app, Halted: why}})
 	if err == nil && res.Refused != "" {
 		err = errors.New(res.Refused)
 	}
@@ -272,6 +287,9 @@ func (n *Node) whileRecorded(ctx context.Context, a *app) (context.Context, cont
 // submit gives the cluster an app, or an app another spec. Nothing is submitted that could not run,
 // and nothing changes when the cluster has the same.
 func (n *Node) submit(ctx context.Context, s *spec.Spec) error {
+	if in, err := n.dir.loadIntent(s.App); err != nil || in != nil {
+		return errors.Join(err, n.submitHalted(ctx, s, in))
+	}
 	for {
 		rec := n.cluster.State().Apps[s.App]
 		if rec != nil && rec.Spec == string(s.YAML()) {
@@ -281,6 +299,7 @@ func (n *Node) submit(ctx context.Context, s *spec.Spec) error {
 		if err != nil {
 			return err
 		}
+		n.guarded(func() { n.watched[s.App] = true })
 		if err := n.put(ctx, a, rec); !errors.Is(err, errRecord) {
 			return err
 		} // else another has submitted meanwhile: look at that
@@ -303,6 +322,28 @@ func (n *Node) put(ctx context.Context, a *app, before *ownership.App) error {
 		return errors.New(res.Refused)
 	}
 	return nil
+}
+
+// submitHalted gives the cluster an app that is to be reset before it runs again: nothing of it has
+// to fit until then.
+func (n *Node) submitHalted(ctx context.Context, s *spec.Spec, in *intent) error {
+	if in == nil || n.cluster.State().Apps[s.App] != nil {
+		return nil
+	}
+	rec := ownership.App{
+		Name: s.App, Spec: string(s.YAML()), ID: or(in.AppID, n.cfg.Seam.NewID()), Generation: max(in.Generation-1, 1), Partitions: 1,
+		Standbys: n.cfg.Standbys, Halted: n.resetting(), Lanes: make([]ownership.Lane, 1),
+	}
+	res, err := n.cluster.Propose(ctx, ownership.Command{PutApp: &ownership.PutApp{App: rec}})
+	if err == nil && res.Refused != "" && res.Code != ownership.Taken {
+		err = errors.New(res.Refused)
+	}
+	return err
+}
+
+// resetting is why an app is halted that this node resets.
+func (n *Node) resetting() string {
+	return fmt.Sprintf("the app is being reset by node %s", n.cfg.Name)
 }
 
 // examined checks everything of a spec that can be refused, and makes nothing.

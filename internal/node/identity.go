@@ -110,7 +110,7 @@ func (d *dataDir) loadIdentity(s seam.Seam) error {
 		return err
 	}
 	if err := json.Unmarshal(data, &d.id); err != nil || d.id.ID == "" {
-		return fmt.Errorf("%s is damaged (%v): remove it to make this a new node", path, err)
+		return fmt.Errorf("%s is damaged (%v): to make this a new node remove it, cluster.json and raft there", path, err)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ type laneStatus struct {
 }
 
 func newLane(a *app, k int) *lane {
-	l := &lane{app: a, k: k, status: laneStatus{state: api.LaneIdle}, released: make(chan uint64, 1)}
+	l := &lane{app: a, k: k, status: laneStatus{state: api.LaneAcquiring}, released: make(chan uint64, 1)}
 	l.tasks = a.tasks(k)
 	l.proc = processor.New(l.processorConfig(), l.tasks)
 	return l

@@ -47,6 +47,7 @@ type Node struct {
 	embedded     *broker.Running
 
 	hosts     map[string]*host // by app
+	watched   map[string]bool  // apps that were watched for others when they were submitted here
 	waiting   string           // why there are no apps yet, "" when all have started
 	trouble   error            // of the last contact with Kafka
 	contactAt time.Time        // of the last good one
@@ -89,7 +90,7 @@ func start(ctx context.Context, cfg Config, end context.CancelCauseFunc) (_ *Nod
 	}
 	n := &Node{
 		cfg: cfg, started: cfg.Seam.Now(), incarnation: cfg.Seam.NewID(), waiting: "starting",
-		budget: processor.NewBudget(cfg.CommitsPerSecond), hosts: map[string]*host{}, end: end,
+		budget: processor.NewBudget(cfg.CommitsPerSecond), hosts: map[string]*host{}, watched: map[string]bool{}, end: end,
 	}
 	if cfg.TTY {
 		n.bars = mpb.New(mpb.WithOutput(cfg.Out), mpb.WithWidth(50))

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -222,13 +223,21 @@ func TestListenRefused(t *testing.T) {
 	defer l.Close()
 	says(t, p.refused(listening(l.Addr().String())), l.Addr().String(), "in use", "--listen")
 	for _, addr := range []string{"0.0.0.0:7400", ":7400", "192.0.2.1:7400"} {
-		says(t, p.refused(listening(addr)), "--listen "+addr, "TLS", "127.0.0.1:PORT")
+		says(t, p.refused(listening(addr)), "--listen "+addr, "tally certs", "tally token", "127.0.0.1:PORT")
 	}
 }
 
+// A node without an app serves all the same, and says how it gets one.
 func TestNothingToRun(t *testing.T) {
 	p := onFake(t)
-	says(t, p.refused(func(c *Config) { c.Specs = []*spec.Spec{} }), "tally init", "--spec")
+	n := p.launch(func(c *Config) { c.Specs = []*spec.Spec{} })
+	until(t, func() error {
+		if n.out.count("no app yet", "tally submit") != 1 {
+			return errors.New(n.out.tail(10))
+		}
+		return nil
+	})
+	n.stop()
 	s := p.spec(wordcount)
 	says(t, p.refused(func(c *Config) { c.Specs = []*spec.Spec{s, s} }), p.app, "own `app:` name")
 }

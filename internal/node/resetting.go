@@ -158,7 +158,7 @@ func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
 			}
 			if err == nil {
 				n.cfg.Step.At(step.ResetIntent)
-				if err = n.halt(ctx, in); err == nil {
+				if err = n.halt(ctx, a.name(), n.resetting()); err == nil || ctx.Err() != nil {
 					return o, in
 				}
 				err = errors.Join(err, n.dir.dropIntent(a.name()))

@@ -41,7 +41,7 @@ func (l *lane) takePart(ctx context.Context, drain <-chan struct{}, g grant) {
 	case partStandby:
 		l.standBy(ctx, over)
 	case partAwaits:
-		l.setState(api.LaneIdle, "waiting for the leader to hear that this node has started")
+		l.setState(api.LaneAcquiring, "waiting for the leader to hear that this node has started")
 		<-over
 	default:
 		l.putDown()

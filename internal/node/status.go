@@ -33,7 +33,33 @@ func (n *Node) Status(context.Context) api.Status {
 	for _, a := range n.running() {
 		s.Apps = append(s.Apps, a.status())
 	}
+	s.Apps = append(s.Apps, n.closedApps(st)...)
 	return s
+}
+
+// closedApps are the apps of the cluster that are not open here, with the reason where a lane of
+// them is this node's or nobody's.
+func (n *Node) closedApps(st *ownership.State) (apps []api.AppStatus) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, name := range sortedApps(st) {
+		h, rec := n.hosts[name], st.Apps[name]
+		if h == nil || h.app != nil {
+			continue
+		}
+		a := api.AppStatus{App: name, AppID: rec.ID, Generation: rec.Generation, Stages: 1}
+		now := api.LaneAcquiring
+		if h.fails {
+			now = api.LaneStopped
+		}
+		for k, l := range rec.Lanes {
+			if l.Owner == "" || l.Owner == n.dir.id.ID {
+				a.Lanes = append(a.Lanes, api.LaneStatus{Lane: k, State: now, Reason: h.why, Position: map[string]int64{}})
+			}
+		}
+		apps = append(apps, a)
+	}
+	return apps
 }
 
 func sortedMembers(st *ownership.State) []*ownership.Member {
@@ -133,6 +159,9 @@ func (a *app) status() api.AppStatus {
 		}
 		ls, records := l.statusView()
 		s.Lanes = append(s.Lanes, ls)
+		if ls.Role == api.RoleStandby {
+			continue
+		}
 		s.Lag += ls.Lag
 		s.Groups += ls.Groups
 		s.Processed += ls.Processed
@@ -144,8 +173,10 @@ func (a *app) status() api.AppStatus {
 	}
 	s.Lag += a.newPartitionsLag()
 	for i := range s.Lanes { // after all of the input's: what has left that lag is in this one
-		s.Lanes[i].RepartitionLag = a.lanes[s.Lanes[i].Lane].repartitionLag()
-		s.RepartitionLag += s.Lanes[i].RepartitionLag
+		if s.Lanes[i].Role != api.RoleStandby {
+			s.Lanes[i].RepartitionLag = a.lanes[s.Lanes[i].Lane].repartitionLag()
+			s.RepartitionLag += s.Lanes[i].RepartitionLag
+		}
 	}
 	s.Strays, s.StrayExample = a.strays(all)
 	return s
@@ -216,6 +247,9 @@ func (l *lane) statusView() (api.LaneStatus, []state.PositionRecord) {
 		}
 		s.AsOfMs = asOf.UnixMilli()
 		laneCounted(&s, pos.Record)
+	}
+	if g, _ := l.granted(); g.part == partStandby {
+		s.Role, s.Ready, s.Lag = api.RoleStandby, loaded, l.changelogLag()
 	}
 	return s, records
 }

@@ -22,11 +22,11 @@ type Cluster struct {
 	past    past
 	forming atomic.Bool // this node is about to form the cluster; see formNow
 
-	decides *lead.Lead
-	table   *session.Table  // as the leader
-	member  *session.Member // of whoever leads
-	inside  *lobby
-	led     chan struct{} // this node has begun to lead
+	leader *lead.Lead      // as the leader
+	table  *session.Table  // as the leader
+	member *session.Member // of whoever leads
+	inside *lobby
+	led    chan struct{} // this node has begun to lead
 
 	place   sync.Mutex // held while this node registers, or leaves
 	leaving bool       // for good: it does not register again

@@ -115,10 +115,10 @@ func (c *Cluster) lead(ctx context.Context, term uint64) {
 	default:
 	}
 	c.nameCluster(ctx)
-	var deciding sync.WaitGroup
-	defer deciding.Wait()
-	deciding.Go(func() { _ = c.decides.Run(ctx, term) }) // ends with ctx
-	c.keepVoters(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { c.keepVoters(ctx) })
+	_ = c.leader.Run(ctx, term) // ends with ctx
+	running.Wait()
 }
 
 // nameCluster gives a new cluster its id: that of the node that formed it, the lowest of the first

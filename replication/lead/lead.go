@@ -224,6 +224,7 @@ func health(v session.View) map[string]assign.Health {
 		h := assign.Health{
 			Live:          s.Live,
 			Incarnation:   s.Incarnation,
+			Version:       s.Report.Version,
 			KafkaAge:      time.Duration(s.Report.KafkaAgeMs)*time.Millisecond + s.Age,
 			OldestWaiting: time.Duration(s.Report.OldestWaitingMs) * time.Millisecond,
 			Copies:        make(map[ownership.LaneRef]assign.Copy, len(s.Copies)),

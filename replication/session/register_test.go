@@ -99,8 +99,8 @@ func TestRefusedDeath(t *testing.T) {
 	})
 }
 
-// TestRegisteredAgainUnheard: who has just registered has a fresh TTL, though its pings are on their
-// way.
+// TestRegisteredAgainUnheard: who has just registered has a fresh TTL, though its pings are on
+// their way.
 func TestRegisteredAgainUnheard(t *testing.T) {
 	r := roster{ttl: time.Second, pauseMax: time.Second, copiesMax: 100}
 	r.lead(1)
@@ -167,7 +167,9 @@ func TestMoreThanHalf(t *testing.T) {
 			}
 			release()
 			nodes[1].kill() // one of two: those that were waited for are no reason to wait for it
-			c.until(func() bool { return len(nodes[0].view().Dead) == 1 })
+			if took := c.until(func() bool { return len(nodes[0].view().Dead) == 1 }); took > 5*time.Millisecond {
+				t.Errorf("the next one was dead after %v", took)
+			}
 		})
 	}
 }
