@@ -29,24 +29,22 @@ type schedule struct {
 
 // TestSchedules: kills, hangs, restarts, drains and new leaderships in random order. Nobody that the
 // leader vouches for is declared dead, nothing is granted before its fence has ended, and after it
-// all the cluster comes to rest.
+// all the cluster comes to rest. SCHEDULES=FIRST+COUNT says which seeds.
 func TestSchedules(t *testing.T) {
 	first, count := uint64(1), 40
 	if os.Getenv("TALLY_PROOF") != "" {
 		count = 1500
 	}
-	if s := os.Getenv("SCHEDULE_SEED"); s != "" {
-		n, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
+	if s := os.Getenv("SCHEDULES"); s != "" { // FIRST+COUNT
+		if _, err := fmt.Sscanf(s, "%d+%d", &first, &count); err != nil {
 			t.Fatal(err)
 		}
-		first, count = n, max(1, count/40)
 	}
 	for seed := first; seed < first+uint64(count) && !t.Failed(); seed++ {
 		synctest.Test(t, func(t *testing.T) {
 			defer func() {
 				if t.Failed() {
-					t.Logf("seed %d", seed)
+					t.Logf("again with SCHEDULES=%d+1", seed)
 				}
 			}()
 			runSchedule(t, seed)
