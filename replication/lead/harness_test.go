@@ -50,7 +50,8 @@ type member struct {
 	ctx             context.Context
 	stop            context.CancelFunc
 	hang            chan struct{}
-	woken           time.Time
+	since, woken    time.Time // when it began to hang, or to do so no more
+	killed          bool      // also when the process only outlives its incarnation
 }
 
 func newCluster(t testing.TB, cfg Config) *cluster {
@@ -227,6 +228,7 @@ func (c *cluster) kill(id string) {
 	c.mu.Lock()
 	m := c.members[id]
 	delete(c.members, id)
+	m.killed, m.since = true, time.Now()
 	c.mu.Unlock()
 	m.stop()
 }
@@ -236,7 +238,7 @@ func (c *cluster) hang(id string) (wake func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.members[id]
-	m.hang = make(chan struct{})
+	m.hang, m.since = make(chan struct{}), time.Now()
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()

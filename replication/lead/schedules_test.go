@@ -24,7 +24,8 @@ type schedule struct {
 	stop   func()            // ends the present leadership
 	wake   map[string]func() // of those that hang
 	// ok are the lanes whose last fence has ended well, with the epoch they had.
-	ok map[ownership.LaneRef]uint64
+	ok  map[ownership.LaneRef]uint64
+	all map[ownership.Death]*member
 }
 
 // TestSchedules: kills, hangs, restarts, drains and new leaderships in random order. Nobody that the
@@ -55,7 +56,7 @@ func TestSchedules(t *testing.T) {
 func runSchedule(t *testing.T, seed uint64) {
 	s := &schedule{
 		cluster: newCluster(t, Config{FenceTimeout: 2 * time.Second}), t: t, rand: rand.New(rand.NewPCG(seed, 7)),
-		wake: map[string]func(){}, ok: map[ownership.LaneRef]uint64{},
+		wake: map[string]func(){}, ok: map[ownership.LaneRef]uint64{}, all: map[ownership.Death]*member{},
 	}
 	s.fence = s.randomFence
 	s.before = func(ownership.Plan) (*ownership.Result, error) {
@@ -76,6 +77,8 @@ func runSchedule(t *testing.T, seed uint64) {
 		s.step(nodes)
 		<-time.After(time.Duration(s.draw(2000)) * time.Millisecond)
 	}
+	<-time.After(15 * time.Second)
+	s.livingAreAlive(nodes)
 	for i := range nodes {
 		s.heal(fmt.Sprintf("n%d", i))
 	}
@@ -101,6 +104,20 @@ func (s *schedule) draw(n int) int {
 	return s.rand.IntN(n)
 }
 
+// livingAreAlive compares the log with the processes, when nothing has happened for long.
+func (s *schedule) livingAreAlive(nodes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range nodes {
+		id := fmt.Sprintf("n%d", i)
+		m, record := s.members[id], s.state.Members[id]
+		lives := m != nil && m.hang == nil && m.incarnation == record.Incarnation
+		if record.Alive != lives {
+			s.t.Errorf("%s is alive: the log says %v, and it is %v", id, record.Alive, lives)
+		}
+	}
+}
+
 // step does something.
 func (s *schedule) step(nodes int) {
 	id := fmt.Sprintf("n%d", 1+s.draw(nodes-1))
@@ -116,10 +133,27 @@ func (s *schedule) step(nodes int) {
 		s.take(ownership.Command{Drain: &ownership.Drain{ID: id, Draining: s.draw(2) == 0}})
 	case !runs || s.wake[id] != nil:
 		s.heal(id)
+	case what < 3:
+		s.begin(id) // beside the old process, which goes on pinging
 	case what < 6:
 		s.kill(id)
 	case what < 9:
 		s.wake[id] = s.hang(id)
+	default:
+		s.hangMost(nodes)
+	}
+}
+
+// hangMost lets more than half of the members do nothing.
+func (s *schedule) hangMost(nodes int) {
+	for i := range nodes/2 + 1 {
+		id := fmt.Sprintf("n%d", i+1)
+		s.mu.Lock()
+		runs := s.members[id] != nil
+		s.mu.Unlock()
+		if runs && s.wake[id] == nil {
+			s.wake[id] = s.hang(id)
+		}
 	}
 }
 
@@ -148,6 +182,9 @@ func (s *schedule) lead() {
 func (s *schedule) begin(id string) {
 	s.starts++
 	m := s.start(id, strconv.Itoa(s.starts))
+	s.mu.Lock()
+	s.all[ownership.Death{ID: id, Incarnation: m.incarnation}] = m
+	s.mu.Unlock()
 	record := *s.read().Members[id]
 	s.done.Go(func() {
 		for {
@@ -192,6 +229,7 @@ func (s *schedule) check(before, after *ownership.State, cmd ownership.Command) 
 	if cmd.Plan == nil {
 		return
 	}
+	s.checkNumber(before, cmd.Plan.Dead)
 	for _, d := range cmd.Plan.Dead {
 		m := s.members[d.ID]
 		if m != nil && m.incarnation == d.Incarnation && m.session.Renewed() {
@@ -206,5 +244,25 @@ func (s *schedule) check(before, after *ownership.State, cmd ownership.Command) 
 		if ok && was.Unfenced && l.Owner != "" && (was.Epoch != s.ok[ref] || l.Epoch <= was.Epoch) {
 			s.t.Errorf("%s is granted with %+v, and its last fence was at epoch %d", ref, l, s.ok[ref])
 		}
+	}
+}
+
+// checkNumber: more than half of the members are not declared dead at once, unless that was waited
+// for. The lock is held.
+func (s *schedule) checkNumber(before *ownership.State, dead []ownership.Death) {
+	alive := 0
+	for _, m := range before.Members {
+		if m.Alive {
+			alive++
+		}
+	}
+	fresh := 0
+	for _, d := range dead {
+		if m := s.all[d]; !m.since.IsZero() && time.Since(m.since) < 9*time.Second {
+			fresh++
+		}
+	}
+	if 2*fresh > alive {
+		s.t.Errorf("%d of %d are declared dead at once, and were not waited for", fresh, alive)
 	}
 }
