@@ -28,8 +28,8 @@ type schedule struct {
 	all map[ownership.Death]*member
 }
 
-// TestSchedules: kills, hangs, restarts, drains and new leaderships in random order. Nobody that the
-// leader vouches for is declared dead, nothing is granted before its fence has ended, and after it
+// TestSchedules: kills, hangs, restarts, drains and new leaderships in random order. Nobody that
+// the leader vouches for is declared dead, nothing is granted before its fence has ended, and after it
 // all the cluster comes to rest. SCHEDULES=FIRST+COUNT says which seeds.
 func TestSchedules(t *testing.T) {
 	first, count := uint64(1), 40
