@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -140,6 +143,55 @@ func FuzzFrames(f *testing.F) {
 			}
 		}
 	})
+}
+
+// While lanes move, are nobody's for a moment, and nodes hang, every read is answered within its
+// wait, in full, and by owners alone.
+func TestNoReadFailsWhileLanesMove(t *testing.T) {
+	a := newTestApp(t, wordcount, 3, 3)
+	for i := range 30 {
+		a.event(int32(i%3), fmt.Sprint("u", i%3), "w")
+	}
+	c := newTestCluster(t, a, 4, Options{ScansMax: 16})
+	done, moved := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(moved)
+		rnd := rand.New(rand.NewPCG(3, 4))
+		for n := 0; ; n++ {
+			lane, from := n%3, 1+rnd.IntN(3)
+			c.change(func() {
+				c.nodes[from].hangs, c.nodes[from].refuses = n%2 == 0, n%2 == 1
+				placed := slices.Clone(c.placed)
+				placed[lane].Owner = ""
+				c.placed = placed
+			})
+			select {
+			case <-done:
+				return
+			case <-time.After(3 * time.Millisecond):
+			}
+			for k := range 3 { // the troubled node has none
+				c.give(k, (from+1+rnd.IntN(3))%4)
+			}
+			c.change(func() { c.nodes[from].hangs, c.nodes[from].refuses = false, false })
+		}
+	}()
+	var readers sync.WaitGroup
+	for r := range 4 {
+		readers.Go(func() {
+			for i := range 40 {
+				verb := []string{"get", "top", "scan"}[i%3]
+				body := map[string]string{"get": `["u1","w"]`}[verb]
+				status, text := ask(t, "POST", c.url(r, verb+"?wait=30s"), body)
+				if status != 200 || !strings.Contains(text, `{"count":10}`) || strings.Contains(text, `"standby"`) || strings.Contains(text, `"error"`) {
+					t.Errorf("%s: status %d %s", verb, status, text)
+				}
+			}
+		})
+	}
+	readers.Wait()
+	close(done)
+	<-moved
 }
 
 // Node scans have places of their own: nodes that merge each other's lanes do not block each other.
