@@ -136,9 +136,9 @@ func TestAuthorizationHeaders(t *testing.T) {
 	}
 }
 
-// Without tokens, on loopback, everybody there may do everything; node calls over TLS are for nodes
-// all the same.
-func TestWithoutTokens(t *testing.T) {
+// Without tokens, on loopback, everybody there may do everything, as a node too; over TLS a node has
+// a certificate all the same.
+func TestNodeCallsAndTokens(t *testing.T) {
 	s := NewServer(&testNode{}, Options{Seam: seam.World()})
 	for _, c := range []struct {
 		tls    *tls.ConnectionState
@@ -154,6 +154,13 @@ func TestWithoutTokens(t *testing.T) {
 		if err := s.authorize(r, c.needed); (err == nil) != c.ok {
 			t.Errorf("%+v: %v", c, err)
 		}
+	}
+	// With tokens, who has none does not get round them by a node call.
+	s.opt.Tokens, _, _ = testTokens(t)
+	var e *Error
+	err := s.authorize(httptest.NewRequest("POST", "http://127.0.0.1/", nil), scopeNode)
+	if !errors.As(err, &e) || e.Status != 403 || !strings.Contains(e.Next, "--certs") {
+		t.Errorf("a node call without a certificate to a node with tokens: %v", err)
 	}
 }
 

@@ -68,6 +68,9 @@ var arrows = map[string]row{
 		outside: []string{franz, golangX},
 		tests:   []string{"txn"}, // what a playback reads is what txn writes
 	},
+	"replication/cluster": {own: []string{
+		"internal/seam", "replication/consensus", "replication/ownership", "replication/session",
+	}},
 	"replication/consensus": {
 		own:     []string{"internal/seam", "replication/ownership"},
 		outside: []string{hashicorp, bbolt},

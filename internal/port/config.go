@@ -90,9 +90,6 @@ func hostOf(flag, addr, example string) (string, error) {
 }
 
 func (c Config) needsBoth(host string) error {
-	if isWildcard(host) {
-		host = "HOST"
-	}
 	return fmt.Errorf("--listen %s can be reached from other machines, so it needs certificates (--certs) and people's tokens (--tokens): %s"+
 		"; or say --listen 127.0.0.1:PORT, which only this machine reaches", c.Listen, c.howTo(host))
 }
@@ -103,7 +100,13 @@ func (c Config) howTo(host string) string {
 	if name == "" {
 		name = "NAME"
 	}
-	dir, file := c.Certs, c.Tokens
+	dir, file, more := c.Certs, c.Tokens, ""
+	if isWildcard(host) {
+		host = "HOST"
+		if c.Advertise == "" {
+			more = " --advertise HOST:PORT"
+		}
+	}
 	text := "make"
 	if dir == "" {
 		dir = filepath.Join("certs", name)
@@ -113,7 +116,7 @@ func (c Config) howTo(host string) string {
 		file = "tokens.json"
 		text += fmt.Sprintf(" a token with `tally token create admin --scope admin --tokens %s`,", file)
 	}
-	return text + fmt.Sprintf(" and start with --certs %s --tokens %s", dir, file)
+	return text + fmt.Sprintf(" and start with --certs %s --tokens %s%s", dir, file, more)
 }
 
 func isLoopback(host string) bool {

@@ -27,7 +27,7 @@ func TestCheck(t *testing.T) {
 			"`tally token create admin --scope admin --tokens tokens.json`", "--certs certs/a --tokens tokens.json", "127.0.0.1:PORT"}},
 		{Config{Listen: "10.0.0.1:7400", Certs: "c"}, []string{"`tally token create admin", "--certs c --tokens tokens.json"}},
 		{Config{Listen: "10.0.0.1:7400", Tokens: "t"}, []string{"`tally certs certs --nodes NAME=10.0.0.1`", "--tokens t"}},
-		{Config{Listen: ":7400"}, []string{"--nodes NAME=HOST"}},
+		{Config{Listen: ":7400"}, []string{"--nodes NAME=HOST", "--tokens tokens.json --advertise HOST:PORT"}},
 		{Config{Listen: "[::]:7400", Certs: "c", Tokens: "t"}, []string{"say with --advertise HOST:PORT"}},
 		{Config{Listen: "0.0.0.0:7400", Certs: "c", Tokens: "t"}, []string{"say with --advertise HOST:PORT"}},
 		{Config{Listen: "0.0.0.0:7400", Advertise: "0.0.0.0:7400", Certs: "c", Tokens: "t"}, []string{"no address that others could dial"}},

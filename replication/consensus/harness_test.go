@@ -19,8 +19,8 @@ import (
 const patience = 30 * time.Second
 
 // quick is a timing that makes an election in some 150 ms on a busy machine.
-var quick = Timing{Heartbeat: 150 * time.Millisecond, Election: 150 * time.Millisecond, Lease: 100 * time.Millisecond,
-	RPC: 500 * time.Millisecond, Propose: 2 * time.Second}
+var quick = Timing{Heartbeat: slow * 150 * time.Millisecond, Election: slow * 150 * time.Millisecond,
+	Lease: slow * 100 * time.Millisecond, RPC: slow * 500 * time.Millisecond, Propose: slow * 2 * time.Second}
 
 // eventually polls until check returns nil.
 func eventually(t testing.TB, check func() error) {

@@ -42,6 +42,44 @@ func (r *Raft) Leader() (id, addr string) {
 	return string(i), r.addrs.of(string(i), string(a))
 }
 
+// leaders tells when this node takes another one for the leader.
+type leaders struct {
+	mu      sync.Mutex
+	changed chan struct{}
+}
+
+// LeaderChanged is closed when this node next takes another one, or none, for the leader. Take it
+// before Leader.
+func (r *Raft) LeaderChanged() <-chan struct{} {
+	r.leaders.mu.Lock()
+	defer r.leaders.mu.Unlock()
+	return r.leaders.changed
+}
+
+// watchLeaders listens to Raft, which drops what is not taken: the newest is looked up, not told.
+func (r *Raft) watchLeaders() {
+	seen := make(chan raft.Observation, 1)
+	observer := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	})
+	r.raft.RegisterObserver(observer)
+	r.run(func() {
+		defer r.raft.DeregisterObserver(observer)
+		for {
+			select {
+			case <-seen:
+				r.leaders.mu.Lock()
+				close(r.leaders.changed)
+				r.leaders.changed = make(chan struct{})
+				r.leaders.mu.Unlock()
+			case <-r.done:
+				return
+			}
+		}
+	})
+}
+
 // watchLeadership drains what Raft says of it.
 func (r *Raft) watchLeadership(notify <-chan bool) {
 	end := func() {}

@@ -22,6 +22,7 @@ type Raft struct {
 	db    *raftboltdb.BoltStore
 
 	leading  leading
+	leaders  leaders
 	slots    chan struct{} // of proposals under way
 	followup chan struct{} // says that something was committed; see spread
 	done     chan struct{}
@@ -44,7 +45,8 @@ func Open(c Config) (*Raft, error) {
 	}
 	r := &Raft{
 		c: c, fsm: newFSM(), db: db,
-		slots: make(chan struct{}, c.ProposalsMax), followup: make(chan struct{}, 1), done: make(chan struct{}),
+		leaders: leaders{changed: make(chan struct{})},
+		slots:   make(chan struct{}, c.ProposalsMax), followup: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	if err := r.start(); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -72,6 +74,7 @@ func (r *Raft) start() error {
 		}
 		return fmt.Errorf("open Raft in %s: %w", r.c.Dir, err)
 	}
+	r.watchLeaders()
 	r.run(func() { r.watchLeadership(notify) })
 	r.run(r.watchHalt)
 	r.run(r.spread)

@@ -112,7 +112,6 @@ func TestLostQuorum(t *testing.T) {
 func TestDeposedLeader(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, 3, quick)
-	g.timing.Lease = 100 * time.Millisecond
 	old := g.form()
 	old.propose(member("x"))
 	for _, n := range g.nodes {
@@ -178,9 +177,9 @@ func TestReadIsNotOld(t *testing.T) {
 // round.
 func TestCommitSpreads(t *testing.T) {
 	t.Parallel()
-	slow := quick
-	slow.Commit = time.Minute
-	g := newGroup(t, 3, slow)
+	rare := quick
+	rare.Commit = time.Minute
+	g := newGroup(t, 3, rare)
 	leader := g.form()
 	var worst time.Duration
 	for i := range 20 {

@@ -1,0 +1,287 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tally-kafka/tally/replication/consensus"
+	"github.com/tally-kafka/tally/replication/ownership"
+	"github.com/tally-kafka/tally/replication/session"
+)
+
+// Cluster is this node's place in its cluster. It is safe for use by many goroutines.
+type Cluster struct {
+	c       Config
+	raft    *consensus.Raft
+	past    past
+	forming atomic.Bool // this node is about to form the cluster; see formNow
+
+	table  *session.Table  // as the leader
+	member *session.Member // of whoever leads
+	inside *lobby
+	led    chan struct{} // this node has begun to lead
+
+	place   sync.Mutex // held while this node registers, or leaves
+	leaving bool       // for good: it does not register again
+
+	joins sync.Mutex // held by the leader for one join or leave at a time
+
+	mu         sync.Mutex
+	failure    error
+	failed     chan struct{} // closed with failure
+	wasIn      bool          // registered once
+	registered chan struct{} // closed with wasIn
+	waitsFor   string        // for a person; "" for nothing
+	said       time.Time     // when that was logged last
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// Start takes up the node's place. It does not wait until the node has one: Calls must be answered
+// meanwhile, and Wait says how it came out.
+func Start(ctx context.Context, c Config) (*Cluster, error) {
+	c, err := c.orDefaults()
+	if err != nil {
+		return nil, err
+	}
+	was, err := readPast(c.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := notACopy(ctx, c, was); err != nil {
+		return nil, err
+	}
+	cl := &Cluster{
+		c: c, past: was, led: make(chan struct{}, 1), failed: make(chan struct{}), registered: make(chan struct{}),
+	}
+	cl.ctx, cl.cancel = context.WithCancel(context.Background())
+	if err := cl.open(); err != nil {
+		cl.cancel()
+		return nil, err
+	}
+	cl.holdSessions()
+	cl.run(cl.live)
+	return cl, nil
+}
+
+// open opens Raft. A node alone may lead before Open has returned; it does nothing before that.
+func (c *Cluster) open() (err error) {
+	opened := make(chan struct{})
+	c.raft, err = consensus.Open(consensus.Config{
+		ID: c.c.ID, Addr: c.c.Addr, Dir: filepath.Join(c.c.DataDir, "raft"), Listener: c.c.RaftListener, Dial: c.c.DialRaft,
+		OnLead: func(ctx context.Context, term uint64) {
+			select {
+			case <-opened:
+				c.lead(ctx, term)
+			case <-ctx.Done(): // Open has failed
+			}
+		},
+		Halt: c.fail, Seam: c.c.Seam, Log: c.c.Log, Timing: c.c.Raft,
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.past.check(c.c, c.raft.Empty()); err != nil {
+		return errors.Join(err, c.raft.Close())
+	}
+	c.makeSessions()
+	close(opened)
+	return nil
+}
+
+// notACopy asks at the address that the data dir had before, so that a copy of it does not vote in
+// the name of the node that it was copied from.
+func notACopy(ctx context.Context, c Config, was past) error {
+	if was.Addr == "" || was.Addr == c.Addr {
+		return nil
+	}
+	h, err := ask(ctx, c, was.Addr)
+	if err == nil && isCopy(c, h) {
+		return copied(c, h)
+	}
+	return nil
+}
+
+func (c *Cluster) run(f func(context.Context)) {
+	c.wg.Go(func() { f(c.ctx) })
+}
+
+// live is the node's life in the cluster: form or find one, then stay registered.
+func (c *Cluster) live(ctx context.Context) {
+	join := ""
+	if c.raft.Empty() {
+		var err error
+		if join, err = c.form(ctx); err != nil {
+			c.failUnless(ctx, err)
+			return
+		}
+	} else {
+		c.run(c.checkSeeds)
+	}
+	c.run(c.remember)
+	c.stayRegistered(ctx, join)
+}
+
+// checkSeeds looks once at each seed of a node that is in a cluster already.
+func (c *Cluster) checkSeeds(ctx context.Context) {
+	left := c.c.Seeds
+	for len(left) > 0 && ctx.Err() == nil {
+		var silent []string
+		for _, seed := range left {
+			h, err := ask(ctx, c.c, seed)
+			if err != nil {
+				silent = append(silent, seed)
+				continue
+			}
+			if err := c.checkSeed(seed, h); err != nil {
+				c.failUnless(ctx, err)
+				return
+			}
+		}
+		left = silent
+		if c.c.Seam.Sleep(ctx, c.c.Timing.Say) != nil {
+			return
+		}
+	}
+}
+
+func (c *Cluster) checkSeed(seed string, h *Hello) error {
+	mine := c.ClusterID()
+	switch {
+	case isCopy(c.c, h):
+		return copied(c.c, h)
+	case h.ClusterID != "" && mine != "" && h.ClusterID != mine:
+		return c.otherCluster(fmt.Sprintf("seed %s (node %s)", seed, h.Name), h.ClusterID)
+	case h.NodeID != c.c.ID:
+		c.raft.Hint(h.NodeID, h.Addr)
+	}
+	return nil
+}
+
+func (c *Cluster) otherCluster(who, theirs string) error {
+	return fmt.Errorf("this node is of cluster %s, and %s of cluster %s: start it with another --join or --data-dir; "+
+		"or, to give up its place in cluster %[1]s, remove node.json, %s and raft in %s, and it joins as a new node",
+		c.ClusterID(), who, theirs, pastFile, c.c.DataDir)
+}
+
+// remember writes down the cluster's id once it is known, and this node's address.
+func (c *Cluster) remember(ctx context.Context) {
+	for {
+		changed := c.raft.Changed()
+		if id := c.State().ClusterID; id != "" {
+			if c.past.ClusterID != "" && c.past.ClusterID != id {
+				c.failUnless(ctx, fmt.Errorf("the data dir %s was in cluster %s, and its log is of cluster %s", c.c.DataDir, c.past.ClusterID, id))
+				return
+			}
+			now := past{ClusterID: id, NodeID: c.c.ID, Addr: c.c.Addr}
+			if now == c.past {
+				return
+			}
+			if err := now.write(c.c.DataDir); err != nil {
+				c.failUnless(ctx, err)
+			}
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// fail ends the node's part; Wait returns the first such error, and Halt gets it.
+func (c *Cluster) fail(err error) {
+	c.mu.Lock()
+	first := c.failure == nil
+	if first {
+		c.failure = err
+		close(c.failed)
+	}
+	c.mu.Unlock()
+	if first {
+		c.c.Halt(err)
+	}
+}
+
+// failUnless is fail, but for an error that comes of Close.
+func (c *Cluster) failUnless(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		c.fail(err)
+	}
+}
+
+// Wait returns when this node is registered, or with the reason why it cannot be.
+func (c *Cluster) Wait(ctx context.Context) error {
+	select {
+	case <-c.registered:
+		return nil
+	case <-c.failed:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.failure
+	case <-c.ctx.Done():
+		return errors.New("the node is being stopped")
+	case <-ctx.Done():
+		if w := c.waiting(); w != "" {
+			return fmt.Errorf("%w: %s", ctx.Err(), w)
+		}
+		return ctx.Err()
+	}
+}
+
+// State is what this node knows of the cluster; it may be behind. It never changes.
+func (c *Cluster) State() *ownership.State { return c.raft.State() }
+
+// Changed is closed at the next change of State; take it before State.
+func (c *Cluster) Changed() <-chan struct{} { return c.raft.Changed() }
+
+// ClusterID is "" until this node has heard which cluster it is in.
+func (c *Cluster) ClusterID() string {
+	if id := c.State().ClusterID; id != "" {
+		return id
+	}
+	return c.past.ClusterID
+}
+
+// Leader is the node that leads the cluster, as far as this one knows; "" for none.
+func (c *Cluster) Leader() (id, name, addr string) {
+	id, addr = c.raft.Leader()
+	if id == "" {
+		return "", "", ""
+	}
+	return id, c.State().NameOf(id), addr
+}
+
+// Registered reports whether the log has this process as an alive member: nothing that was granted
+// to an earlier process of this node counts before.
+func (c *Cluster) Registered() bool {
+	m := c.State().Members[c.c.ID]
+	return m != nil && m.Alive && m.Incarnation == c.c.Incarnation
+}
+
+// Calls are what other nodes may ask, by name.
+func (c *Cluster) Calls() map[string]Handler {
+	return map[string]Handler{
+		"hello":   func(context.Context, []byte) (any, error) { return c.hello(), nil },
+		"join":    decoded(c.serveJoin),
+		"propose": decoded(c.servePropose),
+		"leave":   decoded(c.serveLeave),
+		"health":  func(context.Context, []byte) (any, error) { return c.serveHealth(), nil },
+	}
+}
+
+// Close ends this node's part without a word to the others.
+func (c *Cluster) Close() error {
+	c.cancel()
+	err := c.raft.Close()
+	c.wg.Wait()
+	return err
+}

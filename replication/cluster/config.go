@@ -1,0 +1,143 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/replication/consensus"
+	"github.com/tally-kafka/tally/replication/ownership"
+	"github.com/tally-kafka/tally/replication/session"
+)
+
+// Call makes one call to another node: in and out are encoded as JSON.
+type Call func(ctx context.Context, addr, call string, in, out any) error
+
+// Handler answers one call.
+type Handler func(ctx context.Context, body []byte) (any, error)
+
+// Config says who this node is and what it is connected to.
+type Config struct {
+	ID          string // random, of the data dir
+	Name        string // unique in the cluster
+	Incarnation string // random, of this process
+	Addr        string // HOST:PORT that the others reach this node at
+	Zone        string
+	Release     string // of the program
+	Capacity    int    // 0: 1
+	// Seeds are what --join names: all the nodes that form the cluster, or any of a cluster that
+	// there is. Empty: this node is a cluster of one.
+	Seeds   []string
+	DataDir string
+
+	RaftListener    net.Listener
+	DialRaft        func(ctx context.Context, addr string) (net.Conn, error)
+	SessionListener net.Listener
+	DialSession     func(ctx context.Context, addr string) (net.Conn, error)
+	Call            Call
+	// Report is what this node says of itself with each ping; who it is and the version are filled
+	// in here. Nil: nothing else.
+	Report func() session.Report
+
+	// Halt is called once when this process has to end; with a *consensus.StalledError at once,
+	// without waiting for the disk.
+	Halt func(error)
+
+	Seam seam.Seam
+	Log  *slog.Logger
+
+	Timing Timing
+	Raft   consensus.Timing
+}
+
+// Timing has the pauses and patience of this package; zero values mean the defaults.
+type Timing struct {
+	Ask       time.Duration // between two rounds of asking seeds (200 ms)
+	Answer    time.Duration // that one node is given to answer (1 s)
+	Say       time.Duration // between two lines on what is waited for (3 s)
+	Retry     time.Duration // of a registration or a proposal without leader (100 ms)
+	Propose   time.Duration // that a proposal looks for a leader (5 s)
+	Voters    time.Duration // between two looks at the voters (1 s)
+	DeadVoter time.Duration // until a dead voter is replaced (10 min)
+	Unknown   time.Duration // until a server that never registered is taken out (1 min)
+	// TTL and Ping are of the sessions (see there for the defaults).
+	TTL, Ping time.Duration
+}
+
+func (t Timing) orDefaults() Timing {
+	return Timing{
+		Ask:       cmp.Or(t.Ask, 200*time.Millisecond),
+		Answer:    cmp.Or(t.Answer, time.Second),
+		Say:       cmp.Or(t.Say, 3*time.Second),
+		Retry:     cmp.Or(t.Retry, 100*time.Millisecond),
+		Propose:   cmp.Or(t.Propose, 5*time.Second),
+		Voters:    cmp.Or(t.Voters, time.Second),
+		DeadVoter: cmp.Or(t.DeadVoter, 10*time.Minute),
+		Unknown:   cmp.Or(t.Unknown, time.Minute),
+		TTL:       t.TTL,
+		Ping:      t.Ping,
+	}
+}
+
+// seedsMax bounds the seeds, all of which vote.
+const seedsMax = 7
+
+func (c Config) orDefaults() (Config, error) {
+	c.Timing = c.Timing.orDefaults()
+	c.Capacity = cmp.Or(c.Capacity, 1)
+	if c.Call == nil || c.Halt == nil || c.Log == nil || c.Seam.Now == nil || c.RaftListener == nil || c.DialRaft == nil ||
+		c.SessionListener == nil || c.DialSession == nil {
+		panic("cluster: the listeners and dials, Call, Halt, Log and Seam must be set")
+	}
+	if c.ID == "" || c.Name == "" || c.Incarnation == "" || c.Addr == "" || c.DataDir == "" {
+		return c, errors.New("cluster: a node needs an id, a name, an incarnation, an address and a data dir")
+	}
+	var err error
+	c.Seeds, err = seedList(c.Seeds)
+	return c, err
+}
+
+// seedList is the list in an order that does not depend on who wrote it.
+func seedList(seeds []string) ([]string, error) {
+	var list []string
+	for _, s := range seeds {
+		s = strings.ToLower(strings.TrimSpace(s))
+		if _, _, err := net.SplitHostPort(s); err != nil {
+			return nil, fmt.Errorf("--join %q: each is HOST:PORT (%w)", s, err)
+		}
+		list = append(list, s)
+	}
+	slices.Sort(list)
+	list = slices.Compact(list)
+	if len(list) > seedsMax {
+		return nil, fmt.Errorf("--join names %d nodes: give 1 to %d, the others join by naming any of them", len(list), seedsMax)
+	}
+	return list, nil
+}
+
+// member is what this node registers.
+func (c *Config) member() ownership.Member {
+	return ownership.Member{
+		ID: c.ID, Name: c.Name, Incarnation: c.Incarnation, Addr: c.Addr, Zone: c.Zone, Release: c.Release,
+		Format: ownership.Format, Capacity: c.Capacity,
+	}
+}
+
+// decoded makes a Handler of a function with a request of its own type.
+func decoded[In any](f func(context.Context, In) (any, error)) Handler {
+	return func(ctx context.Context, body []byte) (any, error) {
+		var in In
+		if err := json.Unmarshal(body, &in); err != nil {
+			return nil, fmt.Errorf("a call whose body cannot be read: %w", err)
+		}
+		return f(ctx, in)
+	}
+}

@@ -1,0 +1,85 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// Hello is how a node answers when it is asked who it is.
+type Hello struct {
+	NodeID      string `json:"node_id"`
+	Name        string `json:"name"`
+	Incarnation string `json:"incarnation"`
+	Addr        string `json:"addr"`
+	Release     string `json:"release"`
+	Format      int    `json:"format"` // the newest that the program knows
+
+	ClusterID string `json:"cluster_id"` // "" while it is in none, or has not heard which
+	ClusterAt int    `json:"cluster_at"` // the format that members of its cluster must know
+
+	// Empty: it has never heard of a group. Forming: it is about to form one.
+	Empty   bool     `json:"empty"`
+	Forming bool     `json:"forming"`
+	Seeds   []string `json:"seeds"` // its --join, in order
+}
+
+// hello is what this node answers.
+func (c *Cluster) hello() Hello {
+	// Forming before Empty: a node that has formed its cluster between the two is not empty.
+	forming := c.forming.Load()
+	return Hello{
+		NodeID: c.c.ID, Name: c.c.Name, Incarnation: c.c.Incarnation, Addr: c.c.Addr, Release: c.c.Release,
+		Format: ownership.Format, ClusterID: c.ClusterID(), ClusterAt: c.State().Format,
+		Forming: forming, Empty: c.raft.Empty(), Seeds: c.c.Seeds,
+	}
+}
+
+// ask asks a node who it is.
+func ask(ctx context.Context, c Config, addr string) (*Hello, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timing.Answer)
+	defer cancel()
+	var h Hello
+	if err := c.Call(ctx, addr, "hello", struct{}{}, &h); err != nil {
+		return nil, err
+	}
+	if h.NodeID == "" || h.Incarnation == "" {
+		return nil, fmt.Errorf("%s does not answer like a node of tally", addr)
+	}
+	return &h, nil
+}
+
+// answer is what a seed has said.
+type answer struct {
+	seed  string
+	hello *Hello // nil: err
+	err   error
+}
+
+// askSeeds asks all seeds at once.
+func (c *Cluster) askSeeds(ctx context.Context) []answer {
+	answers := make([]answer, len(c.c.Seeds))
+	var wg sync.WaitGroup
+	for i, seed := range c.c.Seeds {
+		wg.Go(func() {
+			h, err := ask(ctx, c.c, seed)
+			answers[i] = answer{seed: seed, hello: h, err: err}
+			if err == nil && h.NodeID != c.c.ID {
+				c.raft.Hint(h.NodeID, h.Addr)
+			}
+		})
+	}
+	wg.Wait()
+	return answers
+}
+
+// copied says that another process runs under this node's id.
+func copied(c Config, h *Hello) error {
+	return fmt.Errorf("node id %s is in use by node %s at %s, since the data dir %s is a copy of that one's: "+
+		"remove node.json, %s and raft in it, and this is a new node", c.ID, h.Name, h.Addr, c.DataDir, pastFile)
+}
+
+// isCopy reports whether h comes from another process with this node's id.
+func isCopy(c Config, h *Hello) bool { return h.NodeID == c.ID && h.Incarnation != c.Incarnation }

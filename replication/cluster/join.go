@@ -1,0 +1,264 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tally-kafka/tally/replication/consensus"
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// joinRequest asks the leader to register a process of a node, which it takes into Raft's group if
+// it is not in it.
+type joinRequest struct {
+	Member    ownership.Member `json:"member"`
+	ClusterID string           `json:"cluster_id"` // that the node has been in, "" for none
+}
+
+// routed is how a call that is for the leader is answered by a node that is not the leader.
+type routed struct {
+	NotLeader  bool   `json:"not_leader,omitempty"`
+	LeaderID   string `json:"leader_id,omitempty"`
+	LeaderAddr string `json:"leader_addr,omitempty"`
+}
+
+func (r routed) notLeader() routed { return r }
+
+type joinAnswer struct {
+	routed
+	ClusterID string `json:"cluster_id"`
+	Refused   string `json:"refused,omitempty"` // for good, and why
+	Later     string `json:"later,omitempty"`   // why not now
+}
+
+// stayRegistered registers this process, and again whenever the log has it as dead, or the leader
+// does not know it: a node that was taken out of the group hears that from the leader alone.
+func (c *Cluster) stayRegistered(ctx context.Context, first string) {
+	for ctx.Err() == nil {
+		changed := c.raft.Changed()
+		if c.Registered() {
+			c.nowIn()
+			select {
+			case <-changed:
+				continue
+			case <-ctx.Done():
+				continue
+			case <-c.member.Unknown():
+			}
+		}
+		why, refused := c.register(ctx, first)
+		if refused != nil {
+			c.failUnless(ctx, refused)
+			return
+		}
+		if why != "" {
+			c.say(why)
+		}
+		if c.Registered() {
+			continue
+		}
+		c.pause(ctx, changed)
+	}
+}
+
+// pause waits for a change, or for the time to try again.
+func (c *Cluster) pause(ctx context.Context, changed <-chan struct{}) {
+	timer, stop := c.c.Seam.Timer(c.c.Seam.Jitter(c.c.Timing.Retry))
+	defer stop()
+	select {
+	case <-changed:
+	case <-c.led:
+	case <-timer:
+	case <-ctx.Done():
+	}
+}
+
+func (c *Cluster) nowIn() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waitsFor = ""
+	if !c.wasIn {
+		c.wasIn = true
+		close(c.registered)
+	}
+}
+
+// register asks the leader once, wherever it is. why says what it waits for; refused is for good.
+func (c *Cluster) register(ctx context.Context, first string) (why string, refused error) {
+	c.place.Lock()
+	defer c.place.Unlock()
+	if c.leaving {
+		return "", nil
+	}
+	request := joinRequest{Member: c.c.member(), ClusterID: c.past.ClusterID}
+	if _, _, ok := c.raft.Leading(); ok {
+		return c.joined("", c.admit(ctx, request))
+	}
+	answer, at, why := askLeader[joinAnswer](ctx, c, first, "join", request)
+	if why != "" {
+		return why, nil
+	}
+	return c.joined(at, answer)
+}
+
+// askLeader makes a call that is for the leader, wherever it is: a node that has been taken out of
+// the group does not hear from it. why says that nobody has answered as the leader.
+func askLeader[A interface{ notLeader() routed }](
+	ctx context.Context, c *Cluster, first, call string, in any,
+) (answer A, at, why string) {
+	why = "no node of the cluster answers"
+	for _, addr := range c.whoMayLead(first) {
+		for range 2 { // a node, and the leader that it names
+			var a A
+			if err := c.call(ctx, addr, call, in, &a); err != nil {
+				why = fmt.Sprintf("the node at %s does not answer: %v", addr, err)
+				break
+			}
+			r := a.notLeader()
+			if !r.NotLeader {
+				return a, addr, ""
+			}
+			why = noLeader(c.State())
+			if r.LeaderAddr == "" || r.LeaderAddr == addr {
+				break
+			}
+			addr = r.LeaderAddr
+		}
+	}
+	return answer, "", why
+}
+
+// call asks another node, with time for the leader to write what was asked.
+func (c *Cluster) call(ctx context.Context, addr, call string, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, c.c.Timing.Propose)
+	defer cancel()
+	return c.c.Call(ctx, addr, call, in, out)
+}
+
+func (c *Cluster) joined(at string, a joinAnswer) (why string, refused error) {
+	switch mine := c.ClusterID(); {
+	case a.Refused != "":
+		return "", errors.New(a.Refused)
+	case a.ClusterID != "" && mine != "" && a.ClusterID != mine:
+		return "", c.otherCluster("the node at "+at, a.ClusterID)
+	}
+	return a.Later, nil
+}
+
+// whoMayLead lists addresses at which the leader may be, or a node that knows it, the likeliest
+// first.
+func (c *Cluster) whoMayLead(first string) []string {
+	_, leader := c.raft.Leader()
+	addrs := []string{leader, first}
+	for _, s := range c.raft.Servers() {
+		addrs = append(addrs, s.Addr)
+	}
+	for _, m := range c.State().SortedMembers() {
+		addrs = append(addrs, m.Addr)
+	}
+	addrs = append(addrs, c.c.Seeds...)
+	var list []string
+	for _, a := range addrs {
+		if a != "" && a != c.c.Addr && !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	return list[:min(len(list), askedMax)]
+}
+
+// askedMax bounds the nodes that are asked in one round for the leader.
+const askedMax = 16
+
+func (c *Cluster) serveJoin(ctx context.Context, request joinRequest) (any, error) {
+	return c.admit(ctx, request), nil
+}
+
+// admit is the leader's side of a registration. One at a time: a name is looked at, Raft's group is
+// changed, and only then the log.
+func (c *Cluster) admit(ctx context.Context, r joinRequest) joinAnswer {
+	c.joins.Lock()
+	defer c.joins.Unlock()
+	_, leadership, ok := c.raft.Leading()
+	if !ok {
+		return joinAnswer{routed: c.route()}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(leadership, cancel)()
+	answer := joinAnswer{ClusterID: c.State().ClusterID}
+	if answer.ClusterID == "" {
+		answer.Later = "the cluster has just been formed"
+		return answer
+	}
+	register := ownership.Command{Register: &ownership.Register{Member: r.Member}}
+	if answer.Refused = c.unwelcome(ctx, r, register); answer.Refused != "" {
+		return answer
+	}
+	if err := c.enlist(ctx, r.Member); err != nil {
+		return c.notNow(answer, err)
+	}
+	result, err := c.raft.Propose(ctx, register)
+	if err != nil {
+		return c.notNow(answer, err)
+	}
+	answer.Refused = result.Refused
+	return answer
+}
+
+func (c *Cluster) notNow(a joinAnswer, err error) joinAnswer {
+	var not *consensus.NotLeaderError
+	if errors.As(err, &not) {
+		a.routed = c.route()
+		return a
+	}
+	a.Later = fmt.Sprintf("the leader has not got it written: %v", err)
+	return a
+}
+
+// unwelcome says why a node must not be let in.
+func (c *Cluster) unwelcome(ctx context.Context, r joinRequest, register ownership.Command) string {
+	state := c.State()
+	if r.ClusterID != "" && r.ClusterID != state.ClusterID {
+		return fmt.Sprintf("node %s (its data dir at %s) is of cluster %s, and the node at %s of cluster %s: "+
+			"start it with another --join, or with an empty --data-dir", r.Member.Name, r.Member.Addr, r.ClusterID, c.c.Addr, state.ClusterID)
+	}
+	if r.Member.Format < oldestFormat {
+		return fmt.Sprintf("node %s runs tally %s, which knows format %d, and this cluster needs at least %d: start a newer release",
+			r.Member.Name, r.Member.Release, r.Member.Format, oldestFormat)
+	}
+	if _, result := state.Take(register); result.Refused != "" {
+		return result.Refused
+	}
+	old := state.Members[r.Member.ID]
+	if old == nil || !old.Alive || old.Addr == r.Member.Addr || old.Incarnation == r.Member.Incarnation {
+		return ""
+	}
+	h, err := ask(ctx, c.c, old.Addr)
+	if err == nil && h.NodeID == old.ID && h.Incarnation == old.Incarnation {
+		return fmt.Sprintf("node id %s is in use by node %s at %s, since the data dir of the node at %s is a copy of that one's: "+
+			"remove node.json, %s and raft in it, and it is a new node", old.ID, old.Name, old.Addr, r.Member.Addr, pastFile)
+	}
+	return ""
+}
+
+// enlist gives a node its place in Raft's group, without a vote, or a new address in it.
+func (c *Cluster) enlist(ctx context.Context, m ownership.Member) error {
+	for _, s := range c.raft.Servers() {
+		if s.ID == m.ID && (m.ID == c.c.ID || s.Addr == m.Addr) {
+			return nil
+		}
+	}
+	c.raft.Hint(m.ID, m.Addr)
+	return c.raft.AddNonvoter(ctx, m.ID, m.Addr)
+}
+
+// route names the leader to who has asked this node instead.
+func (c *Cluster) route() routed {
+	id, addr := c.raft.Leader()
+	if id == c.c.ID {
+		id, addr = "", "" // it has just been elected, and does not lead yet
+	}
+	return routed{NotLeader: true, LeaderID: id, LeaderAddr: addr}
+}

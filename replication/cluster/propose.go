@@ -1,0 +1,105 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/tally-kafka/tally/replication/consensus"
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+type proposeRequest struct {
+	Command ownership.Command `json:"command"`
+}
+
+type proposeAnswer struct {
+	routed
+	Result    ownership.Result `json:"result"`
+	Uncertain string           `json:"uncertain,omitempty"`
+}
+
+// NoLeaderError says that nothing can be changed now. The node goes on with what it was granted.
+type NoLeaderError struct{ Why string }
+
+func (e *NoLeaderError) Error() string { return e.Why }
+
+// Propose changes the state, through the leader wherever it is, and waits for one up to
+// Timing.Propose. The error is nil when the command was decided, even if Result says that it was
+// refused; a NoLeaderError when nothing has changed; a consensus.UncertainError when that is not
+// known. What a second time does not change is made again by itself.
+func (c *Cluster) Propose(ctx context.Context, command ownership.Command) (ownership.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.c.Timing.Propose)
+	defer cancel()
+	for {
+		result, err := c.proposeOnce(ctx, command)
+		var none *NoLeaderError
+		var unsure *consensus.UncertainError
+		again := errors.As(err, &none) || errors.As(err, &unsure) && repeatable(command)
+		if !again || ctx.Err() != nil {
+			return result, err
+		}
+		if c.c.Seam.Sleep(ctx, c.c.Seam.Jitter(c.c.Timing.Retry)) != nil {
+			return ownership.Result{}, err
+		}
+	}
+}
+
+func (c *Cluster) proposeOnce(ctx context.Context, command ownership.Command) (ownership.Result, error) {
+	if _, _, ok := c.raft.Leading(); ok {
+		result, err := c.raft.Propose(ctx, command)
+		var not *consensus.NotLeaderError
+		if errors.As(err, &not) {
+			return result, &NoLeaderError{noLeader(c.State())}
+		}
+		return result, err
+	}
+	_, addr := c.raft.Leader()
+	if addr == "" || addr == c.c.Addr {
+		return ownership.Result{}, &NoLeaderError{noLeader(c.State())}
+	}
+	var answer proposeAnswer
+	err := c.call(ctx, addr, "propose", proposeRequest{command}, &answer)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return ownership.Result{}, &NoLeaderError{fmt.Sprintf("the leader at %s is gone: %s", addr, noLeader(c.State()))}
+	case err != nil:
+		return ownership.Result{}, &consensus.UncertainError{Err: fmt.Errorf("the leader at %s: %w", addr, err)}
+	case answer.NotLeader:
+		return ownership.Result{}, &NoLeaderError{noLeader(c.State())}
+	case answer.Uncertain != "":
+		return ownership.Result{}, &consensus.UncertainError{Err: errors.New(answer.Uncertain)}
+	}
+	return answer.Result, nil
+}
+
+func (c *Cluster) servePropose(ctx context.Context, r proposeRequest) (any, error) {
+	result, err := c.raft.Propose(ctx, r.Command)
+	var not *consensus.NotLeaderError
+	var unsure *consensus.UncertainError
+	switch {
+	case errors.As(err, &not):
+		return proposeAnswer{routed: c.route()}, nil
+	case errors.As(err, &unsure):
+		return proposeAnswer{Uncertain: unsure.Err.Error()}, nil
+	case err != nil:
+		return nil, err
+	}
+	return proposeAnswer{Result: result}, nil
+}
+
+// repeatable reports whether a command that was taken is taken again without a change. Of the
+// others the second answer would be a refusal, although the first was taken.
+func repeatable(c ownership.Command) bool {
+	return c.Found != nil || c.Register != nil || c.Drain != nil || c.HaltApp != nil || c.RaiseEpoch != nil || c.MoveLane != nil
+}
+
+// noLeader says in words that nothing can be changed.
+func noLeader(s *ownership.State) string {
+	if len(s.Members) < 2 {
+		return "the cluster has no leader yet"
+	}
+	return "the cluster has no leader: most of its voters must run and reach each other; " +
+		"until then every node goes on with the lanes that it has, and nothing moves"
+}

@@ -1,0 +1,190 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/tally-kafka/tally/replication/ownership"
+	"github.com/tally-kafka/tally/replication/session"
+)
+
+// makeSessions makes both halves of the sessions: this node's with the leader, and the leader's.
+func (c *Cluster) makeSessions() {
+	c.table = session.NewTable(session.TableConfig{
+		ID: c.c.ID, Seam: c.c.Seam, Log: c.c.Log, State: c.State, Leader: c.raft.Leader, Dial: c.dialSession,
+		TTL: c.c.Timing.TTL,
+	})
+	c.member = session.NewMember(session.MemberConfig{
+		Seam: c.c.Seam, Log: c.c.Log, Dial: c.dialSession, Report: c.report,
+		Leader: func() (id, addr string, changed <-chan struct{}) {
+			changed = c.raft.LeaderChanged()
+			id, addr = c.raft.Leader()
+			return id, addr, changed
+		},
+		Every: c.c.Timing.Ping, TTL: c.c.Timing.TTL,
+	})
+	c.inside = newLobby(c.c.SessionListener)
+}
+
+func (c *Cluster) holdSessions() {
+	c.run(func(ctx context.Context) { _ = c.table.Serve(ctx, c.inside) }) // ends with ctx
+	c.run(func(ctx context.Context) { _ = c.member.Run(ctx) })
+}
+
+// dialSession reaches the leader; where that is this node, within the process, so that no network
+// and no certificate comes between a leader and itself.
+func (c *Cluster) dialSession(ctx context.Context, addr string) (net.Conn, error) {
+	if addr == c.c.Addr {
+		return c.inside.dial(ctx)
+	}
+	return c.c.DialSession(ctx, addr)
+}
+
+// report is what this node says of itself.
+func (c *Cluster) report() session.Report {
+	var r session.Report
+	if c.c.Report != nil {
+		r = c.c.Report()
+	}
+	r.ID, r.Incarnation, r.Version = c.c.ID, c.c.Incarnation, c.State().Version
+	return r
+}
+
+// Nudge sends the node's report to the leader at once: something has changed that others wait for.
+func (c *Cluster) Nudge() { c.member.Nudge() }
+
+// Renewed reports whether the leader counts on this process now: it cannot have given its lanes to
+// another unless it has said so.
+func (c *Cluster) Renewed() bool { return c.Registered() && c.member.Renewed() }
+
+// Health is what the leader knows of the members.
+type Health struct {
+	LeaderID string         `json:"leader_id"` // "": the one who was asked does not lead
+	Term     uint64         `json:"term"`
+	Members  []MemberHealth `json:"members"`
+	Paused   string         `json:"paused,omitempty"` // why nothing is assigned
+	Problems []string       `json:"problems,omitempty"`
+}
+
+// MemberHealth is what the leader knows of one member.
+type MemberHealth struct {
+	Live   bool           `json:"live"`
+	Lost   string         `json:"lost,omitempty"` // why it is not alive any more
+	AgeMs  int64          `json:"age_ms"`         // since its last ping
+	Report session.Report `json:"report"`
+}
+
+// Health asks the leader. Without one it returns a NoLeaderError.
+func (c *Cluster) Health(ctx context.Context) (Health, error) {
+	if h := c.serveHealth(); h.LeaderID != "" {
+		return h, nil
+	}
+	_, addr := c.raft.Leader()
+	if addr == "" || addr == c.c.Addr {
+		return Health{}, &NoLeaderError{noLeader(c.State())}
+	}
+	var h Health
+	if err := c.call(ctx, addr, "health", struct{}{}, &h); err != nil {
+		return Health{}, err
+	}
+	if h.LeaderID == "" {
+		return Health{}, &NoLeaderError{noLeader(c.State())}
+	}
+	return h, nil
+}
+
+func (c *Cluster) serveHealth() Health {
+	view, ok := c.table.View(c.State())
+	if !ok {
+		return Health{}
+	}
+	h := Health{LeaderID: c.c.ID, Term: view.Term, Paused: view.Paused, Problems: c.leaderProblems()}
+	for id, s := range view.Sessions {
+		r := s.Report
+		r.ID, r.Incarnation = id, s.Incarnation
+		for _, copied := range s.Copies {
+			r.Copies = append(r.Copies, copied)
+		}
+		slices.SortFunc(r.Copies, func(a, b session.Copy) int { return ownership.LaneRef.Compare(a.LaneRef, b.LaneRef) })
+		h.Members = append(h.Members, MemberHealth{Live: s.Live, Lost: s.Lost, AgeMs: s.Age.Milliseconds(), Report: r})
+	}
+	slices.SortFunc(h.Members, func(a, b MemberHealth) int { return strings.Compare(a.Report.ID, b.Report.ID) })
+	return h
+}
+
+// leaderProblems are those that the leader alone knows of.
+func (c *Cluster) leaderProblems() []string { return nil }
+
+// lobby is a listener that connections from within the process come to as well.
+type lobby struct {
+	net.Listener
+	conns chan net.Conn
+	errs  chan error
+	done  chan struct{}
+	close sync.Once
+}
+
+func newLobby(l net.Listener) *lobby {
+	b := &lobby{Listener: l, conns: make(chan net.Conn), errs: make(chan error), done: make(chan struct{})}
+	go b.fetch()
+	return b
+}
+
+// fetch ends with the listener. Any other error is told, once somebody asks for a connection.
+func (b *lobby) fetch() {
+	for {
+		conn, err := b.Listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			b.end()
+			return
+		}
+		if err != nil {
+			select {
+			case b.errs <- err:
+				continue
+			case <-b.done:
+				return
+			}
+		}
+		select {
+		case b.conns <- conn:
+		case <-b.done:
+			conn.Close()
+			return
+		}
+	}
+}
+
+func (b *lobby) end() { b.close.Do(func() { close(b.done) }) }
+
+func (b *lobby) Accept() (net.Conn, error) {
+	select {
+	case conn := <-b.conns:
+		return conn, nil
+	case err := <-b.errs:
+		return nil, err
+	case <-b.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (b *lobby) Close() error {
+	b.end()
+	return b.Listener.Close()
+}
+
+func (b *lobby) dial(ctx context.Context) (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case b.conns <- far:
+		return near, nil
+	case <-b.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}

@@ -1,0 +1,117 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"testing"
+
+	"github.com/tally-kafka/tally/replication/ownership"
+	"github.com/tally-kafka/tally/replication/session"
+)
+
+// TestSessions: every node, the leader too, is renewed by its leader, whose table can be asked for
+// anywhere; with the quorum the leader's word ends.
+func TestSessions(t *testing.T) {
+	t.Parallel()
+	nodes := newNodes(t, 3)
+	for i, n := range nodes {
+		n.conf.Report = func() session.Report {
+			return session.Report{Copies: []session.Copy{{LaneRef: ownership.LaneRef{App: "a", Lane: i}, Role: session.Owner, Lag: int64(i)}}}
+		}
+		n.start()
+	}
+	for _, n := range nodes {
+		n.in()
+	}
+	leader := leaderOf(t, nodes...)
+	for _, n := range nodes {
+		eventually(t, func() error {
+			h, err := n.Health(limit(t))
+			if err != nil || !n.Renewed() {
+				return fmt.Errorf("%s: renewed %t, %w", n.conf.Name, n.Renewed(), err)
+			}
+			if len(h.Members) != 3 || h.LeaderID != leader.conf.ID || h.Term == 0 {
+				return fmt.Errorf("%s: %+v", n.conf.Name, h)
+			}
+			for _, m := range h.Members {
+				if !m.Live || len(m.Report.Copies) != 1 || m.Report.Version == 0 {
+					return fmt.Errorf("%s: %+v", n.conf.Name, m)
+				}
+			}
+			return nil
+		})
+	}
+	for _, n := range others(nodes, leader) {
+		n.stop()
+	}
+	eventually(t, func() error {
+		var none *NoLeaderError
+		if _, err := leader.Health(limit(t)); leader.Renewed() || !errors.As(err, &none) {
+			return fmt.Errorf("without a quorum: renewed %t, %w", leader.Renewed(), err)
+		}
+		return nil
+	})
+}
+
+// TestTakenOut: a node that was taken out of the group while it was away hears it from the leader
+// and comes back.
+func TestTakenOut(t *testing.T) {
+	t.Parallel()
+	a := newNode(t, "a").start().in()
+	b := newNode(t, "b", a.gate.addr).start().in()
+	b.voters(2)
+	leader := leaderOf(t, a, b)
+	out := others([]*tnode{a, b}, leader)[0]
+	answer := leader.release(limit(t), leaveRequest{ID: out.conf.ID})
+	if answer.Refused != "" {
+		t.Fatal(answer.Refused)
+	}
+	eventually(t, func() error {
+		if leader.State().Members[out.conf.ID] == nil {
+			return errors.New("it is still out")
+		}
+		return nil
+	})
+	leader.voters(2)
+}
+
+// TestLobby: connections from inside and outside come to one listener, and end with it.
+func TestLobby(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newLobby(l)
+	go func() {
+		for {
+			conn, err := b.Accept()
+			if err != nil {
+				return
+			}
+			conn.Write([]byte("x"))
+		}
+	}()
+	inside, err := b.dial(limit(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, conn := range []net.Conn{inside, outside} {
+		if _, err := conn.Read(make([]byte, 1)); err != nil {
+			t.Error(err)
+		}
+		conn.Close()
+	}
+	b.Close()
+	if _, err := b.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	if _, err := b.dial(limit(t)); err == nil {
+		t.Error("dialed after Close")
+	}
+}

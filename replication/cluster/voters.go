@@ -1,0 +1,188 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tally-kafka/tally/replication/consensus"
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// A step is one change of Raft's group, "" for none.
+type step struct {
+	do   string // promote, demote, remove
+	id   string
+	addr string
+	why  string
+}
+
+// watch is what the leader has seen of the servers since it leads.
+type watch struct {
+	dead map[string]time.Time // not alive since
+}
+
+// look notes which servers are not alive.
+func (w *watch) look(state *ownership.State, servers []consensus.Server, now time.Time) {
+	dead := map[string]time.Time{}
+	for _, s := range servers {
+		if m := state.Members[s.ID]; m != nil && m.Alive {
+			continue
+		}
+		since, ok := w.dead[s.ID]
+		if !ok {
+			since = now
+		}
+		dead[s.ID] = since
+	}
+	w.dead = dead
+}
+
+// gone reports whether a server has not been alive for so long.
+func (w *watch) gone(id string, now time.Time, d time.Duration) bool {
+	since, ok := w.dead[id]
+	return ok && now.Sub(since) >= d
+}
+
+// votersWanted is how many voters a cluster of so many members should have.
+func votersWanted(members int) int {
+	if members >= 5 {
+		return 5
+	}
+	return 3
+}
+
+// nextStep decides the next change of the group; one at a time, and each leaves a quorum of nodes
+// that are alive. A dead voter keeps its vote until another takes its place.
+func nextStep(t Timing, state *ownership.State, servers []consensus.Server, w *watch, now time.Time, healthy func(id string) bool) step {
+	for _, s := range servers {
+		if !s.Voter && state.Members[s.ID] == nil && w.gone(s.ID, now, t.Unknown) {
+			return step{do: "remove", id: s.ID, why: "it has never registered, or was forgotten"}
+		}
+	}
+	var voters []consensus.Server
+	gone := ""
+	for _, s := range servers {
+		if s.Voter {
+			voters = append(voters, s)
+			if gone == "" && w.gone(s.ID, now, t.DeadVoter) {
+				gone = s.ID
+			}
+		}
+	}
+	wanted := votersWanted(len(state.Members))
+	if gone != "" && len(voters) > wanted {
+		return step{do: "demote", id: gone, why: fmt.Sprintf("it has been dead for %s, and another has its place", t.DeadVoter)}
+	}
+	if len(voters) < wanted || gone != "" && len(voters) == wanted {
+		if s, ok := candidate(state, servers, voters, w, healthy); ok {
+			return step{do: "promote", id: s.ID, addr: s.Addr, why: fmt.Sprintf("%d voters, %d wanted", len(voters), wanted)}
+		}
+	}
+	return step{}
+}
+
+// candidate picks a healthy server without a vote, in a zone that has no voter if there is one.
+func candidate(
+	state *ownership.State, servers, voters []consensus.Server, w *watch, healthy func(id string) bool,
+) (consensus.Server, bool) {
+	zones := map[string]bool{}
+	for _, v := range voters {
+		if m := state.Members[v.ID]; m != nil && w.dead[v.ID].IsZero() {
+			zones[m.Zone] = true
+		}
+	}
+	var best consensus.Server
+	for _, s := range servers {
+		m := state.Members[s.ID]
+		if s.Voter || m == nil || !m.Alive || m.Draining || !healthy(s.ID) {
+			continue
+		}
+		if best.ID == "" || zones[state.Members[best.ID].Zone] && !zones[m.Zone] {
+			best = s
+		}
+	}
+	return best, best.ID != ""
+}
+
+// lead is what this node does while it leads.
+func (c *Cluster) lead(ctx context.Context, term uint64) {
+	c.c.Log.Info("leading the cluster", "term", term)
+	select {
+	case c.led <- struct{}{}:
+	default:
+	}
+	c.nameCluster(ctx)
+	resign := c.table.Lead(term)
+	defer resign()
+	c.keepVoters(ctx)
+}
+
+// nameCluster gives a new cluster its id: that of the node that formed it, the lowest of the first
+// voters. Nobody is let in before, so they are still the first ones.
+func (c *Cluster) nameCluster(ctx context.Context) {
+	for ctx.Err() == nil && c.State().ClusterID == "" {
+		var ids []string
+		for _, s := range c.raft.Servers() {
+			ids = append(ids, s.ID)
+		}
+		_, err := c.raft.Propose(ctx, ownership.Command{Found: &ownership.Found{ClusterID: slices.Min(ids)}})
+		if err != nil && c.c.Seam.Sleep(ctx, c.c.Timing.Retry) != nil {
+			return
+		}
+	}
+}
+
+// keepVoters keeps enough nodes with a vote.
+func (c *Cluster) keepVoters(ctx context.Context) {
+	w := &watch{dead: map[string]time.Time{}}
+	for ctx.Err() == nil {
+		changed := c.raft.Changed()
+		now, servers, state := c.c.Seam.Now(), c.raft.Servers(), c.State()
+		w.look(state, servers, now)
+		next := nextStep(c.c.Timing, state, servers, w, now, c.healthy)
+		if next.do != "" {
+			c.take(ctx, next)
+		}
+		timer, stop := c.c.Seam.Timer(c.c.Timing.Voters)
+		select {
+		case <-changed:
+		case <-timer:
+		case <-ctx.Done():
+		}
+		stop()
+	}
+}
+
+// take makes one step.
+func (c *Cluster) take(ctx context.Context, s step) {
+	var err error
+	switch s.do {
+	case "promote":
+		err = c.raft.Promote(ctx, s.id, s.addr)
+	case "demote":
+		err = c.raft.Demote(ctx, s.id)
+	case "remove":
+		err = c.raft.Remove(ctx, s.id)
+	default:
+		panic("cluster: no step named " + s.do)
+	}
+	name := c.State().NameOf(s.id)
+	if err != nil {
+		c.c.Log.Warn("voters: "+s.do+" failed", "node", name, "why", s.why, "err", err)
+		return
+	}
+	c.c.Log.Info("voters: "+s.do, "node", name, "why", s.why)
+}
+
+// versionLag is how far behind the newest state a node may be that gets a vote.
+const versionLag = 16
+
+// healthy reports whether a member can be trusted with a vote: it pings, and keeps up with the log.
+func (c *Cluster) healthy(id string) bool {
+	state := c.State()
+	view, ok := c.table.View(state)
+	s := view.Sessions[id]
+	return ok && s.Live && s.Report.Version+versionLag >= state.Version
+}
