@@ -35,8 +35,8 @@ func benchmarkRead(b *testing.B, verb string) {
 func BenchmarkTop(b *testing.B)  { benchmarkRead(b, "top") }
 func BenchmarkScan(b *testing.B) { benchmarkRead(b, "scan") }
 
-// BenchmarkGet is a get at the one node, at a cluster of one, and at a node of three that has to ask
-// another: what a hop costs.
+// BenchmarkGet is a get at the one node, at a cluster of one, and at a node of three that has to
+// ask another: what a hop costs.
 func BenchmarkGet(b *testing.B) {
 	a := newTestApp(b, wordcount, 3, 3)
 	for p := range int32(3) {

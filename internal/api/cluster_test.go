@@ -102,7 +102,7 @@ func TestLocalIsLocal(t *testing.T) {
 func TestReadWaitsForAnOwner(t *testing.T) {
 	a := newTestApp(t, wordcount, 2, 2)
 	a.event(1, "k", "w")
-	c := newTestCluster(t, a, 3, Options{})
+	c := newTestCluster(t, a, 3, Options{ForwardSlack: 20 * time.Millisecond})
 	for _, trouble := range []struct {
 		name string
 		on   func(n *clusterNode)
@@ -223,10 +223,10 @@ func TestStaleReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.event(0, "k", "w w")
-	c := newTestCluster(t, a, 2, Options{})
+	c := newTestCluster(t, a, 2, Options{StaleTry: 20 * time.Millisecond})
 	c.change(func() { c.placed[0].Standbys = []string{"id-b"} })
 	get := func(node int, query string) (int, string) {
-		return ask(t, "POST", c.url(node, "get?wait=200ms&"+query), `["k","w"]`)
+		return ask(t, "POST", c.url(node, "get?wait=20ms&"+query), `["k","w"]`)
 	}
 	if _, body := get(1, "stale=true"); string(decode[GetAnswer](t, body).Values) != `{"count":2}` {
 		t.Fatalf("the owner answers while it can: %s", body)
@@ -314,8 +314,8 @@ func TestGetAsksOneLane(t *testing.T) {
 	}
 }
 
-// A grown input has keys where they lay before and where they lie now, and each partitioner explains
-// both: that is no proof that a group lies in one partition.
+// A grown input has keys where they lay before and where they lie now, and each partitioner
+// explains both: that is no proof that a group lies in one partition.
 func TestGrownInputSpans(t *testing.T) {
 	a := newTestApp(t, wordcount, 3, 6)
 	c := newTestCluster(t, a, 3, Options{})
