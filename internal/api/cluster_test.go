@@ -314,6 +314,27 @@ func TestGetAsksOneLane(t *testing.T) {
 	}
 }
 
+// Events that one partitioner explains at one node and the other one elsewhere: together neither
+// does, and what lies at several nodes is summed first.
+func TestTopOfTwoPartitioners(t *testing.T) {
+	a := newTestApp(t, wordcount, 2, 2)
+	group := mustGroup(t, a, `["k","w"]`)
+	for lane, hints := range []state.Hints{{Murmur2: 1}, {CRC32: 1}} {
+		task := a.lanes[lane].Tasks[0]
+		rec := state.PositionRecord{Task: task, AppID: a.ID, Txn: 1, Input: 1, Hints: hints}
+		if err := a.lanes[lane].Store.Publish([]state.Position{{Record: rec, Changelog: 1}},
+			[]state.Change{{Task: task, Group: group, Values: mustValues(a, 3)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := newTestCluster(t, a, 2, Options{})
+	for _, n := range []string{"1", "10000"} { // kept at hand, and not
+		if _, body := ask(t, "POST", c.url(0, "top?n="+n), ""); !strings.Contains(body, `"counts":[{"group":["k","w"],"values":{"count":6}}]`) {
+			t.Errorf("n=%s: %s", n, body)
+		}
+	}
+}
+
 // A grown input has keys where they lay before and where they lie now, and each partitioner
 // explains both: that is no proof that a group lies in one partition.
 func TestGrownInputSpans(t *testing.T) {
