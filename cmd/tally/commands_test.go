@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -189,7 +190,7 @@ const cannedStatus = `{"cluster":"c1","leader":"a","node":"a","version":"v0","ka
 "fence_ms":2,"standbys":[],"position":{"lines/0":9,"topwords.repartition/0":40},"lag":0,"repartition_lag":7,"as_of_ms":1795393111000,"groups":6,"transactions":5,"aborted":0}]}]}`
 
 func TestNoNode(t *testing.T) {
-	l, err := api.Listen("127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -136,7 +136,7 @@ func TestAuthorizationHeaders(t *testing.T) {
 	}
 }
 
-// Without tokens, on loopback, everybody there may do everything, as a node too; over TLS a node has
+// Without tokens everybody on the machine may do everything, as a node too; over TLS a node has
 // a certificate all the same.
 func TestNodeCallsAndTokens(t *testing.T) {
 	s := NewServer(&testNode{}, Options{Seam: seam.World()})

@@ -248,7 +248,7 @@ func TestCheckListen(t *testing.T) {
 }
 
 func TestClientErrors(t *testing.T) {
-	l, err := Listen("127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

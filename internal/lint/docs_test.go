@@ -8,16 +8,17 @@ import (
 	"testing"
 )
 
-// TestInvariantsAreNamedTruly says that docs/invariants.md names no file and no test that is not
-// there.
+// TestInvariantsAreNamedTruly says that docs/invariants.md and docs/security.md name no file and no
+// test that is not there.
 func TestInvariantsAreNamedTruly(t *testing.T) {
-	text, err := os.ReadFile("../../docs/invariants.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	missing := missingNames(t, "../..", string(text))
-	for _, m := range missing {
-		t.Error("docs/invariants.md names what is not there: ", m)
+	for _, doc := range []string{"docs/invariants.md", "docs/security.md"} {
+		text, err := os.ReadFile("../../" + doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range missingNames(t, "../..", string(text)) {
+			t.Error(doc+" names what is not there: ", m)
+		}
 	}
 	if planted := missingNames(t, "../..", "`state/nothing.go`, `state TestNothing`, `internal/chaos TestCrashProof/Nothing`"); len(planted) != 3 {
 		t.Errorf("of three planted names only these are missed: %v", planted)

@@ -80,6 +80,9 @@ var arrows = map[string]row{
 	"replication/assign":    {own: []string{"replication/ownership"}},
 	"replication/session":   {own: []string{"internal/seam", "replication/ownership"}},
 	"replication/sim":       {own: []string{"replication/assign", "replication/ownership"}}, // tests alone
+	"replication/lead": {own: []string{
+		"internal/seam", "replication/assign", "replication/ownership", "replication/session",
+	}},
 	"internal/api": {
 		own:     []string{"internal/seam", "internal/token", "processor/spec", "state"},
 		outside: []string{prometheus, golangX},

@@ -238,7 +238,9 @@ func TestTLSRefuses(t *testing.T) {
 	serve(t, plain)
 	addr := a.Addr().String()
 	astray := seam.World() // every name leads to a
-	astray.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) { return seam.World().Dial(ctx, network, addr) }
+	astray.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return seam.World().Dial(ctx, network, addr)
+	}
 	lost := listen(t, Config{Certs: dir + "/b", Seam: astray})
 	for _, c := range []struct {
 		name string
@@ -292,6 +294,41 @@ func TestTLSRefuses(t *testing.T) {
 	}
 	if strings.Count(said.String(), "level=WARN") != 1 {
 		t.Error("the log says it twice within ten seconds")
+	}
+}
+
+// What is neither TLS nor HTTP is ended at once, and a record that does not end is with the
+// handshake's time, however it trickles in.
+func TestGarbageToTLS(t *testing.T) {
+	a := listen(t, Config{Certs: authority(t, "a") + "/a", HandshakeTimeout: 300 * time.Millisecond})
+	serve(t, a)
+	for _, in := range []string{"\x00\x00\x00", "ssh-2.0\r\n", "GARBAGE", "\x16\x03\x01\xff\xff" + strings.Repeat("x", 70<<10),
+		"\x16\x03\x01\x00\x05hello", "\xff" + strings.Repeat("\x00", 1<<20), "tally-raft/1\n"} {
+		c, err := net.Dial("tcp", a.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		_, _ = io.WriteString(c, in)
+		if answer, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) || len(answer) > 1000 {
+			t.Errorf("%.10q: %d bytes, %v", in, len(answer), err)
+		}
+		c.Close()
+	}
+	drip, err := net.Dial("tcp", a.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer drip.Close()
+	_, err = io.WriteString(drip, "\x16\x03\x01\x02\x00")
+	for begun := time.Now(); err == nil; _, err = drip.Write([]byte{1}) {
+		if time.Since(begun) > 5*time.Second {
+			t.Fatal("a handshake that trickles in is waited for")
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	if n := a.pendingNow(); n != 0 {
+		t.Errorf("%d connections wait", n)
 	}
 }
 

@@ -126,11 +126,14 @@ func (b *board) near(m *member, l *lane) bool {
 	return b.follows(m, l) && m.health.Copies[l.ref].Lag <= b.s.ReadyLagMax
 }
 
-// caughtUp is near, said by a standby that knows the present state: it may have had an earlier copy
-// that it gave up since it last reported.
-func (b *board) caughtUp(m *member, l *lane) bool {
-	return b.near(m, l) && m.health.Version >= b.in.State.Version && slices.Contains(l.old.Standbys, m.ID)
+// sure: what a member says of its copy is of the present state. Else it may have been of an earlier
+// copy, which it has given up since.
+func (b *board) sure(m *member, l *lane) bool {
+	return b.follows(m, l) && m.health.Version >= b.in.State.Version && slices.Contains(l.old.Standbys, m.ID)
 }
+
+// caughtUp is near and sure: a lane that runs elsewhere may be handed over.
+func (b *board) caughtUp(m *member, l *lane) bool { return b.near(m, l) && b.sure(m, l) }
 
 // runs reports whether the owner has begun to run the lane under the grant of the state.
 func (b *board) runs(l *lane) bool {

@@ -86,9 +86,8 @@ func (b *board) able() (able []*member) {
 	return able
 }
 
-// best is the member that a free lane should go to: the one that it was moving to, else one that
-// follows it and is not far above its share, else one that has something of it, else the one with
-// the most room.
+// best is the member that a free lane should go to: one that follows it, surely and without being
+// far above its share; else one that has something of it, else the one with the most room.
 func (b *board) best(l *lane, among []*member) *member {
 	if len(among) == 0 {
 		return nil
@@ -96,6 +95,7 @@ func (b *board) best(l *lane, among []*member) *member {
 	return slices.MinFunc(among, func(x, y *member) int {
 		return cmp.Or(
 			-compareBool(b.follows(x, l), b.follows(y, l)),
+			-compareBool(b.sure(x, l), b.sure(y, l)),
 			compareBool(b.far(x, l), b.far(y, l)),
 			cmp.Compare(b.behind(x, l), b.behind(y, l)),
 			-compareBool(l.to.Target == x.ID, l.to.Target == y.ID),

@@ -230,6 +230,7 @@ func (c *cluster) pass(d time.Duration, so func() bool) {
 			c.t.Fatalf("it was so for %v alone, not for %v", time.Since(began), d)
 		}
 	}
+	synctest.Wait()
 }
 
 // pipes is a listener whose connections are made in memory.

@@ -99,6 +99,37 @@ func TestRefusedDeath(t *testing.T) {
 	})
 }
 
+// TestRegisteredAgainUnheard: who has just registered has a fresh TTL, though its pings are on
+// their way.
+func TestRegisteredAgainUnheard(t *testing.T) {
+	r := roster{ttl: time.Second, pauseMax: time.Second, copiesMax: 100}
+	r.lead(1)
+	c := newCluster(t)
+	for _, id := range []string{"b", "c", "d"} {
+		c.register(id, "1")
+	}
+	now := time.Now()
+	r.observe(c.state.Load(), now)
+	if !r.refused("b", "1", now) || !r.condemn(r.view(now).Dead) {
+		t.Fatal("not condemned")
+	}
+	c.bury("b")
+	r.observe(c.state.Load(), now)
+	r.settle([]ownership.Death{{ID: "b", Incarnation: "1"}}, now)
+	now = now.Add(500 * time.Millisecond)
+	c.register("b", "1")
+	r.observe(c.state.Load(), now)
+	now = now.Add(999 * time.Millisecond)
+	r.tick(now, 0)
+	if v := r.view(now); v.Sessions["b"].Lost != "" {
+		t.Error("lost within its TTL")
+	}
+	r.tick(now.Add(10*time.Millisecond), 0)
+	if v := r.view(now); v.Sessions["b"].Lost == "" {
+		t.Error("not lost after its TTL")
+	}
+}
+
 // TestMoreThanHalf: the leader suspects itself first, and for a bounded time.
 func TestMoreThanHalf(t *testing.T) {
 	for _, back := range []bool{true, false} {
@@ -127,6 +158,18 @@ func TestMoreThanHalf(t *testing.T) {
 				t.Errorf("after %v more dead are %v", took, dead)
 			}
 			c.pass(3*time.Second, func() bool { return nodes[0].view().Paused == "" })
+			release, ok := nodes[0].table.Condemn(nodes[0].view().Dead)
+			if !ok {
+				t.Fatal("not condemned")
+			}
+			for _, n := range nodes[2:] {
+				c.bury(n.id)
+			}
+			release()
+			nodes[1].kill() // one of two: those that were waited for are no reason to wait for it
+			if took := c.until(func() bool { return len(nodes[0].view().Dead) == 1 }); took > 5*time.Millisecond {
+				t.Errorf("the next one was dead after %v", took)
+			}
 		})
 	}
 }

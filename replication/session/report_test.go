@@ -84,10 +84,10 @@ func TestHalfAReport(t *testing.T) {
 		t.Errorf("live %v with %d copies", s.Live, len(s.Copies))
 	}
 	second := changes{perLine: 7}
-	pings = second.pings(Report{ID: "b", Incarnation: "1", Copies: copies[:10]})
+	pings = second.pings(Report{ID: "b", Incarnation: "1", Copies: copies[:10], Version: 9})
 	say(2, pings[:1])
-	if n := len(r.view(now).Sessions["b"].Copies); n != 20 {
-		t.Errorf("%d copies in the middle of another report", n)
+	if s := r.view(now).Sessions["b"]; len(s.Copies) != 20 || s.Report.Version != 0 {
+		t.Errorf("%d copies of version %d in the middle of another report", len(s.Copies), s.Report.Version)
 	}
 	say(2, pings[1:])
 	if n := len(r.view(now).Sessions["b"].Copies); n != 10 {
@@ -96,8 +96,13 @@ func TestHalfAReport(t *testing.T) {
 	if _, _, err := r.ping(1, pings[0], now); err == nil {
 		t.Error("a ping over an older connection was taken")
 	}
+	none := changes{perLine: 7}
+	say(3, none.pings(Report{ID: "b", Incarnation: "1"}))
+	if n := len(r.view(now).Sessions["b"].Copies); n != 0 {
+		t.Errorf("%d copies after a report of none", n)
+	}
 	tooMany := changes{perLine: 1000}
-	if _, _, err := r.ping(3, tooMany.pings(Report{ID: "b", Incarnation: "1", Copies: manyCopies(101)})[0], now); err == nil {
+	if _, _, err := r.ping(4, tooMany.pings(Report{ID: "b", Incarnation: "1", Copies: manyCopies(101)})[0], now); err == nil {
 		t.Error("101 copies were taken where 100 may be")
 	}
 }

@@ -80,7 +80,7 @@ func (r *roster) observe(s *ownership.State, now time.Time) {
 }
 
 // ping takes one line of a connection. changed says that somebody should look: a copy has begun or
-// ended to run or to be ready, or a member is back.
+// ended to run or to be ready, a member is back, or it has caught up with the log.
 func (r *roster) ping(conn uint64, p ping, now time.Time) (known, changed bool, err error) {
 	e := r.sessions[p.ID]
 	if e == nil || e.incarnation != p.Incarnation {
@@ -120,8 +120,11 @@ func (r *roster) take(e *entry, p ping) (changed bool, err error) {
 	if len(p.Copies) > 0 || len(p.Gone) > 0 {
 		e.shown = nil
 	}
-	e.report = p.Report
-	e.report.Copies = nil
+	if !p.More { // before, its version would say more than its copies
+		changed = changed || (e.report.Version < r.state.Version && p.Version >= r.state.Version)
+		e.report = p.Report
+		e.report.Copies = nil
+	}
 	if e.next != nil && !p.More {
 		e.copies, e.next, e.heard, e.shown, changed = e.next, nil, true, nil, true
 	}

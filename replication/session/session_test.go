@@ -3,6 +3,7 @@ package session
 import (
 	"bufio"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -224,6 +225,66 @@ func TestAnOlderTermVouchesForNobody(t *testing.T) {
 	}
 }
 
+// TestSilentLeader: it keeps its connections, and answers nothing.
+func TestSilentLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		b := c.start("b", "1")
+		c.register("b", "1")
+		t.Cleanup(b.table.Lead(1))
+		deaf := true
+		dial := b.member.cfg.Dial
+		b.member.cfg.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			if addr == "a" && deaf {
+				near, far := net.Pipe()
+				go func() { _, _ = io.Copy(io.Discard, far) }()
+				return near, nil
+			}
+			return dial(ctx, "b")
+		}
+		c.leads("a")
+		c.pass(400*time.Millisecond, func() bool { return !b.member.Known() })
+		c.leads("b") // another one leads now: the member does not wait for the silent one
+		if took := c.until(b.member.Renewed); took > 5*time.Millisecond {
+			t.Errorf("the new leader was found after %v", took)
+		}
+		c.leads("a")
+		c.until(func() bool { return !b.member.Renewed() })
+		deaf = false // the same address has another process, and nobody has said so
+		if took := c.until(b.member.Renewed); took > 600*time.Millisecond {
+			t.Errorf("the member waited for %v more", took)
+		}
+	})
+}
+
+// TestOneProbeAtATime: however often a member's connection ends.
+func TestOneProbeAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, nodes, _ := three(t)
+		<-time.After(2 * time.Second) // those of the leadership's begin have ended
+		table := nodes[0].table
+		var dials atomic.Int64
+		table.cfg.Dial = func(ctx context.Context, _ string) (net.Conn, error) {
+			dials.Add(1)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		nodes[1].sleep()
+		table.mu.Lock()
+		table.r.sessions["b"].conn = 0
+		for range 5 {
+			table.probe("b", "1", 1)
+		}
+		table.mu.Unlock()
+		<-time.After(100 * time.Millisecond)
+		synctest.Wait()
+		if n := dials.Load(); n != 1 {
+			t.Errorf("%d dials at once", n)
+		}
+		c.until(func() bool { return nodes[0].lost("b") })
+	})
+}
+
 // TestConnectionOfAnEarlierTerm: what was said over it was not kept, so the member begins again.
 func TestConnectionOfAnEarlierTerm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -232,8 +293,7 @@ func TestConnectionOfAnEarlierTerm(t *testing.T) {
 		nodes[1].set([]Copy{{LaneRef: ref, Role: Standby, Ready: true, Epoch: 4}})
 		c.until(func() bool { return nodes[0].view().Sessions["b"].Copies[ref].Ready })
 		resign()
-		c.pass(600*time.Millisecond, func() bool { return true })
-		t.Cleanup(nodes[0].table.Lead(2))
+		t.Cleanup(nodes[0].table.Lead(2)) // before anybody has pinged
 		c.until(func() bool { return nodes[0].live("b") && nodes[1].member.Renewed() })
 		if !nodes[0].view().Sessions["b"].Copies[ref].Ready {
 			t.Error("the copy is not known to the second leadership")

@@ -133,8 +133,9 @@ func (t *Table) notify() {
 	t.changed = make(chan struct{})
 }
 
-// Changed is closed when a View is other than one taken before: somebody was lost or is back, or a
-// copy has become ready or has begun or ended to run. A lag alone closes nothing.
+// Changed is closed when a View is other than one taken before: somebody was lost, is back or has
+// caught up with the log, or a copy has become ready or has begun or ended to run. A lag alone
+// closes nothing.
 func (t *Table) Changed() <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()

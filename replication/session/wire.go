@@ -15,10 +15,11 @@ type Report struct {
 	Incarnation string `json:"incarnation"`
 	// KafkaAgeMs is the time since the node last reached Kafka; OldestWaitingMs is how long its
 	// oldest event waits to be committed.
-	KafkaAgeMs      int64  `json:"kafka_age_ms"`
-	OldestWaitingMs int64  `json:"oldest_waiting_ms"`
-	Version         uint64 `json:"version"` // of the ownership state that it has applied
-	Copies          []Copy `json:"copies,omitempty"`
+	KafkaAgeMs      int64 `json:"kafka_age_ms"`
+	OldestWaitingMs int64 `json:"oldest_waiting_ms"`
+	// Version is of the ownership state that Copies are not older than: it is read before they are.
+	Version uint64 `json:"version"`
+	Copies  []Copy `json:"copies,omitempty"`
 }
 
 // The roles of a copy.

@@ -120,7 +120,7 @@ func (s *sim) propose(from *node, c ownership.Command) {
 
 // append adds an entry to the log, and lets each node learn of it in its own time.
 func (s *sim) append(data []byte) {
-	before := s.truth()
+	before, entry := s.truth(), data
 	if s.mutant == "stale plans obeyed" {
 		data = rebased(data, before)
 	}
@@ -136,7 +136,8 @@ func (s *sim) append(data []byte) {
 		text = "refused (" + result.Refused + "): " + text
 	}
 	s.say("entry %d: %s", len(s.log), text)
-	s.checkEntry(data, before, after)
+	s.checkBase(entry, before, after)
+	s.checkEntry(before, after)
 	for _, n := range s.nodes {
 		n.learn()
 	}

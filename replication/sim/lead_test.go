@@ -41,7 +41,7 @@ func (s *sim) elect() {
 	if s.lead != nil {
 		old := s.lead
 		s.lead = nil
-		old.on.at(s.between(0, 1500), func() { old.ended = true }) // it learns of it late
+		old.on.at(s.between(0, 4000), func() { old.ended = true }) // it learns of it late
 	}
 	s.at(s.between(600, 1400), s.tryElect)
 }

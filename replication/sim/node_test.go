@@ -29,6 +29,7 @@ type node struct {
 	owned    map[ownership.LaneRef]*run
 	copies   map[ownership.LaneRef]*copied
 	released map[ownership.LaneRef]uint64
+	said     map[ownership.LaneRef]bool // it has reported that it follows the lane, in this process
 }
 
 // run is one life of a lane on its owner: of one grant.
@@ -72,6 +73,7 @@ func (n *node) start() {
 	n.owned = map[ownership.LaneRef]*run{}
 	n.copies = map[ownership.LaneRef]*copied{}
 	n.released = map[ownership.LaneRef]uint64{}
+	n.said = map[ownership.LaneRef]bool{}
 	n.kafkaAt = n.s.now
 	n.s.say("%s starts", n.incarnation)
 	n.reconcile() // with the log on its disk
@@ -364,6 +366,7 @@ func (n *node) ping() {
 		KafkaAge: millis(n.s.now - n.kafkaAt), Version: n.state.Version,
 	}
 	for ref, c := range n.copies {
+		n.said[ref] = n.said[ref] || c.ready
 		h.Copies[ref] = assign.Copy{Ready: c.ready, Lag: int64(n.s.kafka.lane(ref).position() - c.position)}
 	}
 	for ref, r := range n.owned {
