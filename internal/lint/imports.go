@@ -69,7 +69,8 @@ var arrows = map[string]row{
 		tests:   []string{"txn"}, // what a playback reads is what txn writes
 	},
 	"replication/cluster": {own: []string{
-		"internal/seam", "replication/consensus", "replication/ownership", "replication/session",
+		"internal/seam", "replication/assign", "replication/consensus", "replication/lead", "replication/ownership",
+		"replication/session",
 	}},
 	"replication/consensus": {
 		own:     []string{"internal/seam", "replication/ownership"},

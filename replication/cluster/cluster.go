@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/replication/consensus"
+	"github.com/tally-kafka/tally/replication/lead"
 	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/replication/session"
 )
@@ -21,6 +22,7 @@ type Cluster struct {
 	past    past
 	forming atomic.Bool // this node is about to form the cluster; see formNow
 
+	leader *lead.Lead      // as the leader
 	table  *session.Table  // as the leader
 	member *session.Member // of whoever leads
 	inside *lobby

@@ -179,6 +179,9 @@ func TestCopiedDataDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	original.start().in()
+	if err := copied.try(); err == nil {
+		t.Fatal("the copy has opened its log")
+	}
 	copied.refused("a copy of that one's", original.gate.addr, "remove node.json")
 	// Without the file that says where the original was, the leader finds it out.
 	if err := os.Remove(filepath.Join(copied.conf.DataDir, pastFile)); err != nil {
@@ -287,6 +290,37 @@ func TestLeave(t *testing.T) {
 	leader.put("by-one")
 	if err := leader.Leave(limit(t), true); err == nil || !strings.Contains(err.Error(), "last") {
 		t.Errorf("the last node leaves: %v", err)
+	}
+}
+
+// TestIdle: a cluster at rest writes nothing, with sessions and all.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	nodes := newNodes(t, 3)
+	for _, n := range nodes {
+		n.start()
+	}
+	for _, n := range nodes {
+		n.in()
+	}
+	leader := leaderOf(t, nodes...)
+	before, settled := uint64(0), time.Now()
+	eventually(t, func() error {
+		if last := leader.raft.LastIndex(); last != before {
+			before, settled = last, time.Now()
+		}
+		if time.Since(settled) < 200*time.Millisecond {
+			return errors.New("still writing")
+		}
+		return nil
+	})
+	rest := 500 * time.Millisecond
+	if os.Getenv("TALLY_PROOF") != "" {
+		rest = time.Minute
+	}
+	<-time.After(rest)
+	if after := leader.raft.LastIndex(); after > before+1 {
+		t.Errorf("%d entries in %s at rest", after-before, rest)
 	}
 }
 

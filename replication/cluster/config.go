@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/replication/assign"
 	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/replication/session"
@@ -43,9 +44,14 @@ type Config struct {
 	SessionListener net.Listener
 	DialSession     func(ctx context.Context, addr string) (net.Conn, error)
 	Call            Call
-	// Report is what this node says of itself with each ping; who it is and the version are filled
-	// in here. Nil: nothing else.
+	// Report is what this node says of itself with each ping. Who it is is filled in here; Version
+	// is of the state that its copies obey, 0 for the newest one before the call. Nil: no copies.
 	Report func() session.Report
+	// Fence ends what the last owner of a lane may have open at Kafka. The leader calls it for a
+	// lane that the log shows without owner.
+	Fence func(ctx context.Context, app string, lane int) error
+	// Assign has the assignor's limits.
+	Assign assign.Settings
 
 	// Halt is called once when this process has to end; with a *consensus.StalledError at once,
 	// without waiting for the disk.
@@ -94,8 +100,8 @@ func (c Config) orDefaults() (Config, error) {
 	c.Timing = c.Timing.orDefaults()
 	c.Capacity = cmp.Or(c.Capacity, 1)
 	if c.Call == nil || c.Halt == nil || c.Log == nil || c.Seam.Now == nil || c.RaftListener == nil || c.DialRaft == nil ||
-		c.SessionListener == nil || c.DialSession == nil {
-		panic("cluster: the listeners and dials, Call, Halt, Log and Seam must be set")
+		c.SessionListener == nil || c.DialSession == nil || c.Fence == nil {
+		panic("cluster: the listeners and dials, Call, Fence, Halt, Log and Seam must be set")
 	}
 	if c.ID == "" || c.Name == "" || c.Incarnation == "" || c.Addr == "" || c.DataDir == "" {
 		return c, errors.New("cluster: a node needs an id, a name, an incarnation, an address and a data dir")

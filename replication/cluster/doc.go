@@ -15,6 +15,6 @@
 //     has.
 //   - What a node proposes is made again by itself only where a second time changes nothing.
 //
-// The package may import replication/consensus, ownership and session, and internal/seam. It
-// is given its connections and calls, and knows neither TLS nor HTTP.
+// The package may import replication/assign, consensus, lead, ownership and session, and
+// internal/seam. It is given its connections and calls, and knows neither TLS nor HTTP.
 package cluster

@@ -153,6 +153,55 @@ func TestTwoWouldForm(t *testing.T) {
 	}
 }
 
+// TestFormAsksTwice: a node that is about to form a cluster says so, asks once more, and forms none
+// if another process has come to a seed in between.
+func TestFormAsksTwice(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, "a")
+	n.conf.ID = "1"
+	other := newGate(t).addr
+	n.conf.Seeds = []string{n.gate.addr, other}
+	first := Hello{NodeID: "2", Name: "b", Incarnation: "first", Addr: other, Format: 1, Empty: true, Seeds: n.conf.Seeds}
+	slices.Sort(first.Seeds)
+	var mu sync.Mutex
+	var heard []bool // of this node, whether it was about to form, when the other seed was asked
+	n.wrap = func(real Call) Call {
+		return func(ctx context.Context, addr, call string, in, out any) error {
+			if addr != other || call != "hello" {
+				return real(ctx, addr, call, in, out)
+			}
+			var self Hello
+			if err := real(ctx, n.gate.addr, "hello", in, &self); err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			heard = append(heard, self.Forming)
+			answer := first
+			answer.Incarnation = fmt.Sprint("process ", len(heard)) // another one each time
+			*out.(*Hello) = answer
+			return nil
+		}
+	}
+	n.start()
+	eventually(t, func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(heard) < 6 {
+			return fmt.Errorf("asked %d times", len(heard))
+		}
+		return nil
+	})
+	if !n.raft.Empty() {
+		t.Error("it has formed a cluster")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if want := []bool{false, true, false, true, false, true}; !slices.Equal(heard[:6], want) {
+		t.Errorf("it said that it forms one: %v, want %v", heard[:6], want)
+	}
+}
+
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	seeds := []string{"a:1", "b:1", "c:1"}

@@ -12,14 +12,17 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/ownership"
+	"github.com/tally-kafka/tally/replication/session"
 )
 
 // patience is how long a test waits for what must happen; it decides only how long a failure takes.
@@ -214,6 +217,7 @@ type tnode struct {
 	t      testing.TB
 	gate   *gate
 	conf   Config
+	now    atomic.Pointer[Cluster]
 	halted chan error
 	wrap   func(Call) Call // nil: calls go as they are
 	stop   func()
@@ -230,8 +234,9 @@ func newNode(t testing.TB, name string, seeds ...string) *tnode {
 	n.conf = Config{
 		ID: s.NewID(), Name: name, Addr: n.gate.addr, Release: "test", Seeds: seeds, DataDir: t.TempDir(),
 		DialRaft: dialer("R"), DialSession: dialer("S"),
-		Halt: func(err error) { n.halted <- err },
-		Seam: s, Log: log, Timing: quick, Raft: quickRaft,
+		Halt:  func(err error) { n.halted <- err },
+		Fence: func(context.Context, string, int) error { return nil },
+		Seam:  s, Log: log, Timing: quick, Raft: quickRaft,
 	}
 	return n
 }
@@ -269,6 +274,7 @@ func (n *tnode) try() error {
 	server := &http.Server{Handler: serve(cl.Calls())}
 	go server.Serve(up.http)
 	n.Cluster = cl
+	n.now.Store(cl)
 	n.stop = sync.OnceFunc(func() {
 		n.gate.shut()
 		server.Close()
@@ -387,10 +393,31 @@ func others(nodes []*tnode, but *tnode) (rest []*tnode) {
 	return rest
 }
 
-// app is a command that a test can see the effect of.
+// obey makes a node report that it does at once what it is granted.
+func (n *tnode) obey() {
+	n.conf.Report = func() (r session.Report) {
+		cl := n.now.Load()
+		if cl == nil { // it has just been started
+			return r
+		}
+		for ref, l := range cl.State().Lanes() {
+			c := session.Copy{LaneRef: ref, Role: session.Standby, Ready: true, Epoch: l.Epoch}
+			switch m := cl.State().OwnerOf(l); {
+			case m != nil && m.ID == n.conf.ID && cl.Registered():
+				c.Role, c.Running = session.Owner, true
+			case !slices.Contains(l.Standbys, n.conf.ID):
+				continue
+			}
+			r.Copies = append(r.Copies, c)
+		}
+		return r
+	}
+}
+
+// app is a command that a test can see the effect of. Its lanes are granted to nobody.
 func app(name string) ownership.Command {
 	return ownership.Command{PutApp: &ownership.PutApp{App: ownership.App{
-		Name: name, Spec: "x", ID: "id", Generation: 1, Partitions: 1, Lanes: []ownership.Lane{{}},
+		Name: name, Spec: "x", ID: "id", Halted: "a test", Generation: 1, Partitions: 1, Lanes: []ownership.Lane{{}},
 	}}}
 }
 

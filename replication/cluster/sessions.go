@@ -8,11 +8,13 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tally-kafka/tally/replication/lead"
 	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/replication/session"
 )
 
-// makeSessions makes both halves of the sessions: this node's with the leader, and the leader's.
+// makeSessions makes both halves of the sessions, this node's with the leader and the leader's, and
+// what the leader does with them.
 func (c *Cluster) makeSessions() {
 	c.table = session.NewTable(session.TableConfig{
 		ID: c.c.ID, Seam: c.c.Seam, Log: c.c.Log, State: c.State, Leader: c.raft.Leader, Dial: c.dialSession,
@@ -28,11 +30,16 @@ func (c *Cluster) makeSessions() {
 		Every: c.c.Timing.Ping, TTL: c.c.Timing.TTL,
 	})
 	c.inside = newLobby(c.c.SessionListener)
+	c.leader = lead.New(lead.Config{
+		Seam: c.c.Seam, Log: c.c.Log, Table: c.table, State: c.State, Changed: c.Changed,
+		Propose: c.raft.Propose, Fence: c.c.Fence, Settings: c.c.Assign,
+	})
 }
 
 func (c *Cluster) holdSessions() {
 	c.run(func(ctx context.Context) { _ = c.table.Serve(ctx, c.inside) }) // ends with ctx
 	c.run(func(ctx context.Context) { _ = c.member.Run(ctx) })
+	c.run(c.tellChanges)
 }
 
 // dialSession reaches the leader; where that is this node, within the process, so that no network
@@ -47,11 +54,29 @@ func (c *Cluster) dialSession(ctx context.Context, addr string) (net.Conn, error
 // report is what this node says of itself.
 func (c *Cluster) report() session.Report {
 	var r session.Report
+	version := c.State().Version // before the copies are looked at, which may be newer then, never older
 	if c.c.Report != nil {
 		r = c.c.Report()
 	}
-	r.ID, r.Incarnation, r.Version = c.c.ID, c.c.Incarnation, c.State().Version
+	if r.Version == 0 || r.Version > version {
+		r.Version = version
+	}
+	r.ID, r.Incarnation = c.c.ID, c.c.Incarnation
 	return r
+}
+
+// tellChanges has each new state answered at once by a report that knows it: the leader waits for
+// that before it goes on with a move.
+func (c *Cluster) tellChanges(ctx context.Context) {
+	for {
+		changed := c.Changed()
+		c.member.Nudge()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Nudge sends the node's report to the leader at once: something has changed that others wait for.
@@ -102,7 +127,7 @@ func (c *Cluster) serveHealth() Health {
 	if !ok {
 		return Health{}
 	}
-	h := Health{LeaderID: c.c.ID, Term: view.Term, Paused: view.Paused, Problems: c.leaderProblems()}
+	h := Health{LeaderID: c.c.ID, Term: view.Term, Paused: view.Paused, Problems: c.leader.Problems()}
 	for id, s := range view.Sessions {
 		r := s.Report
 		r.ID, r.Incarnation = id, s.Incarnation
@@ -115,9 +140,6 @@ func (c *Cluster) serveHealth() Health {
 	slices.SortFunc(h.Members, func(a, b MemberHealth) int { return strings.Compare(a.Report.ID, b.Report.ID) })
 	return h
 }
-
-// leaderProblems are those that the leader alone knows of.
-func (c *Cluster) leaderProblems() []string { return nil }
 
 // lobby is a listener that connections from within the process come to as well.
 type lobby struct {

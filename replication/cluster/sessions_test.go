@@ -3,8 +3,11 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/replication/session"
@@ -49,6 +52,80 @@ func TestSessions(t *testing.T) {
 		var none *NoLeaderError
 		if _, err := leader.Health(limit(t)); leader.Renewed() || !errors.As(err, &none) {
 			return fmt.Errorf("without a quorum: renewed %t, %w", leader.Renewed(), err)
+		}
+		return nil
+	})
+}
+
+// TestTakeover: lanes are granted to all nodes, each with a standby; when a node is killed, its
+// lanes go to the standbys under a new epoch, and everyone sees that.
+func TestTakeover(t *testing.T) {
+	t.Parallel()
+	nodes := newNodes(t, 3)
+	for _, n := range nodes {
+		n.obey()
+		n.start()
+	}
+	for _, n := range nodes {
+		n.in()
+	}
+	leader := leaderOf(t, nodes...)
+	put := app("count")
+	put.PutApp.App.Halted = ""
+	put.PutApp.App.Standbys, put.PutApp.App.Partitions = 1, 6
+	put.PutApp.App.Lanes = make([]ownership.Lane, 6)
+	if result, err := leader.Propose(limit(t), put); err != nil || result.Refused != "" {
+		t.Fatal(err, result)
+	}
+	spread(t, leader, 2, 2, 2)
+	killed := others(nodes, leader)[0]
+	var before []ownership.Lane
+	for _, l := range leader.State().Apps["count"].Lanes {
+		if l.Owner == killed.conf.ID {
+			before = append(before, l)
+		}
+	}
+	rest := others(nodes, killed)
+	killed.stop()
+	begin := time.Now()
+	for _, n := range rest {
+		eventually(t, func() error {
+			for ref, l := range n.State().Lanes() {
+				if m := n.State().OwnerOf(l); m == nil || m.ID == killed.conf.ID {
+					return fmt.Errorf("%s: %s is %+v", n.conf.Name, ref, l)
+				}
+			}
+			return nil
+		})
+	}
+	t.Logf("the lanes of a killed node have owners at all nodes %s after it", time.Since(begin).Round(time.Millisecond))
+	for _, old := range before {
+		taken := slices.ContainsFunc(leader.State().Apps["count"].Lanes, func(l ownership.Lane) bool {
+			return slices.Contains(old.Standbys, l.Owner) && l.Epoch > old.Epoch
+		})
+		if !taken {
+			t.Errorf("the standby of %+v did not get it", old)
+		}
+	}
+	spread(t, leader, 3, 3)
+	killed.start().in()
+	spread(t, leader, 2, 2, 2)
+}
+
+// spread waits until so many lanes are owned by the nodes, and each lane has its standbys.
+func spread(t *testing.T, n *tnode, want ...int) {
+	t.Helper()
+	eventually(t, func() error {
+		owned := map[string]int{}
+		for ref, l := range n.State().Lanes() {
+			m := n.State().OwnerOf(l)
+			if m == nil || l.Target != "" || l.From != "" || len(l.Standbys) != 1 {
+				return fmt.Errorf("%s is %+v", ref, l)
+			}
+			owned[m.ID]++
+		}
+		if got := slices.Sorted(maps.Values(owned)); !slices.Equal(got, want) {
+			return fmt.Errorf("owned: %v, not %v", got, want)
 		}
 		return nil
 	})

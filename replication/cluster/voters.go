@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/tally-kafka/tally/replication/consensus"
@@ -114,9 +115,10 @@ func (c *Cluster) lead(ctx context.Context, term uint64) {
 	default:
 	}
 	c.nameCluster(ctx)
-	resign := c.table.Lead(term)
-	defer resign()
-	c.keepVoters(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { c.keepVoters(ctx) })
+	_ = c.leader.Run(ctx, term) // ends with ctx
+	running.Wait()
 }
 
 // nameCluster gives a new cluster its id: that of the node that formed it, the lowest of the first

@@ -93,6 +93,11 @@ func (r *roster) ping(conn uint64, p ping, now time.Time) (known, changed bool, 
 	if !e.lost.IsZero() && !e.condemned {
 		e.lost, e.waited, changed = time.Time{}, false, true
 	}
+	if !e.heard && e.next == nil && !p.Full {
+		// A member that was forgotten and is back within one connection: what it has said was said
+		// in another session, and it begins again when it hears that it is not known.
+		return false, changed, nil
+	}
 	took, err := r.take(e, p)
 	return e.alive && !e.condemned, changed || took, err
 }
