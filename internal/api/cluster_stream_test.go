@@ -33,8 +33,8 @@ func TestWatchAcrossNodes(t *testing.T) {
 	a.event(0, "user-1", "spark")
 	a.event(2, "user-2", "spark")
 	eventually(t, "a change here", w.has(`["user-1","spark"]`, `{"count":4}`))
+	c.change(func() { c.nodes[1].hangs = true }) // so it cannot say that it has lost the lane
 	c.give(1, 3)
-	c.change(func() { c.nodes[1].hangs = true })
 	a.event(1, "user-1", "moved")
 	eventually(t, "a change at the new owner", w.has(`["user-1","moved"]`, `{"count":1}`))
 	w.mu.Lock()
@@ -111,18 +111,40 @@ func TestScanLosesAnOwner(t *testing.T) {
 	}
 }
 
-// A node that hangs in the middle of a stream is not waited for without end.
-func TestStreamStalls(t *testing.T) {
-	r, w := io.Pipe()
-	defer w.Close()
-	cancelled := make(chan struct{})
-	stall := stallReader{r, func() { close(cancelled); r.CloseWithError(errors.New("cancelled")) }, seam.World(), time.Millisecond}
-	f := &frameReader{body: r, cancel: func() {}}
-	f.buf = bufio.NewReader(stall)
-	if _, err := f.next(); err == nil || !strings.Contains(err.Error(), "stopped in the middle of its answer") {
-		t.Fatalf("%v", err)
+// What fails at another node in the middle of a scan is no end.
+func TestScanFailsElsewhere(t *testing.T) {
+	a := newTestApp(t, wordcount, 2, 2)
+	a.event(0, "user-0", longWords(5000, 4000))
+	a.event(1, "user-0", longWords(5000, 4000))
+	c := newTestCluster(t, a, 2, Options{})
+	n := 0
+	_, err := newTestClient(t, c.nodes[0].server.URL).Scan(t.Context(), "wordcount", nil, ReadOptions{Wait: time.Minute}, func(Count) error {
+		if n++; n == 1 {
+			return a.lanes[1].Store.Close()
+		}
+		return nil
+	})
+	if !errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), "scan lane 1") {
+		t.Fatalf("after %d groups: %v", n, err)
 	}
-	<-cancelled
+}
+
+// A node that hangs in the middle of a stream is not waited for without end, and less once its
+// lanes are another's.
+func TestStreamStalls(t *testing.T) {
+	for _, q := range []struct {
+		stall time.Duration
+		gone  bool
+	}{{time.Millisecond, false}, {time.Hour, true}} {
+		r, w := io.Pipe()
+		defer w.Close()
+		cancel := func() { r.CloseWithError(errors.New("cancelled")) }
+		f := &frameReader{body: r, cancel: cancel, buf: bufio.NewReader(stallReader{body: r, cancel: cancel, seam: seam.World(),
+			stall: q.stall, look: time.Millisecond, gone: func() bool { return q.gone }})}
+		if _, err := f.next(); err == nil || !strings.Contains(err.Error(), "stopped in the middle of its answer (cancelled)") {
+			t.Fatalf("%v", err)
+		}
+	}
 }
 
 // What is no frame is an error, never a group.
@@ -152,7 +174,7 @@ func TestNoReadFailsWhileLanesMove(t *testing.T) {
 	for i := range 30 {
 		a.event(int32(i%3), fmt.Sprint("u", i%3), "w")
 	}
-	c := newTestCluster(t, a, 4, Options{ScansMax: 16})
+	c := newTestCluster(t, a, 4, Options{ScansMax: 16, StreamLook: 5 * time.Millisecond})
 	done, moved := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(moved)
