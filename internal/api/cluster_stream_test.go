@@ -138,7 +138,7 @@ func TestStreamStalls(t *testing.T) {
 	}{{time.Millisecond, false}, {time.Hour, true}} {
 		r, w := io.Pipe()
 		defer w.Close()
-		cancel := func() { r.CloseWithError(errors.New("cancelled")) }
+		cancel := func() { w.CloseWithError(errors.New("cancelled")) }
 		f := &frameReader{body: r, cancel: cancel, buf: bufio.NewReader(stallReader{body: r, cancel: cancel, seam: seam.World(),
 			stall: q.stall, look: time.Millisecond, gone: func() bool { return q.gone }})}
 		if _, err := f.next(); err == nil || !strings.Contains(err.Error(), "stopped in the middle of its answer (cancelled)") {

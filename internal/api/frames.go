@@ -173,8 +173,8 @@ func (f *frameReader) close() {
 	_ = f.body.Close()
 }
 
-// stallReader ends the request when a read gets nothing for too long: the other node hangs. Once its
-// lanes are another's, it is not waited for as long.
+// stallReader ends the request when a read gets nothing for too long: the other node hangs. Once
+// its lanes are another's, it is not waited for as long.
 type stallReader struct {
 	body   io.Reader
 	cancel context.CancelFunc // of the request
