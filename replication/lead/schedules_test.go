@@ -29,8 +29,8 @@ type schedule struct {
 }
 
 // TestSchedules: kills, hangs, restarts, drains and new leaderships in random order. Nobody that
-// the leader vouches for is declared dead, nothing is granted before its fence has ended, and after it
-// all the cluster comes to rest. SCHEDULES=FIRST+COUNT says which seeds.
+// the leader vouches for is declared dead, nothing is granted before its fence has ended, and in
+// the end the cluster comes to rest. SCHEDULES=FIRST+COUNT says which seeds.
 func TestSchedules(t *testing.T) {
 	first, count := uint64(1), 40
 	if os.Getenv("TALLY_PROOF") != "" {
