@@ -219,8 +219,8 @@ func (r *run) fetchErrors(fs kgo.Fetches) error {
 	return errors.Join(errs...)
 }
 
-// take puts one record into the load. A catch-up leaves records behind the barrier for whoever reads
-// next.
+// take puts one record into the load. A catch-up leaves records behind the barrier for whoever
+// reads next.
 func (r *run) take(rec *kgo.Record) error {
 	if !r.endless && rec.Offset > r.to[rec.Partition] {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A cache whose bound is lowered keeps within it from then on, and what it held is read from Pebble.
-// It does not grow beyond what the store was opened with.
+// A cache whose bound is lowered keeps within it from then on, and what it held is read from
+// Pebble. It does not grow beyond what the store was opened with.
 func TestSetCacheBytes(t *testing.T) {
 	opt := smallOptions(vfs.NewMem(), newClock())
 	opt.CacheBytes, opt.ApplyBytes = 512<<10, 64<<10

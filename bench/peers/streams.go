@@ -57,8 +57,8 @@ func (s Streams) jvm() []string {
 	return []string{"-Xmx1g"}
 }
 
-// manyKeys are so many that an expert gives the heap more: 2 GB ran out with 5 million, whose caches
-// hold objects.
+// manyKeys are so many that an expert gives the heap more: 2 GB ran out with 5 million, whose
+// caches hold objects.
 const manyKeys = 2_000_000
 
 func (s Streams) heap(keys int) []string {

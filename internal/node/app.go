@@ -58,7 +58,8 @@ type app struct {
 	limits map[string]int       // max.message.bytes of the topics that the app writes
 	ends   map[state.Task]int64 // last stable offsets of what each task reads
 	endsAt time.Time            // when the fetch that proved them was made
-	// mirrored are the consumer group's offsets of the input: how far lanes on other nodes have come.
+	// mirrored are the consumer group's offsets of the input: how far lanes on other nodes have
+	// come.
 	mirrored      map[int32]int64
 	changelogEnds map[int32]int64 // while this node has standbys
 }
@@ -76,8 +77,8 @@ func newApp(n *Node, s *spec.Spec, rec *ownership.App) *app {
 	}
 }
 
-// open examines an app, makes the topics that are missing, and opens the stores that this node has of
-// it. rec is what the cluster has agreed on.
+// open examines an app, makes the topics that are missing, and opens the stores that this node has
+// of it. rec is what the cluster has agreed on.
 func (n *Node) open(ctx context.Context, s *spec.Spec, rec *ownership.App) (*app, error) {
 	a := newApp(n, s, rec)
 	if err := a.resumeReset(ctx); err != nil {
@@ -294,8 +295,8 @@ func (a *app) refuseOldState() error {
 	return nil
 }
 
-// openLanes opens the stores that are on this disk, so that what is wrong with a data dir shows at the
-// start. Others are made when the lane is granted.
+// openLanes opens the stores that are on this disk, so that what is wrong with a data dir shows at
+// the start. Others are made when the lane is granted.
 func (a *app) openLanes() error {
 	for k := range a.lanesN {
 		l := newLane(a, k)

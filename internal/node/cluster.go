@@ -66,8 +66,8 @@ func (n *Node) call(ctx context.Context, addr, call string, in, out any) error {
 	return api.NewCaller(n.port.Client(), n.port.URL)(ctx, addr, call, in, out)
 }
 
-// halted ends the node: it cannot follow the cluster's log any more. A disk that stalls is not waited
-// for.
+// halted ends the node: it cannot follow the cluster's log any more. A disk that stalls is not
+// waited for.
 func (n *Node) halted(err error) {
 	n.cfg.Log.Error("the node ends", "error", err)
 	if errors.As(err, new(*consensus.StalledError)) {

@@ -52,8 +52,8 @@ func submitError(err error) error {
 	return conflict("nothing was submitted: "+err.Error(), "")
 }
 
-// Delete stops an app everywhere. Its topics and the offsets of its consumer group stay, unless they
-// are to go too.
+// Delete stops an app everywhere. Its topics and the offsets of its consumer group stay, unless
+// they are to go too.
 func (c control) Delete(ctx context.Context, name string, topics bool) (api.DeleteAnswer, error) {
 	rec := c.n.cluster.State().Apps[name]
 	if rec == nil {
@@ -80,9 +80,10 @@ func ownedTopics(app string) []string {
 	return []string{app + ".dead", app + ".repartition", app + ".changelog"}
 }
 
-// deleteOwned deletes what tally owns of an app that was dropped: fenced first, so that a node which
-// has not heard of it yet commits nothing any more. The changelog goes last, as in a reset; the
-// consumer group's offsets go too, since without a changelog they would only refuse a new start.
+// deleteOwned deletes what tally owns of an app that was dropped: fenced first, so that a node
+// which has not heard of it yet commits nothing any more. The changelog goes last, as in a reset;
+// the consumer group's offsets go too, since without a changelog they would only refuse a new
+// start.
 func (n *Node) deleteOwned(ctx context.Context, rec *ownership.App) (deleted []string, err error) {
 	for k := range rec.Lanes {
 		if err := n.fenceLane(ctx, rec.Name, k); err != nil {

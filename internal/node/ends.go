@@ -39,9 +39,9 @@ func (a *app) lookAtEnds(ctx context.Context) {
 	a.warn()
 }
 
-// endsOfSources asks for the ends of what the tasks read, in the order of the stages: what has left the
-// lag of the first is below the end of what the second reads. Between the two it asks, where lanes
-// run on other nodes, how far those have come.
+// endsOfSources asks for the ends of what the tasks read, in the order of the stages: what has left
+// the lag of the first is below the end of what the second reads. Between the two it asks, where
+// lanes run on other nodes, how far those have come.
 func (a *app) endsOfSources(ctx context.Context) (map[state.Task]int64, error) {
 	all := map[state.Task]int64{}
 	for stage, topic := range a.sources() {

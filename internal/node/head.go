@@ -96,8 +96,8 @@ func (a author) foreign(cluster string, now time.Time, age time.Duration) bool {
 	return a.offset >= 0 && a.cluster != cluster && now.Sub(time.UnixMilli(a.atMs)) < age
 }
 
-// hasWatched reports whether this process has watched for others of an app a moment ago, when it was
-// submitted here; the next time it has not.
+// hasWatched reports whether this process has watched for others of an app a moment ago, when it
+// was submitted here; the next time it has not.
 func (n *Node) hasWatched(app string) (watched bool) {
 	n.guarded(func() {
 		watched = n.watched[app]

@@ -175,8 +175,8 @@ func sameLife(a, b *ownership.App) bool {
 	return a != nil && b != nil && a.Generation == b.Generation && a.Spec == b.Spec && a.ID == b.ID && a.Halted == b.Halted
 }
 
-// openRecord opens the life of an app that the cluster has a record of. A reset that was begun on this
-// node is carried on first, while no lane of the app has an owner.
+// openRecord opens the life of an app that the cluster has a record of. A reset that was begun on
+// this node is carried on first, while no lane of the app has an owner.
 func (n *Node) openRecord(ctx context.Context, rec *ownership.App) (*app, error) {
 	in, err := n.dir.loadIntent(rec.Name)
 	if err != nil {
@@ -238,8 +238,8 @@ func (n *Node) openLife(ctx context.Context, s *spec.Spec, rec *ownership.App) (
 	return a, nil
 }
 
-// halt takes the lanes of an app from their owners for the time of a reset, and with "" lets them be
-// granted again.
+// halt takes the lanes of an app from their owners for the time of a reset, and with "" lets them
+// be granted again.
 func (n *Node) halt(ctx context.Context, app, why string) error {
 	res, err := n.cluster.Propose(ctx, ownership.Command{HaltApp: &ownership.HaltApp{Name: app, Halted: why}})
 	if err == nil && res.Refused != "" {
@@ -248,8 +248,8 @@ func (n *Node) halt(ctx context.Context, app, why string) error {
 	return err
 }
 
-// runHosted runs an app's lanes, and after a reset here those of the new generation, until ctx ends or
-// the cluster has another life of the app. Then the lanes have drained.
+// runHosted runs an app's lanes, and after a reset here those of the new generation, until ctx ends
+// or the cluster has another life of the app. Then the lanes have drained.
 func (n *Node) runHosted(lanes, ctx context.Context, h *host) {
 	for a := h.app; a != nil; {
 		running, drain := n.whileRecorded(ctx, a)
@@ -306,7 +306,8 @@ func (n *Node) submit(ctx context.Context, s *spec.Spec) error {
 	}
 }
 
-// put gives the cluster an app as it was examined or opened here, in the place of the record before.
+// put gives the cluster an app as it was examined or opened here, in the place of the record
+// before.
 func (n *Node) put(ctx context.Context, a *app, before *ownership.App) error {
 	put := &ownership.PutApp{App: a.newRecord(before)}
 	if before != nil {

@@ -56,10 +56,10 @@ type Node struct {
 }
 
 // Run runs a node until ctx ends, then stops it cleanly: its lanes are handed to other nodes where
-// there are any, every lane commits what it has folded, every store is flushed, within DrainTimeout.
-// It returns an error when the node cannot start: a spec or a data dir that does not fit, a missing
-// topic, a port in use, a cluster that refuses it. An unreachable broker is waited for, and so are
-// the other nodes.
+// there are any, every lane commits what it has folded, every store is flushed, within
+// DrainTimeout. It returns an error when the node cannot start: a spec or a data dir that does not
+// fit, a missing topic, a port in use, a cluster that refuses it. An unreachable broker is waited
+// for, and so are the other nodes.
 func Run(ctx context.Context, cfg Config) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
@@ -146,8 +146,8 @@ func (n *Node) unlessEnded(ctx context.Context, err error) error {
 	return nil
 }
 
-// submitSpecs gives the cluster the specs of the command line. A cluster that was just formed from a
-// data dir of before there were clusters gets those that this has run.
+// submitSpecs gives the cluster the specs of the command line. A cluster that was just formed from
+// a data dir of before there were clusters gets those that this has run.
 func (n *Node) submitSpecs(ctx context.Context) error {
 	specs := n.cfg.Specs
 	if len(specs) == 0 && n.formed {
@@ -293,8 +293,8 @@ func (n *Node) runApps(ctx context.Context) error {
 	}
 	n.cfg.Log.Warn("a lane did not drain in time; what it had folded is not committed, and is read again at the next start")
 	kill()
-	// A lane's goroutine may still be in its store. Leaving the stores as they are is what a kill -9
-	// does, and costs the next start what was not flushed.
+	// A lane's goroutine may still be in its store. Leaving the stores as they are is what a kill
+	// -9 does, and costs the next start what was not flushed.
 	n.within(n.cfg.DrainTimeout/10, drained)
 	return err
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/tally-kafka/tally/replication/session"
 )
 
-// contactInterval is how often a node that has no lane looks whether it reaches Kafka: one that does
-// not must be given none.
+// contactInterval is how often a node that has no lane looks whether it reaches Kafka: one that
+// does not must be given none.
 const contactInterval = 500 * time.Millisecond
 
 // report is what this node tells the leader with each ping.

@@ -176,8 +176,8 @@ func (l *lane) follow(ctx context.Context) error {
 	return l.refuseStore(err)
 }
 
-// followed is called once the store has come up to the changelog's end: from then on its copy can be
-// asked, and can take the lane over at once.
+// followed is called once the store has come up to the changelog's end: from then on its copy can
+// be asked, and can take the lane over at once.
 func (l *lane) followed(ctx context.Context) error {
 	if err := l.verify(ctx); err != nil {
 		return err
