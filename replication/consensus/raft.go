@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,6 +75,7 @@ func (r *Raft) start() error {
 		}
 		return fmt.Errorf("open Raft in %s: %w", r.c.Dir, err)
 	}
+	r.trans.reach.memberIs(r.inGroup)
 	r.watchLeaders()
 	r.run(func() { r.watchLeadership(notify) })
 	r.run(r.watchHalt)
@@ -137,7 +139,8 @@ func (r *Raft) LastIndex() uint64 { return r.raft.LastIndex() }
 func (r *Raft) Hint(id, addr string) { r.addrs.hint(id, addr) }
 
 // Bootstrap makes a new group of these servers, all of them voters and this node one of them. At
-// most one node of a group does that, once in the group's life.
+// most one node of a group does that, once in the group's life; so it also stands for election at
+// once, where nobody else can.
 func (r *Raft) Bootstrap(servers []Server) error {
 	var conf raft.Configuration
 	for _, s := range servers {
@@ -148,10 +151,12 @@ func (r *Raft) Bootstrap(servers []Server) error {
 	if err := r.raft.BootstrapCluster(conf).Error(); err != nil {
 		return fmt.Errorf("form a cluster: %w", err)
 	}
-	if r.onlyVoter() {
-		r.trans.stand(r.c.ID)
-	}
+	r.trans.stand(r.c.ID)
 	return nil
+}
+
+func (r *Raft) inGroup(id string) bool {
+	return slices.ContainsFunc(r.Servers(), func(s Server) bool { return s.ID == id })
 }
 
 // onlyVoter reports whether no other node has a vote.
