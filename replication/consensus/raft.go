@@ -13,6 +13,9 @@ import (
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
+// logCache is how many of the newest entries are kept in memory.
+const logCache = 128
+
 // Raft is one node's part of the group. It is safe for use by many goroutines.
 type Raft struct {
 	c     Config
@@ -66,8 +69,12 @@ func (r *Raft) start() error {
 	conf.Logger, conf.NotifyCh = log, notify
 	r.addrs = &addresses{state: r.State, self: r.c.ID, addr: r.c.Addr, hints: map[string]hint{}}
 	r.trans = newTransport(r.c, r.addrs, log)
-	logs := &store{BoltStore: r.db, dir: r.c.Dir, seam: r.c.Seam, wait: r.c.Timing.Stall, stalled: r.halt}
-	r.raft, err = raft.NewRaft(conf, r.fsm, logs, logs, snaps, r.trans)
+	stable := &store{BoltStore: r.db, dir: r.c.Dir, seam: r.c.Seam, wait: r.c.Timing.Stall, stalled: r.halt}
+	logs, err := raft.NewLogCache(logCache, stable) // a leader at rest reads its last entry 20 times a second
+	if err != nil {
+		panic("consensus: " + err.Error()) // the size is wrong
+	}
+	r.raft, err = raft.NewRaft(conf, r.fsm, logs, stable, snaps, r.trans)
 	if err != nil {
 		r.trans.close()
 		if halted := r.fsm.failed(); halted != nil {
