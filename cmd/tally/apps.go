@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tally-kafka/tally/internal/api"
 )
 
 type appsOptions struct {
@@ -37,7 +39,7 @@ func runApps(ctx context.Context, t *tool, opt appsOptions) error {
 		if err != nil {
 			return err
 		}
-		return printJSON(t.out, apps)
+		return printJSON(t.out, api.AppsAnswer{Apps: apps})
 	}
 	st, err := client.Status(ctx)
 	if err != nil {

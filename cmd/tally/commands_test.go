@@ -165,6 +165,9 @@ func cannedGet(w http.ResponseWriter, r *http.Request) {
 		found(`{"count":3,"sum":4.5}`, cannedPart(0, "owner", `{"count":3,"sum":4.5}`))
 	case `[null,"spark"]`:
 		found(`{"count":5}`, cannedPart(0, "owner", `{"count":2}`), cannedPart(1, "owner", ""), cannedPart(2, "owner", `{"count":3}`))
+	case `["user-1","stale"]`:
+		role := map[bool]string{true: "standby", false: "owner"}[r.URL.Query().Get("stale") == "true"]
+		found(`{"count":1}`, cannedPart(0, role, `{"count":1}`))
 	case `["user-1","late"]`:
 		w.WriteHeader(http.StatusGatewayTimeout)
 		_, _ = io.WriteString(w, `{"error":{"code":"timeout","message":"input_event/0 is counted up to offset 4, and 9 was asked for; waited 2s",`+

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/tally-kafka/tally/internal/api"
 )
@@ -17,9 +18,23 @@ func (t *tool) noteParts(parts []api.Part) {
 		if p.Role != api.RoleOwner && !seen[p.Lane] {
 			seen[p.Lane] = true
 			age := t.seam.Now().UnixMilli() - p.AsOfMs
-			fmt.Fprintf(t.err, "lane %d: node %s is %s, its values are as of %d ms ago\n", p.Lane, p.Node, p.Role, age)
+			fmt.Fprintf(t.err, "lane %d: node %s is %s, its values are as of %d ms ago%s\n", p.Lane, p.Node, p.Role, age, standsAt(parts, p))
 		}
 	}
+}
+
+// standsAt says of a standby's copy of a lane up to where its values go.
+func standsAt(parts []api.Part, of api.Part) string {
+	if of.Role != api.RoleStandby {
+		return ""
+	}
+	position := map[string]int64{}
+	for _, p := range parts {
+		if p.Lane == of.Lane {
+			maps.Copy(position, p.Position)
+		}
+	}
+	return ", up to " + positionText(position)
 }
 
 // lagOf is what all parts of an answer are behind the input, in offsets.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -218,7 +219,29 @@ func (n *clusterNode) Do(ctx context.Context, id string, req *http.Request) (*ht
 		return nil, ctx.Err()
 	}
 	req.URL.Scheme, req.URL.Host = "http", strings.TrimPrefix(to.server.URL, "http://")
-	return http.DefaultClient.Do(req.WithContext(ctx))
+	resp, err := http.DefaultClient.Do(req.WithContext(ctx))
+	if err == nil {
+		resp.Body = &hangingBody{resp.Body, ctx, to}
+	}
+	return resp, err
+}
+
+// hangingBody gives nothing while its node hangs.
+type hangingBody struct {
+	io.ReadCloser
+	ctx  context.Context
+	from *clusterNode
+}
+
+func (b *hangingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	var hangs bool
+	b.from.c.change(func() { hangs = b.from.hangs })
+	if hangs {
+		<-b.ctx.Done()
+		return 0, b.ctx.Err()
+	}
+	return n, err
 }
 
 // url is a question at a node.

@@ -97,7 +97,7 @@ func TestAfterAcrossTwoStages(t *testing.T) {
 	if answer := decode[GetAnswer](t, <-done); string(answer.Values) != `{"count":2}` || len(answer.Parts) != 1 {
 		t.Fatalf("%+v", answer)
 	}
-	if status, body := ask(t, "POST", s.url(0, "get?wait=1s&after=input_event/9:0"), group); status != 400 {
+	if status, body := ask(t, "POST", s.url(0, "get?wait=20ms&after=input_event/9:0"), group); status != 400 {
 		t.Fatalf("status %d %s", status, body)
 	}
 }

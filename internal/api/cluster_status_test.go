@@ -47,6 +47,12 @@ func TestStatusOfAllNodes(t *testing.T) {
 			t.Fatalf("%+v", l)
 		}
 	}
+	// b has not heard yet that it is lane 0's owner.
+	c.change(func() { c.nodes[0].sees = []Placement{{Lane: 0, Owner: "id-b", Epoch: 8, From: "id-a"}, c.placed[1], c.placed[2]} })
+	if l := status(0).Apps[0].Lanes[0]; l.Owner != "b" || l.State != LaneAcquiring || l.Epoch != 8 || l.From != "a" || l.Processed != 0 {
+		t.Fatalf("%+v", l)
+	}
+	c.change(func() { c.nodes[0].sees = nil })
 	c.change(func() {
 		c.nodes[1].hangs, c.nodes[2].member.Alive, c.nodes[2].member.Draining = true, false, true
 		c.nodes[0].member.Draining, c.nodes[0].member.Release, c.leader = true, "v2", ""

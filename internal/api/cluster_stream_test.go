@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,8 +33,8 @@ func TestWatchAcrossNodes(t *testing.T) {
 	a.event(0, "user-1", "spark")
 	a.event(2, "user-2", "spark")
 	eventually(t, "a change here", w.has(`["user-1","spark"]`, `{"count":4}`))
+	c.change(func() { c.nodes[1].hangs = true }) // so it cannot say that it has lost the lane
 	c.give(1, 3)
-	c.change(func() { c.nodes[1].hangs = true })
 	a.event(1, "user-1", "moved")
 	eventually(t, "a change at the new owner", w.has(`["user-1","moved"]`, `{"count":1}`))
 	w.mu.Lock()
@@ -108,18 +111,40 @@ func TestScanLosesAnOwner(t *testing.T) {
 	}
 }
 
-// A node that hangs in the middle of a stream is not waited for without end.
-func TestStreamStalls(t *testing.T) {
-	r, w := io.Pipe()
-	defer w.Close()
-	cancelled := make(chan struct{})
-	stall := stallReader{r, func() { close(cancelled); r.CloseWithError(errors.New("cancelled")) }, seam.World(), time.Millisecond}
-	f := &frameReader{body: r, cancel: func() {}}
-	f.buf = bufio.NewReader(stall)
-	if _, err := f.next(); err == nil || !strings.Contains(err.Error(), "stopped in the middle of its answer") {
-		t.Fatalf("%v", err)
+// What fails at another node in the middle of a scan is no end.
+func TestScanFailsElsewhere(t *testing.T) {
+	a := newTestApp(t, wordcount, 2, 2)
+	a.event(0, "user-0", longWords(5000, 4000))
+	a.event(1, "user-0", longWords(5000, 4000))
+	c := newTestCluster(t, a, 2, Options{})
+	n := 0
+	_, err := newTestClient(t, c.nodes[0].server.URL).Scan(t.Context(), "wordcount", nil, ReadOptions{Wait: time.Minute}, func(Count) error {
+		if n++; n == 1 {
+			return a.lanes[1].Store.Close()
+		}
+		return nil
+	})
+	if !errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), "scan lane 1") {
+		t.Fatalf("after %d groups: %v", n, err)
 	}
-	<-cancelled
+}
+
+// A node that hangs in the middle of a stream is not waited for without end, and less once its
+// lanes are another's.
+func TestStreamStalls(t *testing.T) {
+	for _, q := range []struct {
+		stall time.Duration
+		gone  bool
+	}{{time.Millisecond, false}, {time.Hour, true}} {
+		r, w := io.Pipe()
+		defer w.Close()
+		cancel := func() { w.CloseWithError(errors.New("cancelled")) }
+		f := &frameReader{body: r, cancel: cancel, buf: bufio.NewReader(stallReader{body: r, cancel: cancel, seam: seam.World(),
+			stall: q.stall, look: time.Millisecond, gone: func() bool { return q.gone }})}
+		if _, err := f.next(); err == nil || !strings.Contains(err.Error(), "stopped in the middle of its answer (cancelled)") {
+			t.Fatalf("%v", err)
+		}
+	}
 }
 
 // What is no frame is an error, never a group.
@@ -140,6 +165,55 @@ func FuzzFrames(f *testing.F) {
 			}
 		}
 	})
+}
+
+// While lanes move, are nobody's for a moment, and nodes hang, every read is answered within its
+// wait, in full, and by owners alone.
+func TestNoReadFailsWhileLanesMove(t *testing.T) {
+	a := newTestApp(t, wordcount, 3, 3)
+	for i := range 30 {
+		a.event(int32(i%3), fmt.Sprint("u", i%3), "w")
+	}
+	c := newTestCluster(t, a, 4, Options{ScansMax: 16, StreamLook: 5 * time.Millisecond})
+	done, moved := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(moved)
+		rnd := rand.New(rand.NewPCG(3, 4))
+		for n := 0; ; n++ {
+			lane, from := n%3, 1+rnd.IntN(3)
+			c.change(func() {
+				c.nodes[from].hangs, c.nodes[from].refuses = n%2 == 0, n%2 == 1
+				placed := slices.Clone(c.placed)
+				placed[lane].Owner = ""
+				c.placed = placed
+			})
+			select {
+			case <-done:
+				return
+			case <-time.After(3 * time.Millisecond):
+			}
+			for k := range 3 { // the troubled node has none
+				c.give(k, (from+1+rnd.IntN(3))%4)
+			}
+			c.change(func() { c.nodes[from].hangs, c.nodes[from].refuses = false, false })
+		}
+	}()
+	var readers sync.WaitGroup
+	for r := range 4 {
+		readers.Go(func() {
+			for i := range 40 {
+				verb := []string{"get", "top", "scan"}[i%3]
+				body := map[string]string{"get": `["u1","w"]`}[verb]
+				status, text := ask(t, "POST", c.url(r, verb+"?wait=30s"), body)
+				if status != 200 || !strings.Contains(text, `{"count":10}`) || strings.Contains(text, `"standby"`) || strings.Contains(text, `"error"`) {
+					t.Errorf("%s: status %d %s", verb, status, text)
+				}
+			}
+		})
+	}
+	readers.Wait()
+	close(done)
+	<-moved
 }
 
 // Node scans have places of their own: nodes that merge each other's lanes do not block each other.

@@ -36,7 +36,7 @@ func TestAnyNodeAnswersAsOne(t *testing.T) {
 			}
 			group := fmt.Sprintf(`["user-%d","w%d"]`, rnd.IntN(20), rnd.IntN(4))
 			for _, q := range [][2]string{{"get?wait=5s", group}, {"get?wait=5s&fresh=true", group}, {"scan", ""},
-				{"scan", fmt.Sprintf(`["user-%d"]`, rnd.IntN(20))}, {"top?n=7", ""}, {"top?n=1000", ""}} {
+				{"scan", fmt.Sprintf(`["user-%d"]`, rnd.IntN(20))}, {"top?n=7", ""}, {"top?n=1000", ""}, {"top?n=10000", ""}} {
 				_, want := ask(t, "POST", one.URL+"/v1/apps/wordcount/"+q[0], q[1])
 				status, got := ask(t, "POST", c.url(rnd.IntN(4), q[0]), q[1])
 				if status != 200 || got != want {
@@ -102,7 +102,7 @@ func TestLocalIsLocal(t *testing.T) {
 func TestReadWaitsForAnOwner(t *testing.T) {
 	a := newTestApp(t, wordcount, 2, 2)
 	a.event(1, "k", "w")
-	c := newTestCluster(t, a, 3, Options{})
+	c := newTestCluster(t, a, 3, Options{ForwardSlack: 20 * time.Millisecond})
 	for _, trouble := range []struct {
 		name string
 		on   func(n *clusterNode)
@@ -223,19 +223,38 @@ func TestStaleReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.event(0, "k", "w w")
-	c := newTestCluster(t, a, 2, Options{})
+	c := newTestCluster(t, a, 2, Options{StaleTry: 20 * time.Millisecond})
 	c.change(func() { c.placed[0].Standbys = []string{"id-b"} })
 	get := func(node int, query string) (int, string) {
-		return ask(t, "POST", c.url(node, "get?wait=200ms&"+query), `["k","w"]`)
+		return ask(t, "POST", c.url(node, "get?wait=20ms&"+query), `["k","w"]`)
 	}
 	if _, body := get(1, "stale=true"); string(decode[GetAnswer](t, body).Values) != `{"count":2}` {
 		t.Fatalf("the owner answers while it can: %s", body)
+	}
+	for _, trouble := range []func(n *clusterNode){func(n *clusterNode) { n.hangs = true }, func(n *clusterNode) { n.refuses = true }} {
+		c.change(func() { trouble(c.nodes[0]); c.nodes[1].copies[0] = behind }) // nobody says that it is dead
+		for _, verb := range []string{"get", "top", "scan"} {
+			body := map[string]string{"get": `["k","w"]`}[verb]
+			if _, text := ask(t, "POST", c.url(1, verb+"?wait=10s&stale=true"), body); !strings.Contains(text, `"role":"standby"`) {
+				t.Fatalf("%s: %s", verb, text)
+			}
+		}
+		c.change(func() { c.nodes[0].hangs, c.nodes[0].refuses = false, false; delete(c.nodes[1].copies, 0) })
 	}
 	c.change(func() { c.nodes[0].refuses, c.nodes[0].member.Alive = true, false })
 	if status, body := get(1, "stale=true&wait=1ms"); status != 421 && status != 503 {
 		t.Fatalf("a copy that has not been at the end answers: status %d %s", status, body)
 	}
+	local := func(query string, want int) {
+		t.Helper()
+		if status, body := ask(t, "POST", c.url(1, "top?local=true&lanes=0&wait=1ms&"+query), ""); status != want {
+			t.Fatalf("a standby asked with %q: status %d %s", query, status, body)
+		}
+	}
+	local("stale=true", 421) // it has not been at the end: another copy may have
 	c.change(func() { c.nodes[1].copies[0] = behind })
+	local("", 421)
+	local("stale=true", 200)
 	if status, body := get(1, ""); status != 503 {
 		t.Fatalf("a standby answers without stale: status %d %s", status, body)
 	}
@@ -292,6 +311,52 @@ func TestGetAsksOneLane(t *testing.T) {
 	}
 	if got := get("", `["u4","w"]`); len(got) < 2 {
 		t.Errorf("with a stray all lanes are asked: %v", got)
+	}
+}
+
+// Events that one partitioner explains at one node and the other one elsewhere: together neither
+// does, and what lies at several nodes is summed first.
+func TestTopOfTwoPartitioners(t *testing.T) {
+	a := newTestApp(t, wordcount, 2, 2)
+	group := mustGroup(t, a, `["k","w"]`)
+	for lane, hints := range []state.Hints{{Murmur2: 1}, {CRC32: 1}} {
+		task := a.lanes[lane].Tasks[0]
+		rec := state.PositionRecord{Task: task, AppID: a.ID, Txn: 1, Input: 1, Hints: hints}
+		if err := a.lanes[lane].Store.Publish([]state.Position{{Record: rec, Changelog: 1}},
+			[]state.Change{{Task: task, Group: group, Values: mustValues(a, 3)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := newTestCluster(t, a, 2, Options{})
+	for _, n := range []string{"1", "10000"} { // kept at hand, and not
+		if _, body := ask(t, "POST", c.url(0, "top?n="+n), ""); !strings.Contains(body, `"counts":[{"group":["k","w"],"values":{"count":6}}]`) {
+			t.Errorf("n=%s: %s", n, body)
+		}
+	}
+}
+
+// A grown input has keys where they lay before and where they lie now, and each partitioner
+// explains both: that is no proof that a group lies in one partition.
+func TestGrownInputSpans(t *testing.T) {
+	a := newTestApp(t, wordcount, 3, 6)
+	c := newTestCluster(t, a, 3, Options{})
+	place := func(key []byte, n int) int32 { return int32(key[len(key)-1]-'0') % int32(n) }
+	a.Partitions, a.Partitioners = 3, []func([]byte, int) int32{place, place}
+	a.homes["u4"] = 4 // as placed among six
+	a.event(1, "u3", "w w w")
+	a.event(4, "u4", "w w")
+	a.homes["u4"] = 1
+	a.event(1, "u4", "w w")
+	for node := range 3 {
+		_, top := ask(t, "POST", c.url(node, "top?n=1"), "")
+		_, get := ask(t, "POST", c.url(node, "get?wait=1s"), `["u4","w"]`)
+		if !strings.Contains(top, `"counts":[{"group":["u4","w"],"values":{"count":4}}]`) || string(decode[GetAnswer](t, get).Values) != `{"count":4}` {
+			t.Fatalf("%s%s", top, get)
+		}
+	}
+	one := serveApp(t, a)
+	if _, top := ask(t, "POST", one.URL+"/v1/apps/wordcount/top?n=1", ""); !strings.Contains(top, `{"count":4}`) {
+		t.Fatal(top)
 	}
 }
 

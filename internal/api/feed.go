@@ -55,7 +55,7 @@ func (wt *watch) subscribe(ctx context.Context) (*feed, error) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		f.others = append(f.others, shard{sh.member, sh.lanes})
+		f.others = append(f.others, sh)
 		f.followers.Go(func() { f.followStream(following, stream) })
 		return nil
 	})

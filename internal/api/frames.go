@@ -173,27 +173,34 @@ func (f *frameReader) close() {
 	_ = f.body.Close()
 }
 
-// stallReader ends the request when a read gets nothing for too long: the other node hangs.
+// stallReader ends the request when a read gets nothing for too long: the other node hangs. Once
+// its lanes are another's, it is not waited for as long.
 type stallReader struct {
 	body   io.Reader
 	cancel context.CancelFunc // of the request
 	seam   seam.Seam
-	stall  time.Duration
+	stall  time.Duration // the longest that a read may take
+	look   time.Duration // how often it looks whether the lanes are gone
+	gone   func() bool
 }
 
 func (r stallReader) Read(b []byte) (int, error) {
-	timer, stopTimer := r.seam.Timer(r.stall)
-	defer stopTimer()
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		select {
-		case <-timer:
-			r.cancel()
-		case <-done:
-		}
-	}()
+	reading, done := context.WithCancel(context.Background())
+	defer done()
+	go r.guard(reading)
 	return r.body.Read(b)
+}
+
+func (r stallReader) guard(reading context.Context) {
+	for waited := time.Duration(0); waited < r.stall; waited += r.look {
+		if r.seam.Sleep(reading, r.look) != nil {
+			return
+		}
+		if r.gone() {
+			break
+		}
+	}
+	r.cancel()
 }
 
 // openFrames asks another node for a stream, which lives until ctx ends or it is closed. asking
@@ -209,7 +216,10 @@ func (rd *read) openFrames(ctx, asking context.Context, sh shard, verb, more str
 		return nil, err
 	}
 	f := &frameReader{member: sh.member, body: resp.Body, cancel: cancel}
-	f.buf = bufio.NewReaderSize(stallReader{resp.Body, cancel, rd.s.opt.Seam, rd.s.opt.StreamStall}, streamBufferBytes)
+	f.buf = bufio.NewReaderSize(stallReader{
+		body: resp.Body, cancel: cancel, seam: rd.s.opt.Seam, stall: rd.s.opt.StreamStall, look: rd.s.opt.StreamLook,
+		gone: func() bool { return !rd.stillAt(sh) },
+	}, streamBufferBytes)
 	if !stop() {
 		f.close()
 		return nil, rd.noAnswer(sh.member, context.Cause(asking))

@@ -68,7 +68,9 @@ type LaneView struct {
 	Epoch uint64       // of the grant under which the lane runs
 	Tasks []state.Task // the tasks with state, sorted; also while Store is nil
 	// Store is nil while the lane's state is not loaded up to a known position; a query then waits.
-	// A standby's is set once it has been at the end of the changelog.
+	// A standby's is set once it has been at the end of the changelog. An owner's is nil until it
+	// has caught up to its own barrier: what it had as a standby may be older than what the last
+	// owner has answered.
 	// A store that was handed out may be closed meanwhile: reads then give an error, and the query
 	// is answered from the next view.
 	Store *state.Store

@@ -3,13 +3,14 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 )
 
 // Caller makes a call to the node at addr: in and out are JSON, and either may be nil. What the
-// node says no with comes back as an *Error; a node that does not answer is a *NoNodeError.
+// node says no with comes back as an *Error.
 type Caller func(ctx context.Context, addr, call string, in, out any) error
 
 // NewCaller makes node calls with a client that other nodes know as this node, such as the port's;
@@ -27,6 +28,12 @@ func NewCaller(client *http.Client, address func(addr string) string) Caller {
 			out = new(json.RawMessage)
 		}
 		c := &Client{server: address(addr), http: client}
-		return c.ask(ctx, http.MethodPost, "/v1/node/"+url.PathEscape(call), nil, body, 0, out)
+		err := c.ask(ctx, http.MethodPost, "/v1/node/"+url.PathEscape(call), nil, body, 0, out)
+		var none *NoNodeError
+		if errors.As(err, &none) {
+			// What that error tells people to start is not for a node's log.
+			return fmt.Errorf("node call %s to %s: %w", call, addr, none.Err)
+		}
+		return err
 	}
 }

@@ -16,6 +16,7 @@ import (
 type shard struct {
 	member Member
 	lanes  []int
+	others bool // another node may be asked instead
 }
 
 // spread reports whether the read has to find the owners of its lanes.
@@ -83,6 +84,11 @@ func (rd *read) askOne(ctx context.Context, sh shard, ask func(context.Context, 
 		return ask(ctx, sh)
 	}
 	asking, cancel := context.WithCancelCause(ctx)
+	if rd.stale && sh.others {
+		short, cancelShort := context.WithTimeout(asking, rd.s.opt.StaleTry)
+		defer cancelShort()
+		asking = short
+	}
 	var watcher sync.WaitGroup
 	watcher.Go(func() { rd.watchOwner(asking, sh, cancel) })
 	err := ask(asking, sh)
@@ -160,7 +166,7 @@ func (rd *read) shards(lanes []int, try int) (shards []shard, left []int, why er
 			shards = append(shards, shard{member: m})
 			i = len(shards) - 1
 		}
-		shards[i].lanes = append(shards[i].lanes, k)
+		shards[i].lanes, shards[i].others = append(shards[i].lanes, k), shards[i].others || len(alive) > 1
 	}
 	return shards, left, why
 }

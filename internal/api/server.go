@@ -46,7 +46,9 @@ type Options struct {
 
 	StatusWait       time.Duration // for the status of another node (1 s); then it is said to be missing
 	ForwardSlack     time.Duration // for another node's answer, beyond the wait that is left (1 s)
+	StaleTry         time.Duration // for a copy's answer, where a stale read may ask another one (250 ms)
 	StreamStall      time.Duration // how long a node may send nothing in the middle of a stream (15 s)
+	StreamLook       time.Duration // how long, once its lanes are another's (500 ms)
 	ProveSlice       time.Duration // how long a node is asked to prove an absence before all are asked anew (100 ms)
 	NodeWriteTimeout time.Duration // for each write to another node, which merges with others (5 min)
 
@@ -80,7 +82,9 @@ func (o Options) withDefaults() Options {
 	o.NodeWatchesMax = orDefault(o.NodeWatchesMax, 128)
 	o.StatusWait = orDefault(o.StatusWait, time.Second)
 	o.ForwardSlack = orDefault(o.ForwardSlack, time.Second)
+	o.StaleTry = orDefault(o.StaleTry, 250*time.Millisecond)
 	o.StreamStall = orDefault(o.StreamStall, 15*time.Second)
+	o.StreamLook = orDefault(o.StreamLook, 500*time.Millisecond)
 	o.ProveSlice = orDefault(o.ProveSlice, 100*time.Millisecond)
 	o.NodeWriteTimeout = orDefault(o.NodeWriteTimeout, 5*time.Minute)
 	o.WatchInterval = orDefault(o.WatchInterval, 50*time.Millisecond)

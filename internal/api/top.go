@@ -66,9 +66,9 @@ func (rd *read) acquire(ctx context.Context, room chan struct{}, what string) (r
 type topPart struct {
 	Counts []topCount `json:"counts"`
 	Parts  []Part     `json:"parts"`
-	Hints  laneHints  `json:"hints"` // of all the lanes together
-	// Unranked: a group may have counters in several partitions, which have to be summed first.
-	Unranked bool `json:"unranked,omitempty"`
+	// Hints are of all the lanes together. Where they span, Counts says nothing: a group's counters
+	// have to be summed first.
+	Hints laneHints `json:"hints"`
 }
 
 type topCount struct {
@@ -137,7 +137,6 @@ func (rd *read) topOfViews(ctx context.Context, views []LaneView, n int) (*topPa
 			part.Parts = append(part.Parts, rd.newPart(v, t, in[t], role))
 		}
 	}
-	part.Unranked = part.Hints.span()
 	return part, nil
 }
 
@@ -148,9 +147,6 @@ func (rd *read) topMerged(all []*topPart, n int) (*TopAnswer, error) {
 	var hints []laneHints
 	parts := []Part{}
 	for _, part := range all {
-		if part.Unranked {
-			return nil, state.ErrNotRanked
-		}
 		for _, c := range part.Counts {
 			entries = append(entries, topEntry{c.Group, mustDecode(p, c.Values, nil)})
 		}
@@ -209,7 +205,7 @@ func (rd *read) topHere(ctx context.Context, n int) (*topPart, error) {
 	}
 	defer c.close()
 	part = &topPart{Hints: c.hints()}
-	if part.Unranked = part.Hints.span(); part.Unranked {
+	if part.Hints.span() {
 		return part, nil
 	}
 	h, err := rd.largest(ctx, c.merge, n)

@@ -44,6 +44,18 @@ var checks = []check{
 		return append(rapid(seed), "-rapid.checks=300") // a crash must hit a moment
 	}, none},
 	{"replication: TestCatchUp…", "replication", "^TestCatchUp(EndsAtTheBarrier|OfFourPartitions|GoesOn)$", short, none},
+	{"ownership: TestAnyLog", "replication/ownership", "^TestAnyLog$", func(seed int) []string {
+		return append(rapid(seed), "-rapid.checks=1000")
+	}, none},
+	{"assign: TestAnyHistory", "replication/assign", "^TestAnyHistory$", func(seed int) []string {
+		return append(rapid(seed), "-rapid.checks=5000")
+	}, none},
+	{"sim: TestSchedules", "replication/sim", "^TestSchedules$", none, func(seed int) []string {
+		return []string{fmt.Sprint("SIM_SEED=", 10_000*seed), "SIM_SCHEDULES=400"}
+	}},
+	{"lead: TestSchedules", "replication/lead", "^TestSchedules$", none, func(seed int) []string {
+		return []string{fmt.Sprintf("SCHEDULES=%d+60", 10_000*seed)}
+	}},
 	{"TestNodeCountsExactly", "internal/node", "^TestNodeCountsExactly$", none,
 		func(seed int) []string { return []string{fmt.Sprint("PROPERTY_SEED=", seed)} }},
 }

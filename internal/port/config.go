@@ -25,8 +25,8 @@ type Config struct {
 
 	HandshakeTimeout time.Duration // for a connection to say what it is for (5 s)
 	PendingMax       int           // connections that have not said it yet (256)
-	PeopleMax        int           // open HTTP connections (1,024)
-	NodesMax         int           // open connections of Raft and sessions together (512)
+	PeopleMax        int           // open HTTP connections of people (1,024); without certificates of all
+	NodesMax         int           // open connections of nodes, of all kinds together (2,048)
 	LookEvery        time.Duration // at the certificate files, at most (1 s)
 }
 
@@ -47,7 +47,7 @@ func (c Config) withDefaults() Config {
 		c.PeopleMax = 1024
 	}
 	if c.NodesMax == 0 {
-		c.NodesMax = 512
+		c.NodesMax = 2048
 	}
 	return c
 }

@@ -15,7 +15,7 @@
 //     are at most PendingMax of them: one more ends the oldest. So nobody who only connects keeps
 //     others out.
 //   - The connections of people and those of nodes have limits of their own: no number of the first
-//     stops Raft.
+//     stops Raft, sessions or, with certificates, node calls.
 //   - Close ends the listener and every connection, and returns when nothing of the port runs.
 //
 // It imports internal/certs, internal/seam and the standard library.

@@ -191,16 +191,16 @@ func (p *Port) admit(nc net.Conn) *conn {
 	return c
 }
 
-// settle counts a connection that has said what it is for; false: there is no room, or it ended.
-func (p *Port) settle(c *conn, kind lineKind) bool {
+// settle counts a connection that has said whose it is; false: there is no room, or it ended.
+func (p *Port) settle(c *conn, node bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c.place == nil {
 		return false
 	}
-	count, limit := &p.nodes, p.cfg.NodesMax
-	if kind == linePeople {
-		count, limit = &p.people, p.cfg.PeopleMax
+	count, limit := &p.people, p.cfg.PeopleMax
+	if node {
+		count, limit = &p.nodes, p.cfg.NodesMax
 	}
 	if *count >= limit {
 		return false
@@ -234,7 +234,7 @@ func (p *Port) receive(c *conn) {
 		p.sayRefused(c, err)
 		return
 	}
-	if !p.settle(c, kind) {
+	if !p.settle(c, kind != linePeople || isNodes(nc)) {
 		_ = c.Close()
 		p.say("too many connections are open; refusing one", "from", c.RemoteAddr(), "for", kind)
 		return
@@ -263,6 +263,12 @@ func (p *Port) identify(c *conn) (lineKind, net.Conn, error) {
 		return 0, nil, err
 	}
 	return kindOf(tc.ConnectionState().NegotiatedProtocol), tc, nil
+}
+
+// isNodes says that a connection has a node's certificate: HTTP may be of people and of nodes.
+func isNodes(nc net.Conn) bool {
+	tc, ok := nc.(*tls.Conn)
+	return ok && len(tc.ConnectionState().VerifiedChains) > 0
 }
 
 // configFor asks for a certificate where nodes alone may come in.

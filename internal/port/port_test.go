@@ -513,6 +513,26 @@ func TestOpenConnectionsAreBounded(t *testing.T) {
 	}
 }
 
+// Where nodes are known by certificates, people who hold all connections that they may have keep no
+// node call out.
+func TestPeopleKeepNoNodeCallOut(t *testing.T) {
+	dir := authority(t, "a", "b")
+	a := listen(t, Config{Certs: dir + "/a", PeopleMax: 1, HandshakeTimeout: 300 * time.Millisecond})
+	serve(t, a)
+	b := listen(t, Config{Certs: dir + "/b"})
+	url := "https://" + a.Addr().String()
+	if got := get(t, trusting(t, dir), url); got != "HTTP/2.0 people" {
+		t.Fatalf("%q", got)
+	}
+	if resp, err := trusting(t, dir).Get(url); err == nil {
+		resp.Body.Close()
+		t.Error("more people than PeopleMax")
+	}
+	if got := get(t, b.Client(), url); got != "HTTP/1.1 node b" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestCloseEndsAll(t *testing.T) {
 	a := listen(t, Config{HandshakeTimeout: time.Minute})
 	b := listen(t, Config{HandshakeTimeout: time.Minute})

@@ -36,7 +36,9 @@ type Health struct {
 
 // Copy is what a member has of one lane.
 type Copy struct {
-	Running bool   // as the owner, under Epoch
+	// Running: as the owner, under Epoch. It has taken the lane over and needs no word of the last
+	// owner any more, be it that the lane counts, or that it has stopped on an error of its own.
+	Running bool
 	Epoch   uint64 // of the grant that it acts on
 	Ready   bool   // as a standby: it has once been at the end of the changelog
 	Lag     int64  // records behind the end

@@ -67,11 +67,12 @@ func (b *board) handOverTo(l *lane, o, target *member) {
 	b.move(o, target)
 }
 
-// emptyDrained begins to move lanes away from members that are to be drained.
+// emptyDrained begins to move lanes away from members that are to be drained, also those that do
+// not run there: nobody would wait for that.
 func (b *board) emptyDrained() {
 	for _, l := range b.lanes {
 		o := b.owner(l)
-		if o == nil || o.fit || !o.Draining || !b.resting(l) || !b.roomToMove(o) {
+		if o == nil || o.fit || !o.Draining || l.to.Target != "" || l.to.From != "" || !b.roomToMove(o) {
 			continue
 		}
 		// Where the best has no room for a moment, that is waited for: another would have to copy

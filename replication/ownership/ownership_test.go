@@ -53,26 +53,41 @@ func drawPut(t *rapid.T, s *State, name string) *PutApp {
 	return &PutApp{App: app, Expect: expect}
 }
 
+// drawPlan makes a plan that is mostly one that can be taken: one wrong part has all of it refused.
 func drawPlan(t *rapid.T, s *State) *Plan {
 	p := &Plan{Base: s.Version}
+	var alive []string
 	for _, m := range s.SortedMembers() {
-		if rapid.IntRange(0, 4).Draw(t, "dies") == 0 {
+		switch {
+		case rapid.IntRange(0, 15).Draw(t, "dies") == 0:
 			p.Dead = append(p.Dead, Death{m.ID, m.Incarnation})
+		case m.Alive:
+			alive = append(alive, m.ID)
 		}
+	}
+	if rapid.IntRange(0, 7).Draw(t, "wild") == 0 {
+		alive = names
 	}
 	for ref, l := range s.Lanes() {
 		if rapid.Bool().Draw(t, "kept") {
 			continue
 		}
-		to := Lane{Unfenced: true}
-		if owner := s.Members[rapid.SampledFrom(append(names, "")).Draw(t, "owner")]; owner != nil {
-			to = Lane{Owner: owner.ID, Incarnation: owner.Incarnation}
-		}
-		to.Standbys = rapid.SliceOfN(rapid.SampledFrom(names), 0, 2).Draw(t, "standbys")
-		to.Wanted = l.Wanted
-		p.Lanes = append(p.Lanes, LaneChange{ref, to})
+		p.Lanes = append(p.Lanes, LaneChange{ref, drawLane(t, s, l, alive)})
 	}
 	return p
+}
+
+func drawLane(t *rapid.T, s *State, old Lane, among []string) Lane {
+	to := Lane{Unfenced: old.Owner != "" || old.Unfenced, Wanted: old.Wanted}
+	if owner := s.Members[rapid.SampledFrom(append(slices.Clone(among), "")).Draw(t, "owner")]; owner != nil {
+		to = Lane{Owner: owner.ID, Incarnation: owner.Incarnation, Wanted: old.Wanted}
+	}
+	for _, id := range among {
+		if id != to.Owner && rapid.Bool().Draw(t, "stands by") {
+			to.Standbys = append(to.Standbys, id)
+		}
+	}
+	return to
 }
 
 // grants remembers who had each epoch of each lane, for as long as there is the app.

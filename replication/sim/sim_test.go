@@ -159,7 +159,7 @@ func rebased(data []byte, s *ownership.State) []byte {
 // TestSchedules plays schedules from SIM_SEED on, SIM_SCHEDULES of them. A failing one prints
 // itself, and comes again with its seed.
 func TestSchedules(t *testing.T) {
-	first, count := fromEnv("SIM_SEED", 1), fromEnv("SIM_SCHEDULES", 60)
+	first, count := fromEnv("SIM_SEED", 1), fromEnv("SIM_SCHEDULES", 40)
 	if os.Getenv("TALLY_PROOF") == "1" {
 		count = max(count, 5000)
 	}
@@ -207,6 +207,36 @@ func TestScheduleComesAgain(t *testing.T) {
 	b.play()
 	if a.schedule() != b.schedule() || len(a.history) < 50 {
 		t.Errorf("two runs of a seed differ, or are short (%d and %d lines)", len(a.history), len(b.history))
+	}
+}
+
+// The model of a lane takes what can be, and nothing else.
+func TestChainIsStrict(t *testing.T) {
+	commit := func(call, back int64, start, end int, outcome outcome) *op {
+		return &op{call: call, back: back, start: start, end: end, outcome: outcome}
+	}
+	read := func(call, back int64, position int) *op {
+		return &op{call: call, back: back, read: true, end: position}
+	}
+	for name, c := range map[string]struct {
+		ops []*op
+		ok  bool
+	}{
+		"one after another":       {[]*op{commit(0, 1, 0, 5, committed), read(2, 3, 5), commit(4, 5, 5, 6, committed)}, true},
+		"an old read":             {[]*op{commit(0, 1, 0, 5, committed), read(2, 3, 0)}, false},
+		"an old read in time":     {[]*op{commit(0, 9, 0, 5, committed), read(2, 3, 0)}, true},
+		"two from one start":      {[]*op{commit(0, 1, 0, 5, committed), commit(2, 3, 0, 4, committed)}, false},
+		"no answer, and it was":   {[]*op{commit(0, 1, 0, 5, unknown), read(2, 3, 5)}, true},
+		"no answer, it was not":   {[]*op{commit(0, 1, 0, 5, unknown), read(2, 3, 0)}, true},
+		"it was not, and it was":  {[]*op{commit(0, 1, 0, 5, unknown), read(2, 3, 0), read(4, 5, 5)}, false},
+		"a refused one moves not": {[]*op{commit(0, 1, 0, 5, refused), read(2, 3, 5)}, false},
+	} {
+		s := newSim(1, "")
+		s.kafka.lane(ownership.LaneRef{App: "p"}).ops = c.ops
+		s.checkLinear()
+		if (s.fault == "") != c.ok {
+			t.Errorf("%s: %q", name, s.fault)
+		}
 	}
 }
 
