@@ -324,8 +324,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// TestRecover: with two of three nodes lost for good, the third is made the only voter, has all that
-// was changed, and lets new nodes in.
+// TestRecover: with two of three nodes lost for good, the third is made the only voter, has all
+// that was changed, and lets new nodes in.
 func TestRecover(t *testing.T) {
 	t.Parallel()
 	nodes := newNodes(t, 3)

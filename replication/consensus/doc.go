@@ -16,8 +16,9 @@
 //     on to its leadership and do nothing.
 //
 // One voter alone, and the node that has just formed a group, does not wait for a heartbeat that
-// nobody sends: it is told to stand for election at once, and leads after a few writes. Shorter timeouts for it were tried and given up, since the
-// leader's lease, which may not be longer than they are, cannot be changed while Raft runs.
+// nobody sends: it is told to stand for election at once, and leads after a few writes. Shorter
+// timeouts for it were tried and given up, since the leader's lease, which may not be longer than
+// they are, cannot be changed while Raft runs.
 //
 // After a proposal the leader writes an empty entry, which tells the others at once that the
 // proposal is committed; without it they would hear of it with the next of Raft's own rounds, 50 to

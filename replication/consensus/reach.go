@@ -26,7 +26,7 @@ type reach struct {
 	mu     sync.Mutex
 	member func(id string) bool            // whether a node is in the group
 	lost   map[raft.ServerID]chan struct{} // closed when it is reached
-	// ended is closed when the leadership ends; nil while this node does not lead: then nobody waits.
+	// ended is closed when the leadership ends; nil while this node does not lead: nobody waits.
 	ended chan struct{}
 }
 
