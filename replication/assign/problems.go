@@ -63,10 +63,21 @@ func (b *board) laneProblem(l *lane) string {
 		return fmt.Sprintf("%s has no owner: no node can take it now", l.ref)
 	case b.owner(l) == nil && b.in.State.OwnerOf(l.to) == nil:
 		return fmt.Sprintf("%s has no owner: its standbys have not reported yet", l.ref)
-	case l.app.Standbys > 0 && len(l.to.Standbys) == 0:
-		return fmt.Sprintf("%s has no standby: %d %s alive, %d asked", l.ref, b.aliveCount(), nodes(b.aliveCount()), l.app.Standbys)
+	case len(l.to.Standbys) < l.app.Standbys:
+		return fmt.Sprintf("%s has %s: %d %s alive, %d asked", l.ref, standbys(len(l.to.Standbys)),
+			b.aliveCount(), nodes(b.aliveCount()), l.app.Standbys)
 	}
 	return ""
+}
+
+func standbys(n int) string {
+	switch n {
+	case 0:
+		return "no standby"
+	case 1:
+		return "only one standby"
+	}
+	return fmt.Sprintf("only %d standbys", n)
 }
 
 func nodes(n int) string {
