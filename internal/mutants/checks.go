@@ -53,6 +53,9 @@ var checks = []check{
 	{"sim: TestSchedules", "replication/sim", "^TestSchedules$", none, func(seed int) []string {
 		return []string{fmt.Sprint("SIM_SEED=", 10_000*seed), "SIM_SCHEDULES=400"}
 	}},
+	{"lead: TestSchedules", "replication/lead", "^TestSchedules$", none, func(seed int) []string {
+		return []string{fmt.Sprintf("SCHEDULES=%d+60", 10_000*seed)}
+	}},
 	{"TestNodeCountsExactly", "internal/node", "^TestNodeCountsExactly$", none,
 		func(seed int) []string { return []string{fmt.Sprint("PROPERTY_SEED=", seed)} }},
 }

@@ -40,13 +40,18 @@ type cluster struct {
 	fences []ownership.LaneRef // calls, in order
 	now    int                 // calls under way
 	most   int
+	// taken looks at each entry; nil: nobody does.
+	taken func(before, after *ownership.State, cmd ownership.Command)
 }
 
 type member struct {
 	id, incarnation string
 	session         *session.Member
+	ctx             context.Context
 	stop            context.CancelFunc
 	hang            chan struct{}
+	since, woken    time.Time // when it began to hang, or to do so no more
+	killed          bool      // also when the process only outlives its incarnation
 }
 
 func newCluster(t testing.TB, cfg Config) *cluster {
@@ -119,6 +124,9 @@ func (c *cluster) take(cmd ownership.Command) ownership.Result {
 	c.mu.Lock()
 	next, result := c.state.Take(cmd)
 	if next != c.state {
+		if c.taken != nil {
+			c.taken(c.state, next, cmd)
+		}
 		c.state = next
 		c.entries = append(c.entries, cmd)
 		close(c.news)
@@ -172,6 +180,7 @@ func (c *cluster) fenced(ctx context.Context, app string, lane int) error {
 // start starts and registers a member.
 func (c *cluster) start(id, incarnation string) *member {
 	m := &member{id: id, incarnation: incarnation}
+	m.ctx, m.stop = context.WithCancel(c.ctx)
 	m.session = session.NewMember(session.MemberConfig{
 		Seam: seam.World(), Log: slog.New(slog.DiscardHandler), Dial: c.dial,
 		Leader: func() (string, string, <-chan struct{}) { return "n0", "n0", nil },
@@ -180,9 +189,7 @@ func (c *cluster) start(id, incarnation string) *member {
 	c.mu.Lock()
 	c.members[id] = m
 	c.mu.Unlock()
-	var ctx context.Context
-	ctx, m.stop = context.WithCancel(c.ctx)
-	c.done.Go(func() { _ = m.session.Run(ctx) })
+	c.done.Go(func() { _ = m.session.Run(m.ctx) })
 	result := c.take(ownership.Command{Register: &ownership.Register{Member: ownership.Member{
 		ID: id, Name: id, Incarnation: incarnation, Addr: id, Release: "1", Format: ownership.Format, Capacity: 1,
 	}}})
@@ -221,6 +228,7 @@ func (c *cluster) kill(id string) {
 	c.mu.Lock()
 	m := c.members[id]
 	delete(c.members, id)
+	m.killed, m.since = true, time.Now()
 	c.mu.Unlock()
 	m.stop()
 }
@@ -230,12 +238,12 @@ func (c *cluster) hang(id string) (wake func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.members[id]
-	m.hang = make(chan struct{})
+	m.hang, m.since = make(chan struct{}), time.Now()
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		close(m.hang)
-		m.hang = nil
+		m.hang, m.woken = nil, time.Now()
 	}
 }
 
