@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
@@ -44,7 +45,7 @@ func newStages(t *testing.T, lanes int) *stages {
 			}
 		})
 	}
-	s.testCluster = newTestCluster(t, a, lanes, Options{})
+	s.testCluster = newTestCluster(t, a, lanes, Options{FreshWait: time.Minute})
 	return s
 }
 
@@ -140,5 +141,32 @@ func TestAbsenceAcrossTwoStages(t *testing.T) {
 		if !strings.HasPrefix(body, strings.Join(want, "\n")+"\n") {
 			t.Errorf("%s", body)
 		}
+		for _, g := range []string{`["a","w"]`, `["b","w"]`, `["c","w"]`, `["d","w"]`} {
+			if _, body := ask(t, "POST", s.url(node, "get?wait=1s"), g); string(decode[GetAnswer](t, body).Values) != `{"count":1}` {
+				t.Errorf("%s", body)
+			}
+		}
+	}
+}
+
+// A fresh answer has what the input held when the question came, through both stages.
+func TestFreshAcrossTwoStages(t *testing.T) {
+	s := newStages(t, 3)
+	group := `["k","w"]`
+	q := s.count(group, 1)
+	reader := (q + 1) % 3
+	s.set(func() { s.ends[reader] = 1 })
+	done := make(chan string, 1)
+	go func() {
+		_, body := ask(t, "POST", s.url(int(q+2)%3, "get?wait=1m&fresh=true"), group)
+		done <- body
+	}()
+	eventually(t, "who reads is asked", func() bool { return len(s.askedOf(int(reader))) > 0 })
+	s.set(func() { s.sent[int(reader)][q], s.read[reader] = 7, 1 })
+	eventually(t, "who counts is asked", func() bool { return strings.Contains(strings.Join(s.askedOf(int(q)), " "), "get") })
+	s.count(group, 2)
+	s.set(func() { s.at[q] = 7 })
+	if answer := decode[GetAnswer](t, <-done); string(answer.Values) != `{"count":2}` || answer.Parts[0].Lag != 0 {
+		t.Fatalf("%+v", answer)
 	}
 }

@@ -111,6 +111,23 @@ func TestScanLosesAnOwner(t *testing.T) {
 	}
 }
 
+// A watch goes on when a node is lost while it sends its present values.
+func TestWatchLosesAnOwner(t *testing.T) {
+	a := newTestApp(t, wordcount, 2, 2)
+	a.event(0, "user-0", "a")
+	a.event(1, "user-1", longWords(3000, 100))
+	c := newTestCluster(t, a, 2, Options{})
+	broken := &breakingCluster{clusterNode: c.nodes[0], after: 200_000}
+	broken.breaks.Store(2)
+	c.nodes[0].api.opt.Cluster = broken
+	w := startWatch(t, newTestClient(t, c.nodes[0].server.URL), "")
+	eventually(t, "all groups", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.latest) == 3001
+	})
+}
+
 // What fails at another node in the middle of a scan is no end.
 func TestScanFailsElsewhere(t *testing.T) {
 	a := newTestApp(t, wordcount, 2, 2)

@@ -302,6 +302,10 @@ func TestGetAsksOneLane(t *testing.T) {
 			t.Errorf("%+v: asked %s, at first %v", q, got, first)
 		}
 	}
+	app := c.nodes[0].Apps()[0]
+	if known := &c.nodes[0].api.hints; known.lanes(app, time.Now()) == nil || known.lanes(app, time.Now().Add(2*hintsTTL)) != nil {
+		t.Error("hints are taken as they were for a short while, and no longer")
+	}
 	// A token that knows more of another lane has that asked too.
 	newer := newToken(&a.App, []Part{{Partition: 2, Position: map[string]int64{"input_event/2": 4}}})
 	a.event(2, "u4", "w")

@@ -1,11 +1,9 @@
 package api
 
 import (
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -114,17 +112,15 @@ func (k *knownHints) lanes(app *App, now time.Time) map[int]lanesKnown {
 }
 
 // keyLane is the one lane that has the groups of the group's key, where one partitioner explains
-// all events.
+// all events. Of a group with the partition in it that proves nothing, but it has one counter,
+// which is found there or, when all are asked, elsewhere.
 func (rd *read) keyLane(group []byte) (lane int, ok bool) {
 	if len(rd.app.Partitioners) != 2 || rd.app.Partitions == 0 || rd.app.LaneCount == 0 {
 		return 0, false
 	}
-	// A group with the partition in it cannot have two counters, so its events are no strays,
-	// wherever they are.
-	byPartition := func(p spec.Part) bool { return p.Kind == spec.PartPartition }
 	all := rd.s.hints.lanes(rd.app, rd.s.opt.Seam.Now())
 	key, null := rd.app.Program.GroupKey(group)
-	if all == nil || null || slices.ContainsFunc(rd.app.Spec.Group, byPartition) {
+	if all == nil || null {
 		return 0, false
 	}
 	var sum laneHints

@@ -1,14 +1,17 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/lead"
 	"github.com/tally-kafka/tally/replication/ownership"
@@ -220,7 +223,8 @@ func (c *Cluster) failUnless(ctx context.Context, err error) {
 	}
 }
 
-// Wait returns when this node is registered, or with the reason why it cannot be.
+// Wait returns when this node is registered, or with the reason why it cannot be, which Halt gets
+// too.
 func (c *Cluster) Wait(ctx context.Context) error {
 	select {
 	case <-c.registered:
@@ -286,4 +290,14 @@ func (c *Cluster) Close() error {
 	err := c.raft.Close()
 	c.wg.Wait()
 	return err
+}
+
+// Recover makes a stopped node the only voter of its cluster, for when most voters are lost for
+// good. addr "" means the address that the node had last. The result is to be shown to a person.
+func Recover(dataDir, id, addr string, s seam.Seam, log *slog.Logger) (consensus.Recovered, error) {
+	was, err := readPast(dataDir)
+	if err != nil {
+		return consensus.Recovered{}, err
+	}
+	return consensus.Recover(filepath.Join(dataDir, "raft"), id, cmp.Or(addr, was.Addr), s, log)
 }

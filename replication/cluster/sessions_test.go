@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -129,6 +130,25 @@ func spread(t *testing.T, n *tnode, want ...int) {
 		}
 		return nil
 	})
+}
+
+// TestLeaderReachesItself without a network, and an earlier process of it is not registered.
+func TestLeaderReachesItself(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, "alone")
+	n.conf.DialSession = func(context.Context, string) (net.Conn, error) { return nil, errors.New("no network") }
+	n.start().in()
+	eventually(t, func() error {
+		if !n.Renewed() {
+			return errors.New("not renewed")
+		}
+		return nil
+	})
+	earlier := &Cluster{c: n.Cluster.c, raft: n.raft, member: n.member}
+	earlier.c.Incarnation = "earlier"
+	if earlier.Registered() || earlier.Renewed() {
+		t.Error("an earlier process counts as registered")
+	}
 }
 
 // TestTakenOut: a node that was taken out of the group while it was away hears it from the leader

@@ -15,9 +15,10 @@
 //   - A disk that keeps a write for seconds ends the process: the leader of such a disk would hold
 //     on to its leadership and do nothing.
 //
-// One voter alone does not wait for a heartbeat that nobody sends: it is told to stand for election
-// at once, and leads after a few writes. Shorter timeouts for it were tried and given up, since the
-// leader's lease, which may not be longer than they are, cannot be changed while Raft runs.
+// One voter alone, and the node that has just formed a group, does not wait for a heartbeat that
+// nobody sends: it is told to stand for election at once, and leads after a few writes. Shorter
+// timeouts for it were tried and given up, since the leader's lease, which may not be longer than
+// they are, cannot be changed while Raft runs.
 //
 // After a proposal the leader writes an empty entry, which tells the others at once that the
 // proposal is committed; without it they would hear of it with the next of Raft's own rounds, 50 to

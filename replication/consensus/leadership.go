@@ -89,7 +89,9 @@ func (r *Raft) watchLeadership(notify <-chan bool) {
 		case lead := <-notify:
 			end()
 			end = func() {}
+			r.trans.reach.end()
 			if lead {
+				r.trans.reach.lead()
 				end = r.lead()
 			}
 		case <-r.done:

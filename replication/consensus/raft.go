@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 
 	"github.com/tally-kafka/tally/replication/ownership"
 )
+
+// logCache is how many of the newest entries are kept in memory.
+const logCache = 128
 
 // Raft is one node's part of the group. It is safe for use by many goroutines.
 type Raft struct {
@@ -65,8 +69,12 @@ func (r *Raft) start() error {
 	conf.Logger, conf.NotifyCh = log, notify
 	r.addrs = &addresses{state: r.State, self: r.c.ID, addr: r.c.Addr, hints: map[string]hint{}}
 	r.trans = newTransport(r.c, r.addrs, log)
-	logs := &store{BoltStore: r.db, dir: r.c.Dir, seam: r.c.Seam, wait: r.c.Timing.Stall, stalled: r.halt}
-	r.raft, err = raft.NewRaft(conf, r.fsm, logs, logs, snaps, r.trans)
+	stable := &store{BoltStore: r.db, dir: r.c.Dir, seam: r.c.Seam, wait: r.c.Timing.Stall, stalled: r.halt}
+	logs, err := raft.NewLogCache(logCache, stable) // a leader at rest reads its last entry 20 times a second
+	if err != nil {
+		panic("consensus: " + err.Error()) // the size is wrong
+	}
+	r.raft, err = raft.NewRaft(conf, r.fsm, logs, stable, snaps, r.trans)
 	if err != nil {
 		r.trans.close()
 		if halted := r.fsm.failed(); halted != nil {
@@ -74,6 +82,7 @@ func (r *Raft) start() error {
 		}
 		return fmt.Errorf("open Raft in %s: %w", r.c.Dir, err)
 	}
+	r.trans.reach.memberIs(r.inGroup)
 	r.watchLeaders()
 	r.run(func() { r.watchLeadership(notify) })
 	r.run(r.watchHalt)
@@ -137,7 +146,8 @@ func (r *Raft) LastIndex() uint64 { return r.raft.LastIndex() }
 func (r *Raft) Hint(id, addr string) { r.addrs.hint(id, addr) }
 
 // Bootstrap makes a new group of these servers, all of them voters and this node one of them. At
-// most one node of a group does that, once in the group's life.
+// most one node of a group does that, once in the group's life; so it also stands for election at
+// once, where nobody else can.
 func (r *Raft) Bootstrap(servers []Server) error {
 	var conf raft.Configuration
 	for _, s := range servers {
@@ -148,10 +158,12 @@ func (r *Raft) Bootstrap(servers []Server) error {
 	if err := r.raft.BootstrapCluster(conf).Error(); err != nil {
 		return fmt.Errorf("form a cluster: %w", err)
 	}
-	if r.onlyVoter() {
-		r.trans.stand(r.c.ID)
-	}
+	r.trans.stand(r.c.ID)
 	return nil
+}
+
+func (r *Raft) inGroup(id string) bool {
+	return slices.ContainsFunc(r.Servers(), func(s Server) bool { return s.ID == id })
 }
 
 // onlyVoter reports whether no other node has a vote.

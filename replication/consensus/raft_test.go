@@ -221,6 +221,31 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// TestBackAfterLong: a node that was away gets the log as soon as it can be reached. Raft alone
+// doubles its pauses up to 10 s, and would wait them out: 4 s were seen here.
+func TestBackAfterLong(t *testing.T) {
+	if os.Getenv("TALLY_PROOF") == "" {
+		return
+	}
+	t.Parallel()
+	g := newGroup(t, 3, quick)
+	leader := g.form()
+	away := g.nodes[0]
+	if away == leader {
+		away = g.nodes[1]
+	}
+	away.kill()
+	leader.propose(member("x"))
+	<-time.After(7 * time.Second)
+	begin := time.Now()
+	away.open().has("x")
+	took := time.Since(begin)
+	t.Logf("has the log %s after its start", took.Round(time.Millisecond))
+	if took > slow*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
 func TestTransferLeadership(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, 3, quick)
@@ -334,7 +359,7 @@ func TestRecover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"cluster c1", "only voter", "node-n1 (n1, at", "remove the directory raft"} {
+	for _, want := range []string{"cluster c1", "only voter", "node-n1 (n1, at", "with an empty data dir"} {
 		if !strings.Contains(done.String(), want) {
 			t.Errorf("%q does not say %q", done, want)
 		}

@@ -30,7 +30,7 @@ func (r Recovered) String() string {
 		r.State.ClusterID, r.ID, r.Index, r.State.Version, len(r.State.Members), len(r.State.Apps))
 	for _, s := range r.Before {
 		if s.ID != r.ID {
-			fmt.Fprintf(&b, "node %s (%s, at %s) is no longer in it: before it is started again, remove the directory raft of its data dir, then let it join.\n",
+			fmt.Fprintf(&b, "node %s (%s, at %s) is no longer in it: it may come back as a new node, with an empty data dir, and must not with its old one.\n",
 				r.State.NameOf(s.ID), s.ID, s.Addr)
 		}
 	}

@@ -26,6 +26,7 @@ type transport struct {
 	done   chan struct{}
 	once   sync.Once
 	addrs  *addresses
+	reach  *reach
 }
 
 func newTransport(c Config, addrs *addresses, log hclog.Logger) *transport {
@@ -38,6 +39,7 @@ func newTransport(c Config, addrs *addresses, log hclog.Logger) *transport {
 		rpcs:   make(chan raft.RPC),
 		done:   make(chan struct{}),
 		addrs:  addrs,
+		reach:  newReach(c.Seam),
 	}
 	go t.forward()
 	return t
@@ -94,7 +96,15 @@ func (t *transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (ra
 func (t *transport) AppendEntries(
 	id raft.ServerID, addr raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse,
 ) error {
-	return t.net.AppendEntries(id, t.target(id, addr), req, resp)
+	heartbeat := isHeartbeat(req)
+	if !heartbeat {
+		if err := t.reach.wait(id); err != nil {
+			return err
+		}
+	}
+	err := t.net.AppendEntries(id, t.target(id, addr), req, resp)
+	t.reach.note(id, heartbeat, err)
+	return err
 }
 
 func (t *transport) RequestVote(
@@ -113,7 +123,12 @@ func (t *transport) InstallSnapshot(
 	id raft.ServerID, addr raft.ServerAddress, req *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse,
 	data io.Reader,
 ) error {
-	return t.net.InstallSnapshot(id, t.target(id, addr), req, resp, data)
+	if err := t.reach.wait(id); err != nil {
+		return err
+	}
+	err := t.net.InstallSnapshot(id, t.target(id, addr), req, resp, data)
+	t.reach.note(id, false, err)
+	return err
 }
 
 func (t *transport) TimeoutNow(
@@ -136,6 +151,7 @@ func splitTarget(target raft.ServerAddress) (id, addr string) {
 func (t *transport) close() {
 	t.once.Do(func() {
 		close(t.done)
+		t.reach.end()
 		t.net.Close()
 		t.net.CloseStreams()
 		t.stream.closeConns()
