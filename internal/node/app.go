@@ -54,14 +54,11 @@ type app struct {
 	trimmed   map[int32]int64      // how far each partition of the repartition topic was trimmed
 	trimmedAt time.Time
 
-	mu     sync.Mutex
-	limits map[string]int       // max.message.bytes of the topics that the app writes
-	ends   map[state.Task]int64 // last stable offsets of what each task reads
-	endsAt time.Time            // when the fetch that proved them was made
-	// mirrored are the consumer group's offsets of the input: how far lanes on other nodes have
-	// come.
-	mirrored      map[int32]int64
-	changelogEnds map[int32]int64 // while this node has standbys
+	mu            sync.Mutex
+	limits        map[string]int       // max.message.bytes of the topics that the app writes
+	ends          map[state.Task]int64 // last stable offsets of what each task reads
+	endsAt        time.Time            // when the fetch that proved them was made
+	changelogEnds map[int32]int64      // while this node has standbys
 }
 
 func (a *app) name() string { return a.spec.App }
@@ -332,7 +329,7 @@ func (a *app) view() *api.App {
 	return &api.App{
 		Name: a.name(), ID: a.id, Generation: a.generation, Spec: a.spec, Program: a.program,
 		Input: a.input.Name, Source: a.source(a.stateTask(0)).Name, Repartitions: a.repartitions, Lanes: a.laneViews, Look: a.look,
-		LaneCount: a.lanesN, Partitions: a.partitions,
+		LaneCount: a.lanesN, Partitions: a.partitions, Standbys: a.record.Standbys,
 		Partitioners: []func([]byte, int) int32{kafka.PartitionMurmur2, kafka.PartitionCRC32},
 	}
 }

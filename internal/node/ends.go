@@ -40,8 +40,7 @@ func (a *app) lookAtEnds(ctx context.Context) {
 }
 
 // endsOfSources asks for the ends of what the tasks read, in the order of the stages: what has left
-// the lag of the first is below the end of what the second reads. Between the two it asks, where
-// lanes run on other nodes, how far those have come.
+// the lag of the first is below the end of what the second reads.
 func (a *app) endsOfSources(ctx context.Context) (map[state.Task]int64, error) {
 	all := map[state.Task]int64{}
 	for stage, topic := range a.sources() {
@@ -51,15 +50,6 @@ func (a *app) endsOfSources(ctx context.Context) (map[state.Task]int64, error) {
 		}
 		for p, end := range ends {
 			all[state.Task{Stage: uint8(stage), Partition: p}] = end
-		}
-		if stage == 0 && a.repartitions > 0 && a.ownedElsewhere() {
-			offsets, err := a.node.admin.SettledOffsets(ctx, a.name(), topic.Name)
-			if err != nil {
-				return nil, err
-			}
-			a.mu.Lock()
-			a.mirrored = offsets
-			a.mu.Unlock()
 		}
 	}
 	if !a.standsBy() {
@@ -82,24 +72,6 @@ func (a *app) standsBy() bool {
 		}
 	}
 	return false
-}
-
-// ownedElsewhere reports whether a lane of the app runs on another node.
-func (a *app) ownedElsewhere() bool {
-	for _, l := range a.lanes {
-		if g, _ := l.granted(); g.part != partOwner {
-			return true
-		}
-	}
-	return false
-}
-
-// cameTo is how far a task of the first stage has come, wherever it runs.
-func (a *app) cameTo(l *lane, t state.Task) int64 {
-	a.mu.Lock()
-	mirrored := a.mirrored[t.Partition]
-	a.mu.Unlock()
-	return max(l.position(t), mirrored)
 }
 
 // inputPartitions is how many the input had at the last look.

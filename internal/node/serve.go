@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"os"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
@@ -55,7 +54,8 @@ func (l *lane) own(ctx context.Context, over <-chan struct{}, g grant) {
 		l.awaitRelease(ctx, over, g)
 	}
 	l.mu.Lock()
-	l.epoch = g.epoch
+	// A standby's copy is not the owner's: there may be more in the changelog than it has read.
+	l.epoch, l.stays, l.loaded = g.epoch, 0, false
 	l.mu.Unlock()
 	l.setState(api.LaneAcquiring, "")
 	l.run(ctx, over)
@@ -235,9 +235,4 @@ func (l *lane) afterFollow(err error) (again bool) {
 type releasedWord struct {
 	ownership.LaneRef
 	Epoch uint64 `json:"epoch"` // of the new owner's grant
-}
-
-// forget removes what the lane has on this disk.
-func (l *lane) forget() error {
-	return errors.Join(l.closeStore(), os.RemoveAll(l.dir()))
 }

@@ -278,7 +278,7 @@ func (l *lane) queryView() api.LaneView {
 	v := api.LaneView{
 		Lane: l.k, Node: l.app.node.cfg.Name, Epoch: st.epoch, Role: l.role,
 		Input: func(p int32) int64 { return l.position(l.app.stateTask(p)) },
-		Lag:   l.app.lagOfCounters,
+		Lag:   l.lagOfCounters,
 		AsOfMs: func() int64 {
 			_, asOf := l.app.lag(state.Task{}, 0)
 			return asOf.UnixMilli()
@@ -293,7 +293,7 @@ func (l *lane) queryView() api.LaneView {
 	}
 	if l.app.repartitions > 0 {
 		v.Read = func(p int32) int64 { return l.position(state.Task{Partition: p}) }
-		v.Sent = l.proc.Sent
+		v.Sent, v.InputLag = l.proc.Sent, l.inputLag
 	}
 	if loaded {
 		v.Store = store
@@ -341,22 +341,18 @@ func (l *lane) repartitionLag() (lag int64) {
 	return lag
 }
 
-// lagOfCounters is what may still change the counters of a partition: the lag of the task that has
-// their values, and in an app of two stages all of the input's, since any event may be one of
-// theirs. The input's comes first: what leaves its lag meanwhile is in the other by then.
-func (a *app) lagOfCounters(partition int32) (lag int64) {
-	if a.repartitions > 0 {
-		for _, l := range a.lanes {
-			for _, t := range l.tasksOf(a.input.Name) {
-				of, _ := a.lag(t, a.cameTo(l, t))
-				lag += of
-			}
-		}
-	}
-	t := a.stateTask(partition)
-	l := a.lanes[int(partition)%a.lanesN]
-	of, _ := a.lag(t, l.position(t))
-	return lag + of
+// lagOfCounters is how far the task that has a partition's counters is behind what it reads.
+func (l *lane) lagOfCounters(partition int32) int64 {
+	t := l.app.stateTask(partition)
+	lag, _ := l.app.lag(t, l.position(t))
+	return lag
+}
+
+// inputLag is how far the first of two stages is behind the end of an input partition.
+func (l *lane) inputLag(partition int32) int64 {
+	t := state.Task{Partition: partition}
+	lag, _ := l.app.lag(t, l.position(t))
+	return lag
 }
 
 // position is the read position of a task: what is below it is counted and visible, or, in the
