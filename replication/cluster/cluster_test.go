@@ -183,7 +183,8 @@ func TestCopiedDataDir(t *testing.T) {
 		t.Fatal("the copy has opened its log")
 	}
 	copied.refused("a copy of that one's", original.gate.addr, "remove node.json")
-	// Without the file that says where the original was, the leader finds it out.
+	// Without the file that says where the original was, and not by its word, the leader finds out.
+	copied.conf.Seeds = []string{nodes[0].gate.addr}
 	if err := os.Remove(filepath.Join(copied.conf.DataDir, pastFile)); err != nil {
 		t.Fatal(err)
 	}
