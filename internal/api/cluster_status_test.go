@@ -48,7 +48,9 @@ func TestStatusOfAllNodes(t *testing.T) {
 		}
 	}
 	// b has not heard yet that it is lane 0's owner.
-	c.change(func() { c.nodes[0].sees = []Placement{{Lane: 0, Owner: "id-b", Epoch: 8, From: "id-a"}, c.placed[1], c.placed[2]} })
+	c.change(func() {
+		c.nodes[0].sees = []Placement{{Lane: 0, Owner: "id-b", Epoch: 8, From: "id-a"}, c.placed[1], c.placed[2]}
+	})
 	if l := status(0).Apps[0].Lanes[0]; l.Owner != "b" || l.State != LaneAcquiring || l.Epoch != 8 || l.From != "a" || l.Processed != 0 {
 		t.Fatalf("%+v", l)
 	}

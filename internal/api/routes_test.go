@@ -222,31 +222,6 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 }
 
-func TestCheckListen(t *testing.T) {
-	for _, ok := range []string{"127.0.0.1:7400", "127.0.0.1:0", "localhost:7400", "[::1]:7400", "127.9.9.9:1"} {
-		if err := CheckListen(ok); err != nil {
-			t.Errorf("%s: %v", ok, err)
-		}
-	}
-	for _, bad := range []string{"", "7400", ":7400", "0.0.0.0:7400", "[::]:7400", "10.0.0.1:7400", "example.com:7400"} {
-		err := CheckListen(bad)
-		if err == nil || !strings.Contains(err.Error(), "127.0.0.1") {
-			t.Errorf("%s: %v", bad, err)
-		}
-		if _, err := Listen(bad); err == nil {
-			t.Errorf("listening at %s", bad)
-		}
-	}
-	l, err := Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if _, err := Listen(l.Addr().String()); err == nil || !strings.Contains(err.Error(), "is in use, perhaps by another tally node") {
-		t.Fatalf("%v", err)
-	}
-}
-
 func TestClientErrors(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

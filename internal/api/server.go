@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -158,37 +157,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// CheckListen refuses an address that other machines could reach: there is no TLS and there are no
-// tokens yet, and whoever reaches the API can read every count.
-func CheckListen(addr string) error {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return fmt.Errorf("--listen %q is not HOST:PORT: say for example 127.0.0.1:7400", addr)
-	}
-	if isLoopback(host) {
-		return nil
-	}
-	return fmt.Errorf("--listen %s could be reached from other machines, and the API has neither TLS"+
-		" nor tokens yet: say 127.0.0.1:PORT, and reach it from afar through an SSH tunnel", addr)
-}
-
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// Listen opens the address for Serve.
-func Listen(addr string) (net.Listener, error) {
-	if err := CheckListen(addr); err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is in use, perhaps by another tally node: stop it, or say"+
-			" --listen 127.0.0.1:0 for any free port", addr)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listen at %s: %w", addr, err)
-	}
-	return l, nil
 }

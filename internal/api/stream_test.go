@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -315,7 +316,7 @@ func TestShutdownEndsStreams(t *testing.T) {
 	a := newTestApp(t, wordcount, 1, 1)
 	a.event(0, "k", "w")
 	s := NewServer(&testNode{apps: []*testApp{a}}, Options{Seam: seam.World()})
-	l, err := Listen("127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +333,7 @@ func TestShutdownEndsStreams(t *testing.T) {
 	if err := <-w.done; err == nil || !strings.Contains(err.Error(), "the node is stopping") {
 		t.Fatalf("%v", err)
 	}
-	if _, err := Listen(l.Addr().String()); err != nil {
+	if _, err := net.Listen("tcp", l.Addr().String()); err != nil {
 		t.Fatalf("the port is free again: %v", err)
 	}
 }
