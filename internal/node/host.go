@@ -317,7 +317,7 @@ func (n *Node) put(ctx context.Context, a *app, before *ownership.App) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("submit app %s: %w", a.name(), err)
-	case res.Code == ownership.Stale:
+	case res.Code == ownership.Stale, res.Code == ownership.Taken && before == nil:
 		return errRecord
 	case res.Refused != "":
 		return errors.New(res.Refused)
