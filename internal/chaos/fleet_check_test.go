@@ -178,7 +178,6 @@ func testAbortedIsSeen(t *testing.T, s *suite) {
 // phases say what the nodes' logs have of the time after a fault, in ms.
 func (f *fleet) phases(since time.Time) string {
 	var found []string
-	var at []time.Duration
 	said := map[string]bool{}
 	for _, log := range f.logs() {
 		text, _ := os.ReadFile(log)
@@ -213,7 +212,6 @@ func (f *fleet) phases(since time.Time) string {
 				continue
 			}
 			said[what] = true
-			at = append(at, e.Time.Sub(since))
 			found = append(found, fmt.Sprintf("%05d %s", e.Time.Sub(since).Milliseconds(), what))
 		}
 	}

@@ -194,8 +194,8 @@ func (l *lane) end(name string, err error) bool {
 	return false
 }
 
-// lose ends a stay for good. Where a node of the same cluster has the lane under a later grant, this
-// node has been away, and hears of that grant at any moment.
+// lose ends a stay for good. Where a node of the same cluster has the lane under a later grant,
+// this node has been away, and hears of that grant at any moment.
 func (l *lane) lose(lost *LostError) bool {
 	if !lost.Granted {
 		return l.end(api.LaneLost, lost)
@@ -213,9 +213,9 @@ func stopsLane(err error) bool {
 	return errors.As(err, &stop) || errors.As(err, &dead) || errors.As(err, &partial) || errors.As(err, &foreign)
 }
 
-// fencedBy tells of the node whose record stands behind this node's last one, nil when there is none
-// within two seconds: then nobody took the lane, and the broker only aborted a slow transaction.
-// The broker tells the two apart sooner: after a timeout the transactional id stays in
+// fencedBy tells of the node whose record stands behind this node's last one, nil when there is
+// none within two seconds: then nobody took the lane, and the broker only aborted a slow
+// transaction. The broker tells the two apart sooner: after a timeout the transactional id stays in
 // CompleteAbort, through which a fence passes only for a moment.
 func (l *lane) fencedBy(ctx context.Context) *LostError {
 	timedOut := 0
