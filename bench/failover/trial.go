@@ -71,7 +71,7 @@ func (t Trial) Run(ctx context.Context, b Band, faults []string) (all []Gaps, er
 	}
 	reading, stop := context.WithCancel(ctx)
 	g, reading := errgroup.WithContext(reading)
-	g.Go(func() error { return r.watch(reading) })
+	g.Go(func() error { return bench.WatchCounts(reading, t.Kafka, []string{b.Out()}, r.latency.Seen) })
 	for _, fault := range b.Faults() {
 		if len(faults) > 0 && !slices.Contains(faults, fault) {
 			continue
@@ -180,34 +180,4 @@ func (r *run) counted(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// watch reads the outputs until ctx ends.
-func (r *run) watch(ctx context.Context) error {
-	cl, err := r.Kafka.Client(
-		kgo.ConsumeTopics(r.band.Out()),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-	)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	for {
-		fetches := cl.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err := fetches.Err(); err != nil {
-			return err
-		}
-		now := r.Seam.Now()
-		for rec := range fetches.RecordsAll() {
-			group, count, err := bench.ParseOutput(rec.Key, rec.Value)
-			if err != nil {
-				return err
-			}
-			r.latency.Seen(group, count, now)
-		}
-	}
 }
