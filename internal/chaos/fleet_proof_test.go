@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -61,7 +62,12 @@ func testFleet(t *testing.T, s *suite) {
 			only == "" && !fault.short && !s.proof {
 			continue
 		}
-		for try := 0; try == 0 || s.proof && try < fault.tries; try++ {
+		if n, err := strconv.Atoi(os.Getenv("CHAOS_TRIES")); err == nil {
+			fault.tries = n
+		} else if !s.proof {
+			fault.tries = 1
+		}
+		for range fault.tries {
 			began := time.Now()
 			fault.run()
 			f.verify(3, s.proof)
