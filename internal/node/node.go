@@ -284,7 +284,7 @@ func (n *Node) runApps(ctx context.Context) error {
 		n.setWaiting("")
 		n.sayRunning(atStart)
 		<-ctx.Done()
-		n.handOver(n.cfg.DrainTimeout * 4 / 10)
+		n.handOver(n.cfg.HandOverMax)
 	}
 	n.cfg.Log.Info("stopping: committing what is folded")
 	drain()
