@@ -147,12 +147,21 @@ func (n *Node) takeReleased(_ context.Context, body []byte) (any, error) {
 		if a.name() != word.App || word.Lane < 0 || word.Lane >= len(a.lanes) {
 			continue
 		}
-		select {
-		case a.lanes[word.Lane].released <- word.Epoch:
-		default: // one waits there already
-		}
+		a.lanes[word.Lane].hearReleased(word.Epoch)
 	}
 	return struct{}{}, nil
+}
+
+// hearReleased keeps the newest word that the lane is free, until its grant asks for it.
+func (l *lane) hearReleased(epoch uint64) {
+	select {
+	case <-l.released: // of a grant that waited no longer
+	default:
+	}
+	select {
+	case l.released <- epoch:
+	default: // another came just now
+	}
 }
 
 // handOver gives the leadership away, asks the cluster to move this node's lanes to others, and
