@@ -144,8 +144,8 @@ func TestNameTaken(t *testing.T) {
 	}
 }
 
-// TestLostDisk: a node that has lost its disk takes its old place, a vote too; elsewhere its name is
-// refused even while it is dead.
+// TestLostDisk: a node that has lost its disk takes its old place, a vote too; elsewhere its name
+// is refused even while it is dead.
 func TestLostDisk(t *testing.T) {
 	t.Parallel()
 	nodes := newNodes(t, 3)
