@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -34,10 +32,7 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	raftDir := filepath.Join(cfg.DataDir, "raft")
-	if _, err := os.Stat(raftDir); errors.Is(err, os.ErrNotExist) {
-		n.formed = len(cfg.Join) == 0
-	}
+	n.upgraded = n.dir.neverInCluster()
 	options := api.Options{Seam: cfg.Seam, Log: cfg.Log, Registry: prometheus.NewRegistry(), Hosts: n.port.Covers}
 	if cfg.Tokens != "" {
 		if options.Tokens, err = token.Open(cfg.Tokens, token.Options{Seam: cfg.Seam, Log: cfg.Log}); err != nil {

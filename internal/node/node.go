@@ -31,7 +31,7 @@ type Node struct {
 	server      *api.Server
 	end         context.CancelCauseFunc // ends the node from within
 	cluster     *cluster.Cluster
-	formed      bool // the cluster was formed by this process, alone
+	upgraded    bool // the data dir has never been in a cluster: it is new, or of before there were any
 
 	openFiles  int  // of all stores together
 	addOffsets bool // transaction.version is below 2
@@ -151,11 +151,11 @@ func (n *Node) unlessEnded(ctx context.Context, err error) error {
 	return nil
 }
 
-// submitSpecs gives the cluster the specs of the command line. A cluster that was just formed from
-// a data dir of before there were clusters gets those that this has run.
+// submitSpecs gives the cluster the specs of the command line, or, from a data dir of before there
+// were clusters, those that it has run.
 func (n *Node) submitSpecs(ctx context.Context) error {
 	specs := n.cfg.Specs
-	if len(specs) == 0 && n.formed {
+	if len(specs) == 0 && n.upgraded {
 		var err error
 		if specs, err = n.dir.storedSpecs(); err != nil {
 			return err
