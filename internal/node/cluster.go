@@ -150,23 +150,40 @@ func (n *Node) takeReleased(_ context.Context, body []byte) (any, error) {
 		if a.name() != word.App || word.Lane < 0 || word.Lane >= len(a.lanes) {
 			continue
 		}
-		select {
-		case a.lanes[word.Lane].released <- word.Epoch:
-		default: // one waits there already
-		}
+		a.lanes[word.Lane].hearReleased(word.Epoch)
 	}
 	return struct{}{}, nil
 }
 
-// handOver asks the cluster to move this node's lanes away, and waits until it has none, or for d.
+// hearReleased keeps the newest word that the lane is free, until its grant asks for it.
+func (l *lane) hearReleased(epoch uint64) {
+	select {
+	case <-l.released: // of a grant that waited no longer
+	default:
+	}
+	select {
+	case l.released <- epoch:
+	default: // another came just now
+	}
+}
+
+// handOver gives the leadership away, asks the cluster to move this node's lanes to others, and
+// waits until it has none, nobody can take them, or d is over.
 func (n *Node) handOver(d time.Duration) {
 	st := n.cluster.State()
-	if n.others(st) == 0 || n.owned(st) == 0 {
+	if n.others(st) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	// First, so that a leader that stays sees the moves through, and no lane waits for an election.
+	if err := n.cluster.Leave(ctx, false); err != nil {
+		n.cfg.Log.Warn("the leadership cannot be handed over; the others elect a leader when this node is gone", "error", err)
+	}
+	if n.owned(st) == 0 || n.takers(st, n.dir.id.ID) == 0 {
 		return
 	}
 	n.cfg.Log.Info("stopping: handing the lanes over", "lanes", n.owned(st))
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	defer cancel()
 	res, err := n.cluster.Propose(ctx, ownership.Command{Drain: &ownership.Drain{ID: n.dir.id.ID, Draining: true}})
 	if err == nil && res.Refused != "" {
 		err = errors.New(res.Refused)
@@ -177,12 +194,14 @@ func (n *Node) handOver(d time.Duration) {
 	}
 	for {
 		changed := n.cluster.Changed()
-		if n.owned(n.cluster.State()) == 0 {
+		st := n.cluster.State()
+		if n.owned(st) == 0 || n.takers(st, n.dir.id.ID) == 0 {
 			return
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			n.cfg.Log.Warn("not all lanes were handed over in time; others take the rest when this node is gone", "lanes", n.owned(n.cluster.State()))
 			return
 		}
 	}

@@ -253,8 +253,8 @@ func (n *Node) patiently(ctx context.Context, bound time.Duration, call func(con
 		}
 		n.reached(err)
 		n.setWaiting("Kafka does not answer: " + err.Error())
-		if err := n.cfg.Seam.Sleep(ctx, n.cfg.Seam.Jitter(500*time.Millisecond)); err != nil {
-			return err
+		if n.cfg.Seam.Sleep(ctx, n.cfg.Seam.Jitter(500*time.Millisecond)) != nil {
+			return err // says more than that the time is over
 		}
 	}
 }
@@ -292,7 +292,7 @@ func (n *Node) runApps(ctx context.Context) error {
 		n.setWaiting("")
 		n.sayRunning(atStart)
 		<-ctx.Done()
-		n.handOver(n.cfg.DrainTimeout * 4 / 10)
+		n.handOver(n.cfg.HandOverMax)
 	}
 	n.cfg.Log.Info("stopping: committing what is folded")
 	drain()

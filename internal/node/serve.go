@@ -67,6 +67,7 @@ func (l *lane) own(ctx context.Context, over <-chan struct{}, g grant) {
 // putDown closes the store of a lane that others have.
 func (l *lane) putDown() {
 	l.setState(api.LaneIdle, "")
+	l.follows = false // what is written to the changelog from now on is not followed
 	if err := l.closeStore(); err != nil {
 		l.log().Warn("close the store of a lane that this node no longer has", "error", err)
 	}
