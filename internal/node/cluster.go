@@ -49,7 +49,10 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 		return errors.Join(err, n.port.Close())
 	}
 	options.Cluster, options.Control = view{n}, control{n}
-	options.Calls = map[string]api.Call{callReleased: n.takeReleased}
+	options.Calls = map[string]api.Call{
+		callReleased: n.takeReleased, callCheckpoint: n.offerCheckpoint, callCheckpointDone: n.checkpointDone,
+	}
+	options.Pieces = n.openPiece
 	for name, handler := range n.cluster.Calls() {
 		options.Calls[name] = api.Call(handler)
 	}

@@ -51,6 +51,12 @@ type Config struct {
 	RetryMax       time.Duration // longest pause before a lane is acquired again; default 2 s
 	UnreachableAt  time.Duration // how often an unreachable broker is said; default 5 s
 
+	// A standby that is behind by so many records of the changelog (default 200,000) asks another
+	// node for a copy, and takes it when that is there sooner than the changelog is read, as two
+	// speeds say: the bytes a second that a node sends and receives of copies (default 64 MB), and
+	// the records a second that a replay reads (default 500,000).
+	SeedRecords, SeedRate, ReplayRate int64
+
 	StateFS state.FS // the file system of the stores; default the disk
 
 	Exit    func(code int) // ends the process at once; default os.Exit
@@ -80,6 +86,9 @@ func (c Config) withDefaults() Config {
 	c.DrainTimeout = or(c.DrainTimeout, 5*time.Second)
 	c.HandOverMax = or(c.HandOverMax, 4*time.Second)
 	c.RetryMax = or(c.RetryMax, 2*time.Second)
+	c.SeedRecords = or(c.SeedRecords, 200_000)
+	c.SeedRate = or(c.SeedRate, 64<<20)
+	c.ReplayRate = or(c.ReplayRate, 500_000)
 	c.UnreachableAt = or(c.UnreachableAt, 5*time.Second)
 	if c.Env == nil {
 		c.Env = func(string) string { return "" }

@@ -17,6 +17,7 @@ import (
 	"github.com/tally-kafka/tally/internal/port"
 	"github.com/tally-kafka/tally/processor"
 	"github.com/tally-kafka/tally/replication/cluster"
+	"github.com/tally-kafka/tally/replication/seed"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -38,6 +39,8 @@ type Node struct {
 	blocks     *state.BlockCache
 	budget     *processor.Budget
 	bars       *mpb.Progress // of restores, on a terminal; else nil
+	seeds      *seed.Keeper  // checkpoints for other nodes
+	seedPace   *seed.Pace    // of those of other nodes
 
 	mu sync.Mutex
 	// These three are written by connect alone, under mu, since the status is asked for meanwhile;
@@ -101,7 +104,9 @@ func start(ctx context.Context, cfg Config, end context.CancelCauseFunc) (_ *Nod
 	if n.dir, err = openDataDir(cfg.DataDir, cfg.Seam); err != nil {
 		return nil, err
 	}
-	if err := n.startCluster(ctx); err != nil {
+	n.seeds = seed.NewKeeper(seed.Config{Seam: cfg.Seam, Log: cfg.Log, Pace: seed.NewPace(cfg.Seam, cfg.SeedRate)})
+	n.seedPace = seed.NewPace(cfg.Seam, cfg.SeedRate)
+	if err := errors.Join(n.dir.dropCheckpoints(), n.startCluster(ctx)); err != nil {
 		n.dir.close()
 		return nil, err
 	}
@@ -276,6 +281,9 @@ func (n *Node) runApps(ctx context.Context) error {
 	atStart := sortedApps(n.cluster.State())
 	opened := make(chan outcome, len(atStart))
 	go n.keepContact(hosting)
+	var keeping sync.WaitGroup
+	keeping.Go(func() { n.seeds.Run(hosting) })
+	defer keeping.Wait()
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)

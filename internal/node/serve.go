@@ -166,6 +166,12 @@ func (l *lane) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	l.seed(ctx, ends)
+	if l.store == nil {
+		if err := l.openStore(); err != nil {
+			return err
+		}
+	}
 	l.setState(api.LaneStandby, "restoring")
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -187,6 +193,7 @@ func (l *lane) followed(ctx context.Context) error {
 	l.loaded, l.follows = true, true
 	l.mu.Unlock()
 	l.setState(api.LaneStandby, l.snapshot().damage)
+	l.dropSeed() // of a copy that a later seed would have gone on with
 	l.log().Info("standing by")
 	l.app.node.cluster.Nudge()
 	return nil
