@@ -34,6 +34,7 @@ type lane struct {
 	damages []time.Time // when the last damagesMax stores were set aside
 	meter   meter
 	follows bool // the store was verified once and has followed since
+	ready   ready
 
 	// released gets the epochs of grants to this node whose last owner has said that it is done.
 	released chan uint64
@@ -172,6 +173,7 @@ func (l *lane) storeOptions() state.Options {
 }
 
 func (l *lane) closeStore() error {
+	l.dropReady()
 	l.mu.Lock()
 	store := l.store
 	l.store, l.loaded = nil, false
