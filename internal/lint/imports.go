@@ -46,7 +46,8 @@ var arrows = map[string]row{
 		own: []string{
 			"internal/api", "internal/broker", "internal/kafka", "internal/livefile", "internal/port", "internal/seam",
 			"internal/step", "internal/token", "processor", "processor/spec", "replication",
-			"replication/cluster", "replication/consensus", "replication/ownership", "replication/session", "state", "txn",
+			"replication/cluster", "replication/consensus", "replication/ownership", "replication/seed", "replication/session",
+			"state", "txn",
 		},
 		outside: []string{franz, prometheus, mpb, golangX},
 		tests:   []string{"internal/audit", "internal/dead"}, // both read what the processor writes
@@ -80,6 +81,7 @@ var arrows = map[string]row{
 	// Pure: the same answers on every node, whatever its clock or its settings.
 	"replication/ownership": {},
 	"replication/assign":    {own: []string{"replication/ownership"}},
+	"replication/seed":      {own: []string{"internal/seam"}, outside: []string{xxhash}},
 	"replication/session":   {own: []string{"internal/seam", "replication/ownership"}},
 	"replication/sim":       {own: []string{"replication/assign", "replication/ownership"}}, // tests alone
 	"replication/lead": {own: []string{
@@ -110,6 +112,13 @@ var arrows = map[string]row{
 	"bench/cmd/peers": {own: []string{
 		"bench", "bench/peers", "bench/report", "bench/trial", "internal/kafka", "internal/seam", "internal/testkafka",
 	}},
+	"bench/cmd/cluster": {own: []string{
+		"bench", "bench/failover", "bench/peers", "internal/kafka", "internal/seam", "internal/testkafka",
+	}},
+	"bench/failover": {
+		own:     []string{"bench", "bench/measure", "bench/peers", "internal/api", "internal/kafka", "internal/seam"},
+		outside: []string{franz, golangX},
+	},
 	"bench/peers":  {own: []string{"bench", "internal/api", "internal/kafka", "internal/seam"}},
 	"bench/report": {own: []string{"bench/trial"}, outside: []string{charts}},
 	"bench/trial": {

@@ -5,8 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,10 +32,7 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	raftDir := filepath.Join(cfg.DataDir, "raft")
-	if _, err := os.Stat(raftDir); errors.Is(err, os.ErrNotExist) {
-		n.formed = len(cfg.Join) == 0
-	}
+	n.upgraded = n.dir.neverInCluster()
 	options := api.Options{Seam: cfg.Seam, Log: cfg.Log, Registry: prometheus.NewRegistry(), Hosts: n.port.Covers}
 	if cfg.Tokens != "" {
 		if options.Tokens, err = token.Open(cfg.Tokens, token.Options{Seam: cfg.Seam, Log: cfg.Log}); err != nil {
@@ -53,7 +49,10 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 		return errors.Join(err, n.port.Close())
 	}
 	options.Cluster, options.Control = view{n}, control{n}
-	options.Calls = map[string]api.Call{callReleased: n.takeReleased}
+	options.Calls = map[string]api.Call{
+		callReleased: n.takeReleased, callCheckpoint: n.offerCheckpoint, callCheckpointDone: n.checkpointDone,
+	}
+	options.Pieces = n.openPiece
 	for name, handler := range n.cluster.Calls() {
 		options.Calls[name] = api.Call(handler)
 	}
@@ -79,7 +78,22 @@ func (n *Node) halted(err error) {
 // join waits until the cluster has this node as a member.
 func (n *Node) join(ctx context.Context) error {
 	n.setWaiting("the cluster does not have this node as a member yet")
-	return n.cluster.Wait(ctx)
+	if err := n.cluster.Wait(ctx); err != nil {
+		return err
+	}
+	return n.checkKafka(n.cluster.State())
+}
+
+// checkKafka refuses a node whose Kafka is not the one that the cluster's apps count on: it would
+// make topics there, and take lanes that it could not run.
+func (n *Node) checkKafka(st *ownership.State) error {
+	for _, name := range sortedApps(st) {
+		if id := st.Apps[name].KafkaCluster; id != "" && id != n.kafkaCluster {
+			return fmt.Errorf("app %s of this cluster counts on the Kafka with cluster id %s, and the brokers of this node (%s) are of %s: start it with --brokers of the other nodes",
+				name, id, strings.Join(n.kafka.Brokers, ","), n.kafkaCluster)
+		}
+	}
+	return nil
 }
 
 // epochError says that a lane's records know an epoch that is not below that of its grant: Raft was
@@ -136,23 +150,40 @@ func (n *Node) takeReleased(_ context.Context, body []byte) (any, error) {
 		if a.name() != word.App || word.Lane < 0 || word.Lane >= len(a.lanes) {
 			continue
 		}
-		select {
-		case a.lanes[word.Lane].released <- word.Epoch:
-		default: // one waits there already
-		}
+		a.lanes[word.Lane].hearReleased(word.Epoch)
 	}
 	return struct{}{}, nil
 }
 
-// handOver asks the cluster to move this node's lanes away, and waits until it has none, or for d.
+// hearReleased keeps the newest word that the lane is free, until its grant asks for it.
+func (l *lane) hearReleased(epoch uint64) {
+	select {
+	case <-l.released: // of a grant that waited no longer
+	default:
+	}
+	select {
+	case l.released <- epoch:
+	default: // another came just now
+	}
+}
+
+// handOver gives the leadership away, asks the cluster to move this node's lanes to others, and
+// waits until it has none, nobody can take them, or d is over.
 func (n *Node) handOver(d time.Duration) {
 	st := n.cluster.State()
-	if n.others(st) == 0 || n.owned(st) == 0 {
+	if n.others(st) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	// First, so that a leader that stays sees the moves through, and no lane waits for an election.
+	if err := n.cluster.Leave(ctx, false); err != nil {
+		n.cfg.Log.Warn("the leadership cannot be handed over; the others elect a leader when this node is gone", "error", err)
+	}
+	if n.owned(st) == 0 || n.takers(st, n.dir.id.ID) == 0 {
 		return
 	}
 	n.cfg.Log.Info("stopping: handing the lanes over", "lanes", n.owned(st))
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	defer cancel()
 	res, err := n.cluster.Propose(ctx, ownership.Command{Drain: &ownership.Drain{ID: n.dir.id.ID, Draining: true}})
 	if err == nil && res.Refused != "" {
 		err = errors.New(res.Refused)
@@ -163,12 +194,14 @@ func (n *Node) handOver(d time.Duration) {
 	}
 	for {
 		changed := n.cluster.Changed()
-		if n.owned(n.cluster.State()) == 0 {
+		st := n.cluster.State()
+		if n.owned(st) == 0 || n.takers(st, n.dir.id.ID) == 0 {
 			return
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			n.cfg.Log.Warn("not all lanes were handed over in time; others take the rest when this node is gone", "lanes", n.owned(n.cluster.State()))
 			return
 		}
 	}

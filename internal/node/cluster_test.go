@@ -3,12 +3,17 @@ package node
 import (
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/processor/spec"
 )
 
 // band is a cluster of nodes in this process, on one Kafka.
@@ -152,4 +157,35 @@ func TestBandSharesLanes(t *testing.T) {
 		return fmt.Errorf("lanes: %+v", st.Apps[0].Lanes)
 	})
 	b.counted(sent)
+}
+
+// A node whose brokers are another Kafka's is refused: its lanes would count nothing.
+func TestJoinWithAnotherKafka(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 2)
+	n := p.start(func(c *Config) { c.Standbys = 1 })
+	other, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ClusterID("another"))
+	p.must(err)
+	defer other.Close()
+	err = p.refused(func(c *Config) {
+		c.Brokers, c.Join, c.Specs, c.Name = other.ListenAddrs(), []string{strings.TrimPrefix(n.url, "http://")}, []*spec.Spec{}, "node-b"
+	})
+	says(t, err, "kfake", "another", "--brokers")
+	n.ready()
+}
+
+// A data dir of before there were clusters: the node runs on what it has run, under later epochs.
+func TestUpgradeOfLoneNode(t *testing.T) {
+	p := onFake(t)
+	n, events := counted(p)
+	n = p.start(inDir(n.dir))
+	before := n.lane(0, api.LaneRunning).Epoch
+	n.stop()
+	p.must(os.Remove(filepath.Join(n.dir, "cluster.json")))
+	p.must(os.RemoveAll(filepath.Join(n.dir, "raft")))
+	n = p.start(inDir(n.dir), func(c *Config) { c.Specs = []*spec.Spec{} })
+	if after := n.lane(0, api.LaneRunning).Epoch; after <= before {
+		t.Errorf("the epoch is %d, and was %d", after, before)
+	}
+	n.right(events)
 }

@@ -317,7 +317,7 @@ func (n *Node) put(ctx context.Context, a *app, before *ownership.App) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("submit app %s: %w", a.name(), err)
-	case res.Code == ownership.Stale:
+	case res.Code == ownership.Stale, res.Code == ownership.Taken && before == nil:
 		return errRecord
 	case res.Refused != "":
 		return errors.New(res.Refused)
@@ -362,7 +362,8 @@ func (a *app) newRecord(before *ownership.App) ownership.App {
 	rec := ownership.App{
 		Name: a.name(), Spec: string(a.spec.YAML()), ID: a.id, Generation: a.generation,
 		Partitions: a.partitions, Repartitions: a.repartitions, Standbys: a.node.cfg.Standbys,
-		Lanes: make([]ownership.Lane, a.lanesN),
+		KafkaCluster: a.node.kafkaCluster,
+		Lanes:        make([]ownership.Lane, a.lanesN),
 	}
 	if before != nil {
 		rec.Standbys = before.Standbys

@@ -17,6 +17,7 @@ import (
 	"github.com/tally-kafka/tally/internal/port"
 	"github.com/tally-kafka/tally/processor"
 	"github.com/tally-kafka/tally/replication/cluster"
+	"github.com/tally-kafka/tally/replication/seed"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -30,7 +31,7 @@ type Node struct {
 	server      *api.Server
 	end         context.CancelCauseFunc // ends the node from within
 	cluster     *cluster.Cluster
-	formed      bool // the cluster was formed by this process, alone
+	upgraded    bool // the data dir has never been in a cluster: it is new, or of before there were any
 
 	openFiles  int  // of all stores together
 	addOffsets bool // transaction.version is below 2
@@ -38,6 +39,8 @@ type Node struct {
 	blocks     *state.BlockCache
 	budget     *processor.Budget
 	bars       *mpb.Progress // of restores, on a terminal; else nil
+	seeds      *seed.Keeper  // checkpoints for other nodes
+	seedPace   *seed.Pace    // of those of other nodes
 
 	mu sync.Mutex
 	// These three are written by connect alone, under mu, since the status is asked for meanwhile;
@@ -102,7 +105,9 @@ func start(ctx context.Context, cfg Config, end context.CancelCauseFunc) (_ *Nod
 		return nil, err
 	}
 	n.phase("data dir")
-	if err := n.startCluster(ctx); err != nil {
+	n.seeds = seed.NewKeeper(seed.Config{Seam: cfg.Seam, Log: cfg.Log, Pace: seed.NewPace(cfg.Seam, cfg.SeedRate)})
+	n.seedPace = seed.NewPace(cfg.Seam, cfg.SeedRate)
+	if err := errors.Join(n.dir.dropCheckpoints(), n.startCluster(ctx)); err != nil {
 		n.dir.close()
 		return nil, err
 	}
@@ -151,11 +156,11 @@ func (n *Node) unlessEnded(ctx context.Context, err error) error {
 	return nil
 }
 
-// submitSpecs gives the cluster the specs of the command line. A cluster that was just formed from
-// a data dir of before there were clusters gets those that this has run.
+// submitSpecs gives the cluster the specs of the command line, or, from a data dir of before there
+// were clusters, those that it has run.
 func (n *Node) submitSpecs(ctx context.Context) error {
 	specs := n.cfg.Specs
-	if len(specs) == 0 && n.formed {
+	if len(specs) == 0 && n.upgraded {
 		var err error
 		if specs, err = n.dir.storedSpecs(); err != nil {
 			return err
@@ -249,8 +254,8 @@ func (n *Node) patiently(ctx context.Context, bound time.Duration, call func(con
 		}
 		n.reached(err)
 		n.setWaiting("Kafka does not answer: " + err.Error())
-		if err := n.cfg.Seam.Sleep(ctx, n.cfg.Seam.Jitter(500*time.Millisecond)); err != nil {
-			return err
+		if n.cfg.Seam.Sleep(ctx, n.cfg.Seam.Jitter(500*time.Millisecond)) != nil {
+			return err // says more than that the time is over
 		}
 	}
 }
@@ -275,6 +280,9 @@ func (n *Node) runApps(ctx context.Context) error {
 	atStart := sortedApps(n.cluster.State())
 	opened := make(chan outcome, len(atStart))
 	go n.keepContact(hosting)
+	var keeping sync.WaitGroup
+	keeping.Go(func() { n.seeds.Run(hosting) })
+	defer keeping.Wait()
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
@@ -285,7 +293,7 @@ func (n *Node) runApps(ctx context.Context) error {
 		n.setWaiting("")
 		n.sayRunning(atStart)
 		<-ctx.Done()
-		n.handOver(n.cfg.DrainTimeout * 4 / 10)
+		n.handOver(n.cfg.HandOverMax)
 	}
 	n.cfg.Log.Info("stopping: committing what is folded")
 	drain()
