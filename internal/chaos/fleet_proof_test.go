@@ -3,6 +3,9 @@ package chaos
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -55,10 +58,16 @@ func testFleet(t *testing.T, s *suite) {
 		{"wiped", 3, f.wipe, false},
 		{"disk full", 2, f.fillDisk, false},
 	} {
-		if !fault.short && !s.proof {
+		if only := os.Getenv("CHAOS_FAULTS"); only != "" && !slices.Contains(strings.Split(only, ","), fault.name) ||
+			only == "" && !fault.short && !s.proof {
 			continue
 		}
-		for try := 0; try == 0 || s.proof && try < fault.tries; try++ {
+		if n, err := strconv.Atoi(os.Getenv("CHAOS_TRIES")); err == nil {
+			fault.tries = n
+		} else if !s.proof {
+			fault.tries = 1
+		}
+		for range fault.tries {
 			began := time.Now()
 			fault.run()
 			f.verify(3, s.proof)

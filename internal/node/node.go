@@ -252,8 +252,10 @@ func (n *Node) patiently(ctx context.Context, bound time.Duration, call func(con
 		if err == nil || ctx.Err() != nil || !unanswered(err) && !errors.Is(err, kafka.ErrTopicExists) {
 			return err
 		}
-		n.reached(err)
-		n.setWaiting("Kafka does not answer: " + err.Error())
+		if !errors.Is(err, kafka.ErrTopicExists) { // else another node was quicker
+			n.reached(err)
+			n.setWaiting("Kafka does not answer: " + err.Error())
+		}
 		if n.cfg.Seam.Sleep(ctx, n.cfg.Seam.Jitter(500*time.Millisecond)) != nil {
 			return err // says more than that the time is over
 		}
