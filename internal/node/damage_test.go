@@ -59,7 +59,7 @@ func TestStopCommitsWhatIsFolded(t *testing.T) {
 	}
 	n = p.start(inDir(n.dir))
 	n.right(events)
-	if got := restored(n.settled(2)); got != 0 {
+	if got := restored(n.settled(4)); got != 0 {
 		t.Errorf("%d records were replayed", got)
 	}
 }
