@@ -55,6 +55,7 @@ type Lane struct {
 	partial    []spec.Decimal           // of the partial being folded, to save an allocation each
 	lastEnd    time.Time                // EndTxn's last answer
 	draining   bool
+	eager      bool // nothing was committed yet: what waits has waited for the whole acquire
 	stop       *StopError
 	out        builder
 }
@@ -86,6 +87,7 @@ func (l *Lane) Stamp(rec state.PositionRecord) { l.cfg.Stamp = rec }
 // whatever Run returns, and acquires anew before the next Run.
 func (l *Lane) Run(ctx context.Context, session Session, store *state.Store, drain <-chan struct{}) error {
 	l.begin(session, store)
+	l.eager = true
 	ctx, cancel := context.WithCancel(ctx)
 	var workers sync.WaitGroup
 	defer workers.Wait()
@@ -234,7 +236,7 @@ func (l *Lane) takeDue(now time.Time) *batch {
 		l.addStale(b, now)
 	}
 	l.noteMidway(b)
-	l.committing, l.filling = b, l.newBatch()
+	l.committing, l.filling, l.eager = b, l.newBatch(), false
 	return b
 }
 

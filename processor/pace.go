@@ -39,7 +39,10 @@ func (b *Budget) Reserve(now time.Time, stages int) time.Time {
 func (l *Lane) due() time.Time {
 	b := l.filling
 	wait := l.cfg.Pace.Interval
-	if b.behind {
+	switch {
+	case l.eager:
+		wait = 0
+	case b.behind:
 		wait = l.cfg.Pace.IntervalMax
 	}
 	at := latest(b.first.Add(wait), b.slot)

@@ -3,7 +3,6 @@ package replication
 import (
 	"context"
 	"maps"
-	"math"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -14,23 +13,15 @@ import (
 // compacted log, which is no state that the lane ever had.
 //
 // When ctx ends Follow returns its error. The store then has every transaction that Follow had read
-// whole, and a CatchUp goes on from there.
+// whole, and a CatchUp goes on from there, with the same client; or the playback is closed. After
+// another error it is of no further use, and to be closed.
 func (p *Playback) Follow(ctx context.Context, ends map[int32]int64, ready func() error) error {
-	endless := map[int32]int64{}
-	for part := range p.tasks {
-		endless[part] = math.MaxInt64
-	}
-	run, cl, err := p.begin(ctx, endless)
-	if err != nil {
+	if err := p.Open(); err != nil {
 		return err
 	}
-	defer cl.Close()
-	defer run.load.Drop()
-	run.to, run.endless, run.progress.To = maps.Clone(ends), true, 0
-	for _, end := range ends {
-		run.progress.To += end
-	}
-	return run.follow(ctx, cl, ready)
+	p.run.readTo(maps.Clone(ends))
+	p.run.endless = true
+	return p.run.follow(ctx, p.cl, ready)
 }
 
 func (r *run) follow(ctx context.Context, cl *kgo.Client, ready func() error) error {
@@ -45,10 +36,8 @@ func (r *run) follow(ctx context.Context, cl *kgo.Client, ready func() error) er
 			}
 		}
 		fs := cl.PollRecords(ctx, pollRecords)
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := r.fetchErrors(fs); err != nil {
+		ended := ctx.Err() // what came with it is taken all the same: the client will not give it again
+		if err := r.fetchErrors(ctx, fs); err != nil {
 			return err
 		}
 		for iter := fs.RecordIter(); !iter.Done(); {
@@ -58,6 +47,9 @@ func (r *run) follow(ctx context.Context, cl *kgo.Client, ready func() error) er
 		}
 		if err := r.applyWhole(); err != nil {
 			return err
+		}
+		if ended != nil {
+			return ended
 		}
 		if !caughtUp {
 			r.report()

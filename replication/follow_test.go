@@ -13,13 +13,13 @@ import (
 )
 
 // follow follows the changelog until the test ends the returned context.
-func (c *changelog) follow(t *testing.T, store *state.Store, ends map[int32]int64) (ready *atomic.Int32, stop func()) {
+func (c *changelog) follow(t *testing.T, p *replication.Playback, ends map[int32]int64) (ready *atomic.Int32, stop func()) {
 	t.Helper()
 	ready = &atomic.Int32{}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- replication.New(c.config(store)).Follow(ctx, ends, func() error { ready.Add(1); return nil })
+		ended <- p.Follow(ctx, ends, func() error { ready.Add(1); return nil })
 	}()
 	return ready, func() {
 		cancel()
@@ -48,7 +48,8 @@ func TestFollow(t *testing.T) {
 			c.commit(t, "a", "b")
 			store := c.open(t)
 			end := c.fence(t)[0] + 2 // the barrier, and its transaction's marker
-			ready, stop := c.follow(t, store, map[int32]int64{0: end})
+			p := replication.New(c.config(store))
+			ready, stop := c.follow(t, p, map[int32]int64{0: end})
 			eventually(t, "the follow is ready", func() bool { return ready.Load() == 1 })
 			c.check(t, store)
 
@@ -67,10 +68,15 @@ func TestFollow(t *testing.T) {
 			if ready.Load() != 1 {
 				t.Fatalf("it was ready %d times", ready.Load())
 			}
-			rest := c.catchUp(t, store)
-			if rest.From < at {
-				t.Fatalf("the catch-up began at %d, and the follow had come to %d", rest.From, at)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			rest, err := p.CatchUp(ctx, c.fence(t))
+			if err != nil || rest.From < at {
+				t.Fatalf("the catch-up began at %d, and the follow had come to %d: %v", rest.From, at, err)
 			}
+			c.check(t, store)
+			c.commit(t, "b") // the store is closed to no other playback
+			c.catchUp(t, store)
 			c.check(t, store)
 		})
 	}
@@ -82,7 +88,9 @@ func TestFollowEndsWithReady(t *testing.T) {
 	c.commit(t, "a")
 	store := c.open(t)
 	no := errors.New("no")
-	err := replication.New(c.config(store)).Follow(context.Background(), map[int32]int64{0: 0}, func() error { return no })
+	p := replication.New(c.config(store))
+	defer p.Close()
+	err := p.Follow(context.Background(), map[int32]int64{0: 0}, func() error { return no })
 	if !errors.Is(err, no) {
 		t.Fatalf("got %v", err)
 	}

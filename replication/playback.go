@@ -72,6 +72,11 @@ type Progress struct {
 type Playback struct {
 	cfg   Config
 	tasks map[int32][]state.Task // by changelog partition
+
+	// nil: not open
+	run  *run
+	cl   *kgo.Client
+	drop context.CancelFunc // ends all that cl waits for
 }
 
 // New prepares a playback.
@@ -84,50 +89,84 @@ func New(cfg Config) *Playback {
 }
 
 // CatchUp reads until the barrier of each partition, whose offsets are in to, and returns what it
-// read. When it returns without an error the store holds, durably, everything below the barriers.
-// After an error the store is still consistent: a later CatchUp goes on from its position.
+// read. When it returns without an error the store has everything below the barriers, and flushes
+// it as it flushes all else: what is not durable yet is in the changelog, and waiting for the disk
+// would only make the start longer. After an error the store is still consistent: a later CatchUp
+// of another Playback goes on from its position.
+//
+// It goes on where Open or Follow has come to. The playback is closed when it returns.
 func (p *Playback) CatchUp(ctx context.Context, to map[int32]int64) (Progress, error) {
-	run, cl, err := p.begin(ctx, to)
-	if err != nil {
-		return run.progress, err
+	defer p.Close()
+	if err := p.refuseAhead(to); err != nil {
+		return Progress{}, err
 	}
-	defer cl.Close()
-	if err := run.play(ctx, cl); err != nil {
-		run.load.Drop()
-		return run.progress, err
+	if err := p.Open(); err != nil {
+		return Progress{}, err
 	}
-	if err := run.load.Finish(); err != nil {
-		return run.progress, fmt.Errorf("apply the changelog: %w", err)
+	r := p.run
+	r.progress, r.began, r.endless = Progress{From: r.sum()}, p.cfg.Seam.Now(), false
+	r.readTo(to)
+	if err := r.play(ctx, p.cl); err != nil {
+		return r.progress, err
 	}
-	run.report()
-	return run.progress, nil
+	if err := r.load.Apply(); err != nil {
+		return r.progress, fmt.Errorf("apply the changelog: %w", err)
+	}
+	r.report()
+	return r.progress, nil
 }
 
-// begin opens a client at the store's position. to says how far each partition is read. The caller
-// closes the client and ends the load.
-func (p *Playback) begin(ctx context.Context, to map[int32]int64) (*run, *kgo.Client, error) {
-	run := &run{Playback: p, to: to, at: map[int32]int64{}, loose: map[state.Task]int64{}, began: p.cfg.Seam.Now()}
+// refuseAhead refuses a store that has applied more than there is below the barriers.
+func (p *Playback) refuseAhead(to map[int32]int64) error {
+	for part, tasks := range p.tasks {
+		for _, t := range tasks {
+			if pos, _ := p.cfg.Store.Position(t); pos.Changelog > to[part] {
+				return &AheadError{Topic: p.cfg.Changelog, Partition: part, Store: pos.Changelog, Barrier: to[part]}
+			}
+		}
+	}
+	return nil
+}
+
+// Open opens a client at the store's position, which connects and reads ahead from then on: whoever
+// calls it before it is known how far to read finds the records there. Once it is open nothing is
+// published to the store until it is closed.
+func (p *Playback) Open() error {
+	if p.run != nil {
+		return nil
+	}
+	run := &run{Playback: p, at: map[int32]int64{}, loose: map[state.Task]int64{}, began: p.cfg.Seam.Now()}
 	offsets := map[int32]kgo.Offset{}
 	for part := range p.tasks {
 		from, known := p.from(part)
-		for _, t := range p.tasks[part] {
-			if pos, _ := p.cfg.Store.Position(t); pos.Changelog > to[part] {
-				return run, nil, &AheadError{Topic: p.cfg.Changelog, Partition: part, Store: pos.Changelog, Barrier: to[part]}
-			}
-		}
 		offsets[part] = kgo.NewOffset().AtStart()
 		if known {
 			offsets[part] = kgo.NewOffset().At(from)
 		}
 		run.at[part] = from
 		run.progress.From += from
-		run.progress.To += to[part]
 	}
-	cl, err := p.client(ctx, offsets)
-	if err == nil {
-		run.load = p.cfg.Store.Load(state.LoadOptions{ChunkBytes: p.cfg.ChunkBytes})
+	life, drop := context.WithCancel(context.Background())
+	cl, err := p.client(life, offsets)
+	if err != nil {
+		drop()
+		return err
 	}
-	return run, cl, err
+	run.load = p.cfg.Store.Load(state.LoadOptions{ChunkBytes: p.cfg.ChunkBytes})
+	p.run, p.cl, p.drop = run, cl, drop
+	return nil
+}
+
+// Close ends what Open, Follow or CatchUp have begun, and waits for no broker. What was read of a
+// transaction that was not read whole is forgotten.
+func (p *Playback) Close() {
+	if p.run == nil {
+		return
+	}
+	p.drop()
+	p.cl.Close()
+	p.run.load.Drop()
+	p.run, p.cl, p.drop = nil, nil, nil
 }
 
 // from is the next offset of the task that has come least far: the others skip what they know.
@@ -145,9 +184,9 @@ func (p *Playback) from(part int32) (from int64, known bool) {
 	return from, true
 }
 
-func (p *Playback) client(ctx context.Context, offsets map[int32]kgo.Offset) (*kgo.Client, error) {
+func (p *Playback) client(life context.Context, offsets map[int32]kgo.Offset) (*kgo.Client, error) {
 	return p.cfg.Kafka.Client(
-		kgo.WithContext(ctx), // so that Close waits for no broker once ctx has ended
+		kgo.WithContext(life), // so that Close waits for no broker once that has ended
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{p.cfg.Changelog: offsets}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
@@ -159,7 +198,7 @@ func (p *Playback) client(ctx context.Context, offsets map[int32]kgo.Offset) (*k
 	)
 }
 
-// run is one catch-up.
+// run is one way through the changelog.
 type run struct {
 	*Playback
 	load     *state.Load
@@ -169,6 +208,14 @@ type run struct {
 	progress Progress
 	began    time.Time
 	endless  bool // a follow: what is behind to is taken as well
+}
+
+// readTo says how far each partition is read.
+func (r *run) readTo(to map[int32]int64) {
+	r.to, r.progress.To = to, 0
+	for part := range r.tasks {
+		r.progress.To += to[part]
+	}
 }
 
 // pollRecords bounds what one poll takes out of the client's buffer.
@@ -186,7 +233,7 @@ func (r *run) play(ctx context.Context, cl *kgo.Client) error {
 		if stalled {
 			return ErrStalled
 		}
-		if err := r.fetchErrors(fs); err != nil {
+		if err := r.fetchErrors(ctx, fs); err != nil {
 			return err
 		}
 		for iter := fs.RecordIter(); !iter.Done(); {
@@ -210,9 +257,13 @@ func (r *run) done() bool {
 	return true
 }
 
-func (r *run) fetchErrors(fs kgo.Fetches) error {
+// fetchErrors are those of a poll, but for the end of its context.
+func (r *run) fetchErrors(ctx context.Context, fs kgo.Fetches) error {
 	var errs []error
 	fs.EachError(func(topic string, part int32, err error) {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return
+		}
 		errs = append(errs, fmt.Errorf("read %s/%d at offset %d (to be read to %d): %w",
 			topic, part, r.at[part], r.to[part], err))
 	})
@@ -315,14 +366,19 @@ func foreign(rec *kgo.Record, err error) error {
 }
 
 func (r *run) report() {
-	r.progress.At = 0
-	for _, at := range r.at {
-		r.progress.At += at
-	}
+	r.progress.At = r.sum()
 	r.progress.Elapsed = r.cfg.Seam.Since(r.began)
 	if r.cfg.Progress != nil {
 		r.cfg.Progress(r.progress)
 	}
+}
+
+// sum is how far all partitions together were read.
+func (r *run) sum() (at int64) {
+	for _, next := range r.at {
+		at += next
+	}
+	return at
 }
 
 // AheadError says that a store has applied more of the changelog than the changelog has: what Kafka

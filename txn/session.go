@@ -117,6 +117,18 @@ func (o Offsets) Of(topic string) map[int32]int64 {
 // returns, no earlier session of that id can commit, and what this one reads is not older. ctx
 // bounds the call.
 func Fence(ctx context.Context, cfg Config) (*Session, error) {
+	r, err := Prepare(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return r.Fence(ctx)
+}
+
+// Ready is a client for a lane that this process may have to take soon. It has fenced nobody.
+type Ready struct{ s *Session }
+
+// Prepare makes a client. It connects at its first use.
+func Prepare(cfg Config) (*Ready, error) {
 	s := &Session{cfg: cfg.withDefaults(), position: Offsets{}, waiting: map[TopicPartition]int64{}}
 	s.promise = s.acknowledged
 	life, drop := context.WithCancel(context.Background())
@@ -126,13 +138,32 @@ func Fence(ctx context.Context, cfg Config) (*Session, error) {
 		return nil, err
 	}
 	s.cl, s.drop = cl, drop
-	if _, _, err := cl.ProducerID(ctx); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("fence %s: %w", cfg.TransactionalID, err)
-	}
-	s.cfg.Step.At(step.Fence)
-	return s, nil
+	return &Ready{s}, nil
 }
+
+// Warm connects to the broker that coordinates the lane's transactions, by a question that changes
+// nothing. Whether that succeeds does not matter: Fence does what is left.
+func (r *Ready) Warm(ctx context.Context) {
+	req := kmsg.NewPtrDescribeTransactionsRequest()
+	req.TransactionalIDs = []string{r.s.cfg.TransactionalID}
+	_, _ = req.RequestWith(ctx, r.s.cl)
+}
+
+// Fence is the Fence of this client, whose end it is when it fails.
+func (r *Ready) Fence(ctx context.Context) (*Session, error) {
+	if _, _, err := r.s.cl.ProducerID(ctx); err != nil {
+		r.Close()
+		return nil, fmt.Errorf("fence %s: %w", r.s.cfg.TransactionalID, err)
+	}
+	r.s.cfg.Step.At(step.Fence)
+	return r.s, nil
+}
+
+// Close drops the client. It is not called after Fence.
+func (r *Ready) Close() { r.s.Close() }
+
+// idleTimeout is below the 10 minutes after which a broker hangs up.
+const idleTimeout = 9 * time.Minute
 
 func (s *Session) options() []kgo.Opt {
 	opts := []kgo.Opt{
@@ -149,6 +180,7 @@ func (s *Session) options() []kgo.Opt {
 		kgo.FetchMaxPartitionBytes(s.cfg.FetchPartitionBytes),
 		kgo.MaxDecompressBatchBytes(s.cfg.DecompressBytes),
 		kgo.ConcurrentTransactionsBackoff(5 * time.Millisecond),
+		kgo.ConnIdleTimeout(idleTimeout), // of a Ready: by default a client hangs up after 30 s
 		kgo.WithHooks(endTxnHook{s.cfg.Step}),
 	}
 	if s.cfg.AddOffsets {

@@ -69,13 +69,13 @@ func (a *Admin) try(ctx context.Context, what string, ask func() error) error {
 
 // Reachable waits until a broker answers.
 func (a *Admin) Reachable(ctx context.Context) error {
-	_, err := a.metadata(ctx, "reach Kafka", "")
+	_, err := a.metadata(ctx, "reach Kafka")
 	return err
 }
 
 // ClusterID is Kafka's own id of the cluster.
 func (a *Admin) ClusterID(ctx context.Context) (string, error) {
-	m, err := a.metadata(ctx, "read Kafka's cluster id", "")
+	m, err := a.metadata(ctx, "read Kafka's cluster id")
 	if err != nil {
 		return "", err
 	}
@@ -87,7 +87,7 @@ func (a *Admin) ClusterID(ctx context.Context) (string, error) {
 
 // Brokers is the number of brokers that run now.
 func (a *Admin) Brokers(ctx context.Context) (int, error) {
-	m, err := a.metadata(ctx, "count Kafka's brokers", "")
+	m, err := a.metadata(ctx, "count Kafka's brokers")
 	if err != nil {
 		return 0, err
 	}
@@ -97,28 +97,31 @@ func (a *Admin) Brokers(ctx context.Context) (int, error) {
 // TransactionVersion is the finalized feature transaction.version, 0 where Kafka does not have it.
 // From 2 on, each transaction has an epoch of its own, and a late EndTxn cannot decide another
 // transaction.
-func (a *Admin) TransactionVersion(ctx context.Context) (int16, error) {
-	var version int16
-	err := a.try(ctx, "read Kafka's features", func() error {
-		resp, err := a.apiVersionsOnce(ctx)
-		if err != nil {
-			return err
-		}
-		for _, f := range resp.FinalizedFeatures {
-			if f.Name == "transaction.version" {
-				version = f.MaxVersionLevel
-			}
-		}
-		return nil
-	})
+func (a *Admin) TransactionVersion(ctx context.Context) (version int16, err error) {
+	_, version, err = a.Abilities(ctx)
 	return version, err
+}
+
+func transactionVersion(resp *kmsg.ApiVersionsResponse) (version int16) {
+	for _, f := range resp.FinalizedFeatures {
+		if f.Name == "transaction.version" {
+			version = f.MaxVersionLevel
+		}
+	}
+	return version
 }
 
 // Versions are the newest versions that a broker takes of each request, by the request's key. Keys
 // that it does not know are absent.
-func (a *Admin) Versions(ctx context.Context) (map[int16]int16, error) {
-	newest := map[int16]int16{}
-	err := a.try(ctx, "read which requests Kafka takes", func() error {
+func (a *Admin) Versions(ctx context.Context) (newest map[int16]int16, err error) {
+	newest, _, err = a.Abilities(ctx)
+	return newest, err
+}
+
+// Abilities are Versions and TransactionVersion in one question.
+func (a *Admin) Abilities(ctx context.Context) (newest map[int16]int16, transaction int16, err error) {
+	newest = map[int16]int16{}
+	err = a.try(ctx, "read which requests Kafka takes", func() error {
 		resp, err := a.apiVersionsOnce(ctx)
 		if err != nil {
 			return err
@@ -126,9 +129,10 @@ func (a *Admin) Versions(ctx context.Context) (map[int16]int16, error) {
 		for _, k := range resp.ApiKeys {
 			newest[k.ApiKey] = k.MaxVersion
 		}
+		transaction = transactionVersion(resp)
 		return nil
 	})
-	return newest, err
+	return newest, transaction, err
 }
 
 func (a *Admin) apiVersionsOnce(ctx context.Context) (*kmsg.ApiVersionsResponse, error) {

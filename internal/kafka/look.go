@@ -27,7 +27,7 @@ type Broker struct {
 // EachBroker asks every broker of the cluster at the address that it advertises, beside each other.
 // A bootstrap address that answers proves nothing about these.
 func (a *Admin) EachBroker(ctx context.Context) ([]Broker, error) {
-	m, err := a.metadata(ctx, "list Kafka's brokers", "")
+	m, err := a.metadata(ctx, "list Kafka's brokers")
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,29 @@ func (a *Admin) EndOffsets(ctx context.Context, topic string, committed bool) (m
 	return a.listOffsets(ctx, topic, listEnd, isolation)
 }
 
+// Bounds are StartOffsets and EndOffsets at once.
+func (a *Admin) Bounds(ctx context.Context, topic string, committed bool) (starts, ends map[int32]int64, err error) {
+	var isolation int8
+	if committed {
+		isolation = 1
+	}
+	err = a.try(ctx, fmt.Sprintf("read the offsets of topic %q", topic), func() error {
+		t, ok, err := a.topicOnce(ctx, topic)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("there is no topic %q", topic)
+		}
+		if ends, err = a.listOnce(ctx, t, listEnd, isolation); err != nil {
+			return err
+		}
+		starts, err = a.listOnce(ctx, t, listStart, 0)
+		return err
+	})
+	return starts, ends, err
+}
+
 // listOffsets answers for every partition of the topic or not at all.
 func (a *Admin) listOffsets(ctx context.Context, topic string, at int64, isolation int8) (map[int32]int64, error) {
 	var offsets map[int32]int64

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -13,7 +14,9 @@ const (
 	readBytes  = 4 << 20 // of one answer, compressed
 	readWaitMs = 500
 
-	tailWindow = 1000     // offsets of Tail's first look back; each further one is ten times as wide
+	tailsAtOnce = 8 // partitions that Tails reads beside each other
+
+	tailWindow = 100      // offsets of Tail's first look back; each further one is ten times as wide
 	tailBytes  = 32 << 20 // records that Tail holds at once, at most
 )
 
@@ -108,10 +111,43 @@ func fetchRequest(id [16]byte, topic string, partition int32, from int64) *kmsg.
 // once, until accept says true or none is left. It looks back in windows that grow tenfold, and
 // holds a bounded part of them in memory.
 func (a *Admin) Tail(ctx context.Context, topic string, partition int32, accept func(*kgo.Record) bool) error {
-	start, end, err := a.bounds(ctx, topic, partition)
+	starts, ends, err := a.Bounds(ctx, topic, true)
 	if err != nil {
 		return err
 	}
+	end, ok := ends[partition]
+	if !ok {
+		return fmt.Errorf("topic %q has no partition %d", topic, partition)
+	}
+	return a.tail(ctx, topic, partition, starts[partition], end, accept)
+}
+
+// Tails is Tail of each partition of a topic, several beside each other. accept gives what accepts
+// a partition's records: each is called from a goroutine of its own.
+func (a *Admin) Tails(ctx context.Context, topic string, accept func(partition int32) func(*kgo.Record) bool) error {
+	starts, ends, err := a.Bounds(ctx, topic, true)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, tailsAtOnce)
+	errs := make(chan error, len(ends))
+	for p, end := range ends {
+		accept := accept(p)
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if err := a.tail(ctx, topic, p, starts[p], end, accept); err != nil {
+				errs <- fmt.Errorf("read the end of %s/%d: %w", topic, p, err)
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	return <-errs
+}
+
+func (a *Admin) tail(ctx context.Context, topic string, partition int32, start, end int64, accept func(*kgo.Record) bool) error {
 	window := int64(tailWindow)
 	for end > start {
 		from := max(start, end-window)
@@ -132,23 +168,6 @@ func (a *Admin) Tail(ctx context.Context, topic string, partition int32, accept 
 		end, window = records[0].Offset, int64(len(records))
 	}
 	return nil
-}
-
-// bounds are a partition's first offset and its last stable one.
-func (a *Admin) bounds(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
-	ends, err := a.EndOffsets(ctx, topic, true)
-	if err != nil {
-		return 0, 0, err
-	}
-	starts, err := a.StartOffsets(ctx, topic)
-	if err != nil {
-		return 0, 0, err
-	}
-	end, ok := ends[partition]
-	if !ok {
-		return 0, 0, fmt.Errorf("topic %q has no partition %d", topic, partition)
-	}
-	return starts[partition], end, nil
 }
 
 // newest holds the newest records of a window that fit into tailBytes, one at least; whole says

@@ -27,53 +27,78 @@ type TopicSpec struct {
 	Configs     map[string]string
 }
 
-// metadata asks for the cluster and, unless topic is "", for that topic.
-func (a *Admin) metadata(ctx context.Context, what, topic string) (*kmsg.MetadataResponse, error) {
+// metadata asks for the cluster.
+func (a *Admin) metadata(ctx context.Context, what string) (*kmsg.MetadataResponse, error) {
 	var resp *kmsg.MetadataResponse
 	err := a.try(ctx, what, func() (err error) {
-		resp, err = a.metadataOnce(ctx, topic)
+		resp, err = a.metadataOnce(ctx)
 		return err
 	})
 	return resp, err
 }
 
-// metadataOnce goes past the client's cache.
-func (a *Admin) metadataOnce(ctx context.Context, topic string) (*kmsg.MetadataResponse, error) {
+// metadataOnce asks for the cluster and these topics. It goes past the client's cache.
+func (a *Admin) metadataOnce(ctx context.Context, topics ...string) (*kmsg.MetadataResponse, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = []kmsg.MetadataRequestTopic{} // none; nil would be all
-	if topic != "" {
+	for _, name := range topics {
 		t := kmsg.NewMetadataRequestTopic()
-		t.Topic = &topic
+		t.Topic = &name
 		req.Topics = append(req.Topics, t)
 	}
 	resp, err := req.RequestWith(ctx, a.cl)
 	if err != nil {
 		return nil, err
 	}
-	if topic != "" && len(resp.Topics) != 1 {
-		return nil, fmt.Errorf("the answer is for %d topics, not one", len(resp.Topics))
+	if len(resp.Topics) != len(topics) {
+		return nil, fmt.Errorf("the answer is for %d topics, not %d", len(resp.Topics), len(topics))
 	}
 	return resp, nil
 }
 
 // Topic describes a topic; ok is false when there is none of the name.
 func (a *Admin) Topic(ctx context.Context, name string) (t Topic, ok bool, err error) {
-	err = a.try(ctx, fmt.Sprintf("describe topic %q", name), func() error {
-		var meta kmsg.MetadataResponseTopic
-		if meta, ok, err = a.topicOnce(ctx, name); err != nil || !ok {
+	all, err := a.Topics(ctx, name)
+	t, ok = all[name]
+	return t, ok, err
+}
+
+// Topics describes topics; those that are not there are absent. It asks two questions, however many
+// topics they are of.
+func (a *Admin) Topics(ctx context.Context, names ...string) (all map[string]Topic, err error) {
+	err = a.try(ctx, fmt.Sprintf("describe topic %q", names), func() error {
+		all = map[string]Topic{}
+		resp, err := a.metadataOnce(ctx, names...)
+		if err != nil {
 			return err
 		}
-		t = Topic{Name: name, ID: topicID(meta.TopicID), Partitions: len(meta.Partitions)}
-		for _, p := range meta.Partitions {
-			t.Replication = max(t.Replication, len(p.Replicas))
+		for _, meta := range resp.Topics {
+			if ok, err := exists(meta); err != nil {
+				return err
+			} else if ok {
+				all[*meta.Topic] = plainTopic(meta)
+			}
 		}
-		t.Configs, err = a.topicConfigs(ctx, name)
-		if errors.Is(err, kerr.TopicAuthorizationFailed) {
-			return nil
-		}
-		return err
+		return a.addConfigs(ctx, all)
 	})
-	return t, ok, err
+	return all, err
+}
+
+func plainTopic(meta kmsg.MetadataResponseTopic) Topic {
+	t := Topic{Name: *meta.Topic, ID: topicID(meta.TopicID), Partitions: len(meta.Partitions)}
+	for _, p := range meta.Partitions {
+		t.Replication = max(t.Replication, len(p.Replicas))
+	}
+	return t
+}
+
+// exists tells a topic that is not there from one that a broker cannot speak of now.
+func exists(meta kmsg.MetadataResponseTopic) (bool, error) {
+	err := kerr.ErrorForCode(meta.ErrorCode)
+	if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // topicOnce asks for one topic's metadata.
@@ -82,35 +107,44 @@ func (a *Admin) topicOnce(ctx context.Context, name string) (t kmsg.MetadataResp
 	if err != nil {
 		return t, false, err
 	}
-	t = resp.Topics[0]
-	err = kerr.ErrorForCode(t.ErrorCode)
-	if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
-		return t, false, nil
-	}
-	return t, err == nil, err
+	ok, err = exists(resp.Topics[0])
+	return resp.Topics[0], ok, err
 }
 
-func (a *Admin) topicConfigs(ctx context.Context, name string) (map[string]string, error) {
+// addConfigs adds the settings of topics that are there; those of a topic stay nil when the user
+// may not read them.
+func (a *Admin) addConfigs(ctx context.Context, all map[string]Topic) error {
+	if len(all) == 0 {
+		return nil
+	}
 	req := kmsg.NewPtrDescribeConfigsRequest()
-	r := kmsg.NewDescribeConfigsRequestResource()
-	r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, name
-	req.Resources = append(req.Resources, r)
+	for name := range all {
+		r := kmsg.NewDescribeConfigsRequestResource()
+		r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, name
+		req.Resources = append(req.Resources, r)
+	}
 	resp, err := req.RequestWith(ctx, a.cl)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	configs := map[string]string{}
 	for _, r := range resp.Resources {
-		if err := withMessage(r.ErrorCode, r.ErrorMessage); err != nil {
-			return nil, err
+		err := withMessage(r.ErrorCode, r.ErrorMessage)
+		if errors.Is(err, kerr.TopicAuthorizationFailed) {
+			continue
 		}
+		if err != nil {
+			return err
+		}
+		t := all[r.ResourceName]
+		t.Configs = map[string]string{}
 		for _, c := range r.Configs {
 			if c.Value != nil {
-				configs[c.Name] = *c.Value
+				t.Configs[c.Name] = *c.Value
 			}
 		}
+		all[r.ResourceName] = t
 	}
-	return configs, nil
+	return nil
 }
 
 // Create makes a topic and waits until each partition of it has a leader. A topic that exists

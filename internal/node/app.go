@@ -84,6 +84,7 @@ func (n *Node) open(ctx context.Context, s *spec.Spec, rec *ownership.App) (*app
 	if err := a.examine(ctx); err != nil {
 		return nil, err
 	}
+	n.phase("examined")
 	if err := a.refuseOldState(); err != nil {
 		return nil, err
 	}
@@ -95,12 +96,17 @@ func (n *Node) open(ctx context.Context, s *spec.Spec, rec *ownership.App) (*app
 			return nil, err
 		}
 	}
-	if err := a.openLanes(); err != nil {
-		return nil, err
+	for k := range a.lanesN {
+		a.lanes = append(a.lanes, newLane(a, k))
 	}
+	var looking sync.WaitGroup
+	looking.Go(func() { a.findEnds(ctx) }) // so that no lag is ever said before the input's end is known
+	err := a.openStores()
+	n.phase("stores")
+	looking.Wait()
 	a.trimmedAt = n.cfg.Seam.Now() // the first trim comes an interval later
-	a.lookAtEnds(ctx)              // so that no lag is ever said before the input's end is known
-	return a, nil
+	n.phase("ends")
+	return a, err
 }
 
 // examine checks everything that can be refused, and makes nothing.
@@ -110,14 +116,21 @@ func (n *Node) examine(ctx context.Context, s *spec.Spec, rec *ownership.App) (*
 }
 
 func (a *app) examine(ctx context.Context) (err error) {
-	if err := a.findTopics(ctx); err != nil {
+	ends := a.readEnds(ctx)
+	err = a.findTopics(ctx)
+	found := <-ends
+	if err != nil {
 		return err
 	}
+	a.node.phase("topics, heads")
 	if err := a.refuseOldChangelog(); err != nil {
 		return err
 	}
-	if a.heads, err = readHeads(ctx, a.node.admin, a.changelog.Name, a.changelog.Partitions); err != nil {
-		return err
+	if !missing(a.changelog) {
+		if found.headsErr != nil {
+			return found.headsErr
+		}
+		a.heads = found.heads
 	}
 	if err := a.fit(a.heads); err != nil {
 		return err
@@ -125,10 +138,34 @@ func (a *app) examine(ctx context.Context) (err error) {
 	if err := a.fitStages(ctx, a.heads); err != nil {
 		return err
 	}
+	if found.membersErr != nil {
+		return found.membersErr
+	}
 	if err := a.checkGroup(ctx, a.heads); err != nil {
 		return err
 	}
 	return a.watchForeign(ctx, a.heads)
+}
+
+// found is what can be asked for by the app's name alone, whether or not there is anything.
+type found struct {
+	heads      map[int32]head
+	headsErr   error
+	membersErr error // the consumer group is in use
+}
+
+// readEnds asks for it, beside what its caller asks for.
+func (a *app) readEnds(ctx context.Context) <-chan found {
+	answer := make(chan found, 1)
+	go func() {
+		var f found
+		var asking sync.WaitGroup
+		asking.Go(func() { f.membersErr = a.refuseMembers(ctx) })
+		f.heads, f.headsErr = readHeads(ctx, a.node.admin, a.name()+".changelog")
+		asking.Wait()
+		answer <- f
+	}()
+	return answer
 }
 
 // fit takes the app's identity from the position records and refuses a spec or a topic that is not
@@ -224,13 +261,10 @@ func dedupe(diff []spec.Difference) []spec.Difference {
 	return out
 }
 
-// checkGroup refuses a consumer group that others use. Where an earlier start has got as far as a
-// barrier, the offsets are left to compareOffsets, behind the fence: its first transaction may
+// checkGroup refuses a consumer group that others have used. Where an earlier start has got as far
+// as a barrier, the offsets are left to compareOffsets, behind the fence: its first transaction may
 // still be open, and the answer would be held up until that has timed out.
 func (a *app) checkGroup(ctx context.Context, heads map[int32]head) error {
-	if err := a.refuseMembers(ctx); err != nil {
-		return err
-	}
 	if !a.fresh || missing(a.input) || acquiredBefore(heads) {
 		return nil
 	}
@@ -270,7 +304,7 @@ func acquiredBefore(heads map[int32]head) bool {
 // store.
 func (a *app) refuseOldState() error {
 	if !missing(a.changelog) {
-		return nil // openLanes compares
+		return nil // openStores compares
 	}
 	for k := range a.lanesN {
 		dir := a.node.dir.laneDir(a.name(), k)
@@ -292,16 +326,29 @@ func (a *app) refuseOldState() error {
 	return nil
 }
 
-// openLanes opens the stores that are on this disk, so that what is wrong with a data dir shows at
-// the start. Others are made when the lane is granted.
-func (a *app) openLanes() error {
-	for k := range a.lanesN {
-		l := newLane(a, k)
-		a.lanes = append(a.lanes, l)
+// openStores opens the stores that are on this disk, beside each other, so that what is wrong with
+// a data dir shows at the start. Others are made when the lane is granted. After an error none is
+// open.
+func (a *app) openStores() error {
+	errs := make([]error, len(a.lanes))
+	var opening sync.WaitGroup
+	for k, l := range a.lanes {
 		if _, err := os.Stat(l.dir()); err != nil {
 			continue
 		}
-		if err := l.openStore(); err != nil {
+		opening.Go(func() {
+			soon := l.soonRuns()
+			if soon {
+				l.prepareFence()
+			}
+			if errs[k] = l.openStore(); errs[k] == nil && soon {
+				l.readAhead()
+			}
+		})
+	}
+	opening.Wait()
+	for _, err := range errs {
+		if err != nil { // the first one: they are mostly of one cause
 			return errors.Join(err, a.closeStores())
 		}
 	}

@@ -89,8 +89,8 @@ func (n *Node) join(ctx context.Context) error {
 func (n *Node) checkKafka(st *ownership.State) error {
 	for _, name := range sortedApps(st) {
 		if id := st.Apps[name].KafkaCluster; id != "" && id != n.kafkaCluster {
-			return fmt.Errorf("app %s of this cluster counts on the Kafka with cluster id %s, and the brokers of this node (%s) are of %s: start it with --brokers of the other nodes",
-				name, id, strings.Join(n.kafka.Brokers, ","), n.kafkaCluster)
+			return fmt.Errorf("app %s of this cluster counts on the Kafka with cluster id %s, and the brokers of this node (%s) are of %s: start it with --brokers of the other nodes, or with another --data-dir than %s",
+				name, id, strings.Join(n.kafka.Brokers, ","), n.kafkaCluster, n.dir.path)
 		}
 	}
 	return nil

@@ -64,14 +64,15 @@ func (l *lane) refuseStore(err error) error {
 	return err
 }
 
-// noteStrangers notes that others have counted since the store was last written here. It may be of
-// another past than their records: that of a Kafka which was restored from an older copy meanwhile.
-// Then it does not add up to what they say.
+// noteStrangers notes that other nodes have counted since the store was last written here. It may
+// be of another past than their records: that of a Kafka which was restored from an older copy
+// meanwhile. Then it does not add up to what they say. Earlier processes of this node are none of
+// them: each began with this store, and died before it had flushed what it counted.
 func (l *lane) noteStrangers(before map[state.Task]state.Position) {
 	for _, t := range l.tasks {
 		now, _ := l.store.Position(t)
 		was, is := before[t].Record, now.Record
-		if was.AppID != "" && is.Incarnation != was.Incarnation && is.Incarnation != l.app.node.incarnation {
+		if was.AppID != "" && is.Incarnation != was.Incarnation && is.Node != l.app.node.dir.id.ID {
 			l.strange = true
 		}
 	}
@@ -79,6 +80,7 @@ func (l *lane) noteStrangers(before map[state.Task]state.Position) {
 
 // abandonStore closes a store that is of no further use, without writing.
 func (l *lane) abandonStore() {
+	l.dropReady()
 	l.mu.Lock()
 	store := l.store
 	l.store, l.loaded = nil, false

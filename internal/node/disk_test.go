@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -114,6 +116,10 @@ func TestStartOnABadDisk(t *testing.T) {
 	for name, f := range diskFaults {
 		for k := int64(1); ; k += 1 + k/2 {
 			disk := &badDisk{err: f.err, kinds: f.kinds, from: k}
+			// One store is opened at the start, and the other is made by the lane.
+			if err := os.RemoveAll(filepath.Join(before.dir, "state", p.app, "1")); err != nil {
+				t.Fatal(err)
+			}
 			n := p.launch(inDir(before.dir), onDisk(disk))
 			var err error
 			until(t, func() error {

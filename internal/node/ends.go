@@ -19,24 +19,32 @@ func (a *app) look() {
 // lookAtEnds asks for the last stable offsets of what the tasks read, so that lag is known while
 // nothing arrives.
 func (a *app) lookAtEnds(ctx context.Context) {
+	if !a.findEnds(ctx) {
+		return
+	}
+	a.passGaps(ctx)
+	a.trim(ctx)
+	a.warn()
+}
+
+// findEnds notes the ends, unless Kafka does not tell.
+func (a *app) findEnds(ctx context.Context) bool {
 	bounded, cancel := context.WithTimeout(ctx, a.node.cfg.UnreachableAt)
 	defer cancel()
 	at := a.node.cfg.Seam.Now()
 	ends, err := a.endsOfSources(bounded)
 	if ctx.Err() != nil {
-		return // the node is stopping
+		return false // the node is stopping
 	}
 	if err != nil {
 		a.node.reached(err)
-		return
+		return false
 	}
 	a.node.reached(nil)
 	a.mu.Lock()
 	a.ends, a.endsAt = ends, at
 	a.mu.Unlock()
-	a.passGaps(ctx)
-	a.trim(ctx)
-	a.warn()
+	return true
 }
 
 // endsOfSources asks for the ends of what the tasks read, in the order of the stages: what has left

@@ -62,6 +62,12 @@ func (l *lane) granted() (grant, <-chan struct{}) {
 	return grantOf(n.cluster.State(), l.ref(), l.app.generation, n.dir.id.ID, n.incarnation), changed
 }
 
+// soonRuns reports whether this node is to run the lane now, or once the leader has heard of it.
+func (l *lane) soonRuns() bool {
+	g, _ := l.granted()
+	return g.part == partOwner || g.part == partAwaits
+}
+
 // whileGranted gives a channel that is closed when the grant is over, drain is closed, or ctx ends.
 // The caller ends ctx when it needs the channel no more.
 func (l *lane) whileGranted(ctx context.Context, drain <-chan struct{}, g grant) <-chan struct{} {

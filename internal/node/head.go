@@ -28,37 +28,52 @@ type author struct {
 
 // readHeads reads the head of each changelog partition. It runs before the fence and so may be old:
 // what it finds is used to refuse and to choose an epoch, never as a position.
-func readHeads(ctx context.Context, admin *kafka.Admin, topic string, partitions int) (map[int32]head, error) {
+func readHeads(ctx context.Context, admin *kafka.Admin, topic string) (map[int32]head, error) {
+	found := map[int32]*heading{}
+	err := admin.Tails(ctx, topic, func(p int32) func(*kgo.Record) bool {
+		found[p] = &heading{head: head{author: author{offset: -1}}}
+		return found[p].take
+	})
+	if err != nil {
+		return nil, err
+	}
 	heads := map[int32]head{}
-	for p := range int32(partitions) {
-		h, err := readHead(ctx, admin, topic, p)
-		if err != nil {
-			return nil, fmt.Errorf("read the end of %s/%d: %w", topic, p, err)
+	for p, h := range found {
+		if h.broken != nil {
+			return nil, fmt.Errorf("read the end of %s/%d: %w", topic, p, h.broken)
 		}
-		heads[p] = h
+		heads[p] = h.head
 	}
 	return heads, nil
 }
 
 func readHead(ctx context.Context, admin *kafka.Admin, topic string, partition int32) (head, error) {
-	h := head{author: author{offset: -1}}
-	var broken error
-	err := admin.Tail(ctx, topic, partition, func(rec *kgo.Record) bool {
-		a, pos, err := readAuthor(rec)
-		if err != nil {
-			broken = err
-			return true
-		}
-		if a.offset > h.author.offset {
-			h.author = a
-		}
-		h.record = pos
-		return pos != nil
-	})
+	h := heading{head: head{author: author{offset: -1}}}
+	err := admin.Tail(ctx, topic, partition, h.take)
 	if err == nil {
-		err = broken
+		err = h.broken
 	}
-	return h, err
+	return h.head, err
+}
+
+// heading is a head that is being read, from the newest record to the oldest.
+type heading struct {
+	head
+	broken error // by a record that is not the app's
+}
+
+// take reports whether the head is complete.
+func (h *heading) take(rec *kgo.Record) bool {
+	a, pos, err := readAuthor(rec)
+	if err != nil {
+		h.broken = err
+		return true
+	}
+	if a.offset > h.author.offset {
+		h.author = a
+	}
+	h.record = pos
+	return pos != nil
 }
 
 // readAuthor decodes a barrier or a position record; for a value it returns offset -1.

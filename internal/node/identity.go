@@ -65,7 +65,10 @@ func openDataDir(path string, s seam.Seam) (*dataDir, error) {
 
 // lockWait is how long a lock is tried for: a process that was just killed holds its own until the
 // kernel has cleared it away.
-const lockWait = 2 * time.Second
+const (
+	lockWait  = 2 * time.Second
+	lockPause = 2 * time.Millisecond
+)
 
 func lockFile(f *os.File, s seam.Seam) error {
 	for end := s.Now().Add(lockWait); ; {
@@ -73,7 +76,7 @@ func lockFile(f *os.File, s seam.Seam) error {
 		if !errors.Is(err, syscall.EWOULDBLOCK) || s.Now().After(end) {
 			return err
 		}
-		if err := s.Sleep(context.Background(), retryPause); err != nil {
+		if err := s.Sleep(context.Background(), lockPause); err != nil {
 			return err
 		}
 	}

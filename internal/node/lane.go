@@ -34,6 +34,7 @@ type lane struct {
 	damages []time.Time // when the last damagesMax stores were set aside
 	meter   meter
 	follows bool // the store was verified once and has followed since
+	ready   ready
 
 	seedAfter time.Time // when the lane may be seeded again
 
@@ -174,6 +175,7 @@ func (l *lane) storeOptions() state.Options {
 }
 
 func (l *lane) closeStore() error {
+	l.dropReady()
 	l.mu.Lock()
 	store := l.store
 	l.store, l.loaded = nil, false

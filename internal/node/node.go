@@ -104,12 +104,14 @@ func start(ctx context.Context, cfg Config, end context.CancelCauseFunc) (_ *Nod
 	if n.dir, err = openDataDir(cfg.DataDir, cfg.Seam); err != nil {
 		return nil, err
 	}
+	n.phase("data dir")
 	n.seeds = seed.NewKeeper(seed.Config{Seam: cfg.Seam, Log: cfg.Log, Pace: seed.NewPace(cfg.Seam, cfg.SeedRate)})
 	n.seedPace = seed.NewPace(cfg.Seam, cfg.SeedRate)
 	if err := errors.Join(n.dir.dropCheckpoints(), n.startCluster(ctx)); err != nil {
 		n.dir.close()
 		return nil, err
 	}
+	n.phase("port, Raft open")
 	return n, nil
 }
 
@@ -126,6 +128,7 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.connect(ctx); err != nil {
 		return n.unlessEnded(ctx, err)
 	}
+	n.phase("Kafka")
 	defer n.disconnect()
 	// Pebble takes memtables and large batches out of its block cache: those of all lanes are up to
 	// three eighths of the memory, and what is left for blocks must never be nothing.
@@ -134,9 +137,11 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.join(ctx); err != nil {
 		return n.unlessEnded(ctx, err)
 	}
+	n.phase("registered")
 	if err := n.submitSpecs(ctx); err != nil {
 		return n.unlessEnded(ctx, err)
 	}
+	n.phase("specs")
 	return n.unlessEnded(ctx, n.runApps(ctx))
 }
 
@@ -217,7 +222,7 @@ func (n *Node) sayEmbedded() {
 
 // introduce asks the broker who it is and what it can do.
 func (n *Node) introduce(ctx context.Context) error {
-	offered, err := n.admin.Versions(ctx)
+	offered, version, err := n.admin.Abilities(ctx)
 	if err != nil {
 		return err
 	}
@@ -229,10 +234,6 @@ func (n *Node) introduce(ctx context.Context) error {
 		return err
 	}
 	n.guarded(func() { n.kafkaCluster = id })
-	version, err := n.admin.TransactionVersion(ctx)
-	if err != nil {
-		return err
-	}
 	if n.addOffsets = version < 2; n.addOffsets {
 		n.cfg.Log.Warn("the broker's transaction.version is below 2: a late EndTxn can end a later transaction (KAFKA-17754); run kafka-features upgrade --feature transaction.version=2",
 			"transaction.version", version)

@@ -100,7 +100,7 @@ func (a *app) headsIfAny(ctx context.Context, changelog kafka.Topic) (map[int32]
 	if missing(changelog) {
 		return nil, nil
 	}
-	heads, err := readHeads(ctx, a.node.admin, changelog.Name, changelog.Partitions)
+	heads, err := readHeads(ctx, a.node.admin, changelog.Name)
 	if err != nil && (ctx.Err() != nil || unanswered(err)) {
 		return nil, err
 	}
@@ -341,7 +341,7 @@ func (a *app) awaitPositions(ctx context.Context) {
 }
 
 func (a *app) allPositions(ctx context.Context) bool {
-	heads, err := readHeads(ctx, a.node.admin, a.changelog.Name, a.changelog.Partitions)
+	heads, err := readHeads(ctx, a.node.admin, a.changelog.Name)
 	if err != nil {
 		return false
 	}

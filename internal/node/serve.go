@@ -34,6 +34,7 @@ func (l *lane) takePart(ctx context.Context, drain <-chan struct{}, g grant) {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	over := l.whileGranted(inner, drain, g)
+	l.phase("grant: " + string(g.part))
 	switch g.part {
 	case partOwner:
 		l.own(ctx, over, g)
@@ -176,7 +177,10 @@ func (l *lane) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go l.tickStore(ctx, l.store, cancel)
-	err = l.playback().Follow(ctx, ends, func() error { return l.followed(ctx) })
+	go l.keepWarm(ctx, l.readyFence())
+	playback := l.takePlayback()
+	err = playback.Follow(ctx, ends, func() error { return l.followed(ctx) })
+	l.keepPlayback(ctx, playback, err)
 	if errors.Is(err, context.Canceled) {
 		err = context.Cause(ctx)
 	}

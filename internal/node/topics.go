@@ -27,45 +27,83 @@ const ownExtraBytes = 64 << 10
 // findTopics looks at the app's topics, refuses those that would lose counts, and makes none. One
 // that is missing and will be made has its name, and a Replication of 0.
 func (a *app) findTopics(ctx context.Context) error {
-	if err := a.findSpecTopics(ctx); err != nil {
+	changelog, dead := a.name()+".changelog", a.name()+".dead"
+	all, err := a.node.topics(ctx, append(a.specTopics(), changelog, dead)...)
+	if err != nil {
 		return err
 	}
-	if err := a.findChangelog(ctx); err != nil {
+	if err := a.takeSpecTopics(all); err != nil {
 		return err
 	}
-	if a.spec.OnError != spec.Dead {
-		return nil
+	if err := a.refuseDeletion(all[changelog]); err != nil {
+		return err
 	}
-	var err error
-	a.dead, err = a.find(ctx, a.name()+".dead")
-	return err
+	a.changelog = all[changelog]
+	if a.spec.OnError == spec.Dead {
+		a.dead = all[dead]
+	}
+	return nil
 }
 
 // findSpecTopics looks at the topics that the spec names.
 func (a *app) findSpecTopics(ctx context.Context) error {
-	if err := a.findInput(ctx); err != nil {
+	all, err := a.node.topics(ctx, a.specTopics()...)
+	if err != nil {
 		return err
 	}
-	return a.findOutput(ctx)
+	return a.takeSpecTopics(all)
+}
+
+func (a *app) specTopics() []string {
+	if a.spec.Output == nil {
+		return []string{a.spec.Input.Topic}
+	}
+	return []string{a.spec.Input.Topic, a.spec.Output.Topic}
+}
+
+func (a *app) takeSpecTopics(all map[string]kafka.Topic) error {
+	if err := a.takeInput(all[a.spec.Input.Topic]); err != nil || a.spec.Output == nil {
+		return err
+	}
+	return a.takeOutput(all[a.spec.Output.Topic])
 }
 
 func missing(t kafka.Topic) bool { return t.Replication == 0 }
 
-func (a *app) find(ctx context.Context, name string) (kafka.Topic, error) {
-	t, ok, err := a.node.admin.Topic(ctx, name)
-	if err == nil && !ok {
-		t = kafka.Topic{Name: name}
+// topics describes topics by name, also those that are missing.
+func (n *Node) topics(ctx context.Context, names ...string) (map[string]kafka.Topic, error) {
+	all, err := n.admin.Topics(ctx, names...)
+	if err != nil {
+		return nil, err
 	}
-	return t, err
+	for _, name := range names {
+		if _, ok := all[name]; !ok {
+			all[name] = kafka.Topic{Name: name}
+		}
+	}
+	return all, nil
 }
 
-func (a *app) findInput(ctx context.Context) (err error) {
+func (a *app) find(ctx context.Context, name string) (kafka.Topic, error) {
+	all, err := a.node.topics(ctx, name)
+	return all[name], err
+}
+
+func (a *app) findInput(ctx context.Context) error {
+	t, err := a.find(ctx, a.spec.Input.Topic)
+	if err != nil {
+		return err
+	}
+	return a.takeInput(t)
+}
+
+func (a *app) takeInput(t kafka.Topic) error {
 	name, create := a.spec.Input.Topic, a.node.cfg.CreateTopics
 	if create == 0 && a.node.embedded != nil {
 		create = EmbeddedPartitions
 	}
-	if a.input, err = a.find(ctx, name); err != nil || !missing(a.input) {
-		return err
+	if a.input = t; !missing(t) {
+		return nil
 	}
 	if create == 0 {
 		return fmt.Errorf("the input topic %s does not exist on %s; make it with\n  kafka-topics --bootstrap-server %s --create --topic %s --partitions 4\nor start with --create-topics 4",
@@ -75,31 +113,14 @@ func (a *app) findInput(ctx context.Context) (err error) {
 	return nil
 }
 
-func (a *app) findOutput(ctx context.Context) error {
-	out := a.spec.Output
-	if out == nil {
+func (a *app) takeOutput(t kafka.Topic) error {
+	if a.output = t; missing(t) {
 		return nil
 	}
-	t, err := a.find(ctx, out.Topic)
-	if a.output = t; err != nil || missing(t) {
-		return err
-	}
-	if out.Key == spec.KeyEvent && strings.Contains(t.Configs["cleanup.policy"], "compact") {
+	if a.spec.Output.Key == spec.KeyEvent && strings.Contains(t.Configs["cleanup.policy"], "compact") {
 		return fmt.Errorf("the output topic %s is compacted, and with `key: event` several groups share a key, so that compaction would drop counts: set output.key: group, or use a topic with cleanup.policy=delete",
 			t.Name)
 	}
-	return nil
-}
-
-func (a *app) findChangelog(ctx context.Context) error {
-	t, err := a.find(ctx, a.name()+".changelog")
-	if err != nil {
-		return err
-	}
-	if err := a.refuseDeletion(t); err != nil {
-		return err
-	}
-	a.changelog = t
 	return nil
 }
 

@@ -19,6 +19,8 @@ type watched struct {
 func (w watched) Commit(ctx context.Context, offsets txn.Offsets) (txn.Outcome, error) {
 	w.lane.commits(w.lane.seam().Now())
 	defer w.lane.commits(time.Time{})
+	w.lane.phase("commit begins")
+	defer w.lane.phase("commit ends")
 	return w.Session.Commit(ctx, offsets)
 }
 
