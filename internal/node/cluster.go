@@ -136,12 +136,22 @@ func (n *Node) takeReleased(_ context.Context, body []byte) (any, error) {
 		if a.name() != word.App || word.Lane < 0 || word.Lane >= len(a.lanes) {
 			continue
 		}
-		select {
-		case a.lanes[word.Lane].released <- word.Epoch:
-		default: // one waits there already
-		}
+		a.lanes[word.Lane].hearReleased(word.Epoch)
 	}
 	return struct{}{}, nil
+}
+
+// hearReleased keeps the newest word. One of an earlier grant may lie there unread, since that was
+// over before anybody asked.
+func (l *lane) hearReleased(epoch uint64) {
+	for {
+		select {
+		case l.released <- epoch:
+			return
+		case before := <-l.released:
+			epoch = max(epoch, before)
+		}
+	}
 }
 
 // handOver asks the cluster to move this node's lanes away, and waits until it has none, or for d.

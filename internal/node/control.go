@@ -45,6 +45,9 @@ func submitError(err error) error {
 	switch {
 	case errors.As(err, &e), errors.Is(err, context.Canceled):
 		return err
+	case undecided(err):
+		return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
+			Message: err.Error(), Next: "submit it again: twice does no harm"}
 	case unanswered(err):
 		return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
 			Message: "nothing was submitted, Kafka does not answer: " + err.Error(), Next: "try again when it does"}

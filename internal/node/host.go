@@ -37,6 +37,7 @@ func (n *Node) keepApps(lanes, ctx context.Context, atStart []string, opened cha
 		changed := n.cluster.Changed()
 		st := n.cluster.State()
 		n.endHosts(st)
+		n.shareMemory()
 		for _, name := range sortedApps(st) {
 			if h := n.newHost(ctx, name); h != nil {
 				tell := first[name]
@@ -126,6 +127,22 @@ func (n *Node) dropHosted(name string) {
 		return
 	}
 	n.cfg.Log.Info("the app was deleted", "app", name)
+}
+
+// dropDeleted removes what this node has of apps that were deleted while it did not run. A cluster
+// that this process has formed alone has deleted nothing.
+func (n *Node) dropDeleted() error {
+	apps, err := n.dir.leftovers()
+	if err != nil || n.formed {
+		return err
+	}
+	st := n.cluster.State()
+	for _, name := range apps {
+		if st.Apps[name] == nil {
+			n.dropHosted(name)
+		}
+	}
+	return nil
 }
 
 // openHosted opens an app, trying until it succeeds, ctx ends, or the record is no longer rec. What
@@ -317,8 +334,8 @@ func (n *Node) put(ctx context.Context, a *app, before *ownership.App) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("submit app %s: %w", a.name(), err)
-	case res.Code == ownership.Stale:
-		return errRecord
+	case res.Code == ownership.Stale, res.Code == ownership.Taken, res.Code == ownership.NotFound:
+		return errRecord // another has submitted, reset or deleted it meanwhile
 	case res.Refused != "":
 		return errors.New(res.Refused)
 	}
@@ -371,6 +388,17 @@ func (a *app) newRecord(before *ownership.App) ownership.App {
 		rec.Lanes[k].Epoch = a.highestEpoch(k)
 	}
 	return rec
+}
+
+// shareMemory gives each open store its share of the node's memory, after an app has come or gone.
+// What was opened with a larger share than it has now keeps within the smaller one, and may take
+// its own again later.
+func (n *Node) shareMemory() {
+	for _, a := range n.running() {
+		for _, l := range a.lanes {
+			l.shareMemory()
+		}
+	}
 }
 
 // appCount is how many apps share this node's memory.

@@ -142,7 +142,19 @@ func (l *lane) openStore() error {
 	l.mu.Lock()
 	l.store = store
 	l.mu.Unlock()
+	l.shareMemory() // another app may have come while it was opened
 	return nil
+}
+
+func (l *lane) cacheBytes() int64 { return l.app.memory() * 3 / 8 / int64(l.app.lanesN) }
+
+func (l *lane) shareMemory() {
+	l.mu.Lock()
+	store := l.store
+	l.mu.Unlock()
+	if store != nil {
+		store.SetCacheBytes(l.cacheBytes())
+	}
 }
 
 // unborn reports whether a store is refused only because it is of an earlier try of this app's
@@ -166,7 +178,7 @@ func (l *lane) storeOptions() state.Options {
 		Compare: compare,
 		Seam:    n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks, FS: n.cfg.StateFS,
 		OpenFiles:     min(max(n.openFiles/n.appCount()/l.app.lanesN, 1), 500),
-		CacheBytes:    l.app.memory() * 3 / 8 / lanes,
+		CacheBytes:    l.cacheBytes(),
 		MemTableBytes: min(max(l.app.memory()/32/lanes, 512<<10), 16<<20),
 	}
 }
