@@ -14,7 +14,7 @@ export CGO_ENABLED = 0
 NOPGO       := -pgo=off
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fuzz bench bench-peers pgo mutants proof gosource clean
+.PHONY: help build demo test check fuzz bench bench-peers bench-cluster pgo mutants proof gosource clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ bench: ## Measure: tally and its limit on the same Kafka, in Go's benchmark form
 # Chosen by WORK=a,c (or all), PEERS=kafka-streams,limit, SCALE=0.1, REPS=3, BUDGET=28m.
 bench-peers: ## Measure beside Kafka Streams, PySpark and the limit; writes docs/performance.md (<= 30 min)
 	$(GO) run ./bench/cmd/peers
+
+# TRIES=20, FAULTS="owner killed,move", PEERS=tally, RATE=1000.
+bench-cluster: ## Measure the gap in a cluster's outputs around faults, beside Kafka Streams with a standby
+	$(GO) run ./bench/cmd/cluster
 
 pgo: ## Profile the benchmarks' work anew, for the profile that every build of tally is guided by
 	@mkdir -p .cache/pgo && rm -f .cache/pgo/*.prof

@@ -33,11 +33,12 @@ func NewLatency() *Latency {
 	return &Latency{waiting: map[string]*queue{}, hist: hdrhistogram.New(1, longest, 3)}
 }
 
-// RecordFrom ends the warm-up: later events are recorded.
+// RecordFrom ends the warm-up, or what was recorded so far: later events are recorded, alone.
 func (l *Latency) RecordFrom(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.from, l.outputs = at, 0
+	l.hist.Reset()
 }
 
 // Sent says that an event was due.

@@ -84,13 +84,17 @@ func (s Streams) form() string {
 
 func (s Streams) SaysRunning() bool { return true }
 
-func (s Streams) Command(j Job) (*exec.Cmd, error) {
+func (s Streams) Command(j Job) (*exec.Cmd, error) { return s.CommandWith(j, nil) }
+
+// CommandWith is Command with more of Kafka Streams' settings, which win.
+func (s Streams) CommandWith(j Job, more map[string]string) (*exec.Cmd, error) {
 	settings := s.settings()
 	maps.Copy(settings, map[string]string{
 		"job.in": j.In, "job.out": j.Out(), "job.words": fmt.Sprint(j.Workload.Words > 0), "job.byword": fmt.Sprint(j.Workload.ByWord),
 		"application.id": j.App, "bootstrap.servers": j.brokers(), "state.dir": filepath.Join(j.Dir, "state"),
 		"commit.interval.ms": fmt.Sprint(j.Interval.Milliseconds()),
 	})
+	maps.Copy(settings, more)
 	if j.Workload.ByWord {
 		settings["topic.segment.bytes"] = fmt.Sprint(1 << 30) // what goes between the stages is measured
 	}

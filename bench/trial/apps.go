@@ -53,7 +53,7 @@ func (l *Lab) Apps(ctx context.Context, tally peers.Tally, n int, p Pacing) (f F
 	}
 	reading, stop := context.WithCancel(ctx)
 	g, reading := errgroup.WithContext(reading)
-	g.Go(func() error { return l.watch(reading, s.latency, outs...) })
+	g.Go(func() error { return bench.WatchCounts(reading, l.Kafka, outs, s.latency.Seen) })
 	err = a.paced(ctx, s, p, &f)
 	stop()
 	return f, errors.Join(err, g.Wait())

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/bench"
 )
 
 // marks are the events that were waiting for a start, and when their counts were first seen.
@@ -44,28 +46,10 @@ func (m *marks) await(ctx context.Context, a *app, key string) (time.Time, error
 
 // watchMarks reads a topic of outputs from its end, until ctx ends.
 func (l *Lab) watchMarks(ctx context.Context, topic string, seen *marks) error {
-	cl, err := l.Kafka.Client(
-		kgo.ConsumeTopics(topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-	)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	for {
-		fetches := cl.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return nil
+	return bench.WatchOutputs(ctx, l.Kafka, kgo.NewOffset().AtEnd(), []string{topic}, func(rec *kgo.Record, now time.Time) error {
+		if strings.HasPrefix(string(rec.Key), "mark-") {
+			seen.see(string(rec.Key), now)
 		}
-		if err := fetches.Err(); err != nil {
-			return err
-		}
-		now := l.Seam.Now()
-		for r := range fetches.RecordsAll() {
-			if strings.HasPrefix(string(r.Key), "mark-") {
-				seen.see(string(r.Key), now)
-			}
-		}
-	}
+		return nil
+	})
 }

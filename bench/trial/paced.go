@@ -50,7 +50,7 @@ func (l *Lab) Paced(ctx context.Context, peer peers.Peer, w bench.Workload, inte
 	}
 	reading, stopReading := context.WithCancel(ctx)
 	g, reading := errgroup.WithContext(reading)
-	g.Go(func() error { return l.watch(reading, s.latency, a.job.Out()) })
+	g.Go(func() error { return bench.WatchCounts(reading, l.Kafka, []string{a.job.Out()}, s.latency.Seen) })
 	err = a.paced(ctx, s, p, &f)
 	stopReading()
 	if err := errors.Join(err, g.Wait()); err != nil {
@@ -198,34 +198,4 @@ func (s *sender) await(ctx context.Context, a *app, wait time.Duration) error {
 		}
 	}
 	return nil
-}
-
-// watch reads outputs as their readers do, until ctx ends.
-func (l *Lab) watch(ctx context.Context, latency *measure.Latency, topics ...string) error {
-	cl, err := l.Kafka.Client(
-		kgo.ConsumeTopics(topics...),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-	)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	for {
-		fetches := cl.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err := fetches.Err(); err != nil {
-			return err
-		}
-		now := l.Seam.Now()
-		for r := range fetches.RecordsAll() {
-			group, count, err := bench.ParseOutput(r.Key, r.Value)
-			if err != nil {
-				return err
-			}
-			latency.Seen(group, count, now)
-		}
-	}
 }

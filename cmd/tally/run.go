@@ -96,6 +96,9 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	if opt.memory < memoryMin {
 		return usagef("--memory %s: at least 16MB", &opt.memory)
 	}
+	if len(opt.join) > 0 && len(opt.brokers) == 0 && opt.kafkaConfig == "" {
+		return usagef("--join without --brokers: the nodes of a cluster count on one Kafka, so say which (`tally broker` starts one for trying out)")
+	}
 	if opt.standbys < 0 || opt.standbys > 6 {
 		return usagef("--standbys %d: say a number from 0 to 6", opt.standbys)
 	}

@@ -130,7 +130,7 @@ func (s *Server) gatherApp(name string, reports []report) AppStatus {
 	for _, p := range s.placed(name, byNode) {
 		app.Lanes = append(app.Lanes, gatherLane(p, byNode, names))
 	}
-	sumLanes(&app)
+	app.SumLanes()
 	app.Lag += elsewhere
 	return app
 }
@@ -184,13 +184,16 @@ func reasonOf(lane int, byNode map[string]map[int]LaneStatus) string {
 	return ""
 }
 
-// sumLanes makes the app's numbers of its lanes'.
-func sumLanes(app *AppStatus) {
-	example := app.StrayExample
+// SumLanes makes the app's numbers of its lanes'. The example of a stray stays only if there are
+// any.
+func (app *AppStatus) SumLanes() {
 	app.Lag, app.RepartitionLag, app.Groups, app.Gaps = 0, 0, 0, 0
 	app.Processed, app.Filtered, app.Skipped, app.Dead = 0, 0, 0, 0
 	var hints laneHints
 	for _, l := range app.Lanes {
+		if l.Role == RoleStandby {
+			continue // it says what its owner says
+		}
 		app.Lag += l.Lag
 		app.RepartitionLag += l.RepartitionLag
 		app.Groups += l.Groups
@@ -203,9 +206,8 @@ func sumLanes(app *AppStatus) {
 		hints.CRC32 += l.NotCRC32
 	}
 	if app.Strays = min(hints.Murmur2, hints.CRC32); app.Strays == 0 {
-		example = ""
+		app.StrayExample = ""
 	}
-	app.StrayExample = example
 }
 
 func gatherNode(r report, apps []AppStatus) NodeStatus {

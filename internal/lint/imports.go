@@ -110,6 +110,13 @@ var arrows = map[string]row{
 	"bench/cmd/peers": {own: []string{
 		"bench", "bench/peers", "bench/report", "bench/trial", "internal/kafka", "internal/seam", "internal/testkafka",
 	}},
+	"bench/cmd/cluster": {own: []string{
+		"bench", "bench/failover", "bench/peers", "internal/kafka", "internal/seam", "internal/testkafka",
+	}},
+	"bench/failover": {
+		own:     []string{"bench", "bench/measure", "bench/peers", "internal/api", "internal/kafka", "internal/seam"},
+		outside: []string{franz, golangX},
+	},
 	"bench/peers":  {own: []string{"bench", "internal/api", "internal/kafka", "internal/seam"}},
 	"bench/report": {own: []string{"bench/trial"}, outside: []string{charts}},
 	"bench/trial": {

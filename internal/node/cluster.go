@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -79,7 +80,22 @@ func (n *Node) halted(err error) {
 // join waits until the cluster has this node as a member.
 func (n *Node) join(ctx context.Context) error {
 	n.setWaiting("the cluster does not have this node as a member yet")
-	return n.cluster.Wait(ctx)
+	if err := n.cluster.Wait(ctx); err != nil {
+		return err
+	}
+	return n.checkKafka(n.cluster.State())
+}
+
+// checkKafka refuses a node whose Kafka is not the one that the cluster's apps count on: it would
+// make topics there, and take lanes that it could not run.
+func (n *Node) checkKafka(st *ownership.State) error {
+	for _, name := range sortedApps(st) {
+		if id := st.Apps[name].KafkaCluster; id != "" && id != n.kafkaCluster {
+			return fmt.Errorf("app %s of this cluster counts on the Kafka with cluster id %s, and the brokers of this node (%s) are of %s: start it with --brokers of the other nodes",
+				name, id, strings.Join(n.kafka.Brokers, ","), n.kafkaCluster)
+		}
+	}
+	return nil
 }
 
 // epochError says that a lane's records know an epoch that is not below that of its grant: Raft was

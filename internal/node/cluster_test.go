@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/processor/spec"
 )
 
 // band is a cluster of nodes in this process, on one Kafka.
@@ -185,4 +188,19 @@ func TestBandSharesLanes(t *testing.T) {
 		return fmt.Errorf("lanes: %+v", st.Apps[0].Lanes)
 	})
 	b.counted(sent)
+}
+
+// A node whose brokers are another Kafka's is refused: its lanes would count nothing.
+func TestJoinWithAnotherKafka(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 2)
+	n := p.start(func(c *Config) { c.Standbys = 1 })
+	other, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ClusterID("another"))
+	p.must(err)
+	defer other.Close()
+	err = p.refused(func(c *Config) {
+		c.Brokers, c.Join, c.Specs, c.Name = other.ListenAddrs(), []string{strings.TrimPrefix(n.url, "http://")}, []*spec.Spec{}, "node-b"
+	})
+	says(t, err, "kfake", "another", "--brokers")
+	n.ready()
 }

@@ -23,7 +23,7 @@ func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, err
 	}
 	before := c.n.cluster.State().Apps[s.App]
 	if err := c.n.submit(ctx, s); err != nil {
-		return api.SubmitAnswer{}, submitError(err)
+		return api.SubmitAnswer{}, notDone("submitted", err)
 	}
 	now := c.n.cluster.State().Apps[s.App]
 	if now == nil {
@@ -37,22 +37,6 @@ func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, err
 		answer.Change = api.ChangeUpdated
 	}
 	return answer, nil
-}
-
-// submitError says why nothing was submitted.
-func submitError(err error) error {
-	var e *api.Error
-	switch {
-	case errors.As(err, &e), errors.Is(err, context.Canceled):
-		return err
-	case undecided(err):
-		return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
-			Message: err.Error(), Next: "submit it again: twice does no harm"}
-	case unanswered(err):
-		return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
-			Message: "nothing was submitted, Kafka does not answer: " + err.Error(), Next: "try again when it does"}
-	}
-	return conflict("nothing was submitted: "+err.Error(), "")
 }
 
 // Delete stops an app everywhere. Its topics and the offsets of its consumer group stay, unless

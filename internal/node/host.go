@@ -379,7 +379,8 @@ func (a *app) newRecord(before *ownership.App) ownership.App {
 	rec := ownership.App{
 		Name: a.name(), Spec: string(a.spec.YAML()), ID: a.id, Generation: a.generation,
 		Partitions: a.partitions, Repartitions: a.repartitions, Standbys: a.node.cfg.Standbys,
-		Lanes: make([]ownership.Lane, a.lanesN),
+		KafkaCluster: a.node.kafkaCluster,
+		Lanes:        make([]ownership.Lane, a.lanesN),
 	}
 	if before != nil {
 		rec.Standbys = before.Standbys

@@ -40,12 +40,12 @@ func (n *Node) Reset(ctx context.Context, name string, req api.ResetRequest) (ap
 	}
 	what, err := a.whatToDelete(ctx)
 	if err != nil {
-		return api.ResetAnswer{}, resetError(err)
+		return api.ResetAnswer{}, notDone("reset", err)
 	}
 	if req.DryRun {
 		in, err := n.planOrder(ctx, a, o)
 		if err != nil {
-			return api.ResetAnswer{}, resetError(err)
+			return api.ResetAnswer{}, notDone("reset", err)
 		}
 		return what.with(a, in, o), nil
 	}
@@ -61,7 +61,7 @@ func (n *Node) Reset(ctx context.Context, name string, req api.ResetRequest) (ap
 	select {
 	case b := <-o.begun:
 		if b.err != nil {
-			return api.ResetAnswer{}, resetError(b.err)
+			return api.ResetAnswer{}, notDone("reset", b.err)
 		}
 		answer := what.with(a, b.intent, o)
 		return answer, b.app.awaitReady(ctx, &answer)
@@ -249,17 +249,21 @@ func conflict(what, next string) error {
 	return &api.Error{Status: http.StatusConflict, Code: api.CodeConflict, Message: what, Next: next}
 }
 
-// resetError says why there is no reset: Kafka does not answer, or something does not fit.
-func resetError(err error) error {
+// notDone says why nothing was reset, or submitted: Kafka does not answer, or something does not
+// fit.
+func notDone(what string, err error) error {
 	var e *api.Error
 	switch {
 	case errors.As(err, &e), errors.Is(err, context.Canceled):
 		return err
+	case undecided(err):
+		return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
+			Message: err.Error(), Next: "try again: twice does no harm"}
 	case unanswered(err):
 		return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
-			Message: "nothing was reset, Kafka does not answer: " + err.Error(), Next: "try again when it does"}
+			Message: "nothing was " + what + ", Kafka does not answer: " + err.Error(), Next: "try again when it does"}
 	}
-	return conflict("nothing was reset: "+err.Error(), "")
+	return conflict("nothing was "+what+": "+err.Error(), "")
 }
 
 // doomed is what a reset deletes.

@@ -177,25 +177,17 @@ func (a *app) status() api.AppStatus {
 		}
 		ls, records := l.statusView()
 		s.Lanes = append(s.Lanes, ls)
-		if ls.Role == api.RoleStandby {
-			continue
+		if ls.Role != api.RoleStandby {
+			all = append(all, records...)
 		}
-		s.Lag += ls.Lag
-		s.Groups += ls.Groups
-		s.Processed += ls.Processed
-		s.Filtered += ls.Filtered
-		s.Skipped += ls.Skipped
-		s.Dead += ls.Dead
-		s.Gaps += ls.Gaps
-		all = append(all, records...)
 	}
+	for i, l := range s.Lanes { // after all of the input's: what has left that lag is in this one
+		if l.Role != api.RoleStandby {
+			s.Lanes[i].RepartitionLag = a.lanes[l.Lane].repartitionLag()
+		}
+	}
+	s.SumLanes()
 	s.Lag += a.newPartitionsLag()
-	for i := range s.Lanes { // after all of the input's: what has left that lag is in this one
-		if s.Lanes[i].Role != api.RoleStandby {
-			s.Lanes[i].RepartitionLag = a.lanes[s.Lanes[i].Lane].repartitionLag()
-			s.RepartitionLag += s.Lanes[i].RepartitionLag
-		}
-	}
 	s.Strays, s.StrayExample = a.strays(all)
 	return s
 }

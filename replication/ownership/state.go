@@ -43,6 +43,9 @@ type App struct {
 	Partitions   int    `json:"partitions"`   // of the input at the first start
 	Repartitions int    `json:"repartitions"` // 0 for an app of one stage
 	Standbys     int    `json:"standbys"`     // copies of each lane beside the owner's
+	// KafkaCluster is the cluster id of the Kafka that the app counts on: a node of another has no
+	// business here.
+	KafkaCluster string `json:"kafka_cluster,omitempty"`
 	// Halted says why no lane of the app may run, "" for none: a reset is under way. Intent is what
 	// it has to do; this package does not look into it.
 	Halted string          `json:"halted,omitempty"`
