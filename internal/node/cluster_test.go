@@ -2,7 +2,9 @@ package node
 
 import (
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -39,8 +41,28 @@ func (p *place) band(n int, opts ...option) *band {
 	for i := range n {
 		b.nodes = append(b.nodes, b.launch(i, opts...))
 	}
+	for _, n := range b.nodes {
+		n.isReady()
+	}
 	b.whole()
 	return b
+}
+
+// isReady waits until the node says that it is: it is a member, and has submitted its specs.
+func (n *tally) isReady() {
+	n.t.Helper()
+	until(n.t, func() error {
+		resp, err := http.Get(n.url + "/readyz")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			text, _ := io.ReadAll(resp.Body)
+			return fmt.Errorf("%s is not ready: %s", n.url, text)
+		}
+		return nil
+	})
 }
 
 func (b *band) launch(i int, opts ...option) *tally {

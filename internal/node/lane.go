@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -131,7 +132,7 @@ func (l *lane) openStore() error {
 		}
 		store, err = state.Open(dir, l.identity(), l.storeOptions())
 	}
-	if l.unborn(err) {
+	if l.unborn(err) || l.outlived(err) {
 		if err = os.RemoveAll(dir); err == nil {
 			store, err = state.Open(dir, l.identity(), l.storeOptions())
 		}
@@ -163,6 +164,17 @@ func (l *lane) shareMemory() {
 func (l *lane) unborn(err error) bool {
 	var identity *state.IdentityError
 	return l.app.fresh && errors.As(err, &identity) && identity.Field == "app_id"
+}
+
+// outlived reports whether a store is refused only because it is of an earlier generation of this
+// app: another node has carried out the reset that ended it, and nobody asks for it any more.
+func (l *lane) outlived(err error) bool {
+	var identity *state.IdentityError
+	if l.app.record == nil || !errors.As(err, &identity) || identity.Field != "generation" {
+		return false
+	}
+	stored, err := strconv.Atoi(identity.Stored)
+	return err == nil && stored < l.app.generation
 }
 
 func (l *lane) dir() string { return l.app.node.dir.laneDir(l.app.name(), l.k) }
