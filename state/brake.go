@@ -12,6 +12,8 @@ import (
 // failure, and from then on nothing more changes there: what it has is a prefix with its own
 // position, for the next Open. Pebble itself is told that all went well.
 //
+// What Pebble writes outside of the store is a checkpoint, whose errors it hears of.
+//
 // Pebble with the errors was left out. It tries a failed flush again without a pause or an end, so
 // that writes, Open and Close wait for ever on a full disk; it ends the process when its manifest
 // cannot be written; and after a failed sync it writes behind a record that may be lost, and
@@ -72,10 +74,16 @@ func (b brake) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 }
 
 func (b brake) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if b.outside(name) {
+		return b.FS.Create(name, c)
+	}
 	return b.open(func() (vfs.File, error) { return b.FS.Create(name, c) })
 }
 
 func (b brake) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	if b.outside(name) {
+		return b.FS.OpenReadWrite(name, c, opts...)
+	}
 	return b.open(func() (vfs.File, error) { return b.FS.OpenReadWrite(name, c, opts...) })
 }
 
@@ -84,26 +92,44 @@ func (b brake) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File
 }
 
 func (b brake) OpenDir(name string) (vfs.File, error) {
+	if b.outside(name) {
+		return b.FS.OpenDir(name)
+	}
 	return b.open(func() (vfs.File, error) { return b.FS.OpenDir(name) })
 }
 
 func (b brake) Link(from, to string) error {
+	if b.outside(to) {
+		return b.FS.Link(from, to)
+	}
 	return b.unlessGone(func() error { return b.FS.Link(from, to) })
 }
 
 func (b brake) Rename(from, to string) error {
+	if b.outside(to) {
+		return b.FS.Rename(from, to)
+	}
 	return b.unlessGone(func() error { return b.FS.Rename(from, to) })
 }
 
 func (b brake) Remove(name string) error {
+	if b.outside(name) {
+		return b.FS.Remove(name)
+	}
 	return b.unlessGone(func() error { return b.FS.Remove(name) })
 }
 
 func (b brake) RemoveAll(name string) error {
+	if b.outside(name) {
+		return b.FS.RemoveAll(name)
+	}
 	return b.unlessGone(func() error { return b.FS.RemoveAll(name) })
 }
 
 func (b brake) MkdirAll(dir string, perm os.FileMode) error {
+	if b.outside(dir) {
+		return b.FS.MkdirAll(dir, perm)
+	}
 	return b.change(func() error { return b.FS.MkdirAll(dir, perm) })
 }
 

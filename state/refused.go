@@ -31,11 +31,11 @@ func (s *Store) Refuse(reason string) error {
 		return classify(s.dir, err)
 	}
 	_, err = f.Write([]byte(reason))
-	return classify(s.dir, errors.Join(err, f.Sync(), f.Close(), s.syncDir()))
+	return classify(s.dir, errors.Join(err, f.Sync(), f.Close(), syncDir(s.opt.FS, s.dir)))
 }
 
-func (s *Store) syncDir() error {
-	d, err := s.opt.FS.OpenDir(s.dir)
+func syncDir(fs FS, dir string) error {
+	d, err := fs.OpenDir(dir)
 	if err != nil {
 		return err
 	}

@@ -53,6 +53,10 @@ type Store struct {
 
 	filling chan struct{} // has room for the one who fills the ranking
 
+	// copying is held for reading while a checkpoint is made: a close waits for it. It is taken
+	// under w.
+	copying sync.RWMutex
+
 	filter *filter // has its own rules
 
 	cuts  cutSet
@@ -197,6 +201,8 @@ func (s *Store) close(flush bool) error {
 			err = s.flush()
 		}
 	}
+	s.copying.Lock()
+	defer s.copying.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true

@@ -3,10 +3,13 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/seam"
@@ -171,6 +174,49 @@ func TestCallsOfNodes(t *testing.T) {
 		if status != c.status || !strings.Contains(body, c.say) {
 			t.Errorf("%s: status %d %s", c.call, status, body)
 		}
+	}
+}
+
+// A node reads pieces of another one's files. One that breaks off in the middle is an error, whose
+// text is never taken for the file's.
+func TestPieces(t *testing.T) {
+	const text = "0123456789"
+	pieces := func(_ context.Context, p Piece) (io.ReadCloser, int64, error) {
+		if p.App != "wordcount" || p.Lane != 3 || p.ID != "id" {
+			return nil, 0, &Error{Status: 410, Code: CodeGone, Message: "it is gone"}
+		}
+		b := text[p.From:min(p.From+p.Bytes, int64(len(text)))]
+		var r io.Reader = strings.NewReader(b)
+		if p.File == "broken" {
+			r = io.MultiReader(strings.NewReader(b[:2]), iotest.ErrReader(errors.New("no more")))
+		}
+		return io.NopCloser(r), int64(len(b)), nil
+	}
+	ts, _ := serve(t, &testNode{}, Options{Pieces: pieces})
+	open := NewPieceOpener(ts.Client(), func(addr string) string { return addr })
+	for _, c := range []struct {
+		p    Piece
+		want string
+		fail string
+	}{
+		{Piece{"wordcount", 3, "id", "000001.sst", 0, 100}, text, ""},
+		{Piece{"wordcount", 3, "id", "000001.sst", 4, 3}, "456", ""},
+		{Piece{"wordcount", 3, "id", "broken", 0, 8}, "", "EOF"},
+		{Piece{"wordcount", 3, "other", "000001.sst", 0, 8}, "", "it is gone"},
+		{Piece{"wordcount", 3, "id", "000001.sst", -1, 8}, "", "no number of bytes"},
+	} {
+		r, err := open(t.Context(), ts.URL, c.p)
+		var got []byte
+		if err == nil {
+			got, err = io.ReadAll(r)
+			r.Close()
+		}
+		if string(got) != c.want || (err == nil) != (c.fail == "") || err != nil && !strings.Contains(err.Error(), c.fail) {
+			t.Errorf("%+v: %q %v", c.p, got, err)
+		}
+	}
+	if status, body := ask(t, "GET", ts.URL+"/v1/node/checkpoint/wordcount/x/id/f?from=0&bytes=1", ""); status != 400 {
+		t.Errorf("status %d %s", status, body)
 	}
 }
 

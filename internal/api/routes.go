@@ -36,6 +36,7 @@ func (s *Server) routeTable() []route {
 		{"POST /v1/apps/{app}/lanes/{lane}/move", scopeAdmin, s.serveMove},
 		{"POST /v1/nodes/{node}/drain", scopeAdmin, s.serveDrain},
 		{"POST /v1/node/{call}", scopeNode, s.serveCall},
+		{"GET " + pieceRoute, scopeNode, s.servePiece},
 		{"GET " + healthPath, scopeOpen, s.serveHealth},
 		{"GET /readyz", scopeRead, s.serveReady},
 		{"GET /metrics", scopeRead, s.metricsHandler()},

@@ -23,6 +23,7 @@ type Options struct {
 	Cluster Cluster         // nil: every lane is this node's
 	Control Control         // nil: the cluster cannot be changed through this server
 	Calls   map[string]Call // of other nodes, by name
+	Pieces  Pieces          // of checkpoints, for other nodes; nil: there are none
 
 	// Tokens are people's; nil: whoever reaches the listener may ask and change everything, so it
 	// must be on loopback. Hosts says of a name that it is this node's, besides those of loopback.

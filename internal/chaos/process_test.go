@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,8 @@ type machine struct {
 	dir     string
 	brokers []string
 	args    []string
+	listen  string // default: a port that is free
+	bare    bool   // it is given no spec: the cluster has the apps
 	starts  int
 }
 
@@ -49,8 +52,11 @@ func (m *machine) start(env ...string) *process {
 	out, err := os.Create(p.log)
 	must(t, err)
 	defer out.Close()
-	args := append([]string{"run", "--spec", m.job.specFile, "--brokers", strings.Join(m.brokers, ","),
-		"--data-dir", m.dir, "--node", m.name, "--listen", "127.0.0.1:0", "--log-format", "json"}, m.args...)
+	args := append([]string{"run", "--brokers", strings.Join(m.brokers, ","), "--data-dir", m.dir, "--node", m.name,
+		"--listen", cmp.Or(m.listen, "127.0.0.1:0"), "--log-format", "json"}, m.args...)
+	if !m.bare {
+		args = append(args, "--spec", m.job.specFile)
+	}
 	p.cmd = exec.Command(m.job.s.bin, args...)
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out

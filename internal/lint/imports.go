@@ -46,7 +46,8 @@ var arrows = map[string]row{
 		own: []string{
 			"internal/api", "internal/broker", "internal/kafka", "internal/livefile", "internal/port", "internal/seam",
 			"internal/step", "internal/token", "processor", "processor/spec", "replication",
-			"replication/cluster", "replication/consensus", "replication/ownership", "replication/session", "state", "txn",
+			"replication/cluster", "replication/consensus", "replication/ownership", "replication/seed", "replication/session",
+			"state", "txn",
 		},
 		outside: []string{franz, prometheus, mpb, golangX},
 		tests:   []string{"internal/audit", "internal/dead"}, // both read what the processor writes
@@ -80,6 +81,7 @@ var arrows = map[string]row{
 	// Pure: the same answers on every node, whatever its clock or its settings.
 	"replication/ownership": {},
 	"replication/assign":    {own: []string{"replication/ownership"}},
+	"replication/seed":      {own: []string{"internal/seam"}, outside: []string{xxhash}},
 	"replication/session":   {own: []string{"internal/seam", "replication/ownership"}},
 	"replication/sim":       {own: []string{"replication/assign", "replication/ownership"}}, // tests alone
 	"replication/lead": {own: []string{

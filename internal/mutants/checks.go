@@ -43,6 +43,8 @@ var checks = []check{
 	{"state: TestCrashWhile…", "state", "^TestCrashWhile(Publishing|Loading)$", func(seed int) []string {
 		return append(rapid(seed), "-rapid.checks=300") // a crash must hit a moment
 	}, none},
+	{"state: TestCheckpoint…", "state", "^TestCheckpoint(Crash)?$", none, none},
+	{"seed: TestFetch…", "replication/seed", "^TestFetch", none, none},
 	{"replication: TestCatchUp…", "replication", "^TestCatchUp(EndsAtTheBarrier|OfFourPartitions|GoesOn)$", short, none},
 	{"ownership: TestAnyLog", "replication/ownership", "^TestAnyLog$", func(seed int) []string {
 		return append(rapid(seed), "-rapid.checks=1000")

@@ -61,8 +61,8 @@ func (l *lane) checkStill(ctx context.Context) error {
 		return err
 	}
 	by, err := l.overtakenBy(ctx)
-	if err == nil && by != "" {
-		err = &LostError{App: l.app.name(), Lane: l.k, Node: by}
+	if err == nil && by != nil {
+		return by
 	}
 	return err
 }

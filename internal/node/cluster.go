@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -34,10 +32,7 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	raftDir := filepath.Join(cfg.DataDir, "raft")
-	if _, err := os.Stat(raftDir); errors.Is(err, os.ErrNotExist) {
-		n.formed = len(cfg.Join) == 0
-	}
+	n.upgraded = n.dir.neverInCluster()
 	options := api.Options{Seam: cfg.Seam, Log: cfg.Log, Registry: prometheus.NewRegistry(), Hosts: n.port.Covers}
 	if cfg.Tokens != "" {
 		if options.Tokens, err = token.Open(cfg.Tokens, token.Options{Seam: cfg.Seam, Log: cfg.Log}); err != nil {
@@ -54,7 +49,10 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 		return errors.Join(err, n.port.Close())
 	}
 	options.Cluster, options.Control = view{n}, control{n}
-	options.Calls = map[string]api.Call{callReleased: n.takeReleased}
+	options.Calls = map[string]api.Call{
+		callReleased: n.takeReleased, callCheckpoint: n.offerCheckpoint, callCheckpointDone: n.checkpointDone,
+	}
+	options.Pieces = n.openPiece
 	for name, handler := range n.cluster.Calls() {
 		options.Calls[name] = api.Call(handler)
 	}
@@ -170,15 +168,23 @@ func (l *lane) hearReleased(epoch uint64) {
 	}
 }
 
-// handOver asks the cluster to move this node's lanes away, and waits until it has none, or for d.
+// handOver gives the leadership away, asks the cluster to move this node's lanes to others, and
+// waits until it has none, nobody can take them, or d is over.
 func (n *Node) handOver(d time.Duration) {
 	st := n.cluster.State()
-	if n.others(st) == 0 || n.owned(st) == 0 {
+	if n.others(st) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	// First, so that a leader that stays sees the moves through, and no lane waits for an election.
+	if err := n.cluster.Leave(ctx, false); err != nil {
+		n.cfg.Log.Warn("the leadership cannot be handed over; the others elect a leader when this node is gone", "error", err)
+	}
+	if n.owned(st) == 0 || n.takers(st, n.dir.id.ID) == 0 {
 		return
 	}
 	n.cfg.Log.Info("stopping: handing the lanes over", "lanes", n.owned(st))
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	defer cancel()
 	res, err := n.cluster.Propose(ctx, ownership.Command{Drain: &ownership.Drain{ID: n.dir.id.ID, Draining: true}})
 	if err == nil && res.Refused != "" {
 		err = errors.New(res.Refused)
@@ -189,12 +195,14 @@ func (n *Node) handOver(d time.Duration) {
 	}
 	for {
 		changed := n.cluster.Changed()
-		if n.owned(n.cluster.State()) == 0 {
+		st := n.cluster.State()
+		if n.owned(st) == 0 || n.takers(st, n.dir.id.ID) == 0 {
 			return
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			n.cfg.Log.Warn("not all lanes were handed over in time; others take the rest when this node is gone", "lanes", n.owned(n.cluster.State()))
 			return
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -225,4 +227,20 @@ func TestJoinWithAnotherKafka(t *testing.T) {
 	})
 	says(t, err, "kfake", "another", "--brokers")
 	n.ready()
+}
+
+// A data dir of before there were clusters: the node runs on what it has run, under later epochs.
+func TestUpgradeOfLoneNode(t *testing.T) {
+	p := onFake(t)
+	n, events := counted(p)
+	n = p.start(inDir(n.dir))
+	before := n.lane(0, api.LaneRunning).Epoch
+	n.stop()
+	p.must(os.Remove(filepath.Join(n.dir, "cluster.json")))
+	p.must(os.RemoveAll(filepath.Join(n.dir, "raft")))
+	n = p.start(inDir(n.dir), func(c *Config) { c.Specs = []*spec.Spec{} })
+	if after := n.lane(0, api.LaneRunning).Epoch; after <= before {
+		t.Errorf("the epoch is %d, and was %d", after, before)
+	}
+	n.right(events)
 }

@@ -46,9 +46,16 @@ type Config struct {
 	LagInterval    time.Duration // between two looks at the input's end; default 500 ms
 	TopicsInterval time.Duration // between two looks at the topics' ids and settings; default 10 s
 	TrimInterval   time.Duration // between two trims of a repartition topic; default 10 s
-	DrainTimeout   time.Duration // bound of a clean stop; default 5 s
+	DrainTimeout   time.Duration // bound of a clean stop, after the lanes were handed over; default 5 s
+	HandOverMax    time.Duration // that a clean stop waits until others have the lanes; default 4 s
 	RetryMax       time.Duration // longest pause before a lane is acquired again; default 2 s
 	UnreachableAt  time.Duration // how often an unreachable broker is said; default 5 s
+
+	// A standby that is behind by so many records of the changelog (default 200,000) asks another
+	// node for a copy, and takes it when that is there sooner than the changelog is read, as two
+	// speeds say: the bytes a second that a node sends and receives of copies (default 64 MB), and
+	// the records a second that a replay reads (default 500,000).
+	SeedRecords, SeedRate, ReplayRate int64
 
 	StateFS state.FS // the file system of the stores; default the disk
 
@@ -77,7 +84,11 @@ func (c Config) withDefaults() Config {
 	c.TrimInterval = or(c.TrimInterval, 10*time.Second)
 	c.TopicsInterval = or(c.TopicsInterval, 10*time.Second)
 	c.DrainTimeout = or(c.DrainTimeout, 5*time.Second)
+	c.HandOverMax = or(c.HandOverMax, 4*time.Second)
 	c.RetryMax = or(c.RetryMax, 2*time.Second)
+	c.SeedRecords = or(c.SeedRecords, 200_000)
+	c.SeedRate = or(c.SeedRate, 64<<20)
+	c.ReplayRate = or(c.ReplayRate, 500_000)
 	c.UnreachableAt = or(c.UnreachableAt, 5*time.Second)
 	if c.Env == nil {
 		c.Env = func(string) string { return "" }

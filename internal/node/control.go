@@ -22,6 +22,8 @@ func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, err
 		return api.SubmitAnswer{}, &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest, Message: err.Error()}
 	}
 	before := c.n.cluster.State().Apps[s.App]
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
 	if err := c.n.submit(ctx, s); err != nil {
 		return api.SubmitAnswer{}, notDone("submitted", err)
 	}

@@ -154,11 +154,12 @@ func (e *HoleError) Error() string {
 // Unwrap gives the numbers that differ.
 func (e *HoleError) Unwrap() error { return e.Digest }
 
-// LostError ends a lane that a stranger has fenced.
+// LostError ends a lane that another node has fenced.
 type LostError struct {
-	App  string
-	Lane int
-	Node string // who wrote after the fence
+	App     string
+	Lane    int
+	Node    string // who wrote after the fence
+	Granted bool   // it is of this cluster, and has a later grant; else a stranger
 }
 
 func (e *LostError) Error() string {

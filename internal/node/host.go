@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
@@ -130,10 +131,10 @@ func (n *Node) dropHosted(name string) {
 }
 
 // dropDeleted removes what this node has of apps that were deleted while it did not run. A cluster
-// that this process has formed alone has deleted nothing.
+// of a data dir of before there were clusters has deleted nothing.
 func (n *Node) dropDeleted() error {
 	apps, err := n.dir.leftovers()
-	if err != nil || n.formed {
+	if err != nil || n.upgraded {
 		return err
 	}
 	st := n.cluster.State()
@@ -317,9 +318,10 @@ func (n *Node) submit(ctx context.Context, s *spec.Spec) error {
 			return err
 		}
 		n.guarded(func() { n.watched[s.App] = true })
-		if err := n.put(ctx, a, rec); !errors.Is(err, errRecord) {
+		var unsure *consensus.UncertainError
+		if err := n.put(ctx, a, rec); !errors.Is(err, errRecord) && !errors.As(err, &unsure) || ctx.Err() != nil {
 			return err
-		} // else another has submitted meanwhile: look at that
+		} // else another may have submitted meanwhile, or this try was taken: look at that
 	}
 }
 

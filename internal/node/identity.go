@@ -21,6 +21,8 @@ import (
 //
 //	node.json            who this node is
 //	LOCK                 held while a node runs
+//	cluster.json         the cluster that it is in
+//	raft/                the cluster's log: members, apps, lanes
 //	apps/<app>.yaml      the specs that it runs
 //	apps/<app>.reset.json  a reset that is under way
 //	broker/              the embedded broker's
@@ -142,6 +144,16 @@ func (d *dataDir) stateDir(app string) string { return filepath.Join(d.path, "st
 
 func (d *dataDir) laneDir(app string, lane int) string {
 	return filepath.Join(d.stateDir(app), fmt.Sprint(lane))
+}
+
+// neverInCluster reports whether no node of a cluster has used the data dir.
+func (d *dataDir) neverInCluster() bool {
+	for _, name := range []string{"raft", "cluster.json"} {
+		if _, err := os.Stat(filepath.Join(d.path, name)); !errors.Is(err, os.ErrNotExist) {
+			return false
+		}
+	}
+	return true
 }
 
 // storeSpec keeps a spec, so that a later start without --spec runs it again.

@@ -36,6 +36,8 @@ type lane struct {
 	meter   meter
 	follows bool // the store was verified once and has followed since
 
+	seedAfter time.Time // when the lane may be seeded again
+
 	// released gets the epochs of grants to this node whose last owner has said that it is done.
 	released chan uint64
 

@@ -19,6 +19,7 @@ import (
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/replication/cluster"
 	"github.com/tally-kafka/tally/replication/consensus"
+	"github.com/tally-kafka/tally/replication/seed"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -32,7 +33,7 @@ type Node struct {
 	server      *api.Server
 	end         context.CancelCauseFunc // ends the node from within
 	cluster     *cluster.Cluster
-	formed      bool // the cluster was formed by this process, alone
+	upgraded    bool // the data dir has never been in a cluster: it is new, or of before there were any
 
 	openFiles  int  // of all stores together
 	addOffsets bool // transaction.version is below 2
@@ -40,6 +41,8 @@ type Node struct {
 	blocks     *state.BlockCache
 	budget     *processor.Budget
 	bars       *mpb.Progress // of restores, on a terminal; else nil
+	seeds      *seed.Keeper  // checkpoints for other nodes
+	seedPace   *seed.Pace    // of those of other nodes
 
 	mu sync.Mutex
 	// These three are written by connect alone, under mu, since the status is asked for meanwhile;
@@ -103,7 +106,9 @@ func start(ctx context.Context, cfg Config, end context.CancelCauseFunc) (_ *Nod
 	if n.dir, err = openDataDir(cfg.DataDir, cfg.Seam); err != nil {
 		return nil, err
 	}
-	if err := n.startCluster(ctx); err != nil {
+	n.seeds = seed.NewKeeper(seed.Config{Seam: cfg.Seam, Log: cfg.Log, Pace: seed.NewPace(cfg.Seam, cfg.SeedRate)})
+	n.seedPace = seed.NewPace(cfg.Seam, cfg.SeedRate)
+	if err := errors.Join(n.dir.dropCheckpoints(), n.startCluster(ctx)); err != nil {
 		n.dir.close()
 		return nil, err
 	}
@@ -151,11 +156,11 @@ func (n *Node) unlessEnded(ctx context.Context, err error) error {
 	return nil
 }
 
-// submitSpecs gives the cluster the specs of the command line. A cluster that was just formed from
-// a data dir of before there were clusters gets those that this has run.
+// submitSpecs gives the cluster the specs of the command line, or, from a data dir of before there
+// were clusters, those that it has run.
 func (n *Node) submitSpecs(ctx context.Context) error {
 	specs := n.cfg.Specs
-	if len(specs) == 0 && n.formed {
+	if len(specs) == 0 && n.upgraded {
 		var err error
 		if specs, err = n.dir.storedSpecs(); err != nil {
 			return err
@@ -275,10 +280,12 @@ func (n *Node) patiently(ctx context.Context, bound time.Duration, call func(con
 		if err == nil || ctx.Err() != nil || !unanswered(err) && !errors.Is(err, kafka.ErrTopicExists) {
 			return err
 		}
-		n.reached(err)
-		n.setWaiting("Kafka does not answer: " + err.Error())
-		if err := n.cfg.Seam.Sleep(ctx, n.cfg.Seam.Jitter(500*time.Millisecond)); err != nil {
-			return err
+		if !errors.Is(err, kafka.ErrTopicExists) { // else another node was quicker
+			n.reached(err)
+			n.setWaiting("Kafka does not answer: " + err.Error())
+		}
+		if n.cfg.Seam.Sleep(ctx, n.cfg.Seam.Jitter(500*time.Millisecond)) != nil {
+			return err // says more than that the time is over
 		}
 	}
 }
@@ -303,6 +310,9 @@ func (n *Node) runApps(ctx context.Context) error {
 	atStart := sortedApps(n.cluster.State())
 	opened := make(chan outcome, len(atStart))
 	go n.keepContact(hosting)
+	var keeping sync.WaitGroup
+	keeping.Go(func() { n.seeds.Run(hosting) })
+	defer keeping.Wait()
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
@@ -313,7 +323,7 @@ func (n *Node) runApps(ctx context.Context) error {
 		n.setWaiting("")
 		n.sayRunning(atStart)
 		<-ctx.Done()
-		n.handOver(n.cfg.DrainTimeout * 4 / 10)
+		n.handOver(n.cfg.HandOverMax)
 	}
 	n.cfg.Log.Info("stopping: committing what is folded")
 	drain()

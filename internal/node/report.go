@@ -40,7 +40,7 @@ func (l *lane) copyReport(g grant) session.Copy {
 }
 
 // changelogLag is how much of the changelog a standby has not applied yet.
-func (l *lane) changelogLag() (lag int64) {
+func (l *lane) changelogLag() int64 {
 	l.mu.Lock()
 	store := l.store
 	l.mu.Unlock()
@@ -50,19 +50,7 @@ func (l *lane) changelogLag() (lag int64) {
 	positions := store.Positions()
 	l.app.mu.Lock()
 	defer l.app.mu.Unlock()
-	for p, end := range l.app.changelogEnds {
-		if int(p)%l.app.lanesN != l.k {
-			continue
-		}
-		at := end
-		for _, t := range l.tasks {
-			if t.Partition == p {
-				at = min(at, positions[t].Changelog)
-			}
-		}
-		lag += end - at
-	}
-	return lag
+	return l.behind(positions, l.app.changelogEnds)
 }
 
 // keepContact looks whether Kafka answers while no app does.

@@ -118,13 +118,13 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 	var behind *epochError
 	switch {
 	case errors.As(err, &lost):
-		return l.end(api.LaneLost, lost)
+		return l.lose(lost)
 	case errors.As(err, &behind):
 		l.log().Warn("asking for a later grant", "error", err)
 		err = l.raiseGrant(ctx, behind)
 	case txn.Fenced(err):
-		if by := l.fencedBy(ctx); by != "" {
-			return l.end(api.LaneLost, &LostError{App: l.app.name(), Lane: l.k, Node: by})
+		if by := l.fencedBy(ctx); by != nil {
+			return l.lose(by)
 		}
 		l.log().Warn("fenced, but no other node has written under a newer epoch: the transaction took too long, or the node that was replaced has tried once more; acquiring again", "error", err)
 	case diskFails(err):
@@ -194,6 +194,17 @@ func (l *lane) end(name string, err error) bool {
 	return false
 }
 
+// lose ends a stay for good. Where a node of the same cluster has the lane under a later grant,
+// this node has been away, and hears of that grant at any moment.
+func (l *lane) lose(lost *LostError) bool {
+	if !lost.Granted {
+		return l.end(api.LaneLost, lost)
+	}
+	l.log().Info("the lane was taken over while this node was away", "by", lost.Node)
+	l.setState(api.LaneAcquiring, fmt.Sprintf("node %s has taken the lane over; waiting to hear of it from the leader", lost.Node))
+	return false
+}
+
 func stopsLane(err error) bool {
 	var stop *processor.StopError
 	var dead *processor.DeadLetterError
@@ -202,14 +213,14 @@ func stopsLane(err error) bool {
 	return errors.As(err, &stop) || errors.As(err, &dead) || errors.As(err, &partial) || errors.As(err, &foreign)
 }
 
-// fencedBy names the node whose record stands behind this node's last one, "" when there is none
-// within two seconds: then nobody took the lane, and the broker only aborted a slow transaction.
-// The broker tells the two apart sooner: after a timeout the transactional id stays in
+// fencedBy tells of the node whose record stands behind this node's last one, nil when there is
+// none within two seconds: then nobody took the lane, and the broker only aborted a slow
+// transaction. The broker tells the two apart sooner: after a timeout the transactional id stays in
 // CompleteAbort, through which a fence passes only for a moment.
-func (l *lane) fencedBy(ctx context.Context) string {
+func (l *lane) fencedBy(ctx context.Context) *LostError {
 	timedOut := 0
 	for end := l.seam().Now().Add(2 * time.Second); l.seam().Now().Before(end); {
-		if by, err := l.overtakenBy(ctx); err == nil && by != "" {
+		if by, err := l.overtakenBy(ctx); err == nil && by != nil {
 			return by
 		}
 		tx, ok, err := l.app.node.admin.DescribeTransaction(ctx, l.transactionalID())
@@ -219,29 +230,32 @@ func (l *lane) fencedBy(ctx context.Context) string {
 			timedOut = 0
 		}
 		if timedOut == 6 {
-			return ""
+			return nil
 		}
 		if l.seam().Sleep(ctx, 50*time.Millisecond) != nil {
-			return ""
+			return nil
 		}
 	}
-	return ""
+	return nil
 }
 
-// overtakenBy names the node that wrote the newest record of one of the lane's changelog
-// partitions, if it is another one under an epoch that is not older; else "".
-func (l *lane) overtakenBy(ctx context.Context) (name string, err error) {
+// overtakenBy tells of the node that wrote the newest record of one of the lane's changelog
+// partitions, if it is another one under an epoch that is not older; else nil.
+func (l *lane) overtakenBy(ctx context.Context) (*LostError, error) {
 	n := l.app.node
 	for _, t := range l.tasks {
 		h, err := readHead(ctx, n.admin, l.app.changelog.Name, t.Partition)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		if h.author.offset >= 0 && h.author.incarnation != n.incarnation && h.author.epoch >= l.epoch {
-			return h.author.called(n.cfg.Name), nil
+		if by := h.author; by.offset >= 0 && by.incarnation != n.incarnation && by.epoch >= l.epoch {
+			return &LostError{
+				App: l.app.name(), Lane: l.k, Node: by.called(n.cfg.Name),
+				Granted: by.cluster == n.clusterID() && by.node != n.dir.id.ID && by.epoch > l.epoch,
+			}, nil
 		}
 	}
-	return "", nil
+	return nil, nil
 }
 
 // reason says an error to a user, with what to do about it.

@@ -67,6 +67,7 @@ func (l *lane) own(ctx context.Context, over <-chan struct{}, g grant) {
 // putDown closes the store of a lane that others have.
 func (l *lane) putDown() {
 	l.setState(api.LaneIdle, "")
+	l.follows = false // what is written to the changelog from now on is not followed
 	if err := l.closeStore(); err != nil {
 		l.log().Warn("close the store of a lane that this node no longer has", "error", err)
 	}
@@ -165,6 +166,12 @@ func (l *lane) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	l.seed(ctx, ends)
+	if l.store == nil {
+		if err := l.openStore(); err != nil {
+			return err
+		}
+	}
 	l.setState(api.LaneStandby, "restoring")
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -186,6 +193,7 @@ func (l *lane) followed(ctx context.Context) error {
 	l.loaded, l.follows = true, true
 	l.mu.Unlock()
 	l.setState(api.LaneStandby, l.snapshot().damage)
+	l.dropSeed() // of a copy that a later seed would have gone on with
 	l.log().Info("standing by")
 	l.app.node.cluster.Nudge()
 	return nil

@@ -144,6 +144,42 @@ func TestNameTaken(t *testing.T) {
 	}
 }
 
+// TestLostDisk: a node that has lost its disk takes its old place, a vote too; elsewhere its name
+// is refused even while it is dead.
+func TestLostDisk(t *testing.T) {
+	t.Parallel()
+	nodes := newNodes(t, 3)
+	for _, n := range nodes {
+		n.start()
+	}
+	for _, n := range nodes {
+		n.in()
+	}
+	leader := leaderOf(t, nodes...)
+	lost := others(nodes, leader)[0]
+	lost.stop()
+	was := lost.conf.ID
+	lost.conf.ID, lost.conf.DataDir = lost.conf.Seam.NewID(), t.TempDir()
+	lost.start().in()
+	for _, n := range nodes {
+		eventually(t, func() error {
+			if st := n.State(); len(st.Members) != 3 || st.Members[was] != nil {
+				return fmt.Errorf("%s has %d members", n.conf.Name, len(st.Members))
+			}
+			return nil
+		})
+	}
+	leader.voters(3)
+	lost.stop()
+	eventually(t, func() error {
+		if leader.State().Members[lost.conf.ID].Alive {
+			return errors.New("it is alive")
+		}
+		return nil
+	})
+	newNode(t, lost.conf.Name, leader.gate.addr).refused("is named "+lost.conf.Name, "at its old address")
+}
+
 // TestOtherCluster: a node with the data of one cluster does not slip into another.
 func TestOtherCluster(t *testing.T) {
 	t.Parallel()

@@ -193,6 +193,12 @@ func (c *Cluster) admit(ctx context.Context, r joinRequest) joinAnswer {
 		return answer
 	}
 	register := ownership.Command{Register: &ownership.Register{Member: r.Member}}
+	if answer.Refused = c.stranger(r); answer.Refused != "" {
+		return answer
+	}
+	if answer.Later = c.succeed(ctx, r.Member); answer.Later != "" {
+		return answer
+	}
 	if answer.Refused = c.unwelcome(ctx, r, register); answer.Refused != "" {
 		return answer
 	}
@@ -217,8 +223,8 @@ func (c *Cluster) notNow(a joinAnswer, err error) joinAnswer {
 	return a
 }
 
-// unwelcome says why a node must not be let in.
-func (c *Cluster) unwelcome(ctx context.Context, r joinRequest, register ownership.Command) string {
+// stranger says why a node cannot be of this cluster.
+func (c *Cluster) stranger(r joinRequest) string {
 	state := c.State()
 	if r.ClusterID != "" && r.ClusterID != state.ClusterID {
 		return fmt.Sprintf("node %s (its data dir at %s) is of cluster %s, and the node at %s of cluster %s: "+
@@ -228,6 +234,38 @@ func (c *Cluster) unwelcome(ctx context.Context, r joinRequest, register ownersh
 		return fmt.Sprintf("node %s runs tally %s, which knows format %d, and this cluster needs at least %d: start a newer release",
 			r.Member.Name, r.Member.Release, r.Member.Format, oldestFormat)
 	}
+	return ""
+}
+
+// succeed lets a node that has lost its disk take the place of what it was: a member that is dead,
+// of the same name at the same address, is forgotten. later says why that has to wait.
+func (c *Cluster) succeed(ctx context.Context, m ownership.Member) (later string) {
+	old := c.State().MemberNamed(m.Name)
+	switch {
+	case old == nil || old.ID == m.ID || old.Addr != m.Addr:
+		return ""
+	case old.Alive:
+		return fmt.Sprintf("the cluster still has another node named %s for alive at this address", m.Name)
+	}
+	forget := ownership.Command{Forget: &ownership.Forget{ID: old.ID}}
+	if _, result := c.State().Take(forget); result.Refused != "" {
+		return result.Refused
+	}
+	c.c.Log.Info("a node has lost its disk, and begins anew", "node", m.Name, "was", old.ID, "is", m.ID)
+	if err := c.dismiss(ctx, old.ID); err != nil {
+		return fmt.Sprintf("the leader has not got it written: %v", err)
+	}
+	switch result, err := c.raft.Propose(ctx, forget); {
+	case err != nil:
+		return fmt.Sprintf("the leader has not got it written: %v", err)
+	default:
+		return result.Refused
+	}
+}
+
+// unwelcome says why a node must not be let in.
+func (c *Cluster) unwelcome(ctx context.Context, r joinRequest, register ownership.Command) string {
+	state := c.State()
 	if _, result := state.Take(register); result.Refused != "" {
 		return result.Refused
 	}

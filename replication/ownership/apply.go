@@ -104,7 +104,7 @@ func (s *State) register(m Member) (bool, *refusal) {
 	}
 	if other := s.MemberNamed(m.Name); other != nil && other.ID != m.ID {
 		return false, refuse(Taken, "another node of this cluster is named %s (at %s, %s): "+
-			"start this one with another --node, or forget the other", m.Name, other.Addr, aliveWord(other))
+			"start this one with another --node; one that has lost its disk starts at its old address", m.Name, other.Addr, aliveWord(other))
 	}
 	if m.Format < s.Format {
 		return false, refuse(Unfit, "node %s runs tally %s, which knows format %d, and this cluster is at format %d: "+
