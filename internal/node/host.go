@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/ownership"
@@ -303,24 +304,28 @@ func (n *Node) whileRecorded(ctx context.Context, a *app) (context.Context, cont
 }
 
 // submit gives the cluster an app, or an app another spec. Nothing is submitted that could not run,
-// and nothing changes when the cluster has the same.
-func (n *Node) submit(ctx context.Context, s *spec.Spec) error {
+// and nothing changes when the cluster has the same. It returns one of the api's Change constants.
+func (n *Node) submit(ctx context.Context, s *spec.Spec) (change string, err error) {
 	if in, err := n.dir.loadIntent(s.App); err != nil || in != nil {
-		return errors.Join(err, n.submitHalted(ctx, s, in))
+		return api.ChangeAdded, errors.Join(err, n.submitHalted(ctx, s, in))
 	}
 	for {
 		rec := n.cluster.State().Apps[s.App]
-		if rec != nil && rec.Spec == string(s.YAML()) {
-			return nil
+		change = api.ChangeUpdated
+		switch {
+		case rec == nil:
+			change = api.ChangeAdded
+		case rec.Spec == string(s.YAML()):
+			return api.ChangeNone, nil
 		}
 		a, err := n.examined(ctx, s, rec)
 		if err != nil {
-			return err
+			return "", err
 		}
 		n.guarded(func() { n.watched[s.App] = true })
 		var unsure *consensus.UncertainError
 		if err := n.put(ctx, a, rec); !errors.Is(err, errRecord) && !errors.As(err, &unsure) || ctx.Err() != nil {
-			return err
+			return change, err
 		} // else another may have submitted meanwhile, or this try was taken: look at that
 	}
 }

@@ -185,7 +185,7 @@ func (n *Node) submitSpecs(ctx context.Context) error {
 // starting too.
 func (n *Node) submitAtStart(ctx context.Context, s *spec.Spec) error {
 	for {
-		err := n.submit(ctx, s)
+		_, err := n.submit(ctx, s)
 		if !undecided(err) || ctx.Err() != nil {
 			return err
 		}
