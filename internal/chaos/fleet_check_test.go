@@ -241,6 +241,14 @@ func (f *fleet) row(what string, alive int, do func()) {
 	}
 }
 
+// longest is the largest gap of the rows from one on.
+func (f *fleet) longest(from int) (gap time.Duration) {
+	for _, r := range f.rows[from:] {
+		gap = max(gap, r.gap)
+	}
+	return gap
+}
+
 // awaitCalm waits until every event that was sent before now has come out.
 func (f *fleet) awaitCalm(began time.Time) {
 	f.t.Helper()
