@@ -155,15 +155,16 @@ func (n *Node) takeReleased(_ context.Context, body []byte) (any, error) {
 	return struct{}{}, nil
 }
 
-// hearReleased keeps the newest word that the lane is free, until its grant asks for it.
+// hearReleased keeps the newest word. One of an earlier grant may lie there unread, since that was
+// over before anybody asked.
 func (l *lane) hearReleased(epoch uint64) {
-	select {
-	case <-l.released: // of a grant that waited no longer
-	default:
-	}
-	select {
-	case l.released <- epoch:
-	default: // another came just now
+	for {
+		select {
+		case l.released <- epoch:
+			return
+		case before := <-l.released:
+			epoch = max(epoch, before)
+		}
 	}
 }
 

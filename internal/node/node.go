@@ -16,7 +16,9 @@ import (
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/port"
 	"github.com/tally-kafka/tally/processor"
+	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/replication/cluster"
+	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/seed"
 	"github.com/tally-kafka/tally/state"
 )
@@ -142,6 +144,9 @@ func (n *Node) run(ctx context.Context) error {
 		return n.unlessEnded(ctx, err)
 	}
 	n.phase("specs")
+	if err := n.dropDeleted(); err != nil {
+		return err
+	}
 	return n.unlessEnded(ctx, n.runApps(ctx))
 }
 
@@ -174,11 +179,35 @@ func (n *Node) submitSpecs(ctx context.Context) error {
 		seen[s.App] = true
 	}
 	for _, s := range specs {
-		if err := n.submit(ctx, s); err != nil {
+		if err := n.submitAtStart(ctx, s); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// submitAtStart submits, and waits for a leader as long as there is none: the other nodes may be
+// starting too.
+func (n *Node) submitAtStart(ctx context.Context, s *spec.Spec) error {
+	for {
+		_, err := n.submit(ctx, s)
+		if !undecided(err) || ctx.Err() != nil {
+			return err
+		}
+		n.setWaiting(err.Error())
+		n.cfg.Log.Warn("submitting again", "app", s.App, "error", err)
+		if err := n.cfg.Seam.Sleep(ctx, n.cfg.Seam.Jitter(retryPause)); err != nil {
+			return err
+		}
+	}
+}
+
+// undecided reports whether the cluster could not decide, or it is not known whether it has: asking
+// again is right for what may be done twice.
+func undecided(err error) bool {
+	var none *cluster.NoLeaderError
+	var unsure *consensus.UncertainError
+	return errors.As(err, &none) || errors.As(err, &unsure)
 }
 
 // connect finds or starts the broker and waits until it answers, saying so while it does not.
