@@ -89,8 +89,12 @@ func (n *Node) join(ctx context.Context) error {
 func (n *Node) checkKafka(st *ownership.State) error {
 	for _, name := range sortedApps(st) {
 		if id := st.Apps[name].KafkaCluster; id != "" && id != n.kafkaCluster {
-			return fmt.Errorf("app %s of this cluster counts on the Kafka with cluster id %s, and the brokers of this node (%s) are of %s: start it with --brokers of the other nodes, or with another --data-dir than %s",
-				name, id, strings.Join(n.kafka.Brokers, ","), n.kafkaCluster, n.dir.path)
+			next := "start it with --brokers of the other nodes"
+			if len(st.Members) == 1 {
+				next = fmt.Sprintf("start it with the brokers of that one, or with another --data-dir than %s", n.cfg.DataDir)
+			}
+			return fmt.Errorf("app %s of this cluster counts on the Kafka with cluster id %s, and the brokers of this node (%s) are of %s: %s",
+				name, id, strings.Join(n.kafka.Brokers, ","), n.kafkaCluster, next)
 		}
 	}
 	return nil

@@ -57,8 +57,8 @@ func TestBandResets(t *testing.T) {
 	b.countedAnew(3, sent)
 }
 
-// A node that dies while it carries out a reset leaves the app halted, and says which node has it
-// in hand; that node ends it when it is back.
+// A node that dies while it carries out a reset leaves the app halted, and the status says which
+// node has it in hand; that node ends it when it is back.
 func TestBandResetCutOff(t *testing.T) {
 	for _, at := range []step.Name{step.ResetIntent, step.ResetFenced, step.ResetTopics} {
 		t.Run(string(at), func(t *testing.T) {
