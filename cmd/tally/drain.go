@@ -55,7 +55,7 @@ func runDrain(ctx context.Context, t *tool, opt drainOptions) error {
 		return err
 	}
 	if !opt.dry && !opt.undo {
-		if err := drained(ctx, t, client, answer.Node, opt.wait); err != nil {
+		if err := drained(ctx, t, client, answer, opt.wait); err != nil {
 			return err
 		}
 	}
@@ -76,12 +76,24 @@ func runDrain(ctx context.Context, t *tool, opt drainOptions) error {
 	return nil
 }
 
-// drained waits until the node owns no lane.
-func drained(ctx context.Context, t *tool, client *api.Client, node string, wait time.Duration) error {
+// drained waits until the node owns no lane, and those that it had run elsewhere.
+func drained(ctx context.Context, t *tool, client *api.Client, answer api.DrainAnswer, wait time.Duration) error {
+	moving := map[string]bool{}
+	for _, m := range answer.Moves {
+		moving[fmt.Sprintf("%s/%d", m.App, m.Lane)] = true
+	}
 	return poll(ctx, t, client, wait, func(st api.Status) error {
 		for _, n := range st.Nodes {
-			if n.Name == node && n.Lanes > 0 {
-				return fmt.Errorf("node %s still has lanes after %s (%d left), and they go on moving: see `tally status`", node, wait, n.Lanes)
+			if n.Name == answer.Node && n.Lanes > 0 {
+				return fmt.Errorf("node %s still has lanes after %s (%d left), and they go on moving: see `tally status`", answer.Node, wait, n.Lanes)
+			}
+		}
+		for _, a := range st.Apps {
+			for _, l := range a.Lanes {
+				if moving[fmt.Sprintf("%s/%d", a.App, l.Lane)] && l.State != api.LaneRunning {
+					return fmt.Errorf("node %s has no lanes any more, but lane %d of app %s does not run at %s yet after %s: see `tally status`",
+						answer.Node, l.Lane, a.App, orDash(l.Owner), wait)
+				}
 			}
 		}
 		return nil

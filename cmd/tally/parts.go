@@ -10,7 +10,10 @@ import (
 // noteParts warns on stderr when an answer may be old: it is not an owner's, or events wait to be
 // counted.
 func (t *tool) noteParts(parts []api.Part) {
-	if lag := lagOf(parts); lag > 0 {
+	switch lag := lagOf(parts); {
+	case lag == 1:
+		fmt.Fprintln(t.err, "1 event is still to be counted")
+	case lag > 1:
 		fmt.Fprintf(t.err, "%d events are still to be counted\n", lag)
 	}
 	seen := map[int]bool{}

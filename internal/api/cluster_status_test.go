@@ -130,7 +130,6 @@ func (c *testControl) Move(_ context.Context, app string, lane int, req MoveRequ
 
 func TestControl(t *testing.T) {
 	a := newTestApp(t, wordcount, 2, 2)
-	a.LaneCount = 2
 	control := &testControl{}
 	ts, _ := serve(t, &testNode{apps: []*testApp{a}}, Options{Control: control})
 	for _, c := range []struct {
@@ -147,8 +146,7 @@ func TestControl(t *testing.T) {
 		{"POST", "/v1/nodes/b/drain?undo=true", "", 200, `"draining":false`, "drain b {Undo:true DryRun:false}"},
 		{"POST", "/v1/nodes/z/drain", "", 404, "there are a, b", "drain z {Undo:false DryRun:false}"},
 		{"POST", "/v1/apps/wordcount/lanes/1/move?to=b", "", 200, `"from":"a","to":"b"`, "move wordcount/1 {To:b DryRun:false}"},
-		{"POST", "/v1/apps/wordcount/lanes/2/move?to=b", "", 400, "it has lanes 0 to 1", ""},
-		{"POST", "/v1/apps/wordcount/lanes/x/move?to=b", "", 400, "it has lanes 0 to 1", ""},
+		{"POST", "/v1/apps/wordcount/lanes/x/move?to=b", "", 400, "is no lane", ""},
 		{"POST", "/v1/apps/wordcount/lanes/1/move", "", 400, "say ?to=NODE", ""},
 	} {
 		control.did = nil

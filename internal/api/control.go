@@ -106,10 +106,6 @@ func (s *Server) serveSubmit(w http.ResponseWriter, r *http.Request) error {
 
 // serveDelete answers DELETE /v1/apps/{app}?topics=true.
 func (s *Server) serveDelete(w http.ResponseWriter, r *http.Request) error {
-	app, err := s.app(r.PathValue("app"))
-	if err != nil {
-		return err
-	}
 	topics, err := parseBool(r, "topics")
 	if err != nil {
 		return err
@@ -118,7 +114,7 @@ func (s *Server) serveDelete(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer, err := c.Delete(r.Context(), app.Name, topics)
+	answer, err := c.Delete(r.Context(), r.PathValue("app"), topics)
 	if err != nil {
 		return err
 	}
@@ -152,13 +148,9 @@ func (s *Server) serveDrain(w http.ResponseWriter, r *http.Request) error {
 
 // serveMove answers POST /v1/apps/{app}/lanes/{lane}/move?to=NODE&dry_run=true.
 func (s *Server) serveMove(w http.ResponseWriter, r *http.Request) error {
-	app, err := s.app(r.PathValue("app"))
-	if err != nil {
-		return err
-	}
 	lane, err := strconv.Atoi(r.PathValue("lane"))
-	if err != nil || lane < 0 || app.LaneCount > 0 && lane >= app.LaneCount {
-		return badRequest("app %s has no lane %q: it has lanes 0 to %d", app.Name, r.PathValue("lane"), app.LaneCount-1)
+	if err != nil {
+		return badRequest("%q is no lane: the lanes of an app are numbers from 0", r.PathValue("lane"))
 	}
 	dry, err := parseBool(r, "dry_run")
 	if err != nil {
@@ -172,7 +164,7 @@ func (s *Server) serveMove(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer, err := c.Move(r.Context(), app.Name, lane, MoveRequest{To: to, DryRun: dry})
+	answer, err := c.Move(r.Context(), r.PathValue("app"), lane, MoveRequest{To: to, DryRun: dry})
 	if err != nil {
 		return err
 	}

@@ -44,18 +44,20 @@ type read struct {
 
 // beginRead finds the app and reads what all queries have in common.
 func (s *Server) beginRead(r *http.Request) (*read, error) {
-	app, err := s.app(r.PathValue("app"))
-	if err != nil {
-		return nil, err
-	}
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, badRequest("the query of the URL cannot be read: %v", err)
 	}
-	rd := &read{s: s, app: app}
-	if rd.wait, err = s.parseWait(q.Get("wait")); err != nil {
+	wait, err := s.parseWait(q.Get("wait"))
+	if err != nil {
 		return nil, err
 	}
+	began := s.opt.Seam.Now()
+	app, err := s.awaitApp(r.Context(), r.PathValue("app"), began.Add(wait))
+	if err != nil {
+		return nil, err
+	}
+	rd := &read{s: s, app: app, wait: wait, begun: began}
 	for _, text := range q["after"] {
 		b, err := parseAfter(app, text)
 		if err != nil {
@@ -74,7 +76,6 @@ func (s *Server) beginRead(r *http.Request) (*read, error) {
 	if err := rd.parseLocal(r, q); err != nil {
 		return nil, err
 	}
-	rd.begun = s.opt.Seam.Now()
 	rd.deadline = rd.begun.Add(rd.wait)
 	if rd.fresh = q.Get("fresh") == "true"; rd.fresh {
 		rd.freshUntil = rd.begun.Add(min(rd.wait, s.opt.FreshWait))
@@ -94,6 +95,24 @@ func (s *Server) parseWait(text string) (time.Duration, error) {
 	return d, nil
 }
 
+// awaitApp finds an app by name, and waits until late for one that the cluster has and this node
+// is about to open.
+func (s *Server) awaitApp(ctx context.Context, name string, late time.Time) (*App, error) {
+	for {
+		app, err := s.app(name)
+		var e *Error
+		if err == nil || !errors.As(err, &e) || e.Code != CodeNotReady || !s.opt.Seam.Now().Before(late) {
+			return app, err
+		}
+		if sleep := s.opt.Seam.Sleep(ctx, openPause); sleep != nil {
+			return nil, err
+		}
+	}
+}
+
+// openPause is how long a read waits until it looks again whether its app is open.
+const openPause = 20 * time.Millisecond
+
 // app finds an app by name.
 func (s *Server) app(name string) (*App, error) {
 	var known []string
@@ -103,10 +122,14 @@ func (s *Server) app(name string) (*App, error) {
 		}
 		known = append(known, a.Name)
 	}
+	if s.opt.Cluster != nil && s.opt.Cluster.Place(name) != nil {
+		return nil, &Error{Status: http.StatusServiceUnavailable, Code: CodeNotReady,
+			Message: fmt.Sprintf("app %q is not open at this node", name), Next: "`tally status` says why; ask another node meanwhile"}
+	}
 	e := &Error{Status: http.StatusNotFound, Code: CodeUnknownApp,
 		Message: fmt.Sprintf("this node has no app %q", name), Next: "it has " + strings.Join(known, ", ")}
 	if len(known) == 0 {
-		e.Next = "it has none yet: start it with --spec FILE"
+		e.Next = "it has none yet: `tally submit FILE`"
 	}
 	return nil, e
 }

@@ -112,7 +112,7 @@ func TestEmptyStatusHasLists(t *testing.T) {
 		}
 	}
 	_, body := ask(t, "POST", ts.URL+"/v1/apps/wordcount/top", "")
-	if e := errorOf(t, body); e.Next != "it has none yet: start it with --spec FILE" {
+	if e := errorOf(t, body); e.Next != "it has none yet: `tally submit FILE`" {
 		t.Errorf("%+v", e)
 	}
 }

@@ -48,6 +48,7 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, n.port.Close())
 	}
+	close(n.clustered)
 	options.Cluster, options.Control = view{n}, control{n}
 	options.Calls = map[string]api.Call{
 		callReleased: n.takeReleased, callCheckpoint: n.offerCheckpoint, callCheckpointDone: n.checkpointDone,
@@ -89,8 +90,12 @@ func (n *Node) join(ctx context.Context) error {
 func (n *Node) checkKafka(st *ownership.State) error {
 	for _, name := range sortedApps(st) {
 		if id := st.Apps[name].KafkaCluster; id != "" && id != n.kafkaCluster {
-			return fmt.Errorf("app %s of this cluster counts on the Kafka with cluster id %s, and the brokers of this node (%s) are of %s: start it with --brokers of the other nodes, or with another --data-dir than %s",
-				name, id, strings.Join(n.kafka.Brokers, ","), n.kafkaCluster, n.dir.path)
+			next := "start it with --brokers of the other nodes"
+			if len(st.Members) == 1 {
+				next = fmt.Sprintf("start it with the brokers of that one, or with another --data-dir than %s", n.cfg.DataDir)
+			}
+			return fmt.Errorf("app %s of this cluster counts on the Kafka with cluster id %s, and the brokers of this node (%s) are of %s: %s",
+				name, id, strings.Join(n.kafka.Brokers, ","), n.kafkaCluster, next)
 		}
 	}
 	return nil
@@ -155,15 +160,16 @@ func (n *Node) takeReleased(_ context.Context, body []byte) (any, error) {
 	return struct{}{}, nil
 }
 
-// hearReleased keeps the newest word that the lane is free, until its grant asks for it.
+// hearReleased keeps the newest word. One of an earlier grant may lie there unread, since that was
+// over before anybody asked.
 func (l *lane) hearReleased(epoch uint64) {
-	select {
-	case <-l.released: // of a grant that waited no longer
-	default:
-	}
-	select {
-	case l.released <- epoch:
-	default: // another came just now
+	for {
+		select {
+		case l.released <- epoch:
+			return
+		case before := <-l.released:
+			epoch = max(epoch, before)
+		}
 	}
 }
 

@@ -2,7 +2,9 @@ package node
 
 import (
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,9 +21,12 @@ import (
 // band is a cluster of nodes in this process, on one Kafka.
 type band struct {
 	*place
-	nodes []*tally
-	addrs []string
+	nodes    []*tally
+	addrs    []string
+	standbys int // that each lane has to have
 }
+
+func standbys(n int) option { return func(c *Config) { c.Standbys = n } }
 
 func joined(addrs []string) option { return func(c *Config) { c.Join = addrs } }
 
@@ -30,18 +35,40 @@ func joined(addrs []string) option { return func(c *Config) { c.Join = addrs } }
 func (p *place) band(n int, opts ...option) *band {
 	p.t.Helper()
 	b := &band{place: p}
+	cfg := p.config(opts...)
+	b.standbys = min(cfg.Standbys, n-1)
 	for range n {
 		b.addrs = append(b.addrs, freeAddr(p.t))
 	}
 	for i := range n {
 		b.nodes = append(b.nodes, b.launch(i, opts...))
 	}
+	for _, n := range b.nodes {
+		n.isReady()
+	}
 	b.whole()
 	return b
 }
 
+// isReady waits until the node says that it is: it is a member, and has submitted its specs.
+func (n *tally) isReady() {
+	n.t.Helper()
+	until(n.t, func() error {
+		resp, err := http.Get(n.url + "/readyz")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			text, _ := io.ReadAll(resp.Body)
+			return fmt.Errorf("%s is not ready: %s", n.url, text)
+		}
+		return nil
+	})
+}
+
 func (b *band) launch(i int, opts ...option) *tally {
-	all := slices.Concat([]option{listening(b.addrs[i]), joined(b.addrs), named(fmt.Sprintf("node-%c", 'a'+i))}, opts)
+	all := slices.Concat([]option{listening(b.addrs[i]), joined(b.addrs), named(nodeName(i))}, opts)
 	return b.place.launch(all...)
 }
 
@@ -52,8 +79,17 @@ func (b *band) whole() api.AppStatus {
 	b.until("every lane runs, and has a standby that is ready", func(st api.Status) error {
 		app = st.Apps[0]
 		for _, l := range app.Lanes {
-			if l.State != api.LaneRunning {
-				return fmt.Errorf("lane %d of %s is %s (%s)", l.Lane, l.Owner, l.State, l.Reason)
+			if l.State != api.LaneRunning || l.From != "" || l.Target != "" {
+				return fmt.Errorf("lane %d of %s is %s (%s), from %q, target %q", l.Lane, l.Owner, l.State, l.Reason, l.From, l.Target)
+			}
+			ready := 0
+			for _, c := range l.Copies {
+				if c.Ready {
+					ready++
+				}
+			}
+			if want := min(b.standbys, len(b.alive())-1); ready < want {
+				return fmt.Errorf("lane %d has %d standbys that are ready, not %d: %+v", l.Lane, ready, want, l.Copies)
 			}
 		}
 		return nil
@@ -61,16 +97,41 @@ func (b *band) whole() api.AppStatus {
 	return app
 }
 
+// alive are the nodes that run.
+func (b *band) alive() (nodes []*tally) {
+	for _, n := range b.nodes {
+		select {
+		case err := <-n.ended:
+			n.ended <- err
+		default:
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// named is the node of that name.
+func (b *band) named(name string) *tally {
+	b.t.Helper()
+	for i, n := range b.nodes {
+		if nodeName(i) == name {
+			return n
+		}
+	}
+	b.t.Fatalf("no node %q", name)
+	return nil
+}
+
+func nodeName(i int) string { return fmt.Sprintf("node-%c", 'a'+i) }
+
 // until polls the status at a node that runs.
 func (b *band) until(what string, ok func(api.Status) error) {
 	b.t.Helper()
+	alive := len(b.alive())
 	until(b.t, func() error {
-		for _, n := range b.nodes {
-			select {
-			case err := <-n.ended:
-				n.ended <- err
-				continue
-			default:
+		for _, n := range b.alive() {
+			if now := len(b.alive()); now < alive {
+				b.t.Fatalf("until %s: a node has ended by itself", what)
 			}
 			st, err := n.client.Status(b.ctx())
 			if err != nil {
@@ -92,13 +153,7 @@ func (b *band) until(what string, ok func(api.Status) error) {
 func (b *band) counted(events []*kgo.Record) {
 	b.t.Helper()
 	want := count(events)
-	for _, n := range b.nodes {
-		select {
-		case err := <-n.ended:
-			n.ended <- err
-			continue
-		default:
-		}
+	for _, n := range b.alive() {
 		until(b.t, func() error {
 			got := map[string]string{}
 			_, err := n.client.Scan(b.ctx(), b.app, nil, api.ReadOptions{Wait: -1}, func(c api.Count) error {

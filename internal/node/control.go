@@ -21,23 +21,15 @@ func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, err
 	if err != nil {
 		return api.SubmitAnswer{}, &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest, Message: err.Error()}
 	}
-	before := c.n.cluster.State().Apps[s.App]
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
-	if err := c.n.submit(ctx, s); err != nil {
+	change, err := c.n.submit(ctx, s)
+	if err != nil {
 		return api.SubmitAnswer{}, notDone("submitted", err)
 	}
 	now := c.n.cluster.State().Apps[s.App]
 	if now == nil {
 		return api.SubmitAnswer{}, conflict("app "+s.App+" was deleted meanwhile", "submit it again")
 	}
-	answer := api.SubmitAnswer{App: s.App, Generation: now.Generation, Lanes: len(now.Lanes), Change: api.ChangeNone}
-	switch {
-	case before == nil:
-		answer.Change = api.ChangeAdded
-	case before.Spec != now.Spec:
-		answer.Change = api.ChangeUpdated
-	}
+	answer := api.SubmitAnswer{App: s.App, Generation: now.Generation, Lanes: len(now.Lanes), Change: change}
 	return answer, nil
 }
 

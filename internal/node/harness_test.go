@@ -247,8 +247,9 @@ func (p *place) launch(opts ...option) *tally {
 	go func() { n.ended <- Run(ctx, cfg) }()
 	p.t.Cleanup(func() {
 		n.cancel()
-		<-n.ended
+		err := <-n.ended
 		if p.t.Failed() || os.Getenv("NODELOG") != "" {
+			p.t.Logf("the end of %s: %v", cfg.Name, err)
 			p.t.Logf("log of %s, its end:\n%s", cfg.Name, n.log.tail(tailLines()))
 		}
 	})

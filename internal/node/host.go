@@ -9,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
@@ -37,6 +39,7 @@ func (n *Node) keepApps(lanes, ctx context.Context, atStart []string, opened cha
 		changed := n.cluster.Changed()
 		st := n.cluster.State()
 		n.endHosts(st)
+		n.shareMemory()
 		for _, name := range sortedApps(st) {
 			if h := n.newHost(ctx, name); h != nil {
 				tell := first[name]
@@ -126,6 +129,22 @@ func (n *Node) dropHosted(name string) {
 		return
 	}
 	n.cfg.Log.Info("the app was deleted", "app", name)
+}
+
+// dropDeleted removes what this node has of apps that were deleted while it did not run. A cluster
+// of a data dir of before there were clusters has deleted nothing.
+func (n *Node) dropDeleted() error {
+	apps, err := n.dir.leftovers()
+	if err != nil || n.upgraded {
+		return err
+	}
+	st := n.cluster.State()
+	for _, name := range apps {
+		if st.Apps[name] == nil {
+			n.dropHosted(name)
+		}
+	}
+	return nil
 }
 
 // openHosted opens an app, trying until it succeeds, ctx ends, or the record is no longer rec. What
@@ -285,24 +304,29 @@ func (n *Node) whileRecorded(ctx context.Context, a *app) (context.Context, cont
 }
 
 // submit gives the cluster an app, or an app another spec. Nothing is submitted that could not run,
-// and nothing changes when the cluster has the same.
-func (n *Node) submit(ctx context.Context, s *spec.Spec) error {
+// and nothing changes when the cluster has the same. It returns one of the api's Change constants.
+func (n *Node) submit(ctx context.Context, s *spec.Spec) (change string, err error) {
 	if in, err := n.dir.loadIntent(s.App); err != nil || in != nil {
-		return errors.Join(err, n.submitHalted(ctx, s, in))
+		return api.ChangeAdded, errors.Join(err, n.submitHalted(ctx, s, in))
 	}
 	for {
 		rec := n.cluster.State().Apps[s.App]
-		if rec != nil && rec.Spec == string(s.YAML()) {
-			return nil
+		change = api.ChangeUpdated
+		switch {
+		case rec == nil:
+			change = api.ChangeAdded
+		case rec.Spec == string(s.YAML()):
+			return api.ChangeNone, nil
 		}
 		a, err := n.examined(ctx, s, rec)
 		if err != nil {
-			return err
+			return "", err
 		}
 		n.guarded(func() { n.watched[s.App] = true })
-		if err := n.put(ctx, a, rec); !errors.Is(err, errRecord) {
-			return err
-		} // else another has submitted meanwhile: look at that
+		var unsure *consensus.UncertainError
+		if err := n.put(ctx, a, rec); !errors.Is(err, errRecord) && !errors.As(err, &unsure) || ctx.Err() != nil {
+			return change, err
+		} // else another may have submitted meanwhile, or this try was taken: look at that
 	}
 }
 
@@ -317,8 +341,8 @@ func (n *Node) put(ctx context.Context, a *app, before *ownership.App) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("submit app %s: %w", a.name(), err)
-	case res.Code == ownership.Stale, res.Code == ownership.Taken && before == nil:
-		return errRecord
+	case res.Code == ownership.Stale, res.Code == ownership.Taken, res.Code == ownership.NotFound:
+		return errRecord // another has submitted, reset or deleted it meanwhile
 	case res.Refused != "":
 		return errors.New(res.Refused)
 	}
@@ -372,6 +396,17 @@ func (a *app) newRecord(before *ownership.App) ownership.App {
 		rec.Lanes[k].Epoch = a.highestEpoch(k)
 	}
 	return rec
+}
+
+// shareMemory gives each open store its share of the node's memory, after an app has come or gone.
+// What was opened with a larger share than it has now keeps within the smaller one, and may take
+// its own again later.
+func (n *Node) shareMemory() {
+	for _, a := range n.running() {
+		for _, l := range a.lanes {
+			l.shareMemory()
+		}
+	}
 }
 
 // appCount is how many apps share this node's memory.

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
+	"strings"
 	"syscall"
 	"time"
 
@@ -171,6 +173,27 @@ func (d *dataDir) dropSpec(app string) error {
 		return err
 	}
 	return nil
+}
+
+// leftovers are the apps that a copy of the spec or state is here of, sorted, but those with a
+// reset to be done.
+func (d *dataDir) leftovers() (apps []string, err error) {
+	specs, err := filepath.Glob(filepath.Join(d.path, "apps", "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	states, err := filepath.Glob(filepath.Join(d.path, "state", "*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range append(specs, states...) {
+		app := strings.TrimSuffix(filepath.Base(path), ".yaml")
+		if _, err := os.Stat(d.intentFile(app)); errors.Is(err, os.ErrNotExist) {
+			apps = append(apps, app)
+		}
+	}
+	slices.Sort(apps)
+	return slices.Compact(apps), nil
 }
 
 // storedSpecs reads the specs of earlier starts, sorted by app.

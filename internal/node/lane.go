@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -134,7 +135,7 @@ func (l *lane) openStore() error {
 		}
 		store, err = state.Open(dir, l.identity(), l.storeOptions())
 	}
-	if l.unborn(err) {
+	if l.unborn(err) || l.outlived(err) {
 		if err = os.RemoveAll(dir); err == nil {
 			store, err = state.Open(dir, l.identity(), l.storeOptions())
 		}
@@ -145,7 +146,19 @@ func (l *lane) openStore() error {
 	l.mu.Lock()
 	l.store = store
 	l.mu.Unlock()
+	l.shareMemory() // another app may have come while it was opened
 	return nil
+}
+
+func (l *lane) cacheBytes() int64 { return l.app.memory() * 3 / 8 / int64(l.app.lanesN) }
+
+func (l *lane) shareMemory() {
+	l.mu.Lock()
+	store := l.store
+	l.mu.Unlock()
+	if store != nil {
+		store.SetCacheBytes(l.cacheBytes())
+	}
 }
 
 // unborn reports whether a store is refused only because it is of an earlier try of this app's
@@ -154,6 +167,17 @@ func (l *lane) openStore() error {
 func (l *lane) unborn(err error) bool {
 	var identity *state.IdentityError
 	return l.app.fresh && errors.As(err, &identity) && identity.Field == "app_id"
+}
+
+// outlived reports whether a store is refused only because it is of an earlier generation of this
+// app: another node has carried out the reset that ended it, and nobody asks for it any more.
+func (l *lane) outlived(err error) bool {
+	var identity *state.IdentityError
+	if l.app.record == nil || !errors.As(err, &identity) || identity.Field != "generation" {
+		return false
+	}
+	stored, err := strconv.Atoi(identity.Stored)
+	return err == nil && stored < l.app.generation
 }
 
 func (l *lane) dir() string { return l.app.node.dir.laneDir(l.app.name(), l.k) }
@@ -169,7 +193,7 @@ func (l *lane) storeOptions() state.Options {
 		Compare: compare,
 		Seam:    n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks, FS: n.cfg.StateFS,
 		OpenFiles:     min(max(n.openFiles/n.appCount()/l.app.lanesN, 1), 500),
-		CacheBytes:    l.app.memory() * 3 / 8 / lanes,
+		CacheBytes:    l.cacheBytes(),
 		MemTableBytes: min(max(l.app.memory()/32/lanes, 512<<10), 16<<20),
 	}
 }

@@ -16,7 +16,9 @@ import (
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/port"
 	"github.com/tally-kafka/tally/processor"
+	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/replication/cluster"
+	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/seed"
 	"github.com/tally-kafka/tally/state"
 )
@@ -31,7 +33,8 @@ type Node struct {
 	server      *api.Server
 	end         context.CancelCauseFunc // ends the node from within
 	cluster     *cluster.Cluster
-	upgraded    bool // the data dir has never been in a cluster: it is new, or of before there were any
+	clustered   chan struct{} // closed once cluster is set: it asks for reports before
+	upgraded    bool          // the data dir has never been in a cluster: it is new, or of before there were any
 
 	openFiles  int  // of all stores together
 	addOffsets bool // transaction.version is below 2
@@ -93,7 +96,7 @@ func start(ctx context.Context, cfg Config, end context.CancelCauseFunc) (_ *Nod
 	}
 	n := &Node{
 		cfg: cfg, started: cfg.Seam.Now(), incarnation: cfg.Seam.NewID(), waiting: "starting",
-		budget: processor.NewBudget(cfg.CommitsPerSecond), hosts: map[string]*host{}, watched: map[string]bool{}, end: end,
+		budget: processor.NewBudget(cfg.CommitsPerSecond), hosts: map[string]*host{}, clustered: make(chan struct{}), watched: map[string]bool{}, end: end,
 	}
 	if cfg.TTY {
 		n.bars = mpb.New(mpb.WithOutput(cfg.Out), mpb.WithWidth(50))
@@ -141,6 +144,9 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.submitSpecs(ctx); err != nil {
 		return n.unlessEnded(ctx, err)
 	}
+	if err := n.dropDeleted(); err != nil {
+		return err
+	}
 	n.phase("specs")
 	return n.unlessEnded(ctx, n.runApps(ctx))
 }
@@ -174,11 +180,35 @@ func (n *Node) submitSpecs(ctx context.Context) error {
 		seen[s.App] = true
 	}
 	for _, s := range specs {
-		if err := n.submit(ctx, s); err != nil {
+		if err := n.submitAtStart(ctx, s); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// submitAtStart submits, and waits for a leader as long as there is none: the other nodes may be
+// starting too.
+func (n *Node) submitAtStart(ctx context.Context, s *spec.Spec) error {
+	for {
+		_, err := n.submit(ctx, s)
+		if !undecided(err) || ctx.Err() != nil {
+			return err
+		}
+		n.setWaiting(err.Error())
+		n.cfg.Log.Warn("submitting again", "app", s.App, "error", err)
+		if err := n.cfg.Seam.Sleep(ctx, n.cfg.Seam.Jitter(retryPause)); err != nil {
+			return err
+		}
+	}
+}
+
+// undecided reports whether the cluster could not decide, or it is not known whether it has: asking
+// again is right for what may be done twice.
+func undecided(err error) bool {
+	var none *cluster.NoLeaderError
+	var unsure *consensus.UncertainError
+	return errors.As(err, &none) || errors.As(err, &unsure)
 }
 
 // connect finds or starts the broker and waits until it answers, saying so while it does not.

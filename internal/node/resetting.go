@@ -256,6 +256,9 @@ func notDone(what string, err error) error {
 	switch {
 	case errors.As(err, &e), errors.Is(err, context.Canceled):
 		return err
+	case undecided(err):
+		return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
+			Message: err.Error(), Next: "try again: twice does no harm"}
 	case unanswered(err):
 		return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
 			Message: "nothing was " + what + ", Kafka does not answer: " + err.Error(), Next: "try again when it does"}

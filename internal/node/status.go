@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
@@ -102,8 +103,25 @@ func (n *Node) NotReady() []string {
 		for _, l := range a.lanes {
 			g, _ := l.granted()
 			if st := l.snapshot(); g.part == partOwner && st.state != api.LaneRunning {
-				reasons = append(reasons, fmt.Sprintf("app %s lane %d is %s %s", a.name(), l.k, st.state, st.reason))
+				reasons = append(reasons, strings.TrimSpace(fmt.Sprintf("app %s lane %d is %s %s", a.name(), l.k, st.state, st.reason)))
 			}
+		}
+	}
+	return append(reasons, n.notOpen()...)
+}
+
+// notOpen says why apps of the cluster are not open here.
+func (n *Node) notOpen() (reasons []string) {
+	st := n.cluster.State()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, name := range sortedApps(st) {
+		if h := n.hosts[name]; h == nil || h.app == nil {
+			why := "it is being opened"
+			if h != nil {
+				why = or(h.why, why)
+			}
+			reasons = append(reasons, fmt.Sprintf("app %s is not open: %s", name, why))
 		}
 	}
 	return reasons

@@ -28,7 +28,8 @@ func (e *NoLeaderError) Error() string { return e.Why }
 // Propose changes the state, through the leader wherever it is, and waits for one up to
 // Timing.Propose. The error is nil when the command was decided, even if Result says that it was
 // refused; a NoLeaderError when nothing has changed; a consensus.UncertainError when that is not
-// known. What a second time does not change is made again by itself.
+// known. What a second time does not change is made again by itself. State has the outcome when
+// this returns, unless this node follows too slowly for the time that is left.
 func (c *Cluster) Propose(ctx context.Context, command ownership.Command) (ownership.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.c.Timing.Propose)
 	defer cancel()
@@ -37,11 +38,29 @@ func (c *Cluster) Propose(ctx context.Context, command ownership.Command) (owner
 		var none *NoLeaderError
 		var unsure *consensus.UncertainError
 		again := errors.As(err, &none) || errors.As(err, &unsure) && repeatable(command)
+		if err == nil {
+			c.awaitVersion(ctx, result.Version)
+		}
 		if !again || ctx.Err() != nil {
 			return result, err
 		}
 		if c.c.Seam.Sleep(ctx, c.c.Seam.Jitter(c.c.Timing.Retry)) != nil {
 			return ownership.Result{}, err
+		}
+	}
+}
+
+// awaitVersion waits until this node has applied what the leader has decided.
+func (c *Cluster) awaitVersion(ctx context.Context, version uint64) {
+	for {
+		changed := c.raft.Changed()
+		if c.State().Version >= version {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
 		}
 	}
 }

@@ -1,0 +1,250 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/internal/api"
+)
+
+// uncommitted counts the records of a topic that were written and never committed.
+func (p *place) uncommitted(topic string) int {
+	p.t.Helper()
+	ends, err := p.admin.EndOffsets(p.ctx(), topic, true)
+	p.must(err)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(p.addrs...), kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords())
+	p.must(err)
+	defer cl.Close()
+	all, at := 0, map[int32]int64{}
+	behind := func() bool {
+		for part, end := range ends {
+			if at[part] < end {
+				return true
+			}
+		}
+		return false
+	}
+	for behind() {
+		fetches := cl.PollFetches(p.ctx())
+		p.must(fetches.Err0())
+		fetches.EachRecord(func(r *kgo.Record) {
+			at[r.Partition] = r.Offset + 1
+			if r.Offset < ends[r.Partition] && !r.Attrs.IsControl() {
+				all++
+			}
+		})
+	}
+	return all - len(p.read(topic))
+}
+
+// move asks for a move and waits until the lane runs at its new owner and nothing is on its way.
+func (b *band) move(lane int, to string) api.LaneStatus {
+	b.t.Helper()
+	before := b.whole().Lanes[lane]
+	answer, err := b.alive()[0].client.Move(b.ctx(), b.app, lane, api.MoveRequest{To: to})
+	b.must(err)
+	if answer.From != before.Owner || answer.To != to || answer.Epoch != before.Epoch {
+		b.t.Fatalf("a move of %+v: %+v", before, answer)
+	}
+	var after api.LaneStatus
+	b.until("the lane has moved", func(st api.Status) error {
+		after = st.Apps[0].Lanes[lane]
+		if after.Owner != to || after.Epoch <= before.Epoch || after.State != api.LaneRunning || after.From != "" {
+			return fmt.Errorf("lane %+v", after)
+		}
+		return nil
+	})
+	return after
+}
+
+// replayedNothing holds the log of the nodes and the topics against a change of owners that was
+// asked for: no transaction was aborted, and no new owner waited for the word of the old one until
+// it was late.
+func (b *band) replayedNothing() {
+	b.t.Helper()
+	if n := b.uncommitted(b.app + ".changelog"); n > 0 {
+		b.t.Errorf("%d changelog records were written and never committed", n)
+	}
+	for i, n := range b.nodes {
+		if late := n.log.count("has not said that it is done"); late > 0 {
+			b.t.Errorf("%s has waited %d times for the word of an old owner in vain", nodeName(i), late)
+		}
+	}
+}
+
+// exact waits until what the cluster has counted, and what the output says last, are the events.
+func (b *band) exact(events []*kgo.Record) {
+	b.t.Helper()
+	b.counted(events)
+	until(b.t, func() error {
+		if got, want := b.lastOutputs(), count(events); !maps.Equal(got, want) {
+			return fmt.Errorf("the output's last values\n got %v\nwant %v", got, want)
+		}
+		return nil
+	})
+}
+
+// A lane that is moved runs at its new node under a later epoch, its old owner follows it, and
+// nothing is replayed, under load. A node that is drained has no lane until that is taken back.
+func TestBandMovesAndDrains(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	b := p.band(3, standbys(1))
+	load := p.stream(4)
+	before := b.whole().Lanes[0]
+	moved := b.move(0, before.Standbys[0])
+	if b.whole(); !slices.Contains(moved.Standbys, before.Owner) {
+		t.Errorf("the lane's old owner %s is no standby of %+v", before.Owner, moved)
+	}
+
+	_, err := b.nodes[1].client.Drain(b.ctx(), "node-a", api.DrainRequest{})
+	p.must(err)
+	b.until("node-a has no lane", func(st api.Status) error {
+		for _, l := range st.Apps[0].Lanes {
+			if l.Owner == "node-a" || slices.Contains(l.Standbys, "node-a") || l.State != api.LaneRunning {
+				return fmt.Errorf("lane %+v", l)
+			}
+		}
+		return nil
+	})
+	b.whole()
+	_, err = b.nodes[1].client.Drain(b.ctx(), "node-a", api.DrainRequest{Undo: true})
+	p.must(err)
+	b.until("node-a has a lane again", b.hasLane("node-a"))
+	b.whole()
+	b.exact(load())
+	b.replayedNothing()
+}
+
+// hasLane says whether a node runs a lane.
+func (b *band) hasLane(node string) func(api.Status) error {
+	return func(st api.Status) error {
+		for _, l := range st.Apps[0].Lanes {
+			if l.Owner == node && l.State == api.LaneRunning {
+				return nil
+			}
+		}
+		return fmt.Errorf("lanes %+v", st.Apps[0].Lanes)
+	}
+}
+
+// Nodes that are stopped and started again one after the other, under load, hand over what they
+// have: nothing is replayed, and a reader that passes on its token never sees a count fall.
+func TestBandRolls(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	b := p.band(3, standbys(1))
+	load := p.stream(4)
+	ctx, cancel := context.WithCancel(context.Background())
+	read := make(chan error, 1)
+	go func() { read <- b.neverFalls(ctx, b.nodes[0]) }()
+	for _, i := range []int{1, 2} {
+		b.nodes[i].stop()
+		b.whole()
+		b.nodes[i] = b.launch(i, inDir(b.nodes[i].dir), standbys(1))
+		b.until("it has a lane again", b.hasLane(nodeName(i)))
+		b.whole()
+	}
+	cancel()
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+	b.exact(load())
+	b.replayedNothing()
+}
+
+// neverFalls reads one count over and over with the token of the last answer, until ctx ends.
+func (b *band) neverFalls(ctx context.Context, n *tally) error {
+	token, last := "", 0
+	for reads := 0; ; reads++ {
+		got, err := n.client.Get(b.ctx(), b.app, []byte(`["user-a","stream"]`), api.ReadOptions{Wait: patience / 4, MinPosition: token})
+		if ctx.Err() != nil {
+			if reads < 10 {
+				return fmt.Errorf("%d reads alone", reads)
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read %d: %w", reads, err)
+		}
+		now := 0
+		if got.Found {
+			if _, err := fmt.Sscanf(string(got.Values), `{"count":%d}`, &now); err != nil {
+				return err
+			}
+		}
+		if now < last {
+			return fmt.Errorf("the count fell from %d to %d: %+v", last, now, got.Parts)
+		}
+		token, last = got.Token, now
+	}
+}
+
+// Every node answers every question, and a copy that is not the owner's says so.
+func TestBandAnswersEverywhere(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	b := p.band(3, standbys(2))
+	sent := b.events(100, 0)
+	b.send(sent...)
+	b.counted(sent)
+	group, want := []byte(`["user-3","and"]`), count(sent)[`["user-3","and"]`]
+	for i, n := range b.nodes {
+		until(t, func() error {
+			got, err := n.client.Get(b.ctx(), b.app, group, api.ReadOptions{Wait: -1})
+			if err == nil && (string(got.Values) != want || got.Parts[0].Role != api.RoleOwner) {
+				err = fmt.Errorf("%s gets %s, not %s: %+v", nodeName(i), got.Values, want, got)
+			}
+			return err
+		})
+		top, err := n.client.Top(b.ctx(), b.app, 3, api.ReadOptions{Wait: -1})
+		p.must(err)
+		if len(top.Counts) != 3 || len(top.Parts) != 4 {
+			t.Errorf("%s: the top is %+v", nodeName(i), top)
+		}
+		if first := b.firstWatched(n); first != want {
+			t.Errorf("%s: a watch begins with %s, not with %s", nodeName(i), first, want)
+		}
+		b.staleAt(i, group, want)
+	}
+}
+
+// firstWatched is what a watch of user-3's words says first of "and".
+func (b *band) firstWatched(n *tally) (values string) {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(b.ctx())
+	defer cancel()
+	err := n.client.Watch(ctx, b.app, []byte(`["user-3","and"]`), api.ReadOptions{Wait: -1}, func(c api.Count) error {
+		values = string(c.Values)
+		cancel()
+		return nil
+	})
+	if values == "" {
+		b.t.Fatalf("a watch: %v", err)
+	}
+	return values
+}
+
+// staleAt asks a node for what a standby may answer: whoever answers says what it is.
+func (b *band) staleAt(node int, group []byte, want string) {
+	b.t.Helper()
+	until(b.t, func() error {
+		got, err := b.nodes[node].client.Get(b.ctx(), b.app, group, api.ReadOptions{Wait: -1, Stale: true})
+		if err != nil {
+			return err
+		}
+		part := got.Parts[0]
+		owner := b.whole().Lanes[part.Lane].Owner
+		role := map[bool]api.Role{true: api.RoleOwner, false: api.RoleStandby}[owner == part.Node]
+		if string(got.Values) != want || part.Role != role || len(part.Position) == 0 || part.AsOfMs == 0 {
+			return fmt.Errorf("a stale read at %s, lane of %s: %s, not %s: %+v", nodeName(node), owner, got.Values, want, part)
+		}
+		return nil
+	})
+}
