@@ -48,6 +48,7 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, n.port.Close())
 	}
+	close(n.clustered)
 	options.Cluster, options.Control = view{n}, control{n}
 	options.Calls = map[string]api.Call{
 		callReleased: n.takeReleased, callCheckpoint: n.offerCheckpoint, callCheckpointDone: n.checkpointDone,
