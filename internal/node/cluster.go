@@ -16,7 +16,6 @@ import (
 	"github.com/tally-kafka/tally/replication/cluster"
 	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/ownership"
-	"github.com/tally-kafka/tally/replication/session"
 	"github.com/tally-kafka/tally/txn"
 )
 
@@ -40,17 +39,16 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 			return errors.Join(err, n.port.Close())
 		}
 	}
-	placed := make(chan struct{}) // closed when n.cluster is there: the first ping may be sooner
 	n.cluster, err = cluster.Start(ctx, cluster.Config{
 		ID: n.dir.id.ID, Name: cfg.Name, Incarnation: n.incarnation, Addr: n.port.Advertise(), Zone: cfg.Zone,
 		Release: cfg.Version, Seeds: cfg.Join, DataDir: cfg.DataDir,
 		RaftListener: n.port.Raft(), DialRaft: n.port.DialRaft, SessionListener: n.port.Sessions(), DialSession: n.port.DialSession,
-		Call: n.call, Report: func() session.Report { <-placed; return n.report() }, Fence: n.fenceLane, Halt: n.halted, Seam: cfg.Seam, Log: cfg.Log,
+		Call: n.call, Report: n.report, Fence: n.fenceLane, Halt: n.halted, Seam: cfg.Seam, Log: cfg.Log,
 	})
 	if err != nil {
 		return errors.Join(err, n.port.Close())
 	}
-	close(placed)
+	close(n.clustered)
 	options.Cluster, options.Control = view{n}, control{n}
 	options.Calls = map[string]api.Call{
 		callReleased: n.takeReleased, callCheckpoint: n.offerCheckpoint, callCheckpointDone: n.checkpointDone,

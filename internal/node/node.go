@@ -33,7 +33,8 @@ type Node struct {
 	server      *api.Server
 	end         context.CancelCauseFunc // ends the node from within
 	cluster     *cluster.Cluster
-	upgraded    bool // the data dir has never been in a cluster: it is new, or of before there were any
+	clustered   chan struct{} // closed once cluster is set: it asks for reports before
+	upgraded    bool          // the data dir has never been in a cluster: it is new, or of before there were any
 
 	openFiles  int  // of all stores together
 	addOffsets bool // transaction.version is below 2
@@ -95,7 +96,7 @@ func start(ctx context.Context, cfg Config, end context.CancelCauseFunc) (_ *Nod
 	}
 	n := &Node{
 		cfg: cfg, started: cfg.Seam.Now(), incarnation: cfg.Seam.NewID(), waiting: "starting",
-		budget: processor.NewBudget(cfg.CommitsPerSecond), hosts: map[string]*host{}, watched: map[string]bool{}, end: end,
+		budget: processor.NewBudget(cfg.CommitsPerSecond), hosts: map[string]*host{}, clustered: make(chan struct{}), watched: map[string]bool{}, end: end,
 	}
 	if cfg.TTY {
 		n.bars = mpb.New(mpb.WithOutput(cfg.Out), mpb.WithWidth(50))
@@ -143,10 +144,10 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.submitSpecs(ctx); err != nil {
 		return n.unlessEnded(ctx, err)
 	}
-	n.phase("specs")
 	if err := n.dropDeleted(); err != nil {
 		return err
 	}
+	n.phase("specs")
 	return n.unlessEnded(ctx, n.runApps(ctx))
 }
 

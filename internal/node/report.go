@@ -14,6 +14,7 @@ const contactInterval = 500 * time.Millisecond
 
 // report is what this node tells the leader with each ping.
 func (n *Node) report() session.Report {
+	<-n.clustered
 	st := n.cluster.State()
 	r := session.Report{ID: n.dir.id.ID, Incarnation: n.incarnation, KafkaAgeMs: n.silent().Milliseconds(), Version: st.Version}
 	for _, a := range n.running() {
