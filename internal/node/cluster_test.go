@@ -110,18 +110,6 @@ func (b *band) alive() (nodes []*tally) {
 	return nodes
 }
 
-// named is the node of that name.
-func (b *band) named(name string) *tally {
-	b.t.Helper()
-	for i, n := range b.nodes {
-		if nodeName(i) == name {
-			return n
-		}
-	}
-	b.t.Fatalf("no node %q", name)
-	return nil
-}
-
 func nodeName(i int) string { return fmt.Sprintf("node-%c", 'a'+i) }
 
 // until polls the status at a node that runs.
@@ -129,23 +117,21 @@ func (b *band) until(what string, ok func(api.Status) error) {
 	b.t.Helper()
 	alive := len(b.alive())
 	until(b.t, func() error {
-		for _, n := range b.alive() {
-			if now := len(b.alive()); now < alive {
-				b.t.Fatalf("until %s: a node has ended by itself", what)
-			}
-			st, err := n.client.Status(b.ctx())
-			if err != nil {
-				return fmt.Errorf("until %s: %w", what, err)
-			}
-			if len(st.Apps) != 1 || len(st.Apps[0].Lanes) == 0 {
-				return fmt.Errorf("until %s: apps %+v", what, st.Apps)
-			}
-			if err := ok(st); err != nil {
-				return fmt.Errorf("until %s: %w", what, err)
-			}
-			return nil
+		now := b.alive()
+		if len(now) < alive || alive == 0 {
+			b.t.Fatalf("until %s: %d of %d nodes run", what, len(now), alive)
 		}
-		return fmt.Errorf("no node runs")
+		st, err := now[0].client.Status(b.ctx())
+		if err == nil && (len(st.Apps) != 1 || len(st.Apps[0].Lanes) == 0) {
+			err = fmt.Errorf("apps %+v", st.Apps)
+		}
+		if err == nil {
+			err = ok(st)
+		}
+		if err != nil {
+			err = fmt.Errorf("until %s: %w", what, err)
+		}
+		return err
 	})
 }
 
