@@ -58,7 +58,7 @@ func newCmdRoot(t *tool) *cobra.Command {
 	addGroup(root, groupRun, newCmdRun(t), newCmdInit(t), newCmdCheck(t), newCmdDemo(t), newCmdBroker(t),
 		newCmdSubmit(t), newCmdDelete(t), newCmdReset(t))
 	addGroup(root, groupAsk, newCmdGet(t), newCmdTop(t), newCmdScan(t), newCmdWatch(t), newCmdProduce(t), newCmdConsume(t))
-	addGroup(root, groupOperate, newCmdStatus(t), newCmdApps(t), newCmdDrain(t), newCmdMove(t), newCmdCerts(t), newCmdToken(t),
+	addGroup(root, groupOperate, newCmdStatus(t), newCmdApps(t), newCmdDrain(t), newCmdMove(t), newCmdNode(t), newCmdCerts(t), newCmdToken(t),
 		newCmdConfig(t), newCmdVersion(t))
 	addGroup(root, groupCheck, newCmdAudit(t), newCmdDoctor(t), newCmdDead(t))
 	root.SetCompletionCommandGroupID(groupOperate)

@@ -60,8 +60,12 @@ func (rd *read) openCut(ctx context.Context) (*cut, error) {
 func (rd *read) cutViews(views []LaneView) (*cut, error) {
 	c := &cut{rd: rd}
 	for _, v := range views {
-		lc := laneCut{view: v, role: v.Role(), inputs: readInputs(v)}
-		var err error
+		role, err := rd.roleOf(v)
+		if err != nil {
+			c.close()
+			return nil, err
+		}
+		lc := laneCut{view: v, role: role, inputs: readInputs(v)}
 		if lc.cut, err = v.Store.Cut(); err != nil {
 			c.close()
 			return nil, fmt.Errorf("read lane %d: %w", v.Lane, err)

@@ -101,7 +101,10 @@ func (rd *read) getOnce(ctx context.Context, group []byte) (*getParts, error) {
 func (rd *read) getHere(views []LaneView, group []byte) (*getParts, error) {
 	got := &getParts{Parts: []getPart{}, Hints: []laneHints{}}
 	for _, v := range views {
-		role := v.Role()
+		role, err := rd.roleOf(v)
+		if err != nil {
+			return nil, err
+		}
 		all, hints, err := readLane(rd.app, v, group)
 		if err != nil {
 			return nil, err

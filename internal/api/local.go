@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -162,6 +163,16 @@ func (rd *read) pick(views []LaneView) ([]LaneView, error) {
 		picked = append(picked, views[i])
 	}
 	return picked, nil
+}
+
+// roleOf is the role of a view that is about to be read. It was picked as an owner's, and may have
+// been given away since.
+func (rd *read) roleOf(v LaneView) (Role, error) {
+	role := v.Role()
+	if role == RoleStandby && !rd.stale {
+		return role, rd.notOwner(fmt.Sprintf("lane %d is not this node's any more", v.Lane))
+	}
+	return role, nil
 }
 
 func (rd *read) notOwner(why string) *Error {

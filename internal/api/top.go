@@ -121,7 +121,11 @@ func (rd *read) topRanked(ctx context.Context, n int) (*topPart, error) {
 func (rd *read) topOfViews(ctx context.Context, views []LaneView, n int) (*topPart, error) {
 	part := &topPart{Parts: []Part{}}
 	for _, v := range views {
-		role, in := v.Role(), readInputs(v)
+		role, err := rd.roleOf(v)
+		if err != nil {
+			return nil, err
+		}
+		in := readInputs(v)
 		largest, positions, err := v.Store.Largest(ctx, n)
 		if err != nil {
 			return nil, err

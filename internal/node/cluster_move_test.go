@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"testing"
@@ -10,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/processor/spec"
 )
 
 // uncommitted counts the records of a topic that were written and never committed.
@@ -247,4 +250,30 @@ func (b *band) staleAt(node int, group []byte, want string) {
 		}
 		return nil
 	})
+}
+
+// Most voters are lost for good: the one that is left goes on counting with its lanes, and after
+// its recovery has all of them.
+func TestBandRecovers(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	b := p.band(3)
+	sent := b.events(100, 0)
+	b.send(sent...)
+	b.counted(sent)
+	left := b.nodes[2]
+	for _, n := range b.nodes {
+		n.stop()
+	}
+	text, err := Recover(left.dir, "", seam.World(), slog.New(slog.DiscardHandler))
+	p.must(err)
+	saysText(t, text, "only voter", "raft")
+	n := p.start(inDir(left.dir), named("node-c"), func(c *Config) { c.Specs = []*spec.Spec{} })
+	more := b.events(100, 100)
+	b.send(more...)
+	n.settled(int64(len(sent) + len(more)))
+	n.has(count(append(sent, more...)))
+	if _, err := Recover(t.TempDir(), "", seam.World(), slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("a directory without a node was recovered")
+	}
 }

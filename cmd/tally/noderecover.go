@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tally-kafka/tally/internal/node"
+)
+
+type recoverOptions struct {
+	dataDir string
+	addr    string
+	yes     bool
+}
+
+func newCmdNode(t *tool) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "node",
+		Short: "Mend a node that does not run",
+		Args:  argsOf(cobra.NoArgs),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newCmdNodeRecover(t))
+	return cmd
+}
+
+func newCmdNodeRecover(t *tool) *cobra.Command {
+	var opt recoverOptions
+	cmd := &cobra.Command{
+		Use:   "recover",
+		Short: "Go on with one node when most voters of its cluster are lost for good",
+		Long: `Make this stopped node the only voter of its cluster: the way out when most voters are lost for good,
+so that no lane could move any more. Counts are not touched: they are in Kafka.
+
+Do it on one node only, and never while the lost ones may come back: those that do must first lose
+the directory raft and the file cluster.json of their data dirs, and then join as new nodes.`,
+		Example: `  tally node recover --data-dir /var/lib/tally --yes
+  tally run --data-dir /var/lib/tally --brokers kafka-1:9092`,
+		Args: argsOf(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error { return runNodeRecover(t, opt) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&opt.dataDir, "data-dir", "./tally-data", "`DIR` of the node, which must be stopped")
+	fl.StringVar(&opt.addr, "advertise", "", "`HOST:PORT` at which the node is reached from now on (default: as before)")
+	fl.BoolVar(&opt.yes, "yes", false, "do it; without it nothing is done")
+	return cmd
+}
+
+func runNodeRecover(t *tool, opt recoverOptions) error {
+	if !opt.yes {
+		return usagef("this makes the node in %s the only voter of its cluster, which must never be done while the others may come back; say --yes if they are lost for good", opt.dataDir)
+	}
+	log, err := t.newLogger("warn", "text")
+	if err != nil {
+		return err
+	}
+	text, err := node.Recover(opt.dataDir, opt.addr, t.seam, log)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(t.out, text)
+	return err
+}
