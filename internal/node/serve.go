@@ -51,6 +51,10 @@ func (l *lane) takePart(ctx context.Context, drain <-chan struct{}, g grant) {
 
 // own runs the lane as its owner until the grant is over, and then tells the node that has it next.
 func (l *lane) own(ctx context.Context, over <-chan struct{}, g grant) {
+	if floor := l.app.epochOfOthers(l.k); floor >= g.epoch && l.raiseGrant(ctx, &epochError{floor, g.epoch}) == nil {
+		<-over // there is a later grant
+		return
+	}
 	if g.from != "" {
 		l.awaitRelease(ctx, over, g)
 	}
