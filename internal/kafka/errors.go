@@ -19,6 +19,10 @@ import (
 // ErrTopicExists is what Create answers when the topic is there already.
 var ErrTopicExists = errors.New("the topic exists already")
 
+// ErrNoTopic says that a topic whose offsets were asked for is not there, as far as the broker that
+// was asked knows: it may have been made a moment ago.
+var ErrNoTopic = errors.New("there is no topic")
+
 // tlsError is a handshake that failed; franz-go's own text does not say with whom.
 type tlsError struct {
 	addr string

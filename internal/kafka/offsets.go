@@ -43,7 +43,7 @@ func (a *Admin) Bounds(ctx context.Context, topic string, committed bool) (start
 			return err
 		}
 		if !ok {
-			return fmt.Errorf("there is no topic %q", topic)
+			return fmt.Errorf("%w %q", ErrNoTopic, topic)
 		}
 		if ends, err = a.listOnce(ctx, t, listEnd, isolation); err != nil {
 			return err
@@ -63,7 +63,7 @@ func (a *Admin) listOffsets(ctx context.Context, topic string, at int64, isolati
 			return err
 		}
 		if !ok {
-			return fmt.Errorf("there is no topic %q", topic)
+			return fmt.Errorf("%w %q", ErrNoTopic, topic)
 		}
 		offsets, err = a.listOnce(ctx, t, at, isolation)
 		return err
@@ -117,7 +117,7 @@ func (a *Admin) GroupOffsets(ctx context.Context, group, topic string, partition
 				return err
 			}
 			if !ok {
-				return fmt.Errorf("there is no topic %q", topic)
+				return fmt.Errorf("%w %q", ErrNoTopic, topic)
 			}
 			for _, p := range t.Partitions {
 				ask = append(ask, p.Partition)

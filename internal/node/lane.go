@@ -86,8 +86,8 @@ func (a *app) highestEpoch(k int) (epoch uint64) {
 }
 
 // epochOfOthers is the highest epoch under which another process had written to lane k's changelog
-// partitions when the app was opened here: a grant that is not above it is of a Raft that knows less
-// than Kafka, and would look overtaken.
+// partitions when the app was opened here: a grant that is not above it is of a Raft that knows
+// less than Kafka, and would look overtaken.
 func (a *app) epochOfOthers(k int) (epoch uint64) {
 	for _, t := range a.tasks(k) {
 		if by := a.heads[t.Partition].author; by.offset >= 0 && by.incarnation != a.node.incarnation {

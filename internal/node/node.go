@@ -279,10 +279,10 @@ func (n *Node) patiently(ctx context.Context, bound time.Duration, call func(con
 		err := call(tryCtx)
 		cancel()
 		// A topic that was missing and exists now: it is looked at again.
-		if err == nil || ctx.Err() != nil || !unanswered(err) && !errors.Is(err, kafka.ErrTopicExists) {
+		if err == nil || ctx.Err() != nil || !unanswered(err) && !topicsChange(err) {
 			return err
 		}
-		if !errors.Is(err, kafka.ErrTopicExists) { // else another node was quicker
+		if !topicsChange(err) { // else another node was quicker
 			n.reached(err)
 			n.setWaiting("Kafka does not answer: " + err.Error())
 		}
@@ -290,6 +290,12 @@ func (n *Node) patiently(ctx context.Context, bound time.Duration, call func(con
 			return err // says more than that the time is over
 		}
 	}
+}
+
+// topicsChange reports whether topics come or go just now, as when several nodes open one app at
+// once.
+func topicsChange(err error) bool {
+	return errors.Is(err, kafka.ErrTopicExists) || errors.Is(err, kafka.ErrNoTopic)
 }
 
 // unanswered reports whether a call may succeed by itself a little later. What the system says of
