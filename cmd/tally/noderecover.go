@@ -16,10 +16,11 @@ type recoverOptions struct {
 
 func newCmdNode(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "node",
-		Short: "Mend a node that does not run",
-		Args:  argsOf(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "node",
+		Short:   "Mend a node that does not run",
+		Example: "  tally node recover --data-dir /var/lib/tally --yes",
+		Args:    argsOf(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newCmdNodeRecover(t))
 	return cmd
