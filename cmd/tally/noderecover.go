@@ -34,8 +34,8 @@ func newCmdNodeRecover(t *tool) *cobra.Command {
 		Long: `Make this stopped node the only voter of its cluster: the way out when most voters are lost for good,
 so that no lane could move any more. Counts are not touched: they are in Kafka.
 
-Do it on one node only, and never while the lost ones may come back: those that do must first lose
-the directory raft and the file cluster.json of their data dirs, and then join as new nodes.`,
+Do it on one node only, and never while the lost ones may come back with their data: they must join
+as new nodes, with an empty data dir.`,
 		Example: `  tally node recover --data-dir /var/lib/tally --yes
   tally run --data-dir /var/lib/tally --brokers kafka-1:9092`,
 		Args: argsOf(cobra.NoArgs),

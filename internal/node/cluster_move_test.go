@@ -267,7 +267,7 @@ func TestBandRecovers(t *testing.T) {
 	}
 	text, err := Recover(left.dir, "", seam.World(), slog.New(slog.DiscardHandler))
 	p.must(err)
-	saysText(t, text, "only voter", "raft")
+	saysText(t, text, "only voter", "empty data dir")
 	n := p.start(inDir(left.dir), named("node-c"), func(c *Config) { c.Specs = []*spec.Spec{} })
 	more := b.events(100, 100)
 	b.send(more...)
