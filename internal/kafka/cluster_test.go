@@ -42,8 +42,8 @@ func sharedAdmin(t *testing.T, partitions int) (Config, *Admin, string) {
 }
 
 func TestTopics(t *testing.T) {
-	ctx := limit(t)
 	_, a, topic := sharedAdmin(t, 3)
+	ctx := limit(t)
 	got, ok, err := a.Topic(ctx, topic)
 	if err != nil || !ok {
 		t.Fatal(ok, err)
@@ -76,8 +76,8 @@ func TestTopics(t *testing.T) {
 }
 
 func TestClusterAndFeatures(t *testing.T) {
-	ctx := limit(t)
 	_, a, _ := sharedAdmin(t, 1)
+	ctx := limit(t)
 	if id, err := a.ClusterID(ctx); err != nil || id != testkafka.Shared(t).ID() {
 		t.Errorf("cluster id %q, %v; formatted with %q", id, err, testkafka.Shared(t).ID())
 	}
@@ -129,8 +129,8 @@ func end(t *testing.T, cl *kgo.Client, how kgo.TransactionEndTry) {
 // TestTransactionsAndOffsets follows one transactional id, and what the topic's and the group's
 // offsets say while its transaction is open and after.
 func TestTransactionsAndOffsets(t *testing.T) {
-	ctx := limit(t)
 	cfg, a, topic := sharedAdmin(t, 2)
+	ctx := limit(t)
 	id := topic + ".lane-0"
 	if _, ok, err := a.DescribeTransaction(ctx, id); ok || err != nil {
 		t.Fatalf("an unknown id: %v, %v", ok, err)
@@ -213,8 +213,8 @@ func commitOffset(t *testing.T, cl *kgo.Client, group, topic string, partition i
 // TestReadReachesTheEnd reads a partition whose last offsets are no records: commit and abort
 // markers, and aborted records. A consumer would wait there for ever.
 func TestReadReachesTheEnd(t *testing.T) {
-	ctx := limit(t)
 	cfg, a, topic := sharedAdmin(t, 2)
+	ctx := limit(t)
 	cl := transactional(t, cfg, topic+".lane-0", topic, "a", "b")
 	end(t, cl, kgo.TryCommit)
 	inTransaction(t, cl, topic, "x", "y")
@@ -254,8 +254,8 @@ func TestReadReachesTheEnd(t *testing.T) {
 }
 
 func TestTail(t *testing.T) {
-	ctx := limit(t)
 	cfg, a, topic := sharedAdmin(t, 2)
+	ctx := limit(t)
 	if err := a.Tail(ctx, topic, 0, func(*kgo.Record) bool { t.Error("an empty partition has a record"); return true }); err != nil {
 		t.Fatal(err)
 	}
@@ -290,8 +290,8 @@ func TestTail(t *testing.T) {
 }
 
 func TestGroupMembers(t *testing.T) {
-	ctx := limit(t)
 	cfg, a, topic := sharedAdmin(t, 1)
+	ctx := limit(t)
 	if n, state, err := a.GroupMembers(ctx, topic+"-none"); n != 0 || state != "Dead" || err != nil {
 		t.Errorf("a group that is not there: %d, %q, %v", n, state, err)
 	}
@@ -321,8 +321,8 @@ func TestGroupMembers(t *testing.T) {
 }
 
 func TestProduceAndConsume(t *testing.T) {
-	ctx := limit(t)
 	cfg, _, topic := sharedAdmin(t, 4)
+	ctx := limit(t)
 	var lines strings.Builder
 	const n = 3000
 	for i := range n {
