@@ -43,9 +43,7 @@ func (j *job) appID() string {
 	j.t.Helper()
 	if j.id == "" {
 		for _, n := range j.notes() {
-			if !n.Barrier {
-				j.id = n.AppID
-			}
+			j.id = n.AppID // a barrier has it too: the cluster agreed on it before the first one
 		}
 	}
 	return j.id

@@ -13,7 +13,7 @@ import (
 // durable is what each lane's store has of the changelog: the sum of the next offsets of its
 // partitions, of which each counts for the task in it that has come least far. It opens a copy of a
 // dead node's data, whose stores have no write-ahead log, so that what opens is what was durable. A
-// lane without a store is not in it, nor is any before the app's first position record.
+// lane without a store is not in it, nor is any before the app's first barrier.
 func (m *machine) durable() map[int]int64 {
 	m.job.t.Helper()
 	from := filepath.Join(m.dir, "state", m.job.app)
