@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,6 +41,9 @@ type process struct {
 	log  string
 	done chan struct{} // closed when the process is gone
 	addr string
+
+	asked sync.Mutex
+	api   *api.Client // one, whose connections are used again
 }
 
 // start runs the node, with these variables in its environment. It does not wait for anything.
@@ -171,9 +175,14 @@ func (p *process) client() *api.Client {
 			return "it has not"
 		})
 	}
-	c, err := api.NewClient(p.addr, seam.World())
-	must(p.t, err)
-	return c
+	p.asked.Lock()
+	defer p.asked.Unlock()
+	if p.api == nil {
+		c, err := api.NewClient(p.addr, seam.World())
+		must(p.t, err)
+		p.api = c
+	}
+	return p.api
 }
 
 // status is what the node says of the app; an error when it does not say anything now.
