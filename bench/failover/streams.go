@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/tally-kafka/tally/bench"
@@ -111,9 +110,6 @@ func (b *Streams) Fault(ctx context.Context, fault string) (repair func(context.
 
 func (b *Streams) roll(ctx context.Context) error {
 	for i := range b.procs {
-		if err := syscall.Kill(b.procs[i].PID(), syscall.SIGTERM); err != nil {
-			return err
-		}
 		b.procs[i].Stop()
 		if err := b.startInstance(ctx, i); err != nil {
 			return err

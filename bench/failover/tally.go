@@ -191,7 +191,7 @@ func (b *Tally) Fault(ctx context.Context, fault string) (repair func(context.Co
 	case KillLeader:
 		return b.kill(b.victim(st, true))
 	case StopOwner:
-		return b.hang(ctx, b.victim(st, false))
+		return b.hang(b.victim(st, false))
 	case KillAll:
 		return b.killAll()
 	case Drain:
@@ -225,20 +225,16 @@ func (b *Tally) kill(i int) (func(context.Context) error, error) {
 	}, nil
 }
 
-func (b *Tally) hang(ctx context.Context, i int) (func(context.Context) error, error) {
+func (b *Tally) hang(i int) (func(context.Context) error, error) {
 	pid := b.procs[i].PID()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return nil, err
 	}
 	p := b.procs[i]
 	b.procs[i] = nil // nobody asks it meanwhile
-	woken := make(chan error, 1)
-	go func() {
-		err := b.Seam.Sleep(ctx, stopFor)
-		woken <- err
-	}()
+	until := b.Seam.Now().Add(stopFor)
 	return func(ctx context.Context) error {
-		if err := <-woken; err != nil {
+		if err := b.Seam.Sleep(ctx, until.Sub(b.Seam.Now())); err != nil {
 			return err
 		}
 		b.procs[i] = p

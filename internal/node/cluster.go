@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,18 +90,46 @@ func (n *Node) join(ctx context.Context) error {
 // checkKafka refuses a node whose Kafka is not the one that the cluster's apps count on: it would
 // make topics there, and take lanes that it could not run.
 func (n *Node) checkKafka(st *ownership.State) error {
-	for _, name := range sortedApps(st) {
-		if id := st.Apps[name].KafkaCluster; id != "" && id != n.kafkaCluster {
+	for _, a := range st.SortedApps() {
+		if id := a.KafkaCluster; id != "" && id != n.kafkaCluster {
 			next := "start it with --brokers of the other nodes"
 			if len(st.Members) == 1 {
 				next = fmt.Sprintf("start it with the brokers of that one, or with another --data-dir than %s", n.cfg.DataDir)
 			}
 			return fmt.Errorf("app %s of this cluster counts on the Kafka with cluster id %s, and the brokers of this node (%s) are of %s: %s",
-				name, id, strings.Join(n.kafka.Brokers, ","), n.kafkaCluster, next)
+				a.Name, id, strings.Join(n.kafka.Brokers, ","), n.kafkaCluster, next)
 		}
 	}
 	return nil
 }
+
+// decide changes what Raft keeps; a refusal is an error.
+func (n *Node) decide(ctx context.Context, cmd ownership.Command) error {
+	res, err := n.cluster.Propose(ctx, cmd)
+	if err == nil && res.Refused != "" {
+		err = errors.New(res.Refused)
+	}
+	return err
+}
+
+// whileState returns when the cluster's state, as this node has it, is not so any more, or when ctx
+// ends.
+func (n *Node) whileState(ctx context.Context, so func(*ownership.State) bool) {
+	for {
+		changed := n.cluster.Changed() // before the state: a change between the two closes it
+		if !so(n.cluster.State()) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// appNames are the names of the cluster's apps, sorted.
+func appNames(st *ownership.State) []string { return slices.Sorted(maps.Keys(st.Apps)) }
 
 // epochError says that a lane's records know an epoch that is not below that of its grant: Raft was
 // restored from older data or formed anew. The grant has to be raised above it.
@@ -116,13 +146,9 @@ func (e *epochError) Error() string {
 func (l *lane) raiseGrant(ctx context.Context, behind *epochError) error {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
-	res, err := l.app.node.cluster.Propose(ctx, ownership.Command{RaiseEpoch: &ownership.RaiseEpoch{
+	return l.app.node.decide(ctx, ownership.Command{RaiseEpoch: &ownership.RaiseEpoch{
 		LaneRef: l.ref(), Floor: behind.floor,
 	}})
-	if err == nil && res.Refused != "" {
-		err = errors.New(res.Refused)
-	}
-	return err
 }
 
 // fenceLane ends whatever transaction is open under a lane's transactional id. The leader calls it
@@ -190,26 +216,13 @@ func (n *Node) handOver(d time.Duration) {
 		return
 	}
 	n.cfg.Log.Info("stopping: handing the lanes over", "lanes", n.owned(st))
-	res, err := n.cluster.Propose(ctx, ownership.Command{Drain: &ownership.Drain{ID: n.dir.id.ID, Draining: true}})
-	if err == nil && res.Refused != "" {
-		err = errors.New(res.Refused)
-	}
-	if err != nil {
+	if err := n.decide(ctx, ownership.Command{Drain: &ownership.Drain{ID: n.dir.id.ID, Draining: true}}); err != nil {
 		n.cfg.Log.Warn("the lanes cannot be handed over; others take them when this node is gone", "error", err)
 		return
 	}
-	for {
-		changed := n.cluster.Changed()
-		st := n.cluster.State()
-		if n.owned(st) == 0 || n.takers(st, n.dir.id.ID) == 0 {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			n.cfg.Log.Warn("not all lanes were handed over in time; others take the rest when this node is gone", "lanes", n.owned(n.cluster.State()))
-			return
-		}
+	n.whileState(ctx, func(st *ownership.State) bool { return n.owned(st) > 0 && n.takers(st, n.dir.id.ID) > 0 })
+	if ctx.Err() != nil {
+		n.cfg.Log.Warn("not all lanes were handed over in time; others take the rest when this node is gone", "lanes", n.owned(n.cluster.State()))
 	}
 }
 
@@ -225,11 +238,9 @@ func (n *Node) others(st *ownership.State) (alive int) {
 
 // owned is how many lanes this process owns.
 func (n *Node) owned(st *ownership.State) (lanes int) {
-	for _, a := range st.Apps {
-		for _, l := range a.Lanes {
-			if l.Owner == n.dir.id.ID && l.Incarnation == n.incarnation {
-				lanes++
-			}
+	for _, l := range st.Lanes() {
+		if l.Owner == n.dir.id.ID && l.Incarnation == n.incarnation {
+			lanes++
 		}
 	}
 	return lanes

@@ -124,17 +124,15 @@ func (n *Node) takers(st *ownership.State, beside string) (takers int) {
 // movesOf are the lanes of a member, each with the standby that is to take it first.
 func (n *Node) movesOf(st *ownership.State, m *ownership.Member) []api.LaneMove {
 	moves := []api.LaneMove{}
-	for _, name := range sortedApps(st) {
-		for k, l := range st.Apps[name].Lanes {
-			if l.Owner != m.ID {
-				continue
-			}
-			move := api.LaneMove{App: name, Lane: k, From: m.Name}
-			if len(l.Standbys) > 0 {
-				move.To = st.Members[l.Standbys[0]].Name
-			}
-			moves = append(moves, move)
+	for ref, l := range st.Lanes() {
+		if l.Owner != m.ID {
+			continue
 		}
+		move := api.LaneMove{App: ref.App, Lane: ref.Lane, From: m.Name}
+		if len(l.Standbys) > 0 {
+			move.To = st.Members[l.Standbys[0]].Name
+		}
+		moves = append(moves, move)
 	}
 	return moves
 }
@@ -178,7 +176,7 @@ func (c control) Move(ctx context.Context, app string, lane int, req api.MoveReq
 
 func (n *Node) takersText(st *ownership.State) string {
 	var names []string
-	for _, m := range sortedMembers(st) {
+	for _, m := range st.SortedMembers() {
 		if m.Alive && !m.Draining {
 			names = append(names, m.Name)
 		}
@@ -189,7 +187,7 @@ func (n *Node) takersText(st *ownership.State) string {
 // member finds a member by its name or id.
 func (n *Node) member(name string) (*ownership.Member, error) {
 	var known []string
-	for _, m := range sortedMembers(n.cluster.State()) {
+	for _, m := range n.cluster.State().SortedMembers() {
 		if m.Name == name || m.ID == name {
 			return m, nil
 		}
@@ -202,7 +200,7 @@ func (n *Node) member(name string) (*ownership.Member, error) {
 func (n *Node) unknownApp(name string) error {
 	e := &api.Error{Status: http.StatusNotFound, Code: api.CodeUnknownApp,
 		Message: fmt.Sprintf("the cluster has no app %q", name), Next: "it has none yet: `tally submit FILE`"}
-	if names := sortedApps(n.cluster.State()); len(names) > 0 {
+	if names := appNames(n.cluster.State()); len(names) > 0 {
 		e.Next = "it has " + strings.Join(names, ", ")
 	}
 	return e

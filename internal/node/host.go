@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -40,10 +39,10 @@ func (n *Node) keepApps(lanes, ctx context.Context, atStart []string, opened cha
 		st := n.cluster.State()
 		n.endHosts(st)
 		n.shareMemory()
-		for _, name := range sortedApps(st) {
-			if h := n.newHost(ctx, name); h != nil {
-				tell := first[name]
-				delete(first, name)
+		for _, rec := range st.SortedApps() {
+			if h := n.newHost(ctx, rec.Name); h != nil {
+				tell := first[rec.Name]
+				delete(first, rec.Name)
 				running.Go(func() { n.host(lanes, h.ctx, h.host, tell) })
 			}
 		}
@@ -53,15 +52,6 @@ func (n *Node) keepApps(lanes, ctx context.Context, atStart []string, opened cha
 			return
 		}
 	}
-}
-
-func sortedApps(st *ownership.State) []string {
-	var names []string
-	for name := range st.Apps {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // hosting is a host to be started.
@@ -260,11 +250,7 @@ func (n *Node) openLife(ctx context.Context, s *spec.Spec, rec *ownership.App) (
 // halt takes the lanes of an app from their owners for the time of a reset, and with "" lets them
 // be granted again.
 func (n *Node) halt(ctx context.Context, app, why string) error {
-	res, err := n.cluster.Propose(ctx, ownership.Command{HaltApp: &ownership.HaltApp{Name: app, Halted: why}})
-	if err == nil && res.Refused != "" {
-		err = errors.New(res.Refused)
-	}
-	return err
+	return n.decide(ctx, ownership.Command{HaltApp: &ownership.HaltApp{Name: app, Halted: why}})
 }
 
 // runHosted runs an app's lanes, and after a reset here those of the new generation, until ctx ends
@@ -288,17 +274,7 @@ func (n *Node) whileRecorded(ctx context.Context, a *app) (context.Context, cont
 	running, end := context.WithCancel(ctx)
 	go func() {
 		defer end()
-		for {
-			changed := n.cluster.Changed()
-			if !sameLife(a.record, n.cluster.State().Apps[a.name()]) {
-				return
-			}
-			select {
-			case <-changed:
-			case <-running.Done():
-				return
-			}
-		}
+		n.whileState(running, func(st *ownership.State) bool { return sameLife(a.record, st.Apps[a.name()]) })
 	}()
 	return running, end
 }

@@ -315,7 +315,7 @@ func (n *Node) runApps(ctx context.Context) error {
 	defer kill()
 	hosting, drain := context.WithCancel(context.Background())
 	defer drain()
-	atStart := sortedApps(n.cluster.State())
+	atStart := appNames(n.cluster.State())
 	opened := make(chan outcome, len(atStart))
 	go n.keepContact(hosting)
 	var keeping sync.WaitGroup

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -28,7 +27,7 @@ func (n *Node) Status(context.Context) api.Status {
 	s := api.Status{
 		Cluster: st.ClusterID, Leader: leader, Node: n.cfg.Name, Version: n.cfg.Version, Kafka: n.kafkaStatus(),
 	}
-	for _, m := range sortedMembers(st) {
+	for _, m := range st.SortedMembers() {
 		s.Nodes = append(s.Nodes, n.nodeStatus(m))
 	}
 	for _, a := range n.running() {
@@ -43,12 +42,12 @@ func (n *Node) Status(context.Context) api.Status {
 func (n *Node) closedApps(st *ownership.State) (apps []api.AppStatus) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, name := range sortedApps(st) {
-		h, rec := n.hosts[name], st.Apps[name]
+	for _, rec := range st.SortedApps() {
+		h := n.hosts[rec.Name]
 		if h == nil || h.app != nil {
 			continue
 		}
-		a := api.AppStatus{App: name, AppID: rec.ID, Generation: rec.Generation, Stages: 1}
+		a := api.AppStatus{App: rec.Name, AppID: rec.ID, Generation: rec.Generation, Stages: 1}
 		now := api.LaneAcquiring
 		if h.fails {
 			now = api.LaneStopped
@@ -61,12 +60,6 @@ func (n *Node) closedApps(st *ownership.State) (apps []api.AppStatus) {
 		apps = append(apps, a)
 	}
 	return apps
-}
-
-func sortedMembers(st *ownership.State) []*ownership.Member {
-	all := slices.Collect(maps.Values(st.Members))
-	slices.SortFunc(all, func(a, b *ownership.Member) int { return cmp.Compare(a.Name, b.Name) })
-	return all
 }
 
 func (n *Node) nodeStatus(m *ownership.Member) api.NodeStatus {
@@ -115,7 +108,7 @@ func (n *Node) notOpen() (reasons []string) {
 	st := n.cluster.State()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, name := range sortedApps(st) {
+	for _, name := range appNames(st) {
 		if h := n.hosts[name]; h == nil || h.app == nil {
 			why := "it is being opened"
 			if h != nil {

@@ -15,7 +15,7 @@ type view struct{ n *Node }
 // Members are the nodes of the cluster, sorted by name.
 func (v view) Members() []api.Member {
 	var all []api.Member
-	for _, m := range sortedMembers(v.n.cluster.State()) {
+	for _, m := range v.n.cluster.State().SortedMembers() {
 		all = append(all, api.Member{
 			ID: m.ID, Name: m.Name, Addr: m.Addr, Zone: m.Zone, Release: m.Release,
 			Alive: m.Alive, Draining: m.Draining, Self: m.ID == v.n.dir.id.ID,

@@ -74,13 +74,7 @@ func TestJoinLater(t *testing.T) {
 // one comes back.
 func TestLeaderKilled(t *testing.T) {
 	t.Parallel()
-	nodes := newNodes(t, 3)
-	for _, n := range nodes {
-		n.start()
-	}
-	for _, n := range nodes {
-		n.in()
-	}
+	nodes := inCluster(newNodes(t, 3))
 	old := leaderOf(t, nodes...)
 	rest := others(nodes, old)
 	rest[0].put("before")
@@ -148,13 +142,7 @@ func TestNameTaken(t *testing.T) {
 // is refused even while it is dead.
 func TestLostDisk(t *testing.T) {
 	t.Parallel()
-	nodes := newNodes(t, 3)
-	for _, n := range nodes {
-		n.start()
-	}
-	for _, n := range nodes {
-		n.in()
-	}
+	nodes := inCluster(newNodes(t, 3))
 	leader := leaderOf(t, nodes...)
 	lost := others(nodes, leader)[0]
 	lost.stop()
@@ -196,13 +184,7 @@ func TestOtherCluster(t *testing.T) {
 // vote.
 func TestCopiedDataDir(t *testing.T) {
 	t.Parallel()
-	nodes := newNodes(t, 3)
-	for _, n := range nodes {
-		n.start()
-	}
-	for _, n := range nodes {
-		n.in()
-	}
+	nodes := inCluster(newNodes(t, 3))
 	original := nodes[1]
 	eventually(t, func() error {
 		_, err := os.Stat(filepath.Join(original.conf.DataDir, pastFile))
@@ -249,13 +231,7 @@ func TestLogIsGone(t *testing.T) {
 // TestMoved: a node that comes back at another address is found there, by the leader too.
 func TestMoved(t *testing.T) {
 	t.Parallel()
-	nodes := newNodes(t, 3)
-	for _, n := range nodes {
-		n.start()
-	}
-	for _, n := range nodes {
-		n.in()
-	}
+	nodes := inCluster(newNodes(t, 3))
 	moved := others(nodes, leaderOf(t, nodes...))[0]
 	moved.stop()
 	leaderOf(t, others(nodes, moved)...).put("meanwhile")
@@ -296,13 +272,7 @@ func TestDeclaredDead(t *testing.T) {
 // members, and the last node stays.
 func TestLeave(t *testing.T) {
 	t.Parallel()
-	nodes := newNodes(t, 3)
-	for _, n := range nodes {
-		n.start()
-	}
-	for _, n := range nodes {
-		n.in()
-	}
+	nodes := inCluster(newNodes(t, 3))
 	old := leaderOf(t, nodes...)
 	if err := old.Leave(limit(t), false); err != nil {
 		t.Fatal(err)
@@ -333,13 +303,7 @@ func TestLeave(t *testing.T) {
 // TestIdle: a cluster at rest writes nothing, with sessions and all.
 func TestIdle(t *testing.T) {
 	t.Parallel()
-	nodes := newNodes(t, 3)
-	for _, n := range nodes {
-		n.start()
-	}
-	for _, n := range nodes {
-		n.in()
-	}
+	nodes := inCluster(newNodes(t, 3))
 	leader := leaderOf(t, nodes...)
 	before, settled := uint64(0), time.Now()
 	eventually(t, func() error {
@@ -365,13 +329,7 @@ func TestIdle(t *testing.T) {
 // that was changed, and lets new nodes in.
 func TestRecover(t *testing.T) {
 	t.Parallel()
-	nodes := newNodes(t, 3)
-	for _, n := range nodes {
-		n.start()
-	}
-	for _, n := range nodes {
-		n.in()
-	}
+	nodes := inCluster(newNodes(t, 3))
 	nodes[0].put("kept")
 	last := nodes[1]
 	last.has("kept")

@@ -421,6 +421,17 @@ func app(name string) ownership.Command {
 	}}}
 }
 
+// inCluster starts nodes and waits until each is in.
+func inCluster(nodes []*tnode) []*tnode {
+	for _, n := range nodes {
+		n.start()
+	}
+	for _, n := range nodes {
+		n.in()
+	}
+	return nodes
+}
+
 // put must succeed from this node. A leader that dies with the proposal in its hand leaves open
 // whether it was taken; the next one tells.
 func (n *tnode) put(name string) {
