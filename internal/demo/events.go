@@ -74,8 +74,8 @@ func (c *chance) sentence() (user string, said []string, text string) {
 	return user, said, b.String()
 }
 
-// feed writes all sentences to the producer, at the pace asked for, and closes its input, so that it
-// ends.
+// feed writes all sentences to the producer, at the pace asked for, and closes its input, so that
+// it ends.
 func (s *show) feed(ctx context.Context, to io.WriteCloser) (err error) {
 	defer func() { err = errors.Join(err, to.Close()) }()
 	const step = 10 * time.Millisecond
