@@ -72,8 +72,8 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// TestPageKeepsWhatWasNotRun: a second run of one work leaves the others as they were, each with the
-// words of who measured it.
+// TestPageKeepsWhatWasNotRun: a second run of one work leaves the others as they were, each with
+// the words of who measured it.
 func TestPageKeepsWhatWasNotRun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "performance.md")
 	first := sample()

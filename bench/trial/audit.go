@@ -46,8 +46,8 @@ func (l *Lab) Audit(ctx context.Context, tally peers.Tally, in *Input, interval 
 }
 
 // output runs a command and gives what it says, and its peak of memory in bytes as it was seen from
-// time to time: what the kernel says of a child that has ended includes its parent's, from before it
-// became another program.
+// time to time: what the kernel says of a child that has ended includes its parent's, from before
+// it became another program.
 func (l *Lab) output(ctx context.Context, cmd *exec.Cmd) (out []byte, peak int64, err error) {
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said

@@ -89,8 +89,8 @@ func ignoreEnd(ctx context.Context, err error) error {
 	return err
 }
 
-// askAt asks at a rate until ctx ends, side by side where answers take longer than the next question
-// does to come; draw makes one question after the other. The first error ends it.
+// askAt asks at a rate until ctx ends, side by side where answers take longer than the next
+// question does to come; draw makes one question after the other. The first error ends it.
 func (l *Lab) askAt(ctx context.Context, rate int, took *times, draw func() func() error) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(queriesMost)

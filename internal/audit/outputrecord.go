@@ -135,8 +135,8 @@ func plain(b []byte) bool {
 	return b != nil
 }
 
-// numbers takes values, as the app renders them, apart, and appends them to list. Those of a sum may
-// be too wide to be read.
+// numbers takes values, as the app renders them, apart, and appends them to list. Those of a sum
+// may be too wide to be read.
 func (c *outputCodec) numbers(list []number, values []byte) ([]number, error) {
 	rest := values[1:]
 	for i, name := range c.names {
@@ -224,8 +224,9 @@ type field struct{ name, value []byte }
 
 var errNoObject = errors.New("the value is not an object without blanks")
 
-// appendFields takes an object apart as far as output records go: there are no blanks, and a field is a
-// scalar or an object without objects in it. What it takes for more, rendering again will find.
+// appendFields takes an object apart as far as output records go: there are no blanks, and a field
+// is a scalar or an object without objects in it. What it takes for more, rendering again will
+// find.
 func appendFields(list []field, b []byte) ([]field, error) {
 	if len(b) < 2 || b[0] != '{' || b[len(b)-1] != '}' {
 		return nil, errNoObject

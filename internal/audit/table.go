@@ -162,7 +162,8 @@ func write(name string, fill func(*bufio.Writer) error) error {
 	return nil
 }
 
-// filled ends the filling, and lets go of the memory: what is left goes to a file in the background.
+// filled ends the filling, and lets go of the memory: what is left goes to a file in the
+// background.
 func (t *table) filled() error { return t.spill() }
 
 // sorted ends the filling and gives all entries in the order of their keys.
