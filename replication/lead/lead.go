@@ -220,8 +220,8 @@ func (l *Lead) wait(ctx context.Context, changes []<-chan struct{}) {
 	}
 }
 
-// tick is the time until the next look: what else than a change may ask for one needs a lane without
-// owner, or a second member.
+// tick is the time until the next look: what else than a change may ask for one needs a lane
+// without owner, or a second member.
 func (l *Lead) tick() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
