@@ -132,7 +132,7 @@ var arrows = map[string]row{
 	"internal/testkafka/cmd/testkafka": {own: []string{"internal/testkafka"}},
 	// Tests alone: they kill the binary, look into what it left, and recount.
 	"internal/chaos":         {own: []string{"internal/api", "state", "txn"}},
-	// The run of faults that anyone can repeat: it starts the product as a process, and knows its API.
+	// The run of faults that anyone can repeat: it starts the product, and knows its API.
 	"internal/chaos/history": {}, // what a run writes down, and nothing of the product
 	"internal/chaos/link":    {own: []string{"internal/seam"}},
 	"internal/chaos/plan":    {own: []string{"internal/step"}},

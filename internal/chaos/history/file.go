@@ -60,8 +60,8 @@ func (l *Lines) Close() error {
 	return errors.Join(l.Flush(), l.file.Close())
 }
 
-// ReadLines calls fn for each line of the file. A last line without its end is left out.
-func ReadLines[T any](path string, fn func(T) error) error {
+// Load calls fn for each line of the file. A last line without its end is left out.
+func Load[T any](path string, fn func(T) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err

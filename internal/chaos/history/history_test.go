@@ -32,7 +32,7 @@ func TestLines(t *testing.T) {
 	}
 	_ = f.Close()
 	var got []string
-	err = ReadLines(path, func(e Event) error {
+	err = Load(path, func(e Event) error {
 		got = append(got, e.Audit.Text)
 		return nil
 	})
