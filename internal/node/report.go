@@ -16,7 +16,7 @@ const contactInterval = 500 * time.Millisecond
 func (n *Node) report() session.Report {
 	<-n.clustered
 	st := n.cluster.State()
-	r := session.Report{ID: n.dir.id.ID, Incarnation: n.incarnation, KafkaAgeMs: n.silent().Milliseconds(), Version: st.Version}
+	r := session.Report{ID: n.dir.id.ID, Incarnation: n.incarnation, KafkaAgeMs: n.kafkaAge().Milliseconds(), Version: st.Version}
 	for _, a := range n.running() {
 		for _, l := range a.lanes {
 			if g, _ := l.granted(); g.part != partNone {
@@ -56,9 +56,9 @@ func (l *lane) changelogLag() int64 {
 
 // keepContact looks whether Kafka answers while no app does.
 func (n *Node) keepContact(ctx context.Context) {
-	for n.cfg.Seam.Sleep(ctx, contactInterval) == nil {
-		if n.silent() < contactInterval {
-			continue
+	for n.pause(ctx, contactInterval, true, nil) == nil {
+		if n.silent() < contactInterval || n.kafkaAge() < contactInterval && len(n.running()) > 0 {
+			continue // an app asks
 		}
 		bounded, cancel := context.WithTimeout(ctx, n.cfg.UnreachableAt)
 		_, err := n.admin.ClusterID(bounded)
