@@ -54,6 +54,7 @@ type bad struct {
 var (
 	oneOut    = Place{"one-out", 0}
 	oneLog    = Place{"one.changelog", 0}
+	twoLog    = Place{"two.changelog", 0}
 	oneDead   = Place{"one.dead", 0}
 	oneIn     = Place{"one-in", 0}
 	twoOut    = Place{"two-out", 0}
@@ -156,8 +157,17 @@ var wrongRuns = []bad{
 	{"a digest that is wrong", Stores, "the changelog up to it has", func(f *fake) {
 		changeNote(f.find(oneLog, 2, isKind(kindPosition)), func(p *position) { p.Digest++ })
 	}},
-	{"an opened store that lacks a group", Stores, "has 2 groups", func(f *fake) { f.lastStore().Groups-- }},
+	{"an opened store that lacks a group", Stores, "the changelog below it has", func(f *fake) { f.lastStore().Groups-- }},
 	{"an opened store with another value", Stores, "the store of", func(f *fake) { f.lastStore().Digest-- }},
+	{"an opened store of half a transaction that lacks a value", Stores, "the changelog below it has", func(f *fake) {
+		s := f.lastStore()
+		for i := range f.mem[twoLog] {
+			if r := &f.mem[twoLog][i]; r.Offset < s.Changelog && isKind(kindValue)(r) {
+				s.Changelog = r.Offset + 1
+			}
+		}
+		s.Digest--
+	}},
 	{"a scan without a group", Stores, "not those of the changelog", func(f *fake) {
 		r := f.lastRead("scan", roleStandby)
 		r.Counts = r.Counts[1:]

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+
+	"github.com/tally-kafka/tally/internal/chaos/history"
 )
 
 // column judges the transactions of one task, in the order in which its changelog has them: each
@@ -23,7 +25,7 @@ type column struct {
 	last      position
 	begun     bool
 	asks      []ask           // of this partition, in the order of their positions
-	stores    []storeAsk      // the same, of changelog offsets
+	copies    []history.Store // of stores, in the order of their changelog offsets
 	sources   map[int32]int64 // of a second stage
 	midway    map[int]bool
 	// adopt: a part of the source is lost, so that what a transaction should have written is not
@@ -40,7 +42,7 @@ func (a *app) judgeColumn(stage uint8, p int32) (err error) {
 	defer c.close()
 	if stage == a.lastStage() {
 		c.asks = a.reads.of(p)
-		c.stores = a.storesOf(stage, p)
+		c.copies = a.storesOf(stage, p)
 	}
 	for {
 		part, err := c.changelog.read()
@@ -109,7 +111,7 @@ func (c *column) take(part *part) error {
 	if err := c.askUpTo(pos.Input); err != nil {
 		return err
 	}
-	c.storesUpTo(part.records[len(part.records)-1].Offset)
+	c.storesUpTo(part.records[len(part.records)-1].Offset, values)
 	t := &taken{part: part, pos: pos, from: from, changed: map[string][]decimal{}}
 	if err := c.fold(t); err != nil {
 		return err
@@ -415,7 +417,7 @@ func (c *column) finish() error {
 	if err := c.askUpTo(1<<63 - 1); err != nil {
 		return err
 	}
-	c.storesUpTo(1<<63 - 1)
+	c.storesUpTo(1<<63-1, nil)
 	if g := c.changelog.gaps; len(g) > 0 {
 		c.rep.Of(Stores).undecided("%s: offsets %d to %d were gone before the follower read them", c.changelog.place, g[0].from, g[0].to)
 	}

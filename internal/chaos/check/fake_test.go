@@ -120,7 +120,9 @@ func (a *fakeApp) begin(lane int, epoch uint64, node string) *fakeTxn {
 	return &fakeTxn{a: a, lane: lane, epoch: epoch, node: node, places: map[Place]bool{}}
 }
 
-func (t *fakeTxn) producer() int64 { return int64(len(t.a.h.Name)*1000 + int(t.a.h.Name[0])*10 + t.lane) }
+func (t *fakeTxn) producer() int64 {
+	return int64(len(t.a.h.Name)*1000 + int(t.a.h.Name[0])*10 + t.lane)
+}
 
 func (t *fakeTxn) put(p Place, r Record) int64 {
 	t.places[p] = true

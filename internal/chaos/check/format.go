@@ -188,9 +188,9 @@ func offsetsPartition(group string, partitions int32) int32 {
 	return (h & 0x7fffffff) % partitions
 }
 
-// The tags of the parts of an encoded group that workloads have. Everywhere in the checks a group is
-// its encoding, as the changelog has it: a part after another, a text with its end 00 01, and 00 ff
-// for a 00 in it.
+// The tags of the parts of an encoded group that workloads have. Everywhere in the checks a group
+// is its encoding, as the changelog has it: a part after another, a text with its end 00 01, and 00
+// ff for a 00 in it.
 const (
 	tagNull   = 0x10
 	tagString = 0x40

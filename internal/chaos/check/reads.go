@@ -290,30 +290,45 @@ type storeOf struct {
 	partition int32
 }
 
-// storeAsk is a copy of a store that is to be judged.
-type storeAsk struct{ history.Store }
-
-func (a *app) storesOf(stage uint8, p int32) (all []storeAsk) {
-	for _, s := range a.stores[storeOf{stage, p}] {
-		all = append(all, storeAsk{s})
-	}
-	slices.SortStableFunc(all, func(x, y storeAsk) int { return cmp.Compare(x.Changelog, y.Changelog) })
+func (a *app) storesOf(stage uint8, p int32) []history.Store {
+	all := a.stores[storeOf{stage, p}]
+	slices.SortStableFunc(all, func(x, y history.Store) int { return cmp.Compare(x.Changelog, y.Changelog) })
 	return all
 }
 
-// storesUpTo judges the copies that end at or below a record of the changelog which is not folded
-// yet.
-func (c *column) storesUpTo(offset int64) {
+// storesUpTo judges the copies that end in a part of the changelog which is not folded yet, or
+// before it: a copy may end in the middle of a transaction that its node was just reading.
+func (c *column) storesUpTo(offset int64, values []Record) {
 	s := c.rep.Of(Stores)
-	for len(c.stores) > 0 && c.stores[0].Changelog <= offset {
-		of := c.stores[0]
-		c.stores = c.stores[1:]
+	for len(c.copies) > 0 && c.copies[0].Changelog <= offset {
+		of := c.copies[0]
+		c.copies = c.copies[1:]
 		s.saw(1, "opened stores of "+of.Role+"s")
-		if of.Groups != int64(c.counts.len()) || of.Digest != c.counts.digest {
+		groups, digest := c.upTo(of.Changelog, values)
+		if of.Groups != groups || of.Digest != digest {
 			s.fail("the store of %s at %s (%s) has %d groups, digest %d, at changelog offset %d; the changelog below it has %d, digest %d",
-				c.changelog.place, of.Node, of.Role, of.Groups, of.Digest, of.Changelog, c.counts.len(), c.counts.digest)
+				c.changelog.place, of.Node, of.Role, of.Groups, of.Digest, of.Changelog, groups, digest)
 		}
 	}
+}
+
+// upTo is the state with those of the values that lie below an offset.
+func (c *column) upTo(offset int64, values []Record) (groups int64, digest uint64) {
+	groups, digest = int64(c.counts.len()), c.counts.digest
+	for _, rec := range values {
+		text, err := valueOf(rec.Value, kindValue)
+		if rec.Offset >= offset || err != nil {
+			continue
+		}
+		group := string(rec.Key)
+		if had := c.counts.get(group); had != nil {
+			digest -= groupHash(group, encodeAll(had))
+		} else {
+			groups++
+		}
+		digest += groupHash(group, text)
+	}
+	return groups, digest
 }
 
 // AddDigest adds one group of an opened store to a digest, as a Store of the history has it.

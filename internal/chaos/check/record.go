@@ -104,7 +104,8 @@ type part struct {
 }
 
 // parts reads a log's transactions in the order of their ends. A marker ends what its producer has
-// open, whatever the marker's epoch is: it is one higher under transactions v2, and by a fence more.
+// open, whatever the marker's epoch is: it is one higher under transactions v2, and by a fence
+// more.
 type parts struct {
 	place Place
 	r     Reader

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"unicode"
@@ -234,6 +235,9 @@ func (s *spec) items(rec *Record) (all []item, ok bool) {
 		dec := json.NewDecoder(bytes.NewReader(rec.Value))
 		dec.UseNumber()
 		if dec.Decode(&event) != nil {
+			return nil, false
+		}
+		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 			return nil, false
 		}
 	} else if !utf8.Valid(rec.Value) {

@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 )
 
-// A spool is a log in a file: one record after another, each behind its length. It is complete up to
-// its last whole record.
+// A spool is a log in a file: one record after another, each behind its length. It is complete up
+// to its last whole record.
 const spoolRecordMax = 64 << 20
 
 func spoolPath(dir string, p Place) string {
