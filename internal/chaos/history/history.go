@@ -115,6 +115,7 @@ type Record struct {
 	Key       string   `json:"k"`
 	Amount    int64    `json:"a,omitempty"` // of an app that sums
 	Words     []string `json:"w,omitempty"` // of an app that splits, as they are counted
+	Dead      bool     `json:"d,omitempty"` // it cannot be read: a dead letter, which counts nowhere
 }
 
 // Fault is written when it begins, and once more under its ID when it is over (then Ended is set).
