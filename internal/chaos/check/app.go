@@ -40,7 +40,6 @@ type lastOutput struct {
 type answer struct {
 	history.Answer
 	totals []int64 // after each increment
-	seen   bool
 }
 
 func newApp(h history.App, d Dump, rep *Report, b *books) (*app, error) {

@@ -25,17 +25,16 @@ type fake struct {
 }
 
 type fakeApp struct {
-	f        *fake
-	h        history.App
-	spec     *spec
-	inputs   map[int32]int64 // next offset to count, of each partition and stage
-	repart   map[int32]int64
-	states   map[int32]*counters
-	last     map[[2]int32]position // stage, partition
-	epochs   map[int]int16         // of producers, by lane
-	sent     map[string]*history.Answer
-	sources  map[int32]map[int32]int64
-	produced int64
+	f       *fake
+	h       history.App
+	spec    *spec
+	inputs  map[int32]int64 // next offset to count, of each partition and stage
+	repart  map[int32]int64
+	states  map[int32]*counters
+	last    map[[2]int32]position // stage, partition
+	epochs  map[int]int16         // of producers, by lane
+	sent    map[string]*history.Answer
+	sources map[int32]map[int32]int64
 }
 
 const (

@@ -189,7 +189,7 @@ func (f *Follower) behind(ends map[Place]int64) string {
 	return ""
 }
 
-var errNoEnd = errors.New("Kafka does not say where it ends")
+var errNoEnd = errors.New("there is no end of it now")
 
 // endOf is where a partition ends; 0 where there is none.
 func endOf(ctx context.Context, client *kgo.Client, p Place) (int64, error) {

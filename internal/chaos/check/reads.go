@@ -21,12 +21,11 @@ const (
 // reads are an app's answers: each is held to the state of each partition at the position that it
 // names there.
 type reads struct {
-	app     *app
-	asks    map[int32][]ask
-	answers []*answered
-	chains  map[string]map[int32]int64 // by reader: the positions that its token stands for
-	owned   map[owned][]span           // of answers as owner
-	rank    int                        // of tops: how many of a partition were compared with all groups
+	app    *app
+	asks   map[int32][]ask
+	chains map[string]map[int32]int64 // by reader: the positions that its token stands for
+	owned  map[owned][]span           // of answers as owner
+	rank   int                        // of tops: how many of a partition were compared with all groups
 }
 
 // ask is what one answer says of one partition.
