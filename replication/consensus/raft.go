@@ -70,7 +70,7 @@ func (r *Raft) start() error {
 	r.addrs = &addresses{state: r.State, self: r.c.ID, addr: r.c.Addr, hints: map[string]hint{}}
 	r.trans = newTransport(r.c, r.addrs, log)
 	stable := &store{BoltStore: r.db, dir: r.c.Dir, seam: r.c.Seam, wait: r.c.Timing.Stall, stalled: r.halt}
-	logs, err := raft.NewLogCache(logCache, stable) // a leader at rest reads its last entry 20 times a second
+	logs, err := raft.NewLogCache(logCache, stable) // a leader at rest reads its last entry a few times a second
 	if err != nil {
 		panic("consensus: " + err.Error()) // the size is wrong
 	}
