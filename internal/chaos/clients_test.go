@@ -347,7 +347,7 @@ func (b *badClients) flood() {
 	b.wantFiles(400) // those of the test before have ended: at the limit some would be refused
 	ctx, cancel := context.WithTimeout(b.j.ctx, 2*b.hold)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 600}}
+	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 600, MaxIdleConnsPerHost: 600}}
 	defer client.CloseIdleConnections()
 	var asked, failed, waited atomic.Int64
 	var all sync.WaitGroup
