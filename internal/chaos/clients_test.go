@@ -352,6 +352,7 @@ func (b *badClients) flood() {
 	var asked, failed, waited atomic.Int64
 	var all sync.WaitGroup
 	for range 500 {
+		<-time.After(time.Millisecond) // more than may come at once without a word would end each other
 		all.Go(func() {
 			if _, err := b.post(ctx, client, "/v1/apps/clients/get?wait=1m&after=clients-in/0:4611686018427387904"); err != nil {
 				waited.Add(1)
