@@ -75,14 +75,14 @@ func (n *Node) deleteOwned(ctx context.Context, rec *ownership.App) (deleted []s
 		return nil, err
 	}
 	for _, topic := range ownedTopics(rec.Name) {
-		_, there, err := n.admin.Topic(ctx, topic)
+		t, there, err := n.admin.Topic(ctx, topic)
 		if err != nil {
 			return deleted, err
 		}
 		if !there {
 			continue
 		}
-		if err := n.deleteTopic(ctx, topic); err != nil {
+		if err := n.deleteTopic(ctx, t); err != nil {
 			return deleted, n.kafka.Explain(err)
 		}
 		deleted = append(deleted, topic)

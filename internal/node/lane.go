@@ -322,8 +322,8 @@ func (l *lane) startOffset(ctx context.Context, t state.Task) (int64, error) {
 	if t.Stage == state.SecondStage {
 		return 0, nil // the topic was made for this generation, and is trimmed behind positions alone
 	}
-	if a.reset != nil && int(partition) < len(a.reset.Start) {
-		return a.reset.Start[partition], nil
+	if int(partition) < len(a.start) {
+		return a.start[partition], nil
 	}
 	if int(partition) >= a.partitions {
 		return 0, nil // added after the app's first start: every event in it is to be counted

@@ -145,7 +145,7 @@ func (n *Node) killLater(kill func()) (stop func()) {
 }
 
 // awaitReset returns when ctx ends (nil), or when a reset was asked for, is possible, and is on
-// disk: from then on there is no way back.
+// disk and in the log: from then on there is no way back.
 func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
 	for {
 		select {
@@ -154,11 +154,7 @@ func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
 		case o := <-a.orders:
 			in, err := n.planOrder(ctx, a, o)
 			if err == nil {
-				err = n.dir.storeIntent(in)
-			}
-			if err == nil {
-				n.cfg.Step.At(step.ResetIntent)
-				if err = n.halt(ctx, a.name(), n.resetting()); err == nil || ctx.Err() != nil {
+				if err = n.keepIntent(ctx, in); err == nil || ctx.Err() != nil {
 					return o, in
 				}
 				err = errors.Join(err, n.dir.dropIntent(a.name()))
@@ -169,7 +165,7 @@ func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
 }
 
 // beginAnew carries out a reset and gives the app of the new generation, in the old one's place;
-// nil when ctx ended before. Whatever is in the way is said and tried again: there is no way back.
+// nil when ctx ended before, or another node carries it on. Whatever is in the way is said and tried again: there is no way back.
 func (n *Node) beginAnew(ctx context.Context, h *host, in *intent) *app {
 	old := h.app
 	old.saysReset("the app is being reset")
@@ -186,7 +182,7 @@ func (n *Node) beginAnew(ctx context.Context, h *host, in *intent) *app {
 			n.guarded(func() { h.app = a })
 			return a
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || n.relieved(in) {
 			return nil
 		}
 		old.saysReset("the app is being reset; trying on: " + err.Error())
