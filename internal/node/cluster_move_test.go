@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -276,4 +277,91 @@ func TestBandRecovers(t *testing.T) {
 	if _, err := Recover(t.TempDir(), "", seam.World(), slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a directory without a node was recovered")
 	}
+}
+
+// The lanes of a node whose disk fails go to other nodes, and none comes there, until the disk is
+// well again; the status names it.
+func TestBandLeavesABadDisk(t *testing.T) {
+	for _, name := range []string{"full", "read-only", "fsync"} {
+		t.Run(name, func(t *testing.T) {
+			p := onFake(t)
+			p.topic(p.in, 4)
+			f := diskFaults[name]
+			disk := &badDisk{err: f.err, kinds: f.kinds}
+			disk.well.Store(true)
+			b := p.band(3, standbys(1), func(c *Config) {
+				if c.Name == nodeName(1) {
+					onDisk(disk)(c)
+				}
+			})
+			load := p.stream(4)
+			b.until("it has a lane", b.hasLane(nodeName(1)))
+			disk.well.Store(false)
+			b.until("it has no lane, and the others run all", func(st api.Status) error {
+				for _, l := range st.Apps[0].Lanes {
+					if l.Owner == nodeName(1) || slices.Contains(l.Standbys, nodeName(1)) || l.State != api.LaneRunning {
+						return fmt.Errorf("lane %+v", l)
+					}
+				}
+				if text := strings.Join(st.Problems, "; "); !strings.Contains(text, nodeName(1)) || !strings.Contains(text, f.advice) {
+					return fmt.Errorf("the problems: %s", text)
+				}
+				return nil
+			})
+			b.whole()
+			disk.well.Store(true)
+			b.until("it has a lane again", b.hasLane(nodeName(1)))
+			b.whole()
+			b.exact(load())
+		})
+	}
+}
+
+// A dry run says what the leader would do, whichever node is asked, and does nothing.
+func TestBandDryRuns(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	b := p.band(3, standbys(1))
+	before := b.whole()
+	owned := map[int]string{} // node-a's lanes, with their standbys
+	for _, l := range before.Lanes {
+		if l.Owner == nodeName(0) {
+			owned[l.Lane] = l.Standbys[0]
+		}
+	}
+	lane := before.Lanes[0]
+	third := nodeName(0)
+	for i := range b.nodes { // neither its owner nor its standby
+		if name := nodeName(i); name != lane.Owner && name != lane.Standbys[0] {
+			third = name
+		}
+	}
+	for _, n := range b.nodes {
+		drain, err := n.client.Drain(b.ctx(), nodeName(0), api.DrainRequest{DryRun: true})
+		p.must(err)
+		moves := map[int]string{}
+		for _, m := range drain.Moves {
+			if m.From == nodeName(0) {
+				moves[m.Lane] = m.To
+			}
+		}
+		if !maps.Equal(moves, owned) || !strings.Contains(strings.Join(drain.Plan, "\n"), "which follows it already") {
+			t.Errorf("a drain of node-a, which has %v: %+v", owned, drain)
+		}
+		move, err := n.client.Move(b.ctx(), b.app, lane.Lane, api.MoveRequest{To: third, DryRun: true})
+		p.must(err)
+		if text := strings.Join(move.Plan, "\n"); !strings.Contains(text, lane.Owner+" -> "+third) || !strings.Contains(text, "which copies it first") {
+			t.Errorf("a move of lane 0 from %s to %s: %s", lane.Owner, third, text)
+		}
+	}
+	if after := b.whole(); fmt.Sprint(owners(after)) != fmt.Sprint(owners(before)) {
+		t.Errorf("lanes have moved: %v, then %v", owners(before), owners(after))
+	}
+}
+
+func owners(a api.AppStatus) (names []string) {
+	for _, l := range a.Lanes {
+		names = append(names, fmt.Sprintf("%d: %s epoch %d", l.Lane, l.Owner, l.Epoch))
+	}
+	return names
 }

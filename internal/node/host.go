@@ -149,6 +149,9 @@ func (n *Node) openHosted(ctx context.Context, h *host, rec *ownership.App, firs
 		if err == nil || ctx.Err() != nil {
 			return a, err
 		}
+		if diskFails(err) {
+			n.diskFailed(err)
+		}
 		n.guarded(func() { h.why, h.fails = err.Error(), true })
 		n.cfg.Log.Error("the app cannot run on this node; trying again", "app", h.name, "in", pause, "error", err)
 		if err := n.waitForRecord(ctx, rec, pause); err != nil {

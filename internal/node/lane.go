@@ -181,11 +181,20 @@ func (l *lane) unborn(err error) bool {
 	return l.app.fresh && errors.As(err, &identity) && identity.Field == "app_id"
 }
 
-// outlived reports whether a store is refused only because it is of an earlier generation of this
-// app: another node has carried out the reset that ended it, and nobody asks for it any more.
+// outlived reports whether a store is refused only because it is of an earlier life of this app,
+// and nobody asks for it any more: of an earlier generation, whose reset another node has carried
+// out; or of another app of its name, which was deleted while this node was away, and this one
+// submitted.
 func (l *lane) outlived(err error) bool {
 	var identity *state.IdentityError
-	if l.app.record == nil || !errors.As(err, &identity) || identity.Field != "generation" {
+	if l.app.record == nil || !errors.As(err, &identity) {
+		return false
+	}
+	switch identity.Field {
+	case "app_id": // the cluster and the position records agree on the present one
+		return l.app.record.ID == l.app.id
+	case "generation":
+	default:
 		return false
 	}
 	stored, err := strconv.Atoi(identity.Stored)
@@ -220,6 +229,9 @@ func (l *lane) closeStore() error {
 		return nil
 	}
 	err := store.Close()
+	if diskFails(err) {
+		l.app.node.diskFailed(err)
+	}
 	if diskFails(err) || errors.Is(err, state.ErrDamaged) {
 		l.log().Warn("the store could not be written to its end; the next start reads the rest from the changelog", "error", err)
 		return nil

@@ -44,6 +44,7 @@ type Node struct {
 	bars       *mpb.Progress // of restores, on a terminal; else nil
 	seeds      *seed.Keeper  // checkpoints for other nodes
 	seedPace   *seed.Pace    // of those of other nodes
+	disk       *disk
 
 	mu sync.Mutex
 	// These three are written by connect alone, under mu, since the status is asked for meanwhile;
@@ -97,6 +98,7 @@ func start(ctx context.Context, cfg Config, end context.CancelCauseFunc) (_ *Nod
 	n := &Node{
 		cfg: cfg, started: cfg.Seam.Now(), incarnation: cfg.Seam.NewID(), waiting: "starting",
 		budget: processor.NewBudget(cfg.CommitsPerSecond), hosts: map[string]*host{}, clustered: make(chan struct{}), watched: map[string]bool{}, end: end,
+		disk: newDisk(),
 	}
 	if cfg.TTY {
 		n.bars = mpb.New(mpb.WithOutput(cfg.Out), mpb.WithWidth(50))
@@ -318,6 +320,7 @@ func (n *Node) runApps(ctx context.Context) error {
 	atStart := appNames(n.cluster.State())
 	opened := make(chan outcome, len(atStart))
 	go n.keepContact(hosting)
+	go n.watchDisk(hosting)
 	var keeping sync.WaitGroup
 	keeping.Go(func() { n.seeds.Run(hosting) })
 	defer keeping.Wait()

@@ -21,7 +21,8 @@ func (n *Node) keepIntent(ctx context.Context, in *intent) error {
 	if err := n.dir.storeIntent(in); err != nil {
 		return err
 	}
-	if err := n.haltFor(ctx, in); err != nil {
+	// The halt itself ends ctx, where that is of an app that runs.
+	if err := n.haltFor(context.WithoutCancel(ctx), in); err != nil {
 		return err
 	}
 	return n.resetAt(ctx, step.ResetIntent)

@@ -280,6 +280,7 @@ func (c *Cluster) Calls() map[string]Handler {
 		"join":    decoded(c.serveJoin),
 		"propose": decoded(c.servePropose),
 		"leave":   decoded(c.serveLeave),
+		"dry_run": decoded(c.serveDryRun),
 		"health":  func(context.Context, []byte) (any, error) { return c.serveHealth(), nil },
 	}
 }
