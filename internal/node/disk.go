@@ -76,7 +76,11 @@ func (d *disk) pass(now time.Time) (well bool) {
 func (n *Node) diskFailed(err error) {
 	if n.disk.fail(err.Error(), n.cfg.Seam.Now()) {
 		n.cfg.Log.Error("the disk fails; the lanes go to other nodes, if there are any", "error", err)
-		n.cluster.Nudge()
+		select {
+		case <-n.clustered:
+			n.cluster.Nudge()
+		default:
+		}
 	}
 }
 

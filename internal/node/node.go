@@ -360,7 +360,7 @@ func (n *Node) awaitOpened(ctx context.Context, apps int, opened <-chan outcome)
 	for range apps {
 		select {
 		case o := <-opened:
-			if o.err != nil && n.refuses(o.app) {
+			if o.err != nil && !errors.As(o.err, new(*haltedError)) && n.refuses(o.app) {
 				return o.err
 			}
 		case <-ctx.Done():

@@ -28,6 +28,11 @@ func (n *Node) keepIntent(ctx context.Context, in *intent) error {
 	return n.resetAt(ctx, step.ResetIntent)
 }
 
+// haltedError says that an app waits for what another node has in hand.
+type haltedError struct{ why string }
+
+func (e *haltedError) Error() string { return e.why }
+
 // haltFor takes the lanes of an app from their owners while this node resets it.
 func (n *Node) haltFor(ctx context.Context, in *intent) error {
 	return n.decide(ctx, ownership.Command{HaltApp: &ownership.HaltApp{Name: in.App, Halted: n.resetting(), Intent: n.mine(in).log()}})
@@ -72,11 +77,11 @@ func (n *Node) resumed(ctx context.Context, rec *ownership.App) (text string, er
 		if here != nil && here.planned() { // it went on without this node
 			err = n.dir.dropIntent(rec.Name)
 		}
-		return "", errors.Join(errors.New(rec.Halted), err)
+		return "", errors.Join(&haltedError{rec.Halted}, err)
 	case rec.Halted == n.resetting() && here == nil: // a person has removed what it was to do
 		return rec.Spec, n.decide(ctx, ownership.Command{HaltApp: &ownership.HaltApp{Name: rec.Name}})
 	case here == nil:
-		return "", errors.New(rec.Halted)
+		return "", &haltedError{rec.Halted}
 	}
 	return n.specOfReset(here, rec), n.haltFor(ctx, here)
 }

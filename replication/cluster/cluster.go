@@ -88,7 +88,7 @@ func (c *Cluster) open() (err error) {
 			case <-ctx.Done(): // Open has failed
 			}
 		},
-		Halt: c.fail, Seam: c.c.Seam, Log: c.c.Log, Timing: c.c.Raft,
+		Halt: c.fail, Refused: c.c.DiskFailed, Seam: c.c.Seam, Log: c.c.Log, Timing: c.c.Raft,
 	})
 	if err != nil {
 		return err
