@@ -37,8 +37,8 @@ var arrows = map[string]row{
 	"cmd/tally": {
 		own: []string{
 			"internal/api", "internal/audit", "internal/broker", "internal/certs", "internal/dead", "internal/demo",
-			"internal/doctor", "internal/kafka", "internal/node", "internal/port", "internal/seam", "internal/step",
-			"internal/token", "processor/spec",
+			"internal/doctor", "internal/failpoint", "internal/kafka", "internal/node", "internal/port", "internal/seam",
+			"internal/step", "internal/token", "processor/spec",
 		},
 		outside: []string{cobra, yaml, golangX},
 	},
@@ -131,11 +131,30 @@ var arrows = map[string]row{
 	"internal/testkafka":               {outside: []string{franz}},
 	"internal/testkafka/cmd/testkafka": {own: []string{"internal/testkafka"}},
 	// Tests alone: they kill the binary, look into what it left, and recount.
-	"internal/chaos":   {own: []string{"internal/api", "state", "txn"}},
-	"internal/lint":    {},
-	"internal/mutants": {}, // runs the tests against broken copies; nothing of it is in the product
-	"internal/seam":    {},
-	"internal/step":    {},
+	"internal/chaos":         {own: []string{"internal/api", "state", "txn"}},
+	// The run of faults that anyone can repeat: it starts the product, and knows its API.
+	"internal/chaos/history": {}, // what a run writes down, and nothing of the product
+	"internal/chaos/link":    {own: []string{"internal/seam"}},
+	"internal/chaos/plan":    {own: []string{"internal/step"}},
+	"internal/chaos/world": {
+		own: []string{
+			"internal/api", "internal/chaos/history", "internal/chaos/link", "internal/chaos/plan", "internal/failpoint",
+			"internal/kafka", "internal/seam", "internal/step", "internal/testkafka",
+		},
+		outside: []string{franz, golangX},
+	},
+	// Nothing of the product, which it judges.
+	"internal/chaos/check": {
+		own: []string{"internal/chaos/history"}, outside: []string{franz, xxhash, "github.com/anishathalye/porcupine"},
+	},
+	"internal/chaos/cmd/chaos": {own: []string{
+		"internal/chaos/check", "internal/chaos/history", "internal/chaos/plan", "internal/chaos/world", "internal/seam",
+	}},
+	"internal/failpoint": {own: []string{"internal/step"}},
+	"internal/lint":          {},
+	"internal/mutants":       {}, // runs the tests against broken copies; nothing of it is in the product
+	"internal/seam":          {},
+	"internal/step":          {},
 }
 
 // forTests is what any test file may import besides its package's row: a broker to run against, the

@@ -1,0 +1,19 @@
+// Package history is what a chaos run writes down, for the checks to judge: the types of its files,
+// how a line is written, and how it is read.
+//
+// A run's folder holds
+//
+//	run.json        one Run: where Kafka is, and the apps with their topics
+//	answer.jsonl    one Answer a line: a counter's right values, known from the seed alone
+//	history.jsonl   one Event a line, in the order of writing (At may be a little out of order)
+//	schedule.txt    the faults that were to come (internal/chaos/plan reads it)
+//	logs/           the nodes' and brokers' logs, by start
+//	data/           the nodes' data dirs
+//
+// Invariants:
+//
+//   - The types say what was seen from outside: nothing in them is computed by tally's own code.
+//   - A file is complete up to its last line break, however the run ended.
+//
+// It imports the standard library alone.
+package history
