@@ -247,7 +247,7 @@ func TestBandReplacesAnAppBehindANode(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 4)
 	b := p.band(3, standbys(1))
-	other := b.beside("two", 2)
+	other := b.beside("two", 4)
 	_, err := other.submit(0, wordcount)
 	p.must(err)
 	old := []*kgo.Record{event(0, "a", "x"), event(1, "b", "x y")}
@@ -270,7 +270,7 @@ func TestBandReplacesAnAppBehindANode(t *testing.T) {
 	b.until("it is back", b.hasLane("node-c"))
 	now := []*kgo.Record{event(0, "a", "z"), event(1, "c", "x")}
 	other.send(now...)
-	for lane := range 2 { // each has been at the node that was away
+	for lane := range 4 { // each has been at the node that was away
 		_, err := b.nodes[0].client.Move(b.ctx(), other.app, lane, api.MoveRequest{To: "node-c"})
 		p.must(err)
 		until(t, func() error {
