@@ -22,7 +22,7 @@ help: ## Say what there is
 build: ## Build ./bin/tally, one static binary
 	$(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/tally
 
-demo: build ## Build and show it all: count, kill -9 in the middle, restart, compare
+demo: build ## Build and show it all: three nodes, kill -9 in the middle, a takeover, a restart, an audit
 	./$(BIN) demo
 
 test: ## Run all tests (those on a real Kafka where a JDK and Maven are there)

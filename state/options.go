@@ -150,6 +150,7 @@ func (o Options) pebbleOptions(w *watcher, block *BlockCache) *pebble.Options {
 		L0StopWritesThreshold:       l0ReadsMax,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, o.Compactions },
 	}
+	p.Experimental.CompactionScheduler = newCompactions(o.Seam)
 	// A flushable ingest would return before its table is durable.
 	p.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })

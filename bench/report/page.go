@@ -11,24 +11,40 @@ import (
 // Marker is the line below which people write. What is there is kept.
 const Marker = "<!-- Written by hand from here on; `make bench-peers` keeps it. -->"
 
-// Write writes the page to path, and its plots into a folder of the page's name beside it.
+// kept is the file of the results beside a page's plots.
+const kept = "results.json"
+
+// Write writes the page to path, and its plots and results into a folder of the page's name beside
+// it. Works of the page that are not among these results stay as they are.
 func (r *Results) Write(path string) error {
 	own, err := handWritten(path)
 	if err != nil {
 		return err
 	}
 	folder := strings.TrimSuffix(path, filepath.Ext(path))
-	// Plots of works that were not run this time would be of another run.
-	if err := os.RemoveAll(folder); err != nil {
+	old, err := Load(filepath.Join(folder, kept))
+	switch {
+	case err == nil:
+		r.Over(old)
+	case !os.IsNotExist(err):
+		return err
+	}
+	if err := os.RemoveAll(folder); err != nil { // plots of rows that are no more
 		return err
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	if err := r.Save(filepath.Join(folder, kept)); err != nil {
 		return err
 	}
 	var b strings.Builder
 	r.head(&b)
 	for _, w := range r.Works {
 		fmt.Fprintf(&b, "\n## (%s) %s\n\n", w.ID, w.Title)
+		if w.By.Command != r.Command || !w.By.On.Equal(r.Began) {
+			fmt.Fprintf(&b, "Measured by `%s` on %s, %s.\n\n", w.By.Command, w.By.On.UTC().Format("2006-01-02"), w.By.Tally)
+		}
 		if w.Note != "" {
 			b.WriteString(w.Note + "\n\n")
 		}

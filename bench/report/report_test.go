@@ -72,6 +72,43 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestPageKeepsWhatWasNotRun: a second run of one work leaves the others as they were, each with
+// the words of who measured it.
+func TestPageKeepsWhatWasNotRun(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "performance.md")
+	first := sample()
+	first.Stamp("tally v1")
+	if err := first.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	d := &Work{ID: "d", Kind: Latency, Title: "paced anew"}
+	d.Row("tally", 0, "").Runs = []trial.Figures{{P50: 7}}
+	e := &Work{ID: "e", Kind: Latency, Title: "faster"}
+	second := &Results{Command: "make bench-peers WORK=d,e", Scale: 1, Works: []*Work{d, e}, Settings: []Pair{{"tally", "y=2"}}}
+	second.Stamp("tally v2")
+	if err := second.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, at := string(text), 0
+	for _, want := range []string{
+		"## (a) count per key\n\nMeasured by `make bench-peers` on 0001-01-01, tally v1.\n", "## (d) paced anew\n\n|", "## (f) restart\n\nMeasured by",
+		"## (e) faster\n\n|", "y=2", "x=1",
+	} {
+		i := strings.Index(page[at:], want)
+		if i < 0 {
+			t.Fatalf("the page has no %q where it should be:\n%s", want, page)
+		}
+		at += i
+	}
+	if strings.Contains(page, "(d) paced\n") {
+		t.Error("what was measured again is there twice")
+	}
+}
+
 // TestPageWithoutMarker is not overwritten: somebody wrote it.
 func TestPageWithoutMarker(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "performance.md")

@@ -45,6 +45,14 @@ type Work struct {
 	Title string
 	Note  string
 	Rows  []*Row
+	By    Stamp
+}
+
+// Stamp says what a work was measured by. Works of several commands may share a page.
+type Stamp struct {
+	On      time.Time
+	Command string
+	Tally   string // its version
 }
 
 // Row is one peer under one condition, run several times.
@@ -93,6 +101,35 @@ func (r *Row) spread(of func(trial.Figures) float64) (median, low, high float64)
 	slices.Sort(all)
 	n := len(all)
 	return (all[(n-1)/2] + all[n/2]) / 2, all[0], all[n-1]
+}
+
+// Stamp marks the works of this run, which nobody marked before, as measured by it.
+func (r *Results) Stamp(tally string) {
+	for _, w := range r.Works {
+		if w.By == (Stamp{}) {
+			w.By = Stamp{r.Began, r.Command, tally}
+		}
+	}
+}
+
+// Over puts these results over older ones: a work that was run again replaces its table, in its
+// place, what was not run is kept, with its own stamp, and settings are those of all peers that
+// either has.
+func (r *Results) Over(old *Results) {
+	works, rest := []*Work(nil), slices.Clone(r.Works)
+	for _, w := range old.Works {
+		if i := slices.IndexFunc(rest, func(n *Work) bool { return n.ID == w.ID }); i >= 0 {
+			w = rest[i]
+			rest = slices.Delete(rest, i, i+1)
+		}
+		works = append(works, w)
+	}
+	r.Works = append(works, rest...)
+	for _, p := range old.Settings {
+		if !slices.ContainsFunc(r.Settings, func(n Pair) bool { return n.Name == p.Name }) {
+			r.Settings = append(r.Settings, p)
+		}
+	}
 }
 
 // Save keeps the results.

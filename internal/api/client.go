@@ -176,8 +176,11 @@ func (c *Client) stream(ctx context.Context, path string, opt ReadOptions, body 
 	lines.Buffer(make([]byte, 0, 64<<10), lineBytesMax)
 	for lines.Scan() {
 		var l streamLine
-		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
-			return ErrIncomplete // a line that was cut off
+		var plain bool
+		if l.Count, plain = plainCount(bytes.Clone(lines.Bytes())); !plain {
+			if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+				return ErrIncomplete // a line that was cut off
+			}
 		}
 		if l.Error != nil {
 			return fmt.Errorf("%w: %w", ErrIncomplete, l.Error)

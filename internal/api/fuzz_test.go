@@ -89,3 +89,36 @@ func checkAnswer(t *testing.T, r *http.Request, w *httptest.ResponseRecorder) {
 		t.Fatalf("%s %s: %d, not an error of the contract: %s", r.Method, r.URL, w.Code, text)
 	}
 }
+
+// FuzzPlainCount: a line that is taken apart by hand is what encoding/json makes of it.
+func FuzzPlainCount(f *testing.F) {
+	for _, line := range []string{
+		`{"group":["user-1","b\\\"]{"],"values":{"count":1}}`, `{"group":[null,{"b64":"/w=="}],"values":{"a":1,"b":-2.5}}`, `{"end":true,"parts":[],"token":"x"}`,
+		`{"group":[],"values":{}}`, `{"group":["a"}],"values":{}}`, `{"group":["a"],"values":{}`, `{"group":["a"],"values":{},"error":{"code":"x"}}`, `{"group":[`,
+	} {
+		f.Add([]byte(line))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		c, ok := plainCount(line)
+		if !ok || !json.Valid(line) {
+			return
+		}
+		var l streamLine
+		if err := json.Unmarshal(line, &l); err != nil || string(l.Group) != string(c.Group) || string(l.Values) != string(c.Values) || l.End.End || l.Error != nil {
+			t.Errorf("%q is %q and %q, and for encoding/json %+v, %v", line, c.Group, c.Values, l, err)
+		}
+	})
+}
+
+func TestPlainCountTakesWhatNodesWrite(t *testing.T) {
+	for _, line := range []string{`{"group":["user-1","b\"]{"],"values":{"count":1}}`, `{"group":[null,{"b64":"/w=="}],"values":{"a":1,"b":-2.5}}`} {
+		if c, ok := plainCount([]byte(line)); !ok || `{"group":`+string(c.Group)+`,"values":`+string(c.Values)+`}` != line {
+			t.Errorf("%s is %s and %s, %v", line, c.Group, c.Values, ok)
+		}
+	}
+	for _, line := range []string{`{"group":["a"],"values":{"n":1}`, `{"group":["a"}],"values":{}}`, `{"group":["a"],"values":{}} `, `{"end":true}`, ``} {
+		if _, ok := plainCount([]byte(line)); ok {
+			t.Errorf("%s is taken for a count", line)
+		}
+	}
+}

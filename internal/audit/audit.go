@@ -108,6 +108,8 @@ type audit struct {
 	otherInput   bool // the input is not the topic that the app has counted
 	undecided    []string
 
+	tables                                       []*table // all of them
+	spare                                        chan *cells
 	outputs, changes, letters, recounts, answers *table
 	partials                                     *table           // of two stages
 	records                                      map[string]int64 // read, by check
@@ -137,11 +139,14 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	program := spec.Compile(cfg.Spec)
 	a := &audit{
 		cfg: cfg, spec: cfg.Spec, program: program, codec: newOutputCodec(cfg.Spec, program), admin: admin, dir: dir,
-		meter: newMeter(cfg), found: findings{max: cfg.DifferencesMax},
+		meter: newMeter(cfg), found: findings{max: cfg.DifferencesMax}, spare: make(chan *cells, sparesMax),
 		records: map[string]int64{}, compared: map[string]int64{},
 	}
 	err = a.run(ctx)
 	a.meter.close()
+	for _, t := range a.tables {
+		err = errors.Join(err, t.written())
+	}
 	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
 		return nil, err
 	}
@@ -168,7 +173,9 @@ func (a *audit) cannot(format string, args ...any) {
 }
 
 func (a *audit) table(name string, combine combiner) *table {
-	return &table{dir: a.dir, name: name, limit: a.cfg.RunBytes, fanIn: a.cfg.FanIn, combine: combine}
+	t := &table{dir: a.dir, name: name, limit: a.cfg.RunBytes, fanIn: a.cfg.FanIn, combine: combine, spare: a.spare}
+	a.tables = append(a.tables, t)
+	return t
 }
 
 // report puts together what was found.

@@ -123,7 +123,7 @@ func (a *audit) isBetween(lower, upper *recounted, text []byte) bool {
 	if upper == nil || len(text) == 0 || lower != nil && bytes.Equal([]byte(a.text(lower)), []byte(a.text(upper))) {
 		return false
 	}
-	values, err := a.codec.numbers(text)
+	values, err := a.codec.numbers(nil, text)
 	if err != nil {
 		return false
 	}

@@ -22,13 +22,19 @@ type outputCodec struct {
 	zeros   []spec.Decimal
 	zeroLen int      // of the zeros as JSON, without the brace before them
 	names   [][]byte // of the aggregates, with quotes and colon
+
+	// Of the present record, so that a record costs no memory.
+	text, want, values []byte
+	fields             []field
+	list               []number
+	before, after      []number // of the step that is looked at
 }
 
 func newOutputCodec(s *spec.Spec, p *spec.Program) *outputCodec {
 	c := &outputCodec{spec: s, program: p, zeros: make([]spec.Decimal, len(s.Aggregates))}
 	zeros := p.AppendValuesJSON(nil, c.zeros)
 	c.zeroLen = len(zeros) - 1
-	fields, err := fieldsOf(zeros)
+	fields, err := appendFields(nil, zeros)
 	if err != nil {
 		panic("audit: the values of a spec are not the JSON that this package expects: " + err.Error())
 	}
@@ -38,7 +44,8 @@ func newOutputCodec(s *spec.Spec, p *spec.Program) *outputCodec {
 	return c
 }
 
-// decode gives the group of an output record and its values as JSON.
+// decode gives the group of an output record and its values as JSON, which are valid until the next
+// call.
 func (c *outputCodec) decode(r *kgo.Record) (group, values []byte, err error) {
 	if c.spec.Output.Key == spec.KeyGroup {
 		group, err = c.program.ParseGroupJSON(r.Key)
@@ -51,15 +58,15 @@ func (c *outputCodec) decode(r *kgo.Record) (group, values []byte, err error) {
 	if !c.keyed(r, group) {
 		return nil, nil, fmt.Errorf("the key %.40q is not that of the group %s", r.Key, c.program.AppendGroupJSON(nil, group))
 	}
-	want := c.program.AppendOutput(nil, group, c.zeros)
-	parts := want[:len(want)-c.zeroLen]
+	c.want = c.program.AppendOutput(c.want[:0], group, c.zeros)
+	parts := c.want[:len(c.want)-c.zeroLen]
 	rest, ok := bytes.CutPrefix(r.Value, parts)
 	if !ok {
 		return nil, nil, fmt.Errorf("the value %.100s does not begin as that of the group %s", r.Value, c.program.AppendGroupJSON(nil, group))
 	}
-	values = append([]byte{'{'}, rest...)
-	_, err = c.numbers(values)
-	return group, values, err
+	c.values = append(append(c.values[:0], '{'), rest...)
+	c.list, err = c.numbers(c.list[:0], c.values)
+	return group, c.values, err
 }
 
 // keyed says whether the record has the key that the group's outputs have.
@@ -74,30 +81,35 @@ func (c *outputCodec) keyed(r *kgo.Record, group []byte) bool {
 // groupOf puts a group together from the record's key, which is the event's and so a part of the
 // group, and the parts in its value.
 func (c *outputCodec) groupOf(r *kgo.Record) ([]byte, error) {
-	fields, err := fieldsOf(r.Value)
+	fields, err := appendFields(c.fields[:0], r.Value)
 	if err != nil {
 		return nil, err
 	}
+	c.fields = fields
 	if want := len(c.spec.Group) - 1 + len(c.names); len(fields) != want {
 		return nil, fmt.Errorf("the value %.100s has %d fields, not %d", r.Value, len(fields), want)
 	}
-	text := []byte{'['}
+	text := append(c.text[:0], '[')
 	for i, part := range c.spec.Group {
 		if i > 0 {
 			text = append(text, ',')
 		}
 		if part.Kind == spec.PartKey {
-			text = append(text, textJSON(r.Key)...)
+			text = appendTextJSON(text, r.Key)
 			continue
 		}
 		text = append(text, fields[0].value...)
 		fields = fields[1:]
 	}
-	return c.program.ParseGroupJSON(append(text, ']'))
+	c.text = append(text, ']')
+	return c.program.ParseGroupJSON(c.text)
 }
 
-// textJSON is a key as a part of a group.
-func textJSON(b []byte) []byte {
+// appendTextJSON adds a key as a part of a group.
+func appendTextJSON(dst, b []byte) []byte {
+	if plain(b) {
+		return append(append(append(dst, '"'), b...), '"')
+	}
 	var v any = string(b)
 	switch {
 	case b == nil:
@@ -109,13 +121,24 @@ func textJSON(b []byte) []byte {
 	if err != nil {
 		panic(fmt.Sprintf("audit: a string is always JSON: %v", err))
 	}
-	return text
+	return append(dst, text...)
 }
 
-// numbers takes values, as the app renders them, apart. Those of a sum may be too wide to be read.
-func (c *outputCodec) numbers(values []byte) ([]number, error) {
+// plain says that a key is its own JSON but for the quotes, which most are: it has no letter that
+// JSON may write in another way.
+func plain(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return b != nil
+}
+
+// numbers takes values, as the app renders them, apart, and appends them to list. Those of a sum
+// may be too wide to be read.
+func (c *outputCodec) numbers(list []number, values []byte) ([]number, error) {
 	rest := values[1:]
-	list := make([]number, 0, len(c.names))
 	for i, name := range c.names {
 		var ok bool
 		if rest, ok = bytes.CutPrefix(rest, name); !ok {
@@ -149,7 +172,7 @@ type number struct {
 
 // fell says why after cannot come after before; "" when it can.
 func (c *outputCodec) fell(before, after []byte) (why string) {
-	b, n := c.mustNumbers(before), c.mustNumbers(after)
+	b, n := c.mustNumbers(&c.before, before), c.mustNumbers(&c.after, after)
 	for i, agg := range c.spec.Aggregates {
 		order := n[i].decimal.Cmp(b[i].decimal)
 		switch {
@@ -181,17 +204,18 @@ func (c *outputCodec) follows(before, after []byte) bool {
 	}
 	want := spec.DecimalOf(1)
 	if before != nil {
-		want = want.Add(c.mustNumbers(before)[i].decimal)
+		want = want.Add(c.mustNumbers(&c.before, before)[i].decimal)
 	}
-	return c.mustNumbers(after)[i].decimal.Cmp(want) == 0
+	return c.mustNumbers(&c.after, after)[i].decimal.Cmp(want) == 0
 }
 
-// mustNumbers takes values apart that were read once.
-func (c *outputCodec) mustNumbers(values []byte) []number {
-	n, err := c.numbers(values)
+// mustNumbers takes values apart that were read once, into a list that is used again.
+func (c *outputCodec) mustNumbers(list *[]number, values []byte) []number {
+	n, err := c.numbers((*list)[:0], values)
 	if err != nil {
 		panic("audit: values that were read once cannot be read again: " + err.Error())
 	}
+	*list = n
 	return n
 }
 
@@ -200,13 +224,13 @@ type field struct{ name, value []byte }
 
 var errNoObject = errors.New("the value is not an object without blanks")
 
-// fieldsOf takes an object apart as far as output records go: there are no blanks, and a field is a
-// scalar or an object without objects in it. What it takes for more, rendering again will find.
-func fieldsOf(b []byte) ([]field, error) {
+// appendFields takes an object apart as far as output records go: there are no blanks, and a field
+// is a scalar or an object without objects in it. What it takes for more, rendering again will
+// find.
+func appendFields(list []field, b []byte) ([]field, error) {
 	if len(b) < 2 || b[0] != '{' || b[len(b)-1] != '}' {
 		return nil, errNoObject
 	}
-	var list []field
 	for b = b[1:]; len(b) > 0; {
 		name := token(b)
 		if len(name) == 0 || len(name) >= len(b) || b[len(name)] != ':' {

@@ -75,7 +75,7 @@ func (a *audit) readChangelog(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return a.changes.filled()
 }
 
 // end is up to where the partition is read.

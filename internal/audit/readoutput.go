@@ -83,7 +83,7 @@ func (a *audit) readOutput(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return a.outputs.filled()
 }
 
 // outputEnds are those of the cut, and for partitions of the output that no task writes to, what is

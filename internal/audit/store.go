@@ -50,7 +50,7 @@ func (a *audit) scanStore(ctx context.Context) error {
 	default:
 		a.storeAt = positions
 	}
-	return nil
+	return a.answers.filled()
 }
 
 // placeStore gives each task its position in the store's answer.

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,65 +18,90 @@ type combiner func(dst, key, older, newer []byte) ([]byte, error)
 
 // table holds one value a key. What does not fit into limit bytes goes to files, each sorted by
 // key; combine is called once for each two values of a key that were put one after another,
-// wherever they lie.
+// wherever they lie. While a file is written in the background, the table is filled on.
 type table struct {
 	dir, name string
 	limit     int64 // of the entries in memory
 	fanIn     int   // files of one level that are merged into one of the next
 	combine   combiner
 
-	cells   map[string]*[]byte
-	bytes   int64
-	levels  [][]string // files by level, older before newer, higher levels older than lower ones
-	files   int        // made so far, for their names
+	cells   *cells
+	spare   chan *cells  // that are empty; shared with other tables
+	writing chan spilled // of the file under way; nil: none
+	levels  [][]string   // files by level, older before newer, higher levels older than lower ones
+	files   int          // made so far, for their names
 	scratch []byte
 }
 
-// cellOverhead is about what an entry takes besides its key and value.
-const cellOverhead = 120
+// spilled is a file that was written.
+type spilled struct {
+	name string
+	err  error
+}
+
+// sparesMax are as many cells as are ever in use beside each other: one is filled, one is written.
+const sparesMax = 2
 
 func (t *table) put(key, value []byte) error {
 	if t.cells == nil {
-		t.cells = map[string]*[]byte{}
+		select {
+		case t.cells = <-t.spare:
+		default:
+			t.cells = &cells{}
+		}
 	}
-	cell, ok := t.cells[string(key)]
-	if !ok {
-		v := bytes.Clone(value)
-		t.cells[string(key)] = &v
-		t.bytes += int64(len(key)+cap(v)) + cellOverhead
+	i, older, found := t.cells.find(key)
+	if !found {
+		t.cells.add(i, key, value)
 	} else {
 		var err error
-		if t.scratch, err = t.combine(t.scratch[:0], key, *cell, value); err != nil {
+		if t.scratch, err = t.combine(t.scratch[:0], key, older, value); err != nil {
 			return err
 		}
-		before := cap(*cell)
-		*cell = append((*cell)[:0], t.scratch...)
-		t.bytes += int64(cap(*cell) - before)
+		t.cells.replace(i, key, t.scratch)
 	}
-	if t.bytes > t.limit {
+	if t.cells.bytes() > t.limit {
 		return t.spill()
 	}
 	return nil
 }
 
-// spill writes the entries in memory to a file.
+// spill has the entries in memory written to a file in the background.
 func (t *table) spill() error {
-	if len(t.cells) == 0 {
+	if t.cells == nil || t.cells.used == 0 {
 		return nil
 	}
-	name, err := t.write(func(w *bufio.Writer) error {
-		for _, key := range slices.Sorted(maps.Keys(t.cells)) {
-			if err := writeEntry(w, []byte(key), *t.cells[key]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	full := t.cells
+	t.cells = nil
+	if err := t.written(); err != nil {
 		return err
 	}
-	t.cells, t.bytes = nil, 0
-	return t.keep(name, 0)
+	t.files++
+	name, done := t.file(), make(chan spilled, 1)
+	t.writing = done
+	go func() {
+		err := write(name, func(w *bufio.Writer) error { return full.sorted(w) })
+		full.clear()
+		select {
+		case t.spare <- full:
+		default:
+		}
+		done <- spilled{name, err}
+	}()
+	return nil
+}
+
+// written waits for the file under way.
+func (t *table) written() error {
+	if t.writing == nil {
+		return nil
+	}
+	s := <-t.writing
+	t.writing = nil
+	if s.err != nil {
+		return s.err
+	}
+	return t.keep(s.name, 0)
 }
 
 // keep adds a file to a level, and merges the level when it is full.
@@ -108,7 +132,9 @@ func (t *table) mergeLevel(level int) (string, error) {
 		return "", err
 	}
 	defer s.close()
-	return t.write(func(w *bufio.Writer) error {
+	t.files++
+	name := t.file()
+	return name, write(name, func(w *bufio.Writer) error {
 		for s.ok {
 			if err := writeEntry(w, s.key, s.value); err != nil {
 				return err
@@ -121,24 +147,28 @@ func (t *table) mergeLevel(level int) (string, error) {
 	})
 }
 
+func (t *table) file() string { return filepath.Join(t.dir, fmt.Sprintf("%s-%d", t.name, t.files)) }
+
 // write makes a file of what fill writes.
-func (t *table) write(fill func(*bufio.Writer) error) (string, error) {
-	t.files++
-	name := filepath.Join(t.dir, fmt.Sprintf("%s-%d", t.name, t.files))
+func write(name string, fill func(*bufio.Writer) error) error {
 	f, err := os.Create(name)
 	if err != nil {
-		return "", fmt.Errorf("a file for the audit's sorted runs: %w", err)
+		return fmt.Errorf("a file for the audit's sorted runs: %w", err)
 	}
 	w := bufio.NewWriterSize(f, 256<<10)
 	if err := errors.Join(fill(w), w.Flush(), f.Close()); err != nil {
-		return "", fmt.Errorf("write the audit's sorted runs: %w", err)
+		return fmt.Errorf("write the audit's sorted runs: %w", err)
 	}
-	return name, nil
+	return nil
 }
+
+// filled ends the filling, and lets go of the memory: what is left goes to a file in the
+// background.
+func (t *table) filled() error { return t.spill() }
 
 // sorted ends the filling and gives all entries in the order of their keys.
 func (t *table) sorted() (*stream, error) {
-	if err := t.spill(); err != nil {
+	if err := errors.Join(t.filled(), t.written()); err != nil {
 		return nil, err
 	}
 	var files []string

@@ -177,6 +177,9 @@ func TestCutOffFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := tb.written(); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Truncate(tb.levels[0][1], 4); err != nil {
 		t.Fatal(err)
 	}

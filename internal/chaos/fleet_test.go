@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/chaos/link"
 )
 
 // fleet is a cluster under test: its machines, those of them that run, and two apps, of one stage
@@ -26,6 +27,8 @@ type fleet struct {
 	machines map[string]*machine
 	up       map[string]*process
 	join     string
+	net      *link.Network // between the nodes; nil: they reach each other without a proxy
+	brokers  []string      // by which the nodes reach Kafka
 	jobs     []*job
 	gauges   []*gauge
 	loads    []*load
@@ -35,7 +38,16 @@ type fleet struct {
 // newFleet starts three nodes at once, and submits the apps to one of them.
 func newFleet(t *testing.T, s *suite) *fleet {
 	t.Helper()
-	f := &fleet{t: t, s: s, ctx: longCtx(t), machines: map[string]*machine{}, up: map[string]*process{}}
+	f := &fleet{t: t, s: s, brokers: s.cluster.Addrs()}
+	f.open(s.bin)
+	return f
+}
+
+// open starts the fleet with a binary.
+func (f *fleet) open(bin string) {
+	f.t.Helper()
+	t, s := f.t, f.s
+	f.ctx, f.machines, f.up = longCtx(t), map[string]*machine{}, map[string]*process{}
 	f.jobs = []*job{
 		newJobNamed(t, s, jobSpec{}, "fleet-one"),
 		newJobNamed(t, s, jobSpec{byItem: true}, "fleet-two"),
@@ -44,11 +56,19 @@ func newFleet(t *testing.T, s *suite) *fleet {
 		j.ctx = f.ctx
 		f.gauges = append(f.gauges, newGauge(j))
 	}
-	addrs := freeAddrs(t, 4)
-	f.join = strings.Join(addrs[:3], ",")
-	for i, name := range []string{"a", "b", "c", "d"} {
-		m := f.jobs[0].machine(name, "--join", f.join)
-		m.listen, m.bare = addrs[i], true
+	names, addrs := []string{"a", "b", "c", "d"}, freeAddrs(t, 4)
+	dialled := slices.Clone(addrs)
+	for i, name := range names {
+		if f.net != nil {
+			var err error
+			dialled[i], err = f.net.Listen(name, addrs[i])
+			must(t, err)
+		}
+	}
+	f.join = strings.Join(dialled[:3], ",")
+	for i, name := range names {
+		m := f.jobs[0].machine(name, "--join", f.join, "--advertise", dialled[i])
+		m.listen, m.bare, m.bin, m.brokers = addrs[i], true, bin, f.brokers
 		f.machines[name] = m
 	}
 	began := time.Now()
@@ -58,7 +78,6 @@ func newFleet(t *testing.T, s *suite) *fleet {
 	}
 	f.awaitHealthy(30*time.Second, 3)
 	t.Logf("three nodes and two apps ran after %d ms", time.Since(began).Milliseconds())
-	return f
 }
 
 func longCtx(t testing.TB) context.Context {
@@ -83,6 +102,9 @@ func (f *fleet) start(names ...string) {
 	for _, name := range names {
 		f.up[name] = f.machines[name].start()
 		f.up[name].addr = "http://" + f.machines[name].listen
+		if f.net != nil {
+			f.net.Register(name, f.up[name].cmd.Process.Pid)
+		}
 	}
 }
 

@@ -54,7 +54,7 @@ func newJob(t *testing.T, s *suite, spec jobSpec) *job {
 	return newJobNamed(t, s, spec, "chaos-"+strings.ToLower(filepath.Base(t.Name())))
 }
 
-func newJobNamed(t *testing.T, s *suite, spec jobSpec, app string) *job {
+func newJobNamed(t testing.TB, s *suite, spec jobSpec, app string) *job {
 	t.Helper()
 	j := &job{t: t, s: s, ctx: ctxOf(t), rand: s.rand(t), spec: spec, dir: t.TempDir(), app: app}
 	j.specFile = filepath.Join(j.dir, "spec.yaml")

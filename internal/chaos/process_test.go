@@ -30,6 +30,7 @@ type machine struct {
 	args    []string
 	listen  string // default: a port that is free
 	bare    bool   // it is given no spec: the cluster has the apps
+	bin     string // default: the suite's
 	starts  int
 }
 
@@ -61,7 +62,7 @@ func (m *machine) start(env ...string) *process {
 	if !m.bare {
 		args = append(args, "--spec", m.job.specFile)
 	}
-	p.cmd = exec.Command(m.job.s.bin, args...)
+	p.cmd = exec.Command(cmp.Or(m.bin, m.job.s.bin), args...)
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	must(t, p.spawn())

@@ -17,6 +17,9 @@ type DifferenceError struct {
 	Differences []string
 }
 
+// ExitCode is that of an audit which has found a difference.
+func (e *DifferenceError) ExitCode() int { return 4 }
+
 func (e *DifferenceError) Error() string {
 	const most = 10
 	text := fmt.Sprintf("%d differences:\n  %s", len(e.Differences),
@@ -40,7 +43,7 @@ func (s *show) compare(ctx context.Context) ([]string, error) {
 	}
 	differences = append(differences, outputs.faults...)
 	differences = append(differences, against("the last output", outputs.totals(), s.sent.counts)...)
-	st, err := s.client.Status(ctx)
+	st, err := s.status(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +57,7 @@ func (s *show) compare(ctx context.Context) ([]string, error) {
 func (s *show) answers(ctx context.Context) (map[group]int64, []string, error) {
 	got := map[group]int64{}
 	var faults []string
-	_, err := s.client.Scan(ctx, app, nil, api.ReadOptions{Wait: -1}, func(c api.Count) error {
+	_, err := s.ask().client.Scan(ctx, s.names.app, nil, api.ReadOptions{Wait: -1}, func(c api.Count) error {
 		g, n, err := decode(c)
 		if err != nil {
 			faults = append(faults, err.Error())
@@ -99,16 +102,16 @@ type outputs struct {
 
 // readOutputs reads every committed record of the output.
 func (s *show) readOutputs(ctx context.Context, o *outputs) error {
-	starts, err := s.admin.StartOffsets(ctx, output)
+	starts, err := s.admin.StartOffsets(ctx, s.names.output)
 	if err != nil {
 		return err
 	}
-	ends, err := s.admin.EndOffsets(ctx, output, true)
+	ends, err := s.admin.EndOffsets(ctx, s.names.output, true)
 	if err != nil {
 		return err
 	}
 	for p, end := range ends {
-		err := s.admin.Read(ctx, output, p, starts[p], end, func(r *kgo.Record) error {
+		err := s.admin.Read(ctx, s.names.output, p, starts[p], end, func(r *kgo.Record) error {
 			o.add(r)
 			return nil
 		})

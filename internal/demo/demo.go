@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -18,34 +17,45 @@ import (
 
 // Options says how to run the demo.
 type Options struct {
-	// Binary is the tally executable that broker, node and producer are started from.
+	// Binary is the tally executable that broker, nodes and producer are started from.
 	Binary string
 	// Dir holds the data; empty means a new temporary directory, removed at the end unless Keep.
 	Dir string
-	// Keep leaves broker and node running and prints three commands to try.
+	// Brokers and KafkaConfig are of the Kafka to count on; without both an embedded broker is
+	// started, as a process that is not killed. Env is where Kafka's secrets may be.
+	Brokers     []string
+	KafkaConfig string
+	Env         func(string) string
+	// Keep leaves broker and nodes running and prints commands to try.
 	Keep bool
 	// Out gets the show; Err what goes wrong at the end beside the error that Run returns.
 	Out, Err io.Writer
-	// TTY says that Out is a terminal, so that the top counts are drawn in place.
+	// TTY says that Out is a terminal, so that nodes and top counts are drawn in place.
 	TTY bool
 	// Seam gives time and dials.
 	Seam seam.Seam
 
+	// Listen is where the first node answers; "" means where the other commands look, or any free
+	// port when that is taken.
+	Listen string
 	// Events is how many sentences are sent, and PerSecond how fast; 0 means 20,000 and 2,000.
 	Events, PerSecond int
 }
 
 const (
-	app       = "wordcount" // of the spec that `tally init wordcount` prints, and so are the topics
-	input     = "input_event"
-	output    = "output_event"
-	changelog = app + ".changelog"
-
 	startWait = 30 * time.Second // for a process to answer
 	endWait   = 20 * time.Second // for the last events to be counted
 	stopWait  = 10 * time.Second // for a process to end after SIGTERM
 	pollEvery = 20 * time.Millisecond
 )
+
+// names are what the app and its topics are called.
+type names struct{ app, input, output string }
+
+// standard are those of the spec that `tally init wordcount` prints.
+var standard = names{app: "wordcount", input: "input_event", output: "output_event"}
+
+func (n names) changelog() string { return n.app + ".changelog" }
 
 // Run runs the demo to its end; nil means that every count and output was exact. A count or an
 // output that is not makes it a *DifferenceError.
@@ -56,7 +66,14 @@ func Run(ctx context.Context, opt Options) (err error) {
 	if opt.PerSecond == 0 {
 		opt.PerSecond = 2_000
 	}
-	s := &show{opt: opt, view: newView(opt.Out, opt.TTY), sent: &sent{counts: map[group]int64{}}}
+	if opt.Env == nil {
+		opt.Env = func(string) string { return "" }
+	}
+	s := &show{opt: opt, view: newView(opt.Out, opt.TTY), sent: &sent{counts: map[group]int64{}}, names: standard}
+	if len(opt.Brokers) > 0 || opt.KafkaConfig != "" {
+		app := "tally-demo-" + opt.Seam.NewID()[:8]
+		s.names = names{app: app, input: app + ".input", output: app + ".output"}
+	}
 	defer func() { err = s.end(err) }()
 	if err := s.prepare(ctx); err != nil {
 		return err
@@ -66,67 +83,84 @@ func Run(ctx context.Context, opt Options) (err error) {
 
 // show is one demo.
 type show struct {
-	opt  Options
-	dir  string
-	made bool // dir is ours to remove
-	view *view
-	sent *sent
+	opt   Options
+	names names
+	dir   string
+	made  bool // dir is ours to remove
+	view  *view
+	sent  *sent
 
-	broker, node, producer *process
-	brokers                string // the broker's address
-	server                 string // the node's URL
-	client                 *api.Client
-	admin                  *kafka.Admin
-	cfg                    kafka.Config
+	broker, producer *process // broker is nil on a Kafka that was named
+	nodes            []*node
+	brokers          string // of the Kafka, as --brokers wants it; "" when --kafka-config says it
+	admin            *kafka.Admin
+	submitted        bool // the app is there, and its topics
 }
 
-// prepare starts the broker and the node.
+// prepare starts the broker and the nodes, and submits the app.
 func (s *show) prepare(ctx context.Context) error {
 	if err := s.makeDir(); err != nil {
 		return err
 	}
-	spec, err := s.tally(ctx, "init", "wordcount")
+	if err := s.writeSpec(ctx); err != nil {
+		return err
+	}
+	if err := s.startKafka(ctx); err != nil {
+		return err
+	}
+	if err := s.startNodes(ctx); err != nil {
+		return err
+	}
+	began := s.opt.Seam.Now()
+	if _, err := s.tally(ctx, "submit", s.specFile(), "--server", s.nodes[0].url()); err != nil {
+		return err
+	}
+	s.submitted = true
+	st, err := s.awaitHealthy(ctx, "every lane to run, with a standby")
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.specFile(), spec, 0o644); err != nil {
-		return fmt.Errorf("write the spec: %w", err)
+	s.view.say("the lanes of app %s run, each with a standby that follows it, %d ms after the submit:", s.names.app,
+		s.opt.Seam.Since(began).Milliseconds())
+	for _, line := range placement(st, s.nodes) {
+		s.view.say("  %s", line)
 	}
-	if err := s.startBroker(ctx); err != nil {
-		return err
-	}
-	addr, err := freeAddr()
-	if err != nil {
-		return err
-	}
-	s.server = "http://" + addr
-	if s.client, err = api.NewClient(s.server, s.opt.Seam); err != nil {
-		return err
-	}
-	if err := s.startNode(); err != nil {
-		return err
-	}
-	if err := s.awaitRunning(ctx); err != nil {
-		return err
-	}
-	s.view.say("broker pid %d at %s, node pid %d at %s", s.broker.pid(), s.brokers, s.node.pid(), s.server)
 	return nil
 }
 
 func (s *show) makeDir() error {
 	s.dir = s.opt.Dir
-	if s.dir != "" {
-		return os.MkdirAll(s.dir, 0o755)
+	if s.dir == "" {
+		dir, err := os.MkdirTemp("", "tally-demo-")
+		if err != nil {
+			return fmt.Errorf("make a directory for the demo: %w", err)
+		}
+		s.dir, s.made = dir, true
+		return nil
 	}
-	dir, err := os.MkdirTemp("", "tally-demo-")
-	if err != nil {
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return fmt.Errorf("make a directory for the demo: %w", err)
 	}
-	s.dir, s.made = dir, true
+	if there, err := os.ReadDir(s.dir); err != nil || len(there) > 0 {
+		return cmp.Or(err, fmt.Errorf("%s is not empty: the demo counts from nothing, so give it a new --data-dir", s.dir))
+	}
 	return nil
 }
 
-// play streams the sentences, kills the node in the middle, and compares at the end.
+// writeSpec is `tally init wordcount`, under the demo's names.
+func (s *show) writeSpec(ctx context.Context) error {
+	text, err := s.tally(ctx, "init", "wordcount")
+	if err != nil {
+		return err
+	}
+	named := strings.NewReplacer(standard.app, s.names.app, standard.input, s.names.input, standard.output, s.names.output)
+	if err := os.WriteFile(s.specFile(), []byte(named.Replace(string(text))), 0o644); err != nil {
+		return fmt.Errorf("write the spec: %w", err)
+	}
+	return nil
+}
+
+// play streams the sentences, kills a node in the middle and has it back, and compares at the end.
 func (s *show) play(ctx context.Context) error {
 	feed, err := s.startProducer()
 	if err != nil {
@@ -139,7 +173,7 @@ func (s *show) play(ctx context.Context) error {
 	defer endWatch()
 	fed := make(chan error, 1)
 	go func() { fed <- s.feed(streaming, feed) }()
-	if err := s.opt.Seam.Sleep(ctx, s.streaming()*2/5); err != nil {
+	if err := s.opt.Seam.Sleep(ctx, s.streaming()*3/10); err != nil {
 		return err
 	}
 	if err := s.killAndRestart(ctx); err != nil {
@@ -164,7 +198,7 @@ func (s *show) streaming() time.Duration {
 	return time.Duration(s.opt.Events) * time.Second / time.Duration(s.opt.PerSecond)
 }
 
-// verdict compares and says how it went.
+// verdict compares, has tally's own audit recount, and says how it went.
 func (s *show) verdict(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, endWait)
 	defer cancel()
@@ -175,6 +209,9 @@ func (s *show) verdict(ctx context.Context) error {
 	if len(differences) > 0 {
 		return &DifferenceError{Differences: differences}
 	}
+	if err := s.audit(ctx); err != nil {
+		return err
+	}
 	if s.opt.Keep {
 		s.sayKept()
 	}
@@ -182,48 +219,38 @@ func (s *show) verdict(ctx context.Context) error {
 	return nil
 }
 
-// end stops what runs, unless it is to be kept, and removes the directory. It may make an error of
-// a process that does not end.
-func (s *show) end(err error) error {
-	s.view.clear()
-	if s.admin != nil {
-		s.admin.Close()
-	}
-	if err == nil && s.opt.Keep {
-		return nil
-	}
-	for _, p := range []*process{s.producer, s.node, s.broker} {
-		err = s.first(err, p.stop(stopWait))
-	}
-	if s.made {
-		err = s.first(err, os.RemoveAll(s.dir))
-	}
-	return err
-}
-
-// first is the error that Run returns when there are two; the other one is said at once.
-func (s *show) first(err, next error) error {
-	if err != nil && next != nil {
-		fmt.Fprintln(s.opt.Err, "tally demo:", next)
+// audit runs `tally audit`, as a user would, and says its last line.
+func (s *show) audit(ctx context.Context) error {
+	said, err := s.tally(ctx, append([]string{"audit", "--app", s.names.app, "--server", s.nodes[0].url()}, s.kafkaFlags()...)...)
+	if err != nil {
 		return err
 	}
-	return cmp.Or(err, next)
+	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+	s.view.say("tally audit, which recounts the input: %s", lines[len(lines)-1])
+	return nil
 }
 
-func (s *show) sayKept() {
-	tally := s.opt.Binary
-	if wd, err := os.Getwd(); err == nil {
-		if rel, err := filepath.Rel(wd, tally); err == nil && !strings.HasPrefix(rel, "..") {
-			tally = "./" + rel
+// watch shows nodes and top counts until ctx ends. While nobody answers it shows the last ones.
+func (s *show) watch(ctx context.Context) {
+	every := time.Second
+	if s.opt.TTY {
+		every = 200 * time.Millisecond
+	}
+	began := s.opt.Seam.Now()
+	var last frame
+	for s.opt.Seam.Sleep(ctx, every) == nil {
+		last.seconds = s.opt.Seam.Since(began).Seconds()
+		last.sent = s.sent.total()
+		if st, err := s.status(ctx); err == nil {
+			last.counted = st.Apps[0].Processed
+			last.nodes = placement(st, s.nodes)
+		}
+		top, err := s.ask().client.Top(ctx, s.names.app, topRows, api.ReadOptions{Wait: time.Millisecond})
+		if err == nil {
+			last.top = top.Counts
+		}
+		if ctx.Err() == nil {
+			s.view.draw(last)
 		}
 	}
-	at := ""
-	if s.server != "http://"+preferredAddr {
-		at = " --server " + s.server
-	}
-	s.view.say("broker and node are left running; their data and logs are in %s. Try:", s.dir)
-	s.view.say("  %s top%s", tally, at)
-	s.view.say("  echo 'ada:Hello Kafka' | %s produce --topic %s --key-delimiter :%s", tally, input, at)
-	s.view.say("  %s get ada hello%s", tally, at)
-	s.view.say("and end them with: kill %d %d", s.node.pid(), s.broker.pid())
 }

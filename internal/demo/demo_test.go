@@ -65,14 +65,19 @@ func runToItsEnd(t *testing.T, binary string) {
 	t.Setenv("TMPDIR", temp)
 	out := &screen{}
 	err := Run(t.Context(), Options{
-		Binary: binary, Out: out, Err: out, Seam: seam.World(), Events: 3000, PerSecond: 1000,
+		Binary: binary, Out: out, Err: out, Seam: seam.World(), Listen: "127.0.0.1:0", Events: 4000, PerSecond: 1000,
 	})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, want := range []string{
-		`killed node pid \d+ with [1-9]\d* uncommitted records; fenced in \d+ ms; restored \d+ changelog records in \d+ ms\n`,
-		`exact: 3000 events, \d+ groups, 0 differences\n$`,
+		`three nodes of one cluster, \d+ ms after their start: a, b and c at http://127\.0\.0\.1:\d+, `,
+		`node [abc]  pid \d+ +owns lanes? \d(, \d)*, follows lanes? \d(, \d)*  \(leads the cluster\)\n`,
+		`kill -9 of node [abc], pid \d+, which owns lanes? \d(, \d)*: .* open, with [1-9]\d* records uncommitted\n`,
+		`takeover: \d+ ms from the kill to the next output of lanes? \d(, \d)* \(lane \d at node [abc], fenced in \d+ ms`,
+		`node [abc] is back, pid \d+: after \d+ ms it owns .* again and follows .*; lane \d took \d+ changelog records to restore`,
+		`tally audit, which recounts the input: exact`,
+		`exact: 4000 events, \d+ groups, 0 differences\n$`,
 	} {
 		if !regexp.MustCompile(want).MatchString(out.String()) {
 			t.Errorf("no line like %q in\n%s", want, out)
@@ -90,7 +95,7 @@ func runInterrupted(t *testing.T, binary string) {
 	out := &screen{}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Run(ctx, Options{Binary: binary, Out: out, Err: out, Seam: seam.World()})
+		ended <- Run(ctx, Options{Binary: binary, Out: out, Err: out, Seam: seam.World(), Listen: "127.0.0.1:0"})
 	}()
 	for limit := time.After(time.Minute); !strings.Contains(out.String(), "counted"); {
 		select {
@@ -118,7 +123,7 @@ func checkNothingLeft(t *testing.T, temp, said string) {
 		t.Errorf("left behind: %s", e.Name())
 	}
 	pids := regexp.MustCompile(`pid (\d+)`).FindAllStringSubmatch(said, -1)
-	if len(pids) < 3 {
+	if len(pids) < 5 { // a broker, three nodes, a producer
 		t.Errorf("only %d process ids in\n%s", len(pids), said)
 	}
 	for _, m := range pids {
@@ -189,7 +194,7 @@ func TestDifferenceErrorIsShort(t *testing.T) {
 }
 
 func TestView(t *testing.T) {
-	f := frame{seconds: 1.5, sent: 10, counted: 9, alive: true, top: []api.Count{
+	f := frame{seconds: 1.5, sent: 10, counted: 9, nodes: []string{"node a  owns lane 0"}, top: []api.Count{
 		{Group: []byte(`["ada","kafka"]`), Values: []byte(`{"count":4}`)},
 	}}
 	var lines, screen bytes.Buffer
@@ -203,9 +208,9 @@ func TestView(t *testing.T) {
 		!strings.Contains(got, "counted      9  ada kafka 4\n") {
 		t.Errorf("plain: %q", got)
 	}
-	// The block of two lines is drawn, erased and drawn, and erased before the line that stays.
-	if got := screen.String(); strings.Count(got, "\x1b[2A\x1b[J") != 2 ||
-		!strings.HasSuffix(got, "\x1b[2A\x1b[Ja line that stays\n") {
+	// The block of three lines is drawn, erased and drawn, and erased before the line that stays.
+	if got := screen.String(); strings.Count(got, "\x1b[3A\x1b[J") != 2 ||
+		!strings.HasSuffix(got, "\x1b[3A\x1b[Ja line that stays\n") {
 		t.Errorf("terminal: %q", got)
 	}
 }

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -73,8 +74,10 @@ func (c *chance) sentence() (user string, said []string, text string) {
 	return user, said, b.String()
 }
 
-// feed writes all sentences to the producer, at the pace asked for, and closes its input.
-func (s *show) feed(ctx context.Context, to io.WriteCloser) error {
+// feed writes all sentences to the producer, at the pace asked for, and closes its input, so that
+// it ends.
+func (s *show) feed(ctx context.Context, to io.WriteCloser) (err error) {
+	defer func() { err = errors.Join(err, to.Close()) }()
 	const step = 10 * time.Millisecond
 	c := chance(0x7a11)
 	began := s.opt.Seam.Now()
@@ -91,5 +94,5 @@ func (s *show) feed(ctx context.Context, to io.WriteCloser) error {
 			return err
 		}
 	}
-	return to.Close()
+	return nil
 }

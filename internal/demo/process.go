@@ -6,20 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
-	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/kafka"
 )
-
-// preferredAddr is where the other commands look for a node when nothing is said.
-const preferredAddr = "127.0.0.1:7400"
 
 // process is a child with its output in a file, which goes on when the demo has ended. A nil
 // process is one that was never started.
@@ -40,7 +37,7 @@ func (s *show) start(name string, in *os.File, args ...string) (*process, error)
 	}
 	defer log.Close()
 	p.cmd = exec.Command(s.opt.Binary, args...)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = log, log, childEnv()
 	if in != nil {
 		p.cmd.Stdin = in
 	}
@@ -55,12 +52,23 @@ func (s *show) start(name string, in *os.File, args ...string) (*process, error)
 	return p, nil
 }
 
+// childEnv is the environment without settings that are meant for the user's own nodes; the secrets
+// of Kafka stay.
+func childEnv() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "TALLY_") && !strings.HasPrefix(v, "TALLY_KAFKA_")
+	})
+}
+
 // tally runs a command of the binary to its end and returns what it printed.
 func (s *show) tally(ctx context.Context, args ...string) ([]byte, error) {
-	out, err := exec.CommandContext(ctx, s.opt.Binary, args...).Output()
+	cmd := exec.CommandContext(ctx, s.opt.Binary, args...)
+	var complaint bytes.Buffer
+	cmd.Stderr, cmd.Env = &complaint, childEnv()
+	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		return nil, fmt.Errorf("tally %s: %s", args[0], bytes.TrimSpace(exit.Stderr))
+		return nil, fmt.Errorf("tally %s exits %d: %s", args[0], exit.ExitCode(), bytes.TrimSpace(append(complaint.Bytes(), out...)))
 	}
 	return out, err
 }
@@ -127,9 +135,42 @@ func (s *show) specFile() string { return filepath.Join(s.dir, "wordcount.yaml")
 
 var loopback = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 
+// startKafka starts the embedded broker, in a process of its own, or looks at the Kafka that was
+// named.
+func (s *show) startKafka(ctx context.Context) (err error) {
+	if s.names == standard {
+		if err := s.startBroker(ctx); err != nil {
+			return err
+		}
+	} else {
+		s.brokers = strings.Join(s.opt.Brokers, ",")
+	}
+	cfg, err := kafka.Load(splitBrokers(s.brokers), s.opt.KafkaConfig, s.opt.Env, s.opt.Seam)
+	if err != nil {
+		return err
+	}
+	cfg.ClientID = "tally-demo"
+	if s.admin, err = kafka.NewAdmin(cfg); err != nil {
+		return err
+	}
+	if err := s.admin.Reachable(ctx); err != nil {
+		return err
+	}
+	if s.broker == nil {
+		s.view.say("Kafka at %s; the demo's app is %s, and its topics begin with that", strings.Join(cfg.Brokers, ","), s.names.app)
+	}
+	return nil
+}
+
+func splitBrokers(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Split(list, ",")
+}
+
 // startBroker starts the broker and learns from its log where it listens.
-func (s *show) startBroker(ctx context.Context) error {
-	var err error
+func (s *show) startBroker(ctx context.Context) (err error) {
 	if s.broker, err = s.start("broker", nil, "broker", "--data-dir", s.dir); err != nil {
 		return err
 	}
@@ -141,18 +182,19 @@ func (s *show) startBroker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.cfg = kafka.Config{Brokers: []string{s.brokers}, ClientID: "tally-demo", Seam: s.opt.Seam}
-	if s.admin, err = kafka.NewAdmin(s.cfg); err != nil {
-		return err
-	}
-	return s.admin.Reachable(ctx)
+	s.view.say("an embedded broker, pid %d, at %s: a process of its own, which is not killed", s.broker.pid(), s.brokers)
+	return nil
 }
 
-// startNode starts the node, which finds the broker by the data dir that they share.
-func (s *show) startNode() (err error) {
-	s.node, err = s.start("node", nil, "run", "--spec", s.specFile(), "--data-dir", s.dir,
-		"--listen", s.server[len("http://"):])
-	return err
+// kafkaFlags say to a command which Kafka it is about.
+func (s *show) kafkaFlags() (flags []string) {
+	if s.brokers != "" {
+		flags = append(flags, "--brokers", s.brokers)
+	}
+	if s.opt.KafkaConfig != "" {
+		flags = append(flags, "--kafka-config", s.opt.KafkaConfig)
+	}
+	return flags
 }
 
 // startProducer starts the producer and returns its input.
@@ -161,46 +203,23 @@ func (s *show) startProducer() (io.WriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.producer, err = s.start("producer", from, "produce", "--topic", input, "--key-delimiter", ":",
-		"--brokers", s.brokers)
+	args := append([]string{"produce", "--topic", s.names.input, "--key-delimiter", ":"}, s.kafkaFlags()...)
+	s.producer, err = s.start("producer", from, args...)
 	from.Close()
 	if err != nil {
 		to.Close()
 		return nil, err
 	}
-	s.view.say("producer pid %d sends %d sentences, %d a second", s.producer.pid(), s.opt.Events, s.opt.PerSecond)
+	s.view.say("a producer, pid %d, sends %d sentences, %d a second", s.producer.pid(), s.opt.Events, s.opt.PerSecond)
 	return to, nil
-}
-
-// awaitRunning waits until the node runs every lane.
-func (s *show) awaitRunning(ctx context.Context) error {
-	return s.await(ctx, s.node, "the node to run", func() (bool, error) {
-		st, err := s.client.Status(ctx)
-		if err != nil || len(st.Apps) == 0 || len(st.Apps[0].Lanes) == 0 {
-			return false, nil
-		}
-		for _, l := range st.Apps[0].Lanes {
-			if l.State != api.LaneRunning {
-				return false, nil
-			}
-		}
-		return true, nil
-	})
-}
-
-// awaitCounted waits until everything that was sent is counted.
-func (s *show) awaitCounted(ctx context.Context) error {
-	return s.await(ctx, s.node, "the last events to be counted", func() (bool, error) {
-		st, err := s.client.Status(ctx)
-		if err != nil || len(st.Apps) == 0 {
-			return false, nil
-		}
-		return st.Apps[0].Lag == 0 && st.Apps[0].Processed >= int64(s.opt.Events), nil
-	})
 }
 
 // await polls until ready says so, the process ends, or it takes too long.
 func (s *show) await(ctx context.Context, p *process, what string, ready func() (bool, error)) error {
+	return s.awaitBy(ctx, pollEvery, p, what, ready)
+}
+
+func (s *show) awaitBy(ctx context.Context, every time.Duration, p *process, what string, ready func() (bool, error)) error {
 	limit := s.opt.Seam.Now().Add(startWait)
 	for {
 		ok, err := ready()
@@ -213,21 +232,8 @@ func (s *show) await(ctx context.Context, p *process, what string, ready func() 
 		if s.opt.Seam.Now().After(limit) {
 			return fmt.Errorf("waiting for %s: not within %s\n%s", what, startWait, p.tail())
 		}
-		if err := s.opt.Seam.Sleep(ctx, pollEvery); err != nil {
+		if err := s.opt.Seam.Sleep(ctx, every); err != nil {
 			return err
 		}
 	}
-}
-
-// freeAddr is the address that the other commands look at, or another one when that is taken.
-func freeAddr() (string, error) {
-	for _, addr := range []string{preferredAddr, "127.0.0.1:0"} {
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		addr = l.Addr().String()
-		return addr, l.Close()
-	}
-	return "", errors.New("no free port on 127.0.0.1 for the node")
 }

@@ -17,7 +17,7 @@ type frame struct {
 	seconds float64
 	sent    int
 	counted int64
-	alive   bool // the node answers
+	nodes   []string // a line a node: what it owns and follows
 	top     []api.Count
 }
 
@@ -58,16 +58,13 @@ func (v *view) erase() {
 func (v *view) draw(f frame) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	node := ""
-	if !f.alive {
-		node = "  (the node is down)"
-	}
-	head := fmt.Sprintf("%5.1f s  sent %6d  counted %6d%s", f.seconds, f.sent, f.counted, node)
+	head := fmt.Sprintf("%5.1f s  sent %6d  counted %6d", f.seconds, f.sent, f.counted)
 	if !v.tty {
 		fmt.Fprintf(v.out, "%s  %s\n", head, strings.Join(rows(f.top, 3, "%s %s %s"), ", "))
 		return
 	}
-	lines := append([]string{head}, rows(f.top, topRows, "    %-10s %-12s %8s")...)
+	lines := append([]string{head}, f.nodes...)
+	lines = append(lines, rows(f.top, topRows, "    %-10s %-12s %8s")...)
 	v.erase()
 	fmt.Fprintln(v.out, strings.Join(lines, "\n"))
 	v.drawn = len(lines)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -363,6 +364,13 @@ func TestProduceAndConsume(t *testing.T) {
 	if acked != 1 || err == nil || !strings.Contains(err.Error(), "line 2") {
 		t.Errorf("a line without a key: %d acknowledged, %v", acked, err)
 	}
+	silent, nobody := io.Pipe() // a terminal at which nobody types
+	ending, end := context.WithCancel(ctx)
+	_, err = ProduceLines(ending, cfg, ProduceOptions{Topic: topic}, readSignal{silent, end}, nil)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted while it reads: %v", err)
+	}
+	_ = nobody.Close()
 	if _, err := ProduceLines(ctx, cfg, ProduceOptions{Topic: "never-was"}, strings.NewReader("x"), nil); err == nil || !strings.Contains(err.Error(), "kafka-topics") {
 		t.Errorf("a missing topic: %v", err)
 	}
@@ -459,4 +467,15 @@ func TestSecurity(t *testing.T) {
 			}
 		})
 	}
+}
+
+// readSignal calls begun at each read.
+type readSignal struct {
+	io.Reader
+	begun func()
+}
+
+func (r readSignal) Read(p []byte) (int, error) {
+	r.begun()
+	return r.Reader.Read(p)
 }

@@ -45,7 +45,7 @@ func ProduceLines(ctx context.Context, c Config, opt ProduceOptions, r io.Reader
 	}
 	defer cl.Close()
 	p := &production{progress: progress}
-	readErr := p.send(ctx, cl, opt, r)
+	readErr := p.send(ctx, cl, opt, &endable{ctx: ctx, from: r})
 	flushErr := cl.Flush(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -56,6 +56,35 @@ func ProduceLines(ctx context.Context, c Config, opt ProduceOptions, r io.Reader
 		return p.acked, fmt.Errorf("produce to topic %q: %w", opt.Topic, c.Explain(p.failed))
 	}
 	return p.acked, errors.Join(readErr, flushErr)
+}
+
+// endable is a reader that ends with its context, although what it reads from may have nothing to
+// give: a terminal at which nobody types.
+type endable struct {
+	ctx  context.Context
+	from io.Reader
+	buf  []byte // of the read under way, which may outlive the context
+}
+
+func (e *endable) Read(p []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	if len(e.buf) < len(p) {
+		e.buf = make([]byte, len(p))
+	}
+	into, got := e.buf[:len(p)], make(chan result, 1)
+	go func() {
+		n, err := e.from.Read(into)
+		got <- result{n, err}
+	}()
+	select {
+	case r := <-got:
+		return copy(p, into[:r.n]), r.err
+	case <-e.ctx.Done():
+		return 0, e.ctx.Err()
+	}
 }
 
 // production counts acknowledgements.

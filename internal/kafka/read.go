@@ -25,13 +25,25 @@ const (
 // before it hold a record: control records, aborted records and gaps of compaction count as read.
 // That is the difference to a consumer, which tells only of records and cannot know that it has
 // come to the end. An error of fn ends it and comes back as it is.
+//
+// While fn looks at one answer of the broker, the next is fetched.
 func (a *Admin) Read(ctx context.Context, topic string, partition int32, from, to int64, fn func(*kgo.Record) error) error {
-	for from < to {
-		fp, next, err := a.fetch(ctx, topic, partition, from)
-		if err != nil {
-			return err
+	ctx, stop := context.WithCancel(ctx)
+	answers := make(chan fetched)
+	go func() {
+		defer close(answers)
+		a.fetchAll(ctx, topic, partition, from, to, answers)
+	}()
+	defer func() {
+		stop()
+		for range answers {
 		}
-		for _, r := range fp.Records {
+	}()
+	for f := range answers {
+		if f.err != nil {
+			return f.err
+		}
+		for _, r := range f.records {
 			if r.Offset >= to {
 				return nil
 			}
@@ -39,18 +51,39 @@ func (a *Admin) Read(ctx context.Context, topic string, partition int32, from, t
 				return err
 			}
 		}
-		if next == from {
+	}
+	return ctx.Err()
+}
+
+// fetched is an answer of the broker, or why there is none and none will follow.
+type fetched struct {
+	records []*kgo.Record
+	err     error
+}
+
+// fetchAll hands one answer after the other over until the read position has reached to.
+func (a *Admin) fetchAll(ctx context.Context, topic string, partition int32, from, to int64, answers chan<- fetched) {
+	for from < to {
+		fp, next, err := a.fetch(ctx, topic, partition, from)
+		if err == nil && next == from {
 			if fp.LastStableOffset >= to {
-				return nil // an empty answer below the last stable offset: nothing is left there
+				return // an empty answer below the last stable offset: nothing is left there
 			}
-			if err := a.cfg.Seam.Sleep(ctx, backoffMin); err != nil {
-				return fmt.Errorf("read %s/%d up to offset %d: it stays at %d, its last stable offset is %d: %w",
+			if err = a.cfg.Seam.Sleep(ctx, backoffMin); err != nil {
+				err = fmt.Errorf("read %s/%d up to offset %d: it stays at %d, its last stable offset is %d: %w",
 					topic, partition, to, from, fp.LastStableOffset, err)
 			}
 		}
+		select {
+		case answers <- fetched{fp.Records, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
 		from = next
 	}
-	return nil
 }
 
 // fetch reads one answer's worth of committed records from the partition's leader, and the offset

@@ -131,7 +131,7 @@ var arrows = map[string]row{
 	"internal/testkafka":               {outside: []string{franz}},
 	"internal/testkafka/cmd/testkafka": {own: []string{"internal/testkafka"}},
 	// Tests alone: they kill the binary, look into what it left, and recount.
-	"internal/chaos":         {own: []string{"internal/api", "state", "txn"}},
+	"internal/chaos": {own: []string{"internal/api", "internal/chaos/link", "state", "txn"}},
 	// The run of faults that anyone can repeat: it starts the product, and knows its API.
 	"internal/chaos/history": {}, // what a run writes down, and nothing of the product
 	"internal/chaos/link":    {own: []string{"internal/seam"}},
@@ -151,10 +151,10 @@ var arrows = map[string]row{
 		"internal/chaos/check", "internal/chaos/history", "internal/chaos/plan", "internal/chaos/world", "internal/seam",
 	}},
 	"internal/failpoint": {own: []string{"internal/step"}},
-	"internal/lint":          {},
-	"internal/mutants":       {}, // runs the tests against broken copies; nothing of it is in the product
-	"internal/seam":          {},
-	"internal/step":          {},
+	"internal/lint":      {},
+	"internal/mutants":   {}, // runs the tests against broken copies; nothing of it is in the product
+	"internal/seam":      {},
+	"internal/step":      {},
 }
 
 // forTests is what any test file may import besides its package's row: a broker to run against, the

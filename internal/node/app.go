@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
@@ -49,9 +50,11 @@ type app struct {
 	allReady chan struct{} // of a reset: closed once every partition has a position of its generation
 
 	nudge chan struct{} // asks for a look at the ends before its time
+	rests atomic.Bool   // the next look comes later than usual, since nothing arrives
 	// Of the goroutine that looks at the ends.
 	warned    struct{ strays, grown bool }
 	probed    map[state.Task]int64 // where a task's read position stood at the last look
+	stood     map[state.Task]int64 // the same, of those that are at the end
 	trimmed   map[int32]int64      // how far each partition of the repartition topic was trimmed
 	trimmedAt time.Time
 
@@ -70,7 +73,7 @@ func (a *app) memory() int64 { return a.node.cfg.Memory / int64(a.node.appCount(
 func newApp(n *Node, s *spec.Spec, rec *ownership.App) *app {
 	return &app{
 		node: n, spec: s, record: rec, program: spec.Compile(s), ends: map[state.Task]int64{},
-		probed: map[state.Task]int64{}, trimmed: map[int32]int64{}, nudge: make(chan struct{}, 1),
+		probed: map[state.Task]int64{}, stood: map[state.Task]int64{}, trimmed: map[int32]int64{}, nudge: make(chan struct{}, 1),
 		orders: make(chan *order), allReady: make(chan struct{}),
 	}
 }

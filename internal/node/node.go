@@ -58,6 +58,7 @@ type Node struct {
 	waiting   string           // why there are no apps yet, "" when all have started
 	trouble   error            // of the last contact with Kafka
 	contactAt time.Time        // of the last good one
+	resting   time.Duration    // that the last one's age grows by no fault of Kafka's; see kafkaAge
 
 	troubleSaid time.Time // when trouble was last logged
 }
@@ -406,13 +407,11 @@ func (n *Node) watchEnds(ctx context.Context, a *app) {
 		if n.cfg.Seam.Sleep(ctx, lookSpacing) != nil {
 			return
 		}
-		wait, stop := n.cfg.Seam.Timer(n.cfg.LagInterval)
-		select {
-		case <-wait:
-		case <-a.nudge:
-		case <-ctx.Done():
+		idle := a.standsStill()
+		a.rests.Store(idle && n.alone())
+		if n.pause(ctx, n.cfg.LagInterval, idle, a.nudge) != nil {
+			return
 		}
-		stop()
 	}
 }
 
@@ -438,6 +437,7 @@ func (n *Node) reached(err error) {
 	if err == nil {
 		n.contactAt = now
 	}
+	n.resting = 0
 	if say {
 		n.troubleSaid = now
 	}

@@ -17,7 +17,7 @@ func (n *Node) report() session.Report {
 	<-n.clustered
 	st := n.cluster.State()
 	r := session.Report{
-		ID: n.dir.id.ID, Incarnation: n.incarnation, KafkaAgeMs: n.silent().Milliseconds(), Version: st.Version,
+		ID: n.dir.id.ID, Incarnation: n.incarnation, KafkaAgeMs: n.kafkaAge().Milliseconds(), Version: st.Version,
 		Disk: n.disk.trouble(),
 	}
 	for _, a := range n.running() {
@@ -59,9 +59,9 @@ func (l *lane) changelogLag() int64 {
 
 // keepContact looks whether Kafka answers while no app does.
 func (n *Node) keepContact(ctx context.Context) {
-	for n.cfg.Seam.Sleep(ctx, contactInterval) == nil {
-		if n.silent() < contactInterval {
-			continue
+	for n.pause(ctx, contactInterval, true, nil) == nil {
+		if n.silent() < contactInterval || n.kafkaAge() < contactInterval && len(n.running()) > 0 {
+			continue // an app asks
 		}
 		bounded, cancel := context.WithTimeout(ctx, n.cfg.UnreachableAt)
 		_, err := n.admin.ClusterID(bounded)

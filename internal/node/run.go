@@ -100,7 +100,7 @@ func (l *lane) acquireUnless(ctx context.Context, drain <-chan struct{}) (*txn.S
 // tickStore lets the store flush by time while nothing is published, and ends the stay when the
 // store has failed: with events or without, a lane does not run on a store that cannot be written.
 func (l *lane) tickStore(ctx context.Context, store *state.Store, end context.CancelCauseFunc) {
-	for l.seam().Sleep(ctx, tick) == nil {
+	for l.seam().Sleep(ctx, l.seam().InStep(tick)) == nil {
 		if err := store.Tick(); err != nil {
 			end(err)
 			return

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/tally-kafka/tally/txn"
 )
 
@@ -13,6 +15,15 @@ import (
 type watched struct {
 	*txn.Session
 	lane *lane
+}
+
+// Poll is the session's.
+func (w watched) Poll(ctx context.Context, max int) ([]*kgo.Record, error) {
+	recs, err := w.Session.Poll(ctx, max)
+	if len(recs) > 0 {
+		w.lane.app.arrived()
+	}
+	return recs, err
 }
 
 // Commit is the session's.

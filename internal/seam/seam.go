@@ -62,6 +62,17 @@ func (s Seam) Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// InStep is the time until the clock next shows a multiple of d, or the one after where that is
+// close. Who waits that long, again and again, wakes up with all others that do: at rest the waking
+// up of a process costs far more than what a loop then does.
+func (s Seam) InStep(d time.Duration) time.Duration {
+	left := d - time.Duration(s.Now().UnixNano()%int64(d))
+	if left < d/4 {
+		left += d
+	}
+	return left
+}
+
 // Uint64 draws a random number.
 func (s Seam) Uint64() uint64 {
 	var b [8]byte

@@ -52,7 +52,8 @@ func round(d time.Duration) time.Duration { return d.Round(100 * time.Millisecon
 
 // kafkaIsGone: so many do not reach it that nobody counts as cut off.
 func (b *board) kafkaIsGone() bool {
-	return slices.ContainsFunc(b.members, func(m *member) bool {
+	// With one node there is nobody that its lanes could go to.
+	return len(b.members) > 1 && slices.ContainsFunc(b.members, func(m *member) bool {
 		return m.live && m.reaches && m.health.KafkaAge > b.s.KafkaAgeMax
 	})
 }

@@ -31,6 +31,7 @@ func (c *Cluster) makeSessions() {
 		Gone: func(id string, by time.Time) {
 			c.run(func(ctx context.Context) { c.raft.Stand(ctx, id, by) })
 		},
+		Alone: c.alone,
 		Every: c.c.Timing.Ping, TTL: c.c.Timing.TTL,
 	})
 	c.inside = newLobby(c.c.SessionListener)
@@ -39,6 +40,9 @@ func (c *Cluster) makeSessions() {
 		Propose: c.raft.Propose, Fence: c.c.Fence, Settings: c.c.Assign,
 	})
 }
+
+// alone reports whether this node is the only member.
+func (c *Cluster) alone() bool { return len(c.State().Members) == 1 }
 
 func (c *Cluster) holdSessions() {
 	c.run(func(ctx context.Context) { _ = c.table.Serve(ctx, c.inside) }) // ends with ctx

@@ -147,7 +147,7 @@ func (c *Cluster) keepVoters(ctx context.Context) {
 		if next.do != "" {
 			c.take(ctx, next)
 		}
-		timer, stop := c.c.Seam.Timer(c.c.Timing.Voters)
+		timer, stop := c.c.Seam.Timer(c.c.Seam.InStep(c.c.Timing.Voters))
 		select {
 		case <-changed:
 		case <-timer:

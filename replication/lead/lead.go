@@ -33,6 +33,7 @@ type Config struct {
 
 	SettleMax    time.Duration // that the first look waits for the members' reports (250 ms)
 	Tick         time.Duration // without a change, between two looks (250 ms)
+	Rest         int           // how many times longer Tick is while there is one member and nothing to do (8)
 	RestMax      time.Duration // between two looks; else as long as the last one took (100 ms)
 	RefusedMax   time.Duration // until a plan is made again that was refused as wrong (5 s)
 	FenceTimeout time.Duration // of one call (15 s)
@@ -45,6 +46,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.SettleMax = cmp.Or(c.SettleMax, 250*time.Millisecond)
 	c.Tick = cmp.Or(c.Tick, 250*time.Millisecond)
+	c.Rest = cmp.Or(c.Rest, 8)
 	c.RestMax = cmp.Or(c.RestMax, 100*time.Millisecond)
 	c.RefusedMax = cmp.Or(c.RefusedMax, 5*time.Second)
 	c.FenceTimeout = cmp.Or(c.FenceTimeout, 15*time.Second)
@@ -63,6 +65,7 @@ type Lead struct {
 	mu       sync.Mutex
 	decision assign.Decision
 	problems []string
+	hindered bool   // by something that time may mend
 	refusal  string // why the last proposal came to nothing, "" when it did not
 }
 
@@ -230,7 +233,7 @@ func (l *Lead) say(p ownership.Plan) {
 
 // wait waits for a change or for the next tick.
 func (l *Lead) wait(ctx context.Context, changes []<-chan struct{}) {
-	tick, stop := l.cfg.Seam.Timer(l.cfg.Tick)
+	tick, stop := l.cfg.Seam.Timer(l.tick())
 	defer stop()
 	select {
 	case <-changes[0]:
@@ -239,6 +242,18 @@ func (l *Lead) wait(ctx context.Context, changes []<-chan struct{}) {
 	case <-tick:
 	case <-ctx.Done():
 	}
+}
+
+// tick is the time until the next look: what else than a change may ask for one needs a lane
+// without owner, or a second member.
+func (l *Lead) tick() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	busy := len(l.decision.Fence) > 0 || l.hindered || l.refusal != ""
+	if busy || len(l.cfg.State().Members) > 1 {
+		return l.cfg.Tick
+	}
+	return l.cfg.Seam.InStep(l.cfg.Tick * time.Duration(l.cfg.Rest))
 }
 
 // health is what the assignor wants to know of the members.
@@ -273,7 +288,7 @@ func (l *Lead) hindrances(v session.View) (lines []string) {
 func (l *Lead) keep(d assign.Decision, hindrances []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.decision, l.problems = d, append(hindrances, d.Problems...)
+	l.decision, l.problems, l.hindered = d, append(hindrances, d.Problems...), len(hindrances) > 0
 }
 
 func (l *Lead) setRefusal(why string) {

@@ -42,6 +42,7 @@ type node struct {
 	done            sync.WaitGroup
 
 	mu     sync.Mutex
+	asked  int // for reports
 	copies []Copy
 	hang   chan struct{} // not nil: the node does nothing until it is closed
 }
@@ -137,6 +138,7 @@ func (c *cluster) start(id, incarnation string) *node {
 	})
 	n.member = NewMember(MemberConfig{
 		Seam: c.seam(), Log: slog.New(slog.DiscardHandler), Leader: c.whoLeads, Dial: c.dial, Report: n.report,
+		Alone: func() bool { return len(c.state.Load().Members) == 1 },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stop = cancel
@@ -148,6 +150,7 @@ func (c *cluster) start(id, incarnation string) *node {
 
 func (n *node) report() Report {
 	n.mu.Lock()
+	n.asked++
 	hang, copies := n.hang, append([]Copy(nil), n.copies...)
 	n.mu.Unlock()
 	if hang != nil {
@@ -160,6 +163,18 @@ func (n *node) set(copies []Copy) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.copies = copies
+}
+
+// pings counts the pings of a length of time.
+func (n *node) pings(d time.Duration) int {
+	asked := func() int {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.asked
+	}
+	before := asked()
+	n.c.pass(d, func() bool { return true })
+	return asked() - before
 }
 
 // kill ends a node as SIGKILL does: nobody listens there any more, and its connections end.

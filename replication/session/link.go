@@ -81,7 +81,7 @@ func (l *link) write(ctx context.Context) error {
 // pause waits for the next ping's time, or for a nudge.
 func (l *link) pause(ctx context.Context, last time.Time) error {
 	cfg := &l.m.cfg
-	c, stop := cfg.Seam.Timer(cfg.Every - cfg.Seam.Since(last))
+	c, stop := cfg.Seam.Timer(l.m.every() - cfg.Seam.Since(last))
 	defer stop()
 	select {
 	case <-c:
@@ -164,7 +164,7 @@ func (l *link) take(seq uint64) (time.Time, error) {
 func (l *link) watch(ctx context.Context, aim aim) error {
 	cfg, changed := &l.m.cfg, aim.changed
 	for {
-		c, stop := cfg.Seam.Timer(cfg.Every)
+		c, stop := cfg.Seam.Timer(l.untilLook(changed))
 		select {
 		case <-c:
 		case <-changed:
@@ -182,6 +182,16 @@ func (l *link) watch(ctx context.Context, aim aim) error {
 			return errSilent
 		}
 	}
+}
+
+// untilLook is when the next ping can have waited too long, or where nobody tells of another leader
+// soon.
+func (l *link) untilLook(changed <-chan struct{}) time.Duration {
+	cfg := &l.m.cfg
+	if changed == nil {
+		return cfg.Every
+	}
+	return max(cfg.TTL-l.unanswered(), cfg.NudgeMin)
 }
 
 // unanswered is how long the oldest ping waits for its answer.

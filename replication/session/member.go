@@ -25,10 +25,13 @@ type MemberConfig struct {
 	// Gone is told of a leader whose process has ended, with the time by which it had. Nil: nobody is
 	// told.
 	Gone func(id string, by time.Time)
+	// Alone reports whether the log has no other member now. If not, an answer vouches for TTL at
+	// most, even one that a leader gave while it knew of nobody else. Nil: as the answer says.
+	Alone func() bool
 	// Report is asked for before each ping, from one goroutine at a time.
 	Report func() Report
 
-	Every         time.Duration // between pings (250 ms)
+	Every         time.Duration // between pings (250 ms), and longer by as much as a leader's TTL is
 	NudgeMin      time.Duration // between pings, if nudged (10 ms)
 	TTL           time.Duration // that an answer vouches for, unless it says (1.25 s)
 	DialTimeout   time.Duration // (1 s)
@@ -89,6 +92,16 @@ func (m *Member) Nudge() {
 // has to register, again if need be. It is repeated with each ping until that has been done.
 func (m *Member) Unknown() <-chan struct{} { return m.unknown }
 
+// every is the time until the next ping: as many of them a TTL as the configured ones have.
+func (m *Member) every() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ttl > m.cfg.TTL {
+		return m.cfg.Seam.InStep(time.Duration(float64(m.cfg.Every) * float64(m.ttl) / float64(m.cfg.TTL)))
+	}
+	return m.cfg.Every
+}
+
 // Known reports whether the last answer of a leader was that it counts on this incarnation.
 func (m *Member) Known() bool {
 	m.mu.Lock()
@@ -99,9 +112,14 @@ func (m *Member) Known() bool {
 // Renewed reports whether the leader counts on this incarnation now: it cannot have been found dead
 // unless its process is.
 func (m *Member) Renewed() bool {
+	alone := m.cfg.Alone == nil || m.cfg.Alone()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.known && !m.renewed.IsZero() && m.cfg.Seam.Since(m.renewed) < m.ttl
+	ttl := m.ttl
+	if !alone {
+		ttl = min(ttl, m.cfg.TTL)
+	}
+	return m.known && !m.renewed.IsZero() && m.cfg.Seam.Since(m.renewed) < ttl
 }
 
 // RenewedAt is when the last ping was sent that a leader has answered with its word; zero: never.

@@ -11,7 +11,8 @@ import (
 // roster is what the leader knows and judges of its members. It has no clock and no goroutine: each
 // step is told the time.
 type roster struct {
-	ttl       time.Duration
+	ttl       time.Duration // of a cluster of several
+	rest      int           // see patience
 	pauseMax  time.Duration
 	copiesMax int
 
@@ -56,12 +57,25 @@ func (r *roster) lead(term uint64) {
 
 func (r *roster) resign() { r.leading = false }
 
+// patience is a duration as it is now: longer while the log has one member, this node. Nobody could
+// take over from it, so it need not prove four times a second that it lives.
+func (r *roster) patience(d time.Duration) time.Duration {
+	if r.alone() {
+		return d * time.Duration(max(r.rest, 1))
+	}
+	return d
+}
+
+func (r *roster) alone() bool { return r.leading && r.state != nil && len(r.state.Members) == 1 }
+
 // observe takes a new state of the log.
 func (r *roster) observe(s *ownership.State, now time.Time) {
 	if r.state == s || !r.leading || (r.state != nil && s.Version < r.state.Version) {
 		return
 	}
+	rested := r.alone()
 	r.state = s
+	defer r.begin(rested, now)
 	for id, m := range s.Members {
 		e := r.sessions[id]
 		if e == nil || e.incarnation != m.Incarnation {
@@ -76,6 +90,16 @@ func (r *roster) observe(s *ownership.State, now time.Time) {
 		if s.Members[id] == nil {
 			delete(r.sessions, id)
 		}
+	}
+}
+
+// begin ends the patience with a lone member: its last ping may be older than the others' may be.
+func (r *roster) begin(rested bool, now time.Time) {
+	if !rested || r.alone() {
+		return
+	}
+	for _, e := range r.sessions {
+		e.seen = now
 	}
 }
 
@@ -177,8 +201,8 @@ func (r *roster) tick(now time.Time, slip time.Duration) (changed bool) {
 		if e.seen.After(now) {
 			e.seen = now
 		}
-		if e.alive && e.lost.IsZero() && now.Sub(e.seen) > r.ttl {
-			e.lost, e.why, changed = now, fmt.Sprintf("no ping for %v", r.ttl), true
+		if e.alive && e.lost.IsZero() && now.Sub(e.seen) > r.patience(r.ttl) {
+			e.lost, e.why, changed = now, fmt.Sprintf("no ping for %v", r.patience(r.ttl)), true
 		}
 	}
 	return r.suspect(now) || changed

@@ -104,7 +104,7 @@ func (t *Table) answer(s *served, p ping) (Answer, error) {
 	defer t.mu.Unlock()
 	now := t.cfg.Seam.Now()
 	s.heard = now
-	a := Answer{Seq: p.Seq, Leader: t.cfg.ID, Term: t.r.term, TTLMs: t.cfg.TTL.Milliseconds()}
+	a := Answer{Seq: p.Seq, Leader: t.cfg.ID, Term: t.r.term}
 	if !s.begun {
 		s.begun, s.term = true, t.r.term
 	}
@@ -115,7 +115,7 @@ func (t *Table) answer(s *served, p ping) (Answer, error) {
 	}
 	t.r.observe(state, now)
 	known, changed, err := t.r.ping(s.number, p, now)
-	a.Known = known
+	a.Known, a.TTLMs = known, t.r.patience(t.cfg.TTL).Milliseconds()
 	if changed {
 		t.notify()
 	}

@@ -28,6 +28,7 @@ type TableConfig struct {
 
 	TTL           time.Duration // without a ping until a member is dead (1.25 s)
 	Tick          time.Duration // between judgements (50 ms)
+	Rest          int           // how many times longer TTL is while the log has one member (4)
 	SlipMax       time.Duration // that a judgement may be late before it counts as a slip (100 ms)
 	RedialTimeout time.Duration // of a look whether a member's address refuses (200 ms)
 	PauseMax      time.Duration // while more than half are gone (10 s)
@@ -40,6 +41,7 @@ type TableConfig struct {
 func (c TableConfig) withDefaults() TableConfig {
 	c.TTL = cmp.Or(c.TTL, 1250*time.Millisecond)
 	c.Tick = cmp.Or(c.Tick, 50*time.Millisecond)
+	c.Rest = cmp.Or(c.Rest, 4)
 	c.SlipMax = cmp.Or(c.SlipMax, 100*time.Millisecond)
 	c.RedialTimeout = cmp.Or(c.RedialTimeout, 200*time.Millisecond)
 	c.PauseMax = cmp.Or(c.PauseMax, 10*time.Second)
@@ -69,7 +71,7 @@ func NewTable(cfg TableConfig) *Table {
 	cfg = cfg.withDefaults()
 	return &Table{
 		cfg:     cfg,
-		r:       roster{ttl: cfg.TTL, pauseMax: cfg.PauseMax, copiesMax: cfg.CopiesMax},
+		r:       roster{ttl: cfg.TTL, rest: cfg.Rest, pauseMax: cfg.PauseMax, copiesMax: cfg.CopiesMax},
 		changed: make(chan struct{}),
 		probing: map[probed]bool{},
 		conns:   map[uint64]*served{},
@@ -107,12 +109,12 @@ func (t *Table) Lead(term uint64) (resign func()) {
 
 // judge is the clock of a leadership.
 func (t *Table) judge(ctx context.Context) {
-	last := t.cfg.Seam.Now()
-	for t.cfg.Seam.Sleep(ctx, t.cfg.Tick) == nil {
+	last, tick := t.cfg.Seam.Now(), t.cfg.Tick
+	for t.cfg.Seam.Sleep(ctx, tick) == nil {
 		state := t.cfg.State()
 		t.mu.Lock()
 		now := t.cfg.Seam.Now()
-		slip := now.Sub(last) - t.cfg.Tick
+		slip := now.Sub(last) - tick
 		if slip <= t.cfg.SlipMax {
 			slip = 0
 		} else {
@@ -122,6 +124,10 @@ func (t *Table) judge(ctx context.Context) {
 		t.r.observe(state, now)
 		if t.r.tick(now, slip) {
 			t.notify()
+		}
+		tick = t.cfg.Tick
+		if t.r.alone() { // itself alone, and that it pings
+			tick = t.cfg.Seam.InStep(max(t.r.patience(t.cfg.TTL)/5, tick))
 		}
 		t.mu.Unlock()
 	}

@@ -45,7 +45,7 @@ func parseOptions(args []string, env func(string) string) (options, error) {
 	fl.Float64Var(&o.scale, "scale", 1, "multiplies events, groups and seconds")
 	fl.IntVar(&o.reps, "reps", 3, "runs of each row")
 	fl.DurationVar(&o.budget, "budget", 28*time.Minute, "a row is run again only while this is not used up; 0: no bound")
-	fl.StringVar(&o.out, "out", "", "the report; default: docs/performance.md at scale 1 with all peers, else .cache/peers/performance.md")
+	fl.StringVar(&o.out, "out", "", "the report; works that it has and this run has not are kept; default: docs/performance.md at scale 1 with all peers, else .cache/peers/performance.md")
 	fl.StringVar(&o.from, "from", "", "write the report of a results.json again, and run nothing")
 	fl.StringVar(&o.tally, "tally", "", "a built tally; default: it is built")
 	if err := fl.Parse(args); err != nil {

@@ -54,6 +54,7 @@ func race(ctx context.Context, o options, sm seam.Seam) error {
 	results.Settings = field.settings()
 	r := &runner{o: o, sm: sm, field: field, results: results}
 	err = r.runAll(ctx)
+	results.Stamp(firstLine(ctx, binary, "version"))
 	results.Took = sm.Since(results.Began)
 	if len(results.Works) == 0 {
 		return err
