@@ -267,7 +267,7 @@ func TestBandReplacesAnAppBehindANode(t *testing.T) {
 	other.appRuns()
 	b.nodes[2] = b.launch(2, inDir(b.nodes[2].dir), standbys(1))
 	other.nodes = b.nodes
-	b.until("it is back", b.hasLane("node-c"))
+	b.nodes[2].isReady()
 	now := []*kgo.Record{event(0, "a", "z"), event(1, "c", "x")}
 	other.send(now...)
 	for lane := range 4 { // each has been at the node that was away
