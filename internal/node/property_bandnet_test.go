@@ -55,7 +55,7 @@ func (n *bandNet) set(i int, to link) {
 	}
 }
 
-var errCut = errors.New("cut off by the test")
+var errParted = errors.New("cut off by the test")
 
 // dialFrom is the dial of a node.
 func (n *bandNet) dialFrom(i int) func(context.Context, string, string) (net.Conn, error) {
@@ -69,7 +69,7 @@ func (n *bandNet) dialFrom(i int) func(context.Context, string, string) (net.Con
 			}
 		}
 		if n.parted(c) {
-			return nil, errCut
+			return nil, errParted
 		}
 		conn, err := seam.World().Dial(ctx, network, addr)
 		if err != nil {
@@ -81,7 +81,7 @@ func (n *bandNet) dialFrom(i int) func(context.Context, string, string) (net.Con
 		n.mu.Unlock()
 		if n.parted(c) {
 			_ = c.Close()
-			return nil, errCut
+			return nil, errParted
 		}
 		return c, nil
 	}
@@ -123,7 +123,7 @@ func (c *bandConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if over := c.hung(); over != nil {
 		<-over
-		return 0, errCut
+		return 0, errParted
 	}
 	return n, err
 }
