@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -190,15 +189,20 @@ func (l *lane) outlived(err error) bool {
 	if l.app.record == nil || !errors.As(err, &identity) {
 		return false
 	}
-	switch identity.Field {
-	case "app_id": // the cluster and the position records agree on the present one
-		return l.app.record.ID == l.app.id
-	case "generation":
-	default:
+	switch have := identity.Have; identity.Field {
+	case "kafka_cluster", "app", "lane":
 		return false
+	case "generation":
+		return have.Generation < l.app.generation || l.replaced(have)
+	default:
+		return l.replaced(have)
 	}
-	stored, err := strconv.Atoi(identity.Stored)
-	return err == nil && stored < l.app.generation
+}
+
+// replaced reports whether a store is of another app of this one's name. The cluster and the
+// position records agree on the id of the present one.
+func (l *lane) replaced(have state.Identity) bool {
+	return have.AppID != l.app.id && l.app.record.ID == l.app.id
 }
 
 func (l *lane) dir() string { return l.app.node.dir.laneDir(l.app.name(), l.k) }
