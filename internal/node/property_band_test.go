@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,9 +22,9 @@ import (
 // TestBandCountsExactly runs three nodes over random events while a seeded schedule moves lanes,
 // drains, stops, kills, cuts off and hangs nodes, and starts them again, also where they cannot
 // reach the others. Whatever any node serves is the exact count up to the position that it names; a
-// node that calls itself a lane's owner has all that was committed half a second ago; the epochs of
-// barriers and position records never fall and are of one process each; lanes that are handed over
-// replay nothing; in the end the outputs, the counts at each node and a recount are the same.
+// node that calls itself a lane's owner has all that was committed a TTL ago; the epochs of
+// barriers and position records never fall, and each is of the process that was granted it; lanes
+// that are handed over replay nothing; in the end the outputs, the counts at each node and a recount are the same.
 //
 // PROPERTY_SEED chooses the seed; without it 1 runs.
 func TestBandCountsExactly(t *testing.T) {
@@ -35,12 +36,12 @@ func TestBandCountsExactly(t *testing.T) {
 		}
 	}
 	w := newBandTrial(t, seed)
-	stop := w.background(w.input.send, w.observe, w.claims)
+	stop := w.background(w.input.send, w.observe, w.claims, w.noteGrants)
 	defer stop()
 	w.inTurn(w.schedule([]times{{3, w.move}, {2, w.drain}, {1, w.restart}}))
 	w.settle()
 	w.replayedNothing()
-	w.inTurn(w.schedule([]times{{1, w.move}, {2, w.kill}, {1, w.returnAlone}, {1, w.cutOff}, {2, w.hang}}))
+	w.inTurn(w.schedule([]times{{1, w.move}, {2, w.kill}, {1, w.killAll}, {1, w.returnAlone}, {1, w.cutOff}, {2, w.hang}}))
 	w.settle()
 }
 
@@ -50,10 +51,19 @@ type bandTrial struct {
 	net   *bandNet
 	addrs []string
 	band  []*member // by number; one that is down stays until it is started again
+
+	past    []committedAt // of claims alone
+	noting  sync.Mutex
+	granted map[laneEpoch]string // the incarnation of each grant that a node was seen to know of
+}
+
+type laneEpoch struct {
+	lane  int
+	epoch uint64
 }
 
 func newBandTrial(t *testing.T, seed uint64) *bandTrial {
-	w := &bandTrial{trial: &trial{place: onFake(t), rng: rand.New(rand.NewPCG(seed, 7)), began: time.Now()}}
+	w := &bandTrial{trial: &trial{place: onFake(t), rng: rand.New(rand.NewPCG(seed, 7)), began: time.Now()}, granted: map[laneEpoch]string{}}
 	w.topic(w.in, trialPartitions)
 	w.topic(w.out, trialPartitions)
 	w.limits = processor.Limits{TxnEvents: 5 + w.rng.IntN(40), PollRecords: 3 + w.rng.IntN(40)}
@@ -224,7 +234,7 @@ func (w *bandTrial) restart() {
 // die ends a node as kill -9 would.
 func (w *bandTrial) die(i int) {
 	m := w.band[i]
-	w.net.set(i, linkCut)
+	w.net.set(i, linkCut) // before anything of it ends
 	m.node.cfg.HandOverMax = time.Millisecond
 	for _, a := range m.node.running() {
 		for _, l := range a.lanes {
@@ -246,6 +256,23 @@ func (w *bandTrial) kill() {
 	w.die(i)
 	pause(w.ms(1500))
 	w.launchAt(i, w.band[i].dir)
+}
+
+// killAll leaves the cluster with nothing but its logs, in which every lane is a dead process's.
+func (w *bandTrial) killAll() {
+	w.whole()
+	w.say("kill all")
+	for i := range w.band {
+		w.net.set(i, linkCut)
+	}
+	var dying sync.WaitGroup
+	for i := range w.band {
+		dying.Go(func() { w.die(i) })
+	}
+	dying.Wait()
+	for i, m := range w.band {
+		w.launchAt(i, m.dir)
+	}
 }
 
 // returnAlone kills a node, and when others have its lanes it starts where it reaches Kafka alone:
@@ -297,6 +324,7 @@ func (w *bandTrial) observe() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		got, at, err := m.scan(ctx, api.ReadOptions{})
 		cancel()
+		w.runs(m)
 		if err != nil || len(at) != trialPartitions {
 			continue // it is starting, stopping, cut off or dead
 		}
@@ -309,20 +337,65 @@ func (w *bandTrial) observe() {
 	pause(2 * time.Millisecond)
 }
 
-// claims holds who calls itself an owner against what was committed half a second ago.
-func (w *bandTrial) claims() {
-	committed, err := w.groupOffsets()
-	if err != nil {
-		return
-	}
-	pause(500 * time.Millisecond)
-	for _, m := range w.up() {
-		for _, a := range m.node.running() {
-			for _, l := range a.lanes {
-				w.claim(m, l, committed)
+// runs wants no lane to stop for good.
+func (w *bandTrial) runs(m *member) {
+	for _, a := range m.node.running() {
+		for _, l := range a.lanes {
+			if st := l.snapshot(); st.state == api.LaneStopped {
+				w.t.Errorf("lane %d has stopped at %s: %s", l.k, m.node.cfg.Name, st.reason)
 			}
 		}
 	}
+}
+
+// noteGrants looks what Raft has granted, as far as each node knows.
+func (w *bandTrial) noteGrants() {
+	w.noting.Lock()
+	for _, m := range w.up() {
+		for ref, l := range m.node.cluster.State().Lanes() {
+			at := laneEpoch{ref.Lane, l.Epoch}
+			if before := w.granted[at]; before != "" && l.Incarnation != "" && before != l.Incarnation {
+				w.t.Errorf("epoch %d of lane %d was granted to the process %s, and to %s", l.Epoch, ref.Lane, before, l.Incarnation)
+			}
+			if l.Incarnation != "" {
+				w.granted[at] = l.Incarnation
+			}
+		}
+	}
+	w.noting.Unlock()
+	pause(time.Millisecond)
+}
+
+// claimAge is the age of what an owner must have: a node that hears nothing may be called the owner
+// for a TTL, and not know meanwhile that its last transaction was committed.
+const claimAge = 1500 * time.Millisecond
+
+// committedAt is what was committed at a time.
+type committedAt struct {
+	at      time.Time
+	offsets txn.Offsets
+}
+
+// claims holds who calls itself an owner against what was committed a claimAge ago.
+func (w *bandTrial) claims() {
+	offsets, err := w.groupOffsets()
+	if err != nil {
+		return
+	}
+	w.past = append(w.past, committedAt{time.Now(), offsets})
+	for len(w.past) > 1 && time.Since(w.past[1].at) > claimAge {
+		w.past = w.past[1:]
+	}
+	if time.Since(w.past[0].at) > claimAge {
+		for _, m := range w.up() {
+			for _, a := range m.node.running() {
+				for _, l := range a.lanes {
+					w.claim(m, l, w.past[0].offsets)
+				}
+			}
+		}
+	}
+	pause(20 * time.Millisecond)
 }
 
 func (w *bandTrial) claim(m *member, l *lane, committed txn.Offsets) {
@@ -336,7 +409,7 @@ func (w *bandTrial) claim(m *member, l *lane, committed txn.Offsets) {
 		missing := w.input.between(t.Partition, at, committed[l.place(t)])
 		w.input.mu.Unlock()
 		if missing > 0 {
-			w.t.Errorf("%s answers as the owner of lane %d up to %d, and %d was committed half a second before",
+			w.t.Errorf("%s answers as the owner of lane %d up to %d, and %d was committed a while before",
 				m.node.cfg.Name, l.k, at, committed[l.place(t)])
 		}
 	}
@@ -372,10 +445,13 @@ func (w *bandTrial) settle() {
 	w.checkOutputs()
 }
 
-// checkBarriers: those of a partition never go back to an earlier grant, and an epoch is of one
-// process.
+// checkBarriers: those of a partition never go back to an earlier grant, and each is of the process
+// that was granted it.
 func (w *bandTrial) checkBarriers() {
 	w.t.Helper()
+	lanes := int32(len(w.whole().Lanes))
+	w.noting.Lock()
+	defer w.noting.Unlock()
 	last := map[int32]state.Barrier{}
 	for _, r := range w.read(w.app + ".changelog") {
 		if kind, _, _, err := state.DecodeKey(r.Key); err != nil || kind != state.KindBarrier {
@@ -389,6 +465,10 @@ func (w *bandTrial) checkBarriers() {
 				r.Partition, now.NodeName, now.Epoch, before.NodeName, before.Epoch)
 		}
 		last[r.Partition] = now
+		if to := w.granted[laneEpoch{int(r.Partition % lanes), now.Epoch}]; to != "" && to != now.Incarnation {
+			w.t.Fatalf("partition %d: node %s has acquired it as the process %s under epoch %d, which was granted to %s",
+				r.Partition, now.NodeName, now.Incarnation, now.Epoch, to)
+		}
 	}
 }
 
