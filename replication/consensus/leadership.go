@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -122,12 +123,15 @@ func (r *Raft) lead() (end func()) {
 	return cancel
 }
 
+// barrierPause is between two tries to pass a barrier.
+const barrierPause = 50 * time.Millisecond
+
 // establish waits until all that earlier leaders have committed is applied here.
 func (r *Raft) establish(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		err := r.await(ctx, func() error { return r.raft.Barrier(r.c.Timing.Propose).Error() })
 		if err != nil {
-			if r.c.Seam.Sleep(ctx, r.c.Timing.Commit) != nil {
+			if r.c.Seam.Sleep(ctx, barrierPause) != nil {
 				return false
 			}
 			continue

@@ -73,7 +73,7 @@ func (r *Raft) start() error {
 		BoltStore: r.db, dir: r.c.Dir, seam: r.c.Seam, wait: r.c.Timing.Stall, stalled: r.halt,
 		refused: r.c.Refused, fault: r.c.fault, closed: r.done,
 	}
-	logs, err := raft.NewLogCache(logCache, stable) // a leader at rest reads its last entry 20 times a second
+	logs, err := raft.NewLogCache(logCache, stable) // a leader at rest reads its last entry a few times a second
 	if err != nil {
 		panic("consensus: " + err.Error()) // the size is wrong
 	}

@@ -27,7 +27,7 @@ type TableConfig struct {
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
 
 	TTL           time.Duration // without a ping until a member is dead (1.25 s)
-	Tick          time.Duration // between judgements (50 ms)
+	Tick          time.Duration // between judgements, twice as long while nobody is late (50 ms)
 	Rest          int           // how many times longer TTL is while the log has one member (4)
 	SlipMax       time.Duration // that a judgement may be late before it counts as a slip (100 ms)
 	RedialTimeout time.Duration // of a look whether a member's address refuses (200 ms)
@@ -125,12 +125,24 @@ func (t *Table) judge(ctx context.Context) {
 		if t.r.tick(now, slip) {
 			t.notify()
 		}
-		tick = t.cfg.Tick
-		if t.r.alone() { // itself alone, and that it pings
-			tick = t.cfg.Seam.InStep(max(t.r.patience(t.cfg.TTL)/5, tick))
-		}
+		tick = t.untilJudgement(now)
 		t.mu.Unlock()
 	}
+}
+
+// untilJudgement is the time until the next one. A member that has just pinged cannot be dead soon,
+// but a standstill of this node shall be seen as well. The lock is held.
+func (t *Table) untilJudgement(now time.Time) time.Duration {
+	if t.r.alone() { // itself, and it pings
+		return t.cfg.Seam.InStep(max(t.r.patience(t.cfg.TTL)/5, t.cfg.Tick))
+	}
+	soon := now.Add(3*t.cfg.Tick - t.cfg.TTL)
+	for _, e := range t.r.sessions {
+		if e.alive && (!e.lost.IsZero() || e.seen.Before(soon)) {
+			return t.cfg.Tick
+		}
+	}
+	return 2 * t.cfg.Tick
 }
 
 // notify wakes up who waits for Changed. The lock is held.

@@ -83,6 +83,7 @@ const (
 	KindProcess Kind = "process"
 	KindAudit   Kind = "audit"
 	KindEnd     Kind = "end"
+	KindStore   Kind = "store"
 )
 
 // Event is one line of the history. The field of its Kind is set, and no other.
@@ -96,6 +97,7 @@ type Event struct {
 	Process *Process  `json:"process,omitempty"`
 	Audit   *Audit    `json:"audit,omitempty"`
 	End     *End      `json:"end,omitempty"`
+	Store   *Store    `json:"store,omitempty"`
 }
 
 // Sent is what Kafka has acknowledged of one app's input, some events at a time.
@@ -113,6 +115,7 @@ type Record struct {
 	Key       string   `json:"k"`
 	Amount    int64    `json:"a,omitempty"` // of an app that sums
 	Words     []string `json:"w,omitempty"` // of an app that splits, as they are counted
+	Dead      bool     `json:"d,omitempty"` // it cannot be read: a dead letter, which counts nowhere
 }
 
 // Fault is written when it begins, and once more under its ID when it is over (then Ended is set).
@@ -231,4 +234,17 @@ type Topic struct {
 	Start      int64  `json:"start"`
 	End        int64  `json:"end"`
 	LastStable int64  `json:"last_stable"`
+}
+
+// Store is a lane's store that was opened after its node had died, of one task. Groups and Digest
+// are of all that is in it: the digest is the sum of check.AddDigest over its groups.
+type Store struct {
+	App       string `json:"app"`
+	Node      string `json:"node"`
+	Role      string `json:"role"` // that the node had: owner or standby
+	Stage     uint8  `json:"stage"`
+	Partition int32  `json:"partition"`
+	Changelog int64  `json:"changelog"` // everything below this offset of the changelog is in it
+	Groups    int64  `json:"groups"`
+	Digest    uint64 `json:"digest,string"`
 }
