@@ -35,8 +35,9 @@ type intent struct {
 	// ChangelogID is that of the old generation's changelog, "" when there was none. One with
 	// another id is the new generation's, and is never deleted.
 	ChangelogID string `json:"changelog_id"`
-	// Doomed are the ids of the other topics of the old generation, by name: those that have another
-	// id are the new one's. nil in an intent of a release that did not say: all of the name go.
+	// Doomed are the ids of the other topics of the old generation, by name: those that have
+	// another id are the new one's. nil in an intent of a release that did not say: all of the name
+	// go.
 	Doomed map[string]string `json:"doomed,omitempty"`
 	// Fence are the transactional ids under which the old generation may still be written.
 	Fence []string `json:"fence"`

@@ -24,7 +24,8 @@ import (
 // reach the others. Whatever any node serves is the exact count up to the position that it names; a
 // node that calls itself a lane's owner has all that was committed a TTL ago; the epochs of
 // barriers and position records never fall, and each is of the process that was granted it; lanes
-// that are handed over replay nothing; in the end the outputs, the counts at each node and a recount are the same.
+// that are handed over replay nothing; in the end the outputs, the counts at each node and a
+// recount are the same.
 //
 // PROPERTY_SEED chooses the seed; without it 1 runs.
 func TestBandCountsExactly(t *testing.T) {

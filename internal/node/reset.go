@@ -19,12 +19,12 @@ import (
 )
 
 // A reset deletes what an app has counted and starts it anew, in a new generation, in this order:
-// intent on disk and in the log; the lanes drained; the old transactional ids fenced; the consumer group, the dead
-// letters, the state, the repartition topic and last the changelog deleted; topics made; first
-// position records; intent removed. A changelog that is not the one of the intent therefore means
-// that all deletions are done, and who finds an intent knows where to go on. Topics are deleted by
-// the ids that the intent has, so that a node which was given up for dead and lives on deletes
-// nothing of what the one in its place has begun.
+// intent on disk and in the log; the lanes drained; the old transactional ids fenced; the consumer
+// group, the dead letters, the state, the repartition topic and last the changelog deleted; topics
+// made; first position records; intent removed. A changelog that is not the one of the intent
+// therefore means that all deletions are done, and who finds an intent knows where to go on. Topics
+// are deleted by the ids that the intent has, so that a node which was given up for dead and lives
+// on deletes nothing of what the one in its place has begun.
 
 // planReset finds out what a reset would delete and where it would start, and writes nothing. was
 // is the app as it runs here, nil at a start.

@@ -165,7 +165,8 @@ func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
 }
 
 // beginAnew carries out a reset and gives the app of the new generation, in the old one's place;
-// nil when ctx ended before, or another node carries it on. Whatever is in the way is said and tried again: there is no way back.
+// nil when ctx ended before, or another node carries it on. Whatever is in the way is said and
+// tried again: there is no way back.
 func (n *Node) beginAnew(ctx context.Context, h *host, in *intent) *app {
 	old := h.app
 	old.saysReset("the app is being reset")

@@ -17,8 +17,8 @@ const (
 
 // Stand makes this node a candidate without the wait for a silent leader, since the leader's
 // process is known to have ended at a time. The others vote for it although they may still believe
-// in that leader, as they do where a leader hands over; so it does nothing when a leader is heard of
-// meanwhile, be it the old one. It returns when there is nothing more to do.
+// in that leader, as they do where a leader hands over; so it does nothing when a leader is heard
+// of meanwhile, be it the old one. It returns when there is nothing more to do.
 func (r *Raft) Stand(ctx context.Context, leader string, ended time.Time) {
 	rank, votes := r.rank(leader)
 	if !votes {

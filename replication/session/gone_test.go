@@ -26,8 +26,8 @@ func (g *goners) are(ids ...string) bool {
 	return slices.Equal(g.ids, ids)
 }
 
-// TestLeaderGone: a leader whose process has ended is known to be gone after two refusals, and it is
-// said once; one that lives, whatever becomes of the connection, is never.
+// TestLeaderGone: a leader whose process has ended is known to be gone after two refusals, and it
+// is said once; one that lives, whatever becomes of the connection, is never.
 func TestLeaderGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, nodes, _ := three(t)

@@ -22,8 +22,8 @@ type MemberConfig struct {
 	Leader func() (id, addr string, changed <-chan struct{})
 	// Dial opens a session's connection to an address.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
-	// Gone is told of a leader whose process has ended, with the time by which it had. Nil: nobody is
-	// told.
+	// Gone is told of a leader whose process has ended, with the time by which it had. Nil: nobody
+	// is told.
 	Gone func(id string, by time.Time)
 	// Alone reports whether the log has no other member now. If not, an answer vouches for TTL at
 	// most, even one that a leader gave while it knew of nobody else. Nil: as the answer says.
