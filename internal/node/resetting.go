@@ -130,15 +130,15 @@ func (n *Node) runUntilReset(lanes, ctx context.Context, a *app) (*order, *inten
 	return o, in
 }
 
-// lifeIsOver reports whether nothing that an app has counted here is wanted any more: it was deleted
-// or is being reset, maybe by another node.
+// lifeIsOver reports whether nothing that an app has counted here is wanted any more: it was
+// deleted or is being reset, maybe by another node.
 func (n *Node) lifeIsOver(a *app) bool {
 	now := n.cluster.State().Apps[a.name()]
 	return now == nil || now.Halted != "" || now.ID != a.record.ID || now.Generation != a.record.Generation
 }
 
-// lastDrain is how long the lanes of a life that is over may take for their last transactions. Where
-// the topics are deleted already, they would wait for a minute.
+// lastDrain is how long the lanes of a life that is over may take for their last transactions.
+// Where the topics are deleted already, they would wait for a minute.
 const lastDrain = time.Second
 
 // killLater ends lanes that do not drain, as those that Kafka does not answer: what they hold is of
