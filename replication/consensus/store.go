@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/tally-kafka/tally/internal/seam"
 )
@@ -114,7 +115,7 @@ func (s *store) watched(op string, write func() error) error {
 	if err == nil {
 		err = write()
 	}
-	if err == nil || errors.Is(err, bbolt.ErrDatabaseNotOpen) { // the node has ended
+	if err == nil || errors.Is(err, bolterrors.ErrDatabaseNotOpen) { // the node has ended
 		return err
 	}
 	err = &DiskError{Op: op, Dir: s.dir, Err: err}
