@@ -361,7 +361,7 @@ func (n *Node) awaitOpened(ctx context.Context, apps int, opened <-chan outcome)
 	for range apps {
 		select {
 		case o := <-opened:
-			if o.err != nil && !errors.As(o.err, new(*haltedError)) && n.refuses(o.app) {
+			if o.err != nil && !passing(o.err) && n.refuses(o.app) {
 				return o.err
 			}
 		case <-ctx.Done():
@@ -370,6 +370,10 @@ func (n *Node) awaitOpened(ctx context.Context, apps int, opened <-chan outcome)
 	}
 	return nil
 }
+
+// passing reports whether an app could not be opened only because another node has it in hand, or
+// has just changed it: it is opened later.
+func passing(err error) bool { return errors.As(err, new(*haltedError)) || errors.Is(err, errRecord) }
 
 // refuses reports whether an app that cannot be opened ends the node.
 func (n *Node) refuses(app string) bool {
