@@ -131,7 +131,7 @@ var arrows = map[string]row{
 	"internal/testkafka":               {outside: []string{franz}},
 	"internal/testkafka/cmd/testkafka": {own: []string{"internal/testkafka"}},
 	// Tests alone: they kill the binary, look into what it left, and recount.
-	"internal/chaos": {own: []string{"internal/api", "internal/chaos/link", "state", "txn"}},
+	"internal/chaos": {own: []string{"internal/api", "internal/chaos/check", "internal/chaos/history", "internal/chaos/link", "state", "txn"}},
 	// The run of faults that anyone can repeat: it starts the product, and knows its API.
 	"internal/chaos/history": {}, // what a run writes down, and nothing of the product
 	"internal/chaos/link":    {own: []string{"internal/seam"}},
