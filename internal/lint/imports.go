@@ -131,7 +131,7 @@ var arrows = map[string]row{
 	"internal/testkafka":               {outside: []string{franz}},
 	"internal/testkafka/cmd/testkafka": {own: []string{"internal/testkafka"}},
 	// Tests alone: they kill the binary, look into what it left, and recount.
-	"internal/chaos": {own: []string{"internal/api", "internal/chaos/check", "internal/chaos/history", "internal/chaos/link", "state", "txn"}},
+	"internal/chaos": {own: []string{"internal/api", "internal/chaos/check", "internal/chaos/history", "internal/chaos/link", "internal/chaos/opened", "state", "txn"}},
 	// The run of faults that anyone can repeat: it starts the product, and knows its API.
 	"internal/chaos/history": {}, // what a run writes down, and nothing of the product
 	"internal/chaos/link":    {own: []string{"internal/seam"}},
@@ -147,6 +147,9 @@ var arrows = map[string]row{
 	"internal/chaos/check": {
 		own: []string{"internal/chaos/history"}, outside: []string{franz, xxhash, "github.com/anishathalye/porcupine"},
 	},
+	"internal/chaos/opened": {own: []string{
+		"internal/chaos/check", "internal/chaos/history", "internal/kafka", "internal/seam", "processor/spec", "state",
+	}},
 	"internal/chaos/cmd/chaos": {own: []string{
 		"internal/chaos/check", "internal/chaos/history", "internal/chaos/plan", "internal/chaos/world", "internal/seam",
 	}},

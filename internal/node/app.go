@@ -199,6 +199,9 @@ func (a *app) fit(heads map[int32]head) error {
 			a.id, a.generation, a.partitions = a.reset.AppID, a.reset.Generation, len(a.reset.Start)
 		case a.record != nil: // all nodes begin with the same
 			a.id, a.generation, a.partitions = a.record.ID, a.record.Generation, a.record.Partitions
+			if err := a.fitSubmitted(); err != nil {
+				return err
+			}
 		}
 		if err := a.decideStages(a.partitions); err != nil {
 			return err
@@ -237,6 +240,26 @@ func (a *app) fitRecord(rec *state.PositionRecord) error {
 		return err
 	}
 	return a.sameTopic("changelog", a.changelog.Name, rec.ChangelogTopicID, a.changelog.ID)
+}
+
+// fitSubmitted refuses a spec that does not fit the one which the cluster has agreed on, of an app
+// that has counted nothing yet: its lanes may be about to count by that one.
+func (a *app) fitSubmitted() error {
+	if a.record.Halted != "" {
+		return nil // a reset gives it another spec
+	}
+	agreed, err := spec.Parse([]byte(a.record.Spec), "the submitted spec of app "+a.name())
+	if err != nil {
+		return err
+	}
+	diff := spec.Fit(agreed, a.spec)
+	if now := lanesOf(a.spec, max(a.record.Partitions, a.record.Repartitions)); now != len(a.record.Lanes) {
+		diff = append(diff, spec.Difference{Field: "lanes", Stored: fmt.Sprint(len(a.record.Lanes)), Now: fmt.Sprint(now)})
+	}
+	if len(diff) > 0 {
+		return &MisfitError{App: a.name(), Diff: dedupe(diff)}
+	}
+	return nil
 }
 
 func (a *app) sameTopic(what, name, stored, now string) error {

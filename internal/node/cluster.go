@@ -84,7 +84,16 @@ func (n *Node) join(ctx context.Context) error {
 	if err := n.cluster.Wait(ctx); err != nil {
 		return err
 	}
-	return n.checkKafka(n.cluster.State())
+	err := n.checkKafka(n.cluster.State())
+	if err != nil && n.upgraded {
+		// It has become a member before it knew: the others are not to count on it.
+		ctx, cancel := context.WithTimeout(ctx, n.cfg.HandOverMax)
+		defer cancel()
+		if err := n.cluster.Leave(ctx, true); err != nil {
+			n.cfg.Log.Warn("this node stays a member of the cluster that it does not fit", "error", err)
+		}
+	}
+	return err
 }
 
 // checkKafka refuses a node whose Kafka is not the one that the cluster's apps count on: it would

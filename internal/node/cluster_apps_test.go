@@ -209,6 +209,16 @@ func TestBandRefusesSubmits(t *testing.T) {
 	if err != nil || len(st.Apps) != 1 {
 		t.Errorf("apps %+v, %v", st.Apps, err)
 	}
+	// Another spec under the name of an app that has hardly begun, so that no record speaks of it.
+	young := *b.place
+	young.app = p.app + "-y"
+	s = young.spec(wordcount)
+	if _, err := b.nodes[0].client.Submit(p.ctx(), s.App, s.YAML()); err != nil {
+		t.Fatal(err)
+	}
+	s = young.spec(strings.Replace(wordcount, "split: words", "split: lines", 1) + "lanes: 2\n")
+	_, err = b.nodes[1].client.Submit(p.ctx(), s.App, s.YAML())
+	says(t, err, "does not fit", "split: counted with words, now lines", "lanes: counted with 4, now 2", "another `app:` name")
 	_, err = b.nodes[0].client.Delete(p.ctx(), "nothing", false)
 	says(t, err, "no app", "nothing", p.app)
 	_, err = b.nodes[0].client.Move(p.ctx(), p.app, 9, api.MoveRequest{To: "node-b"})

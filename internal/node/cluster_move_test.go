@@ -263,6 +263,8 @@ func TestBandRecovers(t *testing.T) {
 	b.send(sent...)
 	b.counted(sent)
 	left := b.nodes[2]
+	_, err := Recover(left.dir, "", seam.World(), slog.New(slog.DiscardHandler))
+	says(t, err, "runs (pid ", "stop it first")
 	for _, n := range b.nodes {
 		n.stop()
 	}

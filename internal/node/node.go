@@ -390,7 +390,7 @@ func (n *Node) sayRunning(apps []string) {
 	if len(apps) > 0 {
 		what = "app " + strings.Join(apps, ", app ")
 	}
-	fmt.Fprintf(n.cfg.Out, "node %s runs %s; ask it at %s\n", n.cfg.Name, what, n.port.URL(n.port.Addr().String()))
+	fmt.Fprintf(n.cfg.Out, "node %s runs %s; ask it at %s\n", n.cfg.Name, what, n.port.URL(n.port.Advertise()))
 }
 
 // within waits for done, at most for d, and reports whether it came.

@@ -172,8 +172,8 @@ func (c *Cluster) checkSeed(seed string, h *Hello) error {
 
 func (c *Cluster) otherCluster(who, theirs string) error {
 	return fmt.Errorf("this node is of cluster %s, and %s of cluster %s: start it with another --join or --data-dir; "+
-		"or, to give up its place in cluster %[1]s, remove node.json, %s and raft in %s, and it joins as a new node",
-		c.ClusterID(), who, theirs, pastFile, c.c.DataDir)
+		"or, to give up its place in cluster %s, remove node.json, %s and raft in %s, and it joins as a new node",
+		c.ClusterID(), who, theirs, c.ClusterID(), pastFile, c.c.DataDir)
 }
 
 // remember writes down the cluster's id once it is known, and this node's address.
