@@ -46,7 +46,7 @@ var arrows = map[string]row{
 		own: []string{
 			"internal/api", "internal/broker", "internal/kafka", "internal/livefile", "internal/port", "internal/seam",
 			"internal/step", "internal/token", "processor", "processor/spec", "replication",
-			"replication/cluster", "replication/consensus", "replication/ownership", "replication/seed", "replication/session",
+			"replication/assign", "replication/cluster", "replication/consensus", "replication/ownership", "replication/seed", "replication/session",
 			"state", "txn",
 		},
 		outside: []string{franz, prometheus, mpb, golangX},
