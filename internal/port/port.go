@@ -191,8 +191,8 @@ func (p *Port) admit(nc net.Conn) *conn {
 	return c
 }
 
-// settle counts a connection that has said whose it is; not room: as many are open as may be; ended:
-// it had to make way for others before it had said so.
+// settle counts a connection that has said whose it is; not room: as many are open as may be;
+// ended: it had to make way for others before it had said so.
 func (p *Port) settle(c *conn, node bool) (room, ended bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
