@@ -25,6 +25,11 @@ func (s *Server) problems(st Status, reports []report) []string {
 			lines = append(lines, drainText(r.member.Name, lanesAt(st, r.member.Name)))
 		}
 	}
+	for _, n := range st.Nodes {
+		if n.Problem != "" {
+			lines = append(lines, fmt.Sprintf("node %s gets no lanes while another can have them: %s", n.Name, n.Problem))
+		}
+	}
 	lines = append(lines, releaseProblems(st.Nodes)...)
 	lines = append(lines, laneProblems(st)...)
 	return append(lines, s.standbyProblems(st)...)

@@ -45,6 +45,7 @@ type app struct {
 	lanes        []*lane
 
 	reset    *intent       // the reset that this generation began with in this process, nil for none
+	start    []int64       // of a generation that a reset began: the first offsets that it counts
 	orders   chan *order   // resets that are asked for; taken while the lanes run
 	allReady chan struct{} // of a reset: closed once every partition has a position of its generation
 
@@ -82,6 +83,9 @@ func newApp(n *Node, s *spec.Spec, rec *ownership.App) *app {
 func (n *Node) open(ctx context.Context, s *spec.Spec, rec *ownership.App) (*app, error) {
 	a := newApp(n, s, rec)
 	if err := a.resumeReset(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.findStart(); err != nil {
 		return nil, err
 	}
 	if err := a.examine(ctx); err != nil {
@@ -299,6 +303,9 @@ func (a *app) checkGroup(ctx context.Context, heads map[int32]head) error {
 		return err
 	}
 	for p, o := range offsets {
+		if now, err := readHeads(ctx, a.node.admin, a.name()+".changelog"); err == nil && acquiredBefore(now) {
+			return nil // another node of the cluster has begun the app just now
+		}
 		return &OffsetsError{Group: a.name(), Topic: a.input.Name, Partition: p, Offset: o, Record: -1}
 	}
 	return nil // the repartition topic's offsets are compared behind the fence

@@ -88,7 +88,7 @@ func (c *Cluster) open() (err error) {
 			case <-ctx.Done(): // Open has failed
 			}
 		},
-		Halt: c.fail, Seam: c.c.Seam, Log: c.c.Log, Timing: c.c.Raft,
+		Halt: c.fail, Refused: c.c.DiskFailed, Seam: c.c.Seam, Log: c.c.Log, Timing: c.c.Raft,
 	})
 	if err != nil {
 		return err
@@ -280,6 +280,7 @@ func (c *Cluster) Calls() map[string]Handler {
 		"join":    decoded(c.serveJoin),
 		"propose": decoded(c.servePropose),
 		"leave":   decoded(c.serveLeave),
+		"dry_run": decoded(c.serveDryRun),
 		"health":  func(context.Context, []byte) (any, error) { return c.serveHealth(), nil },
 	}
 }

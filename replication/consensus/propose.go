@@ -99,7 +99,7 @@ func (r *Raft) await(ctx context.Context, do func() error) error {
 func (r *Raft) refusal(err error) error {
 	switch {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress),
-		errors.Is(err, raft.ErrEnqueueTimeout):
+		errors.Is(err, raft.ErrEnqueueTimeout), errors.As(err, new(*DiskError)): // then it has stepped down
 		return r.notLeader()
 	case errors.Is(err, raft.ErrLeadershipLost):
 		return &UncertainError{err}
