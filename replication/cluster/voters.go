@@ -47,8 +47,8 @@ func (w *watch) gone(id string, now time.Time, d time.Duration) bool {
 }
 
 // votersWanted is how many voters a cluster should have. Five only with five members that are
-// alive: a vote beyond three that is given beside a dead voter makes the quorum larger, and then one
-// more node that ends takes it away.
+// alive: a vote beyond three that is given beside a dead voter makes the quorum larger, and then
+// one more node that ends takes it away.
 func votersWanted(state *ownership.State) int {
 	alive := 0
 	for _, m := range state.Members {
