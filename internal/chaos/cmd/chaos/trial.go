@@ -57,7 +57,7 @@ func (t trial) run(ctx context.Context, s plan.Schedule) (f finding, err error) 
 		return f, err
 	}
 	if err := opened.Nodes(ctx, described, t.dir); err != nil {
-		t.say("the stores that the nodes have left cannot be opened: %v", err)
+		return f, err
 	}
 	topics := check.OpenTopics(ctx, described, t.dir)
 	judged, err := check.ReadFolder(t.dir, topics, kinds())
