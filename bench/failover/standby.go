@@ -1,9 +1,11 @@
 package failover
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -125,16 +127,42 @@ func (s *standing) cost(ctx context.Context, n *node) error {
 	return err
 }
 
+// ask asks a node for what itself has, as nodes ask each other: as long as the owner answers, a
+// question of anybody else goes there.
+func (s *standing) ask(ctx context.Context, asker *http.Client, n *node, group []byte) (a api.GetAnswer, err error) {
+	ctx, cancel := context.WithTimeout(ctx, statusWait)
+	defer cancel()
+	url := fmt.Sprintf("http://%s/v1/apps/%s/get?local=true&lanes=0&stale=true&wait=0s", n.listen, s.b.App)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(group))
+	if err != nil {
+		return a, err
+	}
+	resp, err := asker.Do(req)
+	if err != nil {
+		return a, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return a, fmt.Errorf("node %s: %s", n.name, resp.Status)
+	}
+	return a, json.NewDecoder(resp.Body).Decode(&a)
+}
+
 // sample asks the standby how far it is.
 func (s *standing) sample(ctx context.Context, n *node) error {
 	group, err := json.Marshal([]string{livePrefix + "key-1"})
 	if err != nil {
 		return err
 	}
+	asker := &http.Client{Transport: &http.Transport{DialContext: s.f.Seam.Dial}}
+	defer asker.CloseIdleConnections()
 	for end := s.f.Seam.Now().Add(standbyFor); s.f.Seam.Now().Before(end); {
-		answer, err := n.client.Get(ctx, s.b.App, group, api.ReadOptions{Wait: 0, Stale: true})
+		answer, err := s.ask(ctx, asker, n, group)
 		if err != nil {
 			return err
+		}
+		if len(answer.Parts) != 1 {
+			return fmt.Errorf("an answer of %d parts", len(answer.Parts))
 		}
 		now := s.f.Seam.Now()
 		part := answer.Parts[0]

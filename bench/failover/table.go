@@ -9,6 +9,7 @@ import (
 type Table struct {
 	Title, Note string
 	Head        []string // of the cells
+	Names       int      // how many of them, at the left, are no figures; 0: one
 	Rows        []Row
 }
 
@@ -27,7 +28,8 @@ func (t Table) Markdown() string {
 	if t.Note != "" {
 		b.WriteString(t.Note + "\n\n")
 	}
-	b.WriteString("| " + strings.Join(t.Head, " | ") + " | target | |\n|---|" + strings.Repeat("---:|", len(t.Head)-1) + "---|---|\n")
+	b.WriteString("| " + strings.Join(t.Head, " | ") + " | target | |\n|---|" + strings.Repeat("---|", max(t.Names-1, 0)) +
+		strings.Repeat("---:|", len(t.Head)-max(t.Names, 1)) + "---|---|\n")
 	for _, r := range t.Rows {
 		cells := append(r.Cells, make([]string, max(len(t.Head)-len(r.Cells), 0))...)
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", strings.Join(cells, " | "), r.Target, r.verdict())
@@ -64,13 +66,14 @@ func (b bound) String() string {
 
 // GapsTable shows gaps. Targets are of tally's rows.
 func GapsTable(title, note string, all []Gaps) Table {
-	t := Table{Title: title, Note: note, Head: []string{"band", "fault", "tries", "gap p50 ms", "max ms"}}
+	t := Table{Title: title, Note: note, Names: 2,
+		Head: []string{"band", "fault", "tries", "gap p50 ms", "max ms"}}
 	for _, g := range all {
 		r := Row{
 			Cells: []string{g.Band, g.Fault, fmt.Sprint(len(g.Ms)), fmt.Sprintf("%.0f", g.Median()), fmt.Sprintf("%.0f", g.Max())},
 			Wrong: g.Wrong,
 		}
-		if b := bounds[g.Fault]; strings.HasPrefix(g.Band, "tally") {
+		if b, ok := bounds[g.Fault]; ok && strings.HasPrefix(g.Band, "tally") {
 			r.Target = b.String()
 			r.Missed = len(g.Ms) == 0 || b.median > 0 && g.Median() > b.median || g.Max() > b.most
 		}

@@ -75,7 +75,7 @@ func (l *lab) tally(t failover.Trial) *failover.Tally {
 	name := t.Workload.Name
 	return &failover.Tally{
 		Binary: l.binary, Nodes: 3, Kafka: l.kafka, Workload: t.Workload, In: t.In, App: name, Lanes: 6,
-		Dir: filepath.Join(l.dir, name), Seam: l.sm,
+		Dir: filepath.Join(l.dir, name+"-nodes"), Seam: l.sm,
 	}
 }
 
