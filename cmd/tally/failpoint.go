@@ -11,13 +11,30 @@ import (
 	"sync"
 	"syscall"
 
+	shared "github.com/tally-kafka/tally/internal/failpoint"
+	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/internal/step"
 )
 
-// failpoint makes the hook that TALLY_FAILPOINT=step[:n] asks for: at the n-th hit of the step the
+// failpoint is for tests alone. With TALLY_FAILPOINT_SHARED=FILE the node shares the file's memory
+// with who tests it (see internal/failpoint), which can then hold it at a step and set its clock.
+func failpoint(getenv func(string) string, sm *seam.Seam) step.Hook {
+	path := getenv(shared.Env)
+	if path == "" {
+		return killAt(getenv)
+	}
+	memory, err := shared.Open(path)
+	if err != nil {
+		panic(fmt.Sprintf("%s: %v", shared.Env, err))
+	}
+	sm.Now = memory.Now
+	return memory.Hit
+}
+
+// killAt makes the hook that TALLY_FAILPOINT=step[:n] asks for: at the n-th hit of the step the
 // process kills itself as kill -9 would. TALLY_FAILPOINT_LOG=FILE gets the name of each step when
 // it is first hit, so that a test can prove that a step is reached at all.
-func failpoint(getenv func(string) string) step.Hook {
+func killAt(getenv func(string) string) step.Hook {
 	target, hits := parseFailpoint(getenv("TALLY_FAILPOINT"))
 	logPath := getenv("TALLY_FAILPOINT_LOG")
 	if target == "" && logPath == "" {

@@ -34,8 +34,8 @@ func mainExit() int {
 		err: os.Stderr, errTTY: isTerminal(os.Stderr),
 		getenv: os.Getenv,
 		seam:   seam.World(),
-		step:   failpoint(os.Getenv),
 	}
+	t.step = failpoint(os.Getenv, &t.seam)
 	return t.execute(ctx, os.Args[1:])
 }
 

@@ -91,7 +91,11 @@ func (j *job) writeSpec() {
 
 // machine is a place for a node of this job.
 func (j *job) machine(name string, args ...string) *machine {
-	return &machine{job: j, name: name, dir: filepath.Join(j.dir, name), brokers: j.s.cluster.Addrs(), args: args}
+	m := &machine{job: j, name: name, dir: filepath.Join(j.dir, name), args: args}
+	if j.s.cluster != nil {
+		m.brokers = j.s.cluster.Addrs()
+	}
+	return m
 }
 
 // words per key: 200 keys, 400 words, and what else may come: no key, no value, letters beyond

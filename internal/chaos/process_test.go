@@ -57,8 +57,11 @@ func (m *machine) start(env ...string) *process {
 	out, err := os.Create(p.log)
 	must(t, err)
 	defer out.Close()
-	args := append([]string{"run", "--brokers", strings.Join(m.brokers, ","), "--data-dir", m.dir, "--node", m.name,
+	args := append([]string{"run", "--data-dir", m.dir, "--node", m.name,
 		"--listen", cmp.Or(m.listen, "127.0.0.1:0"), "--log-format", "json"}, m.args...)
+	if m.brokers != nil { // else it starts one of its own
+		args = append(args, "--brokers", strings.Join(m.brokers, ","))
+	}
 	if !m.bare {
 		args = append(args, "--spec", m.job.specFile)
 	}

@@ -65,6 +65,7 @@ func TestCrashProof(t *testing.T) {
 		{"CompactedChangelog", false, testCompactedChangelog},
 		{"GroupOffsets", false, testGroupOffsets},
 		{"DiskFills", false, testDiskFills},
+		{"Checks", false, testChecks},
 	} {
 		if test.name == "TransactionTimeout" && !s.proof {
 			continue // it waits for half a minute: part of the long run alone

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// TestInvariantsAreNamedTruly says that docs/invariants.md and docs/security.md name no file and no
-// test that is not there.
+// TestInvariantsAreNamedTruly says that the invariants, the proofs and the security name no file
+// and no test that is not there.
 func TestInvariantsAreNamedTruly(t *testing.T) {
-	for _, doc := range []string{"docs/invariants.md", "docs/security.md"} {
+	for _, doc := range []string{"docs/invariants.md", "docs/security.md", "docs/proof.md"} {
 		text, err := os.ReadFile("../../" + doc)
 		if err != nil {
 			t.Fatal(err)

@@ -17,8 +17,9 @@ type exception struct {
 var exceptions = []exception{
 	{"internal/testkafka", []string{"time.*", "net.*", "net/http.*", "math/rand/v2.*", "crypto/rand.*"},
 		"runs a real broker for tests; nothing of it is in the product"},
-	{"internal/chaos", []string{"time.*", "net.*", "math/rand/v2.*"},
+	{"internal/chaos", []string{"time.*", "net.*", "net/http.*", "math/rand/v2.*"},
 		"breaks real processes for as long as its schedule says; nothing of it is in the product"},
+	{"internal/failpoint", []string{"time.Now", "time.Sleep"}, "sets a node's clock off, in a build for tests alone"},
 	{"internal/mutants", []string{"time.Now", "time.Since"},
 		"says how long a check of the tests took; nothing of it is in the product"},
 }

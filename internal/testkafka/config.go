@@ -23,11 +23,18 @@ func (c *Cluster) properties(n *node) string {
 	protocols := []string{"PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"}
 	if n.proxy != nil {
 		listeners = append(listeners, fmt.Sprintf("PROXIED://127.0.0.1:%d", n.proxied))
-		advertised = append(advertised, "PROXIED://"+n.proxy.Addr())
+		advertised = append(advertised, "PROXIED://"+n.clientAddr())
 		protocols = append(protocols, "PROXIED:PLAINTEXT")
 	}
-	if n.quorum != nil {
-		advertised = append(advertised, "CONTROLLER://"+n.quorum.Addr())
+	if n.quorum != nil || n.routed != nil {
+		advertised = append(advertised, "CONTROLLER://"+n.controllerAddr())
+	}
+	between := "PLAINTEXT"
+	if n.routed != nil {
+		between = "BROKERS"
+		listeners = append(listeners, fmt.Sprintf("BROKERS://127.0.0.1:%d", n.brokers))
+		advertised = append(advertised, "BROKERS://"+n.routed[ForBrokers])
+		protocols = append(protocols, "BROKERS:PLAINTEXT")
 	}
 	if c.opt.SASLSSL {
 		secure := fmt.Sprintf("SECURE://127.0.0.1:%d", n.secure)
@@ -41,7 +48,7 @@ func (c *Cluster) properties(n *node) string {
 		"advertised.listeners":           strings.Join(advertised, ","),
 		"listener.security.protocol.map": strings.Join(protocols, ","),
 		"controller.listener.names":      "CONTROLLER",
-		"inter.broker.listener.name":     "PLAINTEXT",
+		"inter.broker.listener.name":     between,
 		"controller.quorum.voters":       c.voters(),
 		"log.dirs":                       n.data(),
 		"auto.create.topics.enable":      "false",
@@ -74,11 +81,7 @@ func (c *Cluster) properties(n *node) string {
 func (c *Cluster) voters() string {
 	var v []string
 	for _, n := range c.nodes {
-		addr := fmt.Sprintf("127.0.0.1:%d", n.controller)
-		if n.quorum != nil {
-			addr = n.quorum.Addr()
-		}
-		v = append(v, fmt.Sprintf("%d@%s", n.id, addr))
+		v = append(v, fmt.Sprintf("%d@%s", n.id, n.controllerAddr()))
 	}
 	return strings.Join(v, ",")
 }

@@ -26,7 +26,26 @@ type Options struct {
 	Quorum  bool              // puts a Proxy in front of each controller: Part, Join
 	JVM     []string          // further options of the brokers' JVMs, which win over ours
 	Port    int               // node 1 listens here, further nodes on the next ports; 0 = any
+	Route   Route             // gives the nodes other addresses than their own
+	// OnStart is called with a node's JVM at each of its starts, before it can have connected to
+	// anything.
+	OnStart func(id, pid int)
 }
+
+// Route gives the address at which others shall reach what listens at target: one of a node's
+// listeners, for the clients of ProxyAddrs, for the other nodes' replication, or for their
+// controllers. The plain listener of Addrs stays as it is.
+type Route func(id int, listener Listener, target string) (addr string, err error)
+
+// Listener is what of a node is reached.
+type Listener string
+
+// What of a node is routed.
+const (
+	ForClients     Listener = "clients" // only with Options.Proxy, in front of which it is
+	ForBrokers     Listener = "brokers"
+	ForControllers Listener = "controllers"
+)
 
 // Cluster is a running Apache Kafka. Nodes are named by their Kafka ids, 1 to N. Its methods may be
 // called from several goroutines, but not for the same node at once.
@@ -42,8 +61,9 @@ type Cluster struct {
 }
 
 type node struct {
-	id, port, controller, secure, proxied int
+	id, port, controller, secure, proxied, brokers int
 
+	routed map[Listener]string // where a Route has the others go
 	dir    string
 	proxy  *Proxy
 	quorum *Proxy   // in front of the controller
@@ -153,8 +173,8 @@ func (c *Cluster) prepare() (err error) {
 
 func (c *Cluster) newNode(id int) (*node, error) {
 	n := &node{id: id, dir: filepath.Join(c.dir, fmt.Sprintf("node-%d", id))}
-	for _, p := range []*int{&n.port, &n.controller, &n.secure, &n.proxied} {
-		port, err := freePort()
+	for _, p := range []*int{&n.port, &n.controller, &n.secure, &n.proxied, &n.brokers} {
+		port, err := FreePort()
 		if err != nil {
 			return nil, err
 		}
@@ -177,7 +197,55 @@ func (c *Cluster) newNode(id int) (*node, error) {
 		}
 		n.quorum = p
 	}
+	if err := c.route(n); err != nil {
+		return nil, err
+	}
 	return n, os.MkdirAll(n.data(), 0o755)
+}
+
+// route asks Options.Route for the node's addresses.
+func (c *Cluster) route(n *node) error {
+	if c.opt.Route == nil {
+		return nil
+	}
+	targets := map[Listener]string{
+		ForBrokers:     fmt.Sprintf("127.0.0.1:%d", n.brokers),
+		ForControllers: fmt.Sprintf("127.0.0.1:%d", n.controller),
+	}
+	if n.quorum != nil {
+		targets[ForControllers] = n.quorum.Addr()
+	}
+	if n.proxy != nil {
+		targets[ForClients] = n.proxy.Addr()
+	}
+	n.routed = map[Listener]string{}
+	for l, target := range targets {
+		addr, err := c.opt.Route(n.id, l, target)
+		if err != nil {
+			return err
+		}
+		n.routed[l] = addr
+	}
+	return nil
+}
+
+// controllerAddr is where the other controllers reach the node's.
+func (n *node) controllerAddr() string {
+	switch {
+	case n.routed != nil:
+		return n.routed[ForControllers]
+	case n.quorum != nil:
+		return n.quorum.Addr()
+	}
+	return fmt.Sprintf("127.0.0.1:%d", n.controller)
+}
+
+// clientAddr is where the clients of ProxyAddrs reach the node.
+func (n *node) clientAddr() string {
+	if n.routed != nil {
+		return n.routed[ForClients]
+	}
+	return n.proxy.Addr()
 }
 
 // format writes the nodes' data directories, beside each other since a JVM takes its time.
@@ -234,6 +302,9 @@ func (c *Cluster) start(n *node) error {
 	cmd.Stdout, cmd.Stderr = out, out
 	if n.run, err = startProcess(cmd); err != nil {
 		return fmt.Errorf("start Kafka node %d: %w", n.id, err)
+	}
+	if c.opt.OnStart != nil {
+		c.opt.OnStart(n.id, c.PID(n.id))
 	}
 	return nil
 }
@@ -354,7 +425,7 @@ func (c *Cluster) Addrs() []string {
 
 // ProxyAddrs are the proxies in front of all nodes: a client that starts there stays there.
 func (c *Cluster) ProxyAddrs() []string {
-	return c.addrs(func(n *node) string { return n.proxy.Addr() })
+	return c.addrs((*node).clientAddr)
 }
 
 // Secure are the SASL_SSL listeners of all nodes.

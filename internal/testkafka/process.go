@@ -87,9 +87,9 @@ func (p *process) ended() bool {
 	}
 }
 
-// freePort finds a port that nobody listens on. It can be taken before it is used, so callers that
+// FreePort finds a port that nobody listens on. It can be taken before it is used, so callers that
 // fail to bind try again with another.
-func freePort() (int, error) {
+func FreePort() (int, error) {
 	const first, last = 20000, 32000 // below the usual ephemeral range, see the package comment
 	for range 200 {
 		port := first + rand.IntN(last-first)

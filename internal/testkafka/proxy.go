@@ -83,7 +83,7 @@ type Proxy struct {
 
 // NewProxy listens on a free loopback port and forwards to target, which need not listen yet.
 func NewProxy(target string) (*Proxy, error) {
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}

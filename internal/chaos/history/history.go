@@ -10,6 +10,7 @@ const (
 	RunFile      = "run.json"
 	AnswerFile   = "answer.jsonl"
 	HistoryFile  = "history.jsonl"
+	StoreFile    = "stores.jsonl"
 	ScheduleFile = "schedule.txt"
 	LogDir       = "logs"
 	DataDir      = "data"
@@ -113,6 +114,7 @@ type Record struct {
 	Key       string   `json:"k"`
 	Amount    int64    `json:"a,omitempty"` // of an app that sums
 	Words     []string `json:"w,omitempty"` // of an app that splits, as they are counted
+	Dead      bool     `json:"d,omitempty"` // it cannot be read: a dead letter, which counts nowhere
 }
 
 // Fault is written when it begins, and once more under its ID when it is over (then Ended is set).
@@ -231,4 +233,18 @@ type Topic struct {
 	Start      int64  `json:"start"`
 	End        int64  `json:"end"`
 	LastStable int64  `json:"last_stable"`
+}
+
+// Store is a lane's store that was opened after its node had died, of one task; the file of stores
+// has one a line. Groups and Digest are of all that is in it: the digest is the sum of
+// check.AddDigest over its groups.
+type Store struct {
+	App       string `json:"app"`
+	Node      string `json:"node"`
+	Stage     uint8  `json:"stage"`
+	Partition int32  `json:"partition"`
+	Changelog int64  `json:"changelog"` // everything below this offset of the changelog is in it
+	Groups    int64  `json:"groups"`
+	Digest    uint64 `json:"digest,string"`
+	Damaged   string `json:"damaged,omitempty"` // it says so itself; then Partition is its lane
 }

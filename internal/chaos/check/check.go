@@ -1,0 +1,229 @@
+package check
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/chaos/history"
+)
+
+// Run is all that is known of a run.
+type Run struct {
+	history.Run
+	Answers func(fn func(history.Answer) error) error
+	Events  func(fn func(history.Event) error) error
+	Stores  func(fn func(history.Store) error) error // nil: none was opened
+	Dump    Dump
+	Kinds   []string // of faults, that could have been drawn
+}
+
+// ReadFolder takes a run from its folder, and its topics from a dump.
+func ReadFolder(dir string, d Dump, kinds []string) (*Run, error) {
+	of, err := history.ReadRun(filepath.Join(dir, history.RunFile))
+	if err != nil {
+		return nil, err
+	}
+	run := &Run{
+		Run: of,
+		Answers: func(fn func(history.Answer) error) error {
+			return history.Load(filepath.Join(dir, history.AnswerFile), fn)
+		},
+		Events: func(fn func(history.Event) error) error {
+			return history.Load(filepath.Join(dir, history.HistoryFile), fn)
+		},
+		Dump: d, Kinds: kinds,
+	}
+	if stores := filepath.Join(dir, history.StoreFile); exists(stores) {
+		run.Stores = func(fn func(history.Store) error) error { return history.Load(stores, fn) }
+	}
+	return run, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// judge is one judgement on its way.
+type judge struct {
+	run    *Run
+	rep    *Report
+	apps   map[string]*app // those with an answer
+	owners *owners
+	books  *books
+	faults []history.Fault
+	audits map[string]history.Audit // the last of each app
+	end    *history.End
+	sent   map[string]int64 // events, by app
+}
+
+// Judge runs the ten checks. An error means that the run could not be judged at all.
+func Judge(run *Run) (*Report, error) {
+	j := &judge{run: run, rep: newReport(run.Seed), apps: map[string]*app{}, owners: newOwners(), books: newBooks(),
+		audits: map[string]history.Audit{}, sent: map[string]int64{}}
+	for _, h := range run.Apps {
+		if h.Passing {
+			continue
+		}
+		a, err := newApp(h, run.Dump, j.rep, j.books)
+		if err != nil {
+			return nil, err
+		}
+		a.reads = newReads(a)
+		j.apps[h.Name] = a
+	}
+	if err := j.readHistory(); err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(j.apps)) {
+		if err := j.judgeApp(j.apps[name]); err != nil {
+			return nil, err
+		}
+	}
+	j.owners.judge(j.books, j.rep.Of(Ownership))
+	j.judgeQuiet()
+	j.judgeAudits()
+	j.rep.Cells = CountCells(j.faults, run.Kinds)
+	return j.rep, nil
+}
+
+func (j *judge) judgeApp(a *app) error {
+	if err := a.keepBooks(); err != nil {
+		return fmt.Errorf("app %s: %w", a.Name, err)
+	}
+	events := j.rep.Events
+	if err := a.judge(); err != nil {
+		return err
+	}
+	if got := j.rep.Events - events; j.sent[a.Name] > got {
+		j.rep.Of(Mapped).fail("app %s: Kafka has acknowledged %d events, and %s has %d", a.Name, j.sent[a.Name], a.Input, got)
+	}
+	a.reads.judgeOwned()
+	return nil
+}
+
+func (j *judge) readHistory() error {
+	err := j.run.Answers(func(h history.Answer) error {
+		if a := j.apps[h.App]; a != nil {
+			return a.addAnswer(h)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if j.run.Stores != nil {
+		if err := j.run.Stores(j.readStore); err != nil {
+			return err
+		}
+	}
+	return j.run.Events(j.readEvent)
+}
+
+func (j *judge) readEvent(e history.Event) error {
+	switch {
+	case e.Read != nil:
+		j.owners.read(e.Read, j.rep.Of(Ownership))
+		if a := j.apps[e.Read.App]; a != nil {
+			return a.reads.add(e.Read)
+		}
+	case e.Status != nil:
+		j.owners.status(e.Status, j.rep.Of(Ownership))
+	case e.Sent != nil:
+		j.sent[e.Sent.App] += int64(len(e.Sent.Events))
+	case e.Fault != nil:
+		j.faults = append(j.faults, *e.Fault)
+	case e.Audit != nil:
+		j.audits[e.Audit.App] = *e.Audit
+	case e.End != nil:
+		j.end = e.End
+	}
+	return nil
+}
+
+func (j *judge) readStore(s history.Store) error {
+	a := j.apps[s.App]
+	if a == nil {
+		return nil
+	}
+	if s.Damaged != "" {
+		j.rep.Of(Stores).saw(1, "opened stores that say that they are damaged")
+		return nil
+	}
+	of := storeOf{s.Stage, s.Partition}
+	if s.Stage != a.lastStage() {
+		return nil // it has no values
+	}
+	a.stores[of] = append(a.stores[of], s)
+	return nil
+}
+
+// quietWithin is how long after the last fault something may still wait.
+const quietWithin = 30 * time.Second
+
+func (j *judge) judgeQuiet() {
+	c := j.rep.Of(Quiet)
+	if j.end == nil {
+		c.fail("the history has no end: the run was cut off")
+		return
+	}
+	switch after := time.Duration(j.end.QuietAfterMs) * time.Millisecond; {
+	case after < 0:
+		c.fail("it was never quiet: %s", j.end.Why)
+	case after > quietWithin:
+		c.fail("it was quiet only %s after the last fault", after)
+	}
+	if j.end.Lag != 0 {
+		c.fail("lag %d at the end", j.end.Lag)
+	}
+	for _, t := range j.end.Topics {
+		c.saw(1, "partitions")
+		if t.LastStable != t.End {
+			c.fail("%s/%d ends at %d, and its last stable offset is %d", t.Topic, t.Partition, t.End, t.LastStable)
+		}
+	}
+}
+
+func (j *judge) judgeAudits() {
+	c := j.rep.Of(Audit)
+	for _, name := range slices.Sorted(maps.Keys(j.apps)) {
+		switch a, ok := j.audits[name]; {
+		case !ok:
+			c.fail("app %s was not audited", name)
+		case !a.Exact:
+			c.saw(1, "apps")
+			c.fail("app %s: tally audit exits %d: %s", name, a.Code, a.Text)
+		default:
+			c.saw(1, "apps")
+		}
+	}
+}
+
+// Write leaves the report in a run's folder: for people, and for programs.
+func (r *Report) Write(dir string) error {
+	for _, to := range []struct {
+		name  string
+		write func(*os.File) error
+	}{
+		{"report.txt", func(f *os.File) error { return r.WriteText(f) }},
+		{"report.json", func(f *os.File) error { return r.WriteJSON(f) }},
+	} {
+		f, err := os.OpenFile(filepath.Join(dir, to.name), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, fs.FileMode(0o644))
+		if err != nil {
+			return err
+		}
+		if err := to.write(f); err != nil {
+			_ = f.Close()
+			return err
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

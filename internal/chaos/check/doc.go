@@ -1,0 +1,22 @@
+// Package check judges a chaos run by what it left: the topics, the history of what was seen from
+// outside, and the answer that the workload's seed gives.
+//
+// There are ten checks, named by the constants Rising to Audit; each says how much it has looked
+// at, and one that has looked at nothing has proved nothing. The heart is one walk a task, in the
+// order of its changelog: each position record says which events of the source its transaction has
+// counted, and so which values, outputs, dead letters, partials and offsets the transaction had to
+// write, and what an answer at that position had to be.
+//
+// Invariants:
+//
+//   - Nothing of the product is imported: the records are parsed by their formats, the events are
+//     counted anew.
+//   - A compacted prefix is no history, and a trimmed one is none: the follower reads changelogs,
+//     repartition topics and the consumer groups' offsets as they grow, from the run's beginning.
+//   - What is lost all the same is said to be undecided; it is never taken for right.
+//   - Memory grows with the groups, the transactions and the answers, not with the events.
+//
+// Transactions are told apart by the producer epoch, so the brokers have to speak transactions v2.
+//
+// It may import internal/chaos/history, franz-go, xxhash and porcupine.
+package check

@@ -1,0 +1,162 @@
+package check
+
+import (
+	"fmt"
+)
+
+// event is a record of a task's source: an input event, a partial, or sources.
+type event struct {
+	offset   int64
+	readable bool
+	items    []item
+	lane     int // that sent it; of the second stage alone
+	sources  map[int32]int64
+}
+
+// events reads a task's source with one record of foresight.
+type events struct {
+	log   *committed
+	parse func(*Record) (*event, error) // nil: no event
+	head  *event
+	count int64
+}
+
+func openEvents(c *column) (*events, error) {
+	log, err := openCommitted(c.dump, c.source)
+	if err != nil {
+		return nil, err
+	}
+	e := &events{log: log, parse: c.inputEvent}
+	if c.stage == 1 {
+		e.parse = c.partialEvent
+	}
+	return e, nil
+}
+
+func (e *events) peek() (*event, error) {
+	for e.head == nil {
+		rec, err := e.log.read()
+		if err != nil || rec == nil {
+			return nil, err
+		}
+		if e.head, err = e.parse(rec); err != nil {
+			return nil, fmt.Errorf("%s offset %d: %w", e.log.place, rec.Offset, err)
+		}
+	}
+	return e.head, nil
+}
+
+func (e *events) drop() { e.head, e.count = nil, e.count+1 }
+
+func (c *column) inputEvent(rec *Record) (*event, error) {
+	e := &event{offset: rec.Offset}
+	e.items, e.readable = c.spec.items(rec)
+	return e, nil
+}
+
+func (c *column) partialEvent(rec *Record) (*event, error) {
+	k, err := parseKey(rec.Key)
+	if err != nil {
+		return nil, err
+	}
+	e := &event{offset: rec.Offset, readable: true}
+	switch k.kind {
+	case kindPartial:
+		var adds []decimal
+		if e.lane, adds, err = partialOf(rec); err != nil {
+			return nil, err
+		}
+		e.items = []item{{string(k.group), adds}}
+	case kindSources:
+		if e.lane, e.sources, err = parseSources(rec.Value); err != nil {
+			return nil, err
+		}
+	default: // a barrier
+		return nil, nil
+	}
+	return e, nil
+}
+
+func partialOf(rec *Record) (lane int, adds []decimal, err error) {
+	lane, text, err := parsePartial(rec.Value)
+	if err != nil {
+		return 0, nil, err
+	}
+	adds, err = decodeDecimals(text)
+	return lane, adds, err
+}
+
+// byTxn finds the committed part of a transaction in a log whose transactions come in the same
+// order as those of the changelog.
+type byTxn struct {
+	log   *parts
+	ahead []*part
+	over  bool
+	each  func(*Record) // of every committed record, in order
+}
+
+// aheadMax bounds how many transactions are read on in the search for one: between two of a task
+// there may be some that do not belong there, never so many.
+const aheadMax = 64
+
+func openByTxn(d Dump, p Place) (*byTxn, error) {
+	log, err := openParts(d, p)
+	if err != nil {
+		return nil, err
+	}
+	return &byTxn{log: log}, nil
+}
+
+func (b *byTxn) close() { b.log.close() }
+
+// take gives the transaction's part, or nil.
+func (b *byTxn) take(id txnID) (*part, error) {
+	for i := 0; ; i++ {
+		if i == len(b.ahead) {
+			if i >= aheadMax {
+				return nil, nil
+			}
+			if more, err := b.more(); err != nil || !more {
+				return nil, err
+			}
+		}
+		if part := b.ahead[i]; part.id == id {
+			b.ahead = append(b.ahead[:i], b.ahead[i+1:]...)
+			return part, nil
+		}
+	}
+}
+
+// more reads the next committed part.
+func (b *byTxn) more() (bool, error) {
+	for !b.over {
+		part, err := b.log.read()
+		if err != nil {
+			return false, err
+		}
+		if part == nil {
+			b.over = true
+			break
+		}
+		if part.outcome != Commit {
+			continue
+		}
+		if b.each != nil {
+			for i := range part.records {
+				b.each(&part.records[i])
+			}
+		}
+		b.ahead = append(b.ahead, part)
+		return true, nil
+	}
+	return false, nil
+}
+
+// left gives all that nobody has taken.
+func (b *byTxn) left() ([]*part, error) {
+	for {
+		if more, err := b.more(); err != nil || !more {
+			return b.ahead, err
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package check
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// The ten checks, by their numbers in a report.
+const (
+	Rising      = 1  // per counter, the outputs rise and end at the answer
+	Mapped      = 2  // outputs are those of the inputs below the committed position, and all of them
+	Whole       = 3  // what a transaction has written is there all or none
+	Offsets     = 4  // committed offsets never fall
+	Stores      = 5  // a store is the changelog folded up to its position
+	Epochs      = 6  // epochs never fall, and each has one writer
+	Reads       = 7  // answers are committed, never go back, and say truly how old they are
+	Ownership   = 8  // who owned a lane is linearizable
+	Quiet       = 9  // after the last fault nothing waits and nothing is open
+	Audit       = 10 // tally's own recount agrees
+	checksCount = 10
+)
+
+var says = [checksCount + 1]string{
+	Rising:    "outputs rise strictly and end at the answer",
+	Mapped:    "outputs are those of the input up to the position, no more and no less",
+	Whole:     "a transaction is there all or none",
+	Offsets:   "committed offsets never fall",
+	Stores:    "a store is the changelog folded up to its position",
+	Epochs:    "epochs never fall, one writer each",
+	Reads:     "answers are committed, never go back, say truly how old they are",
+	Ownership: "ownership is linearizable",
+	Quiet:     "after the last fault nothing waits, nothing is open",
+	Audit:     "tally audit is exact",
+}
+
+// A Check is the outcome of one of the ten.
+type Check struct {
+	Number   int      `json:"number"`
+	Says     string   `json:"says"`
+	Examined []Amount `json:"examined"` // how much it has looked at
+	Failures int      `json:"failures"`
+	// Examples are the first failures, in words.
+	Examples []string `json:"examples,omitempty"`
+	// Undecided says what could not be judged, and why: that is no failure, and no proof.
+	Undecided []string `json:"undecided,omitempty"`
+}
+
+// Amount is how many of something a check has looked at.
+type Amount struct {
+	What  string `json:"what"`
+	Count int64  `json:"count"`
+}
+
+// Examined is the sum of what the check has looked at.
+func (c *Check) examined() (n int64) {
+	for _, a := range c.Examined {
+		n += a.Count
+	}
+	return n
+}
+
+const (
+	examplesMax  = 20
+	undecidedMax = 5
+)
+
+func (c *Check) saw(n int64, what string) {
+	for i := range c.Examined {
+		if c.Examined[i].What == what {
+			c.Examined[i].Count += n
+			return
+		}
+	}
+	c.Examined = append(c.Examined, Amount{what, n})
+}
+
+func (c *Check) fail(format string, args ...any) {
+	c.Failures++
+	if len(c.Examples) < examplesMax {
+		c.Examples = append(c.Examples, fmt.Sprintf(format, args...))
+	}
+}
+
+func (c *Check) undecided(format string, args ...any) {
+	if len(c.Undecided) < undecidedMax {
+		c.Undecided = append(c.Undecided, fmt.Sprintf(format, args...))
+	}
+}
+
+// Report is what the checks say of a run.
+type Report struct {
+	Seed   uint64  `json:"seed"`
+	Events int64   `json:"events"` // of input
+	Groups int64   `json:"groups"`
+	Checks []Check `json:"checks"`
+	Cells  Cells   `json:"cells"`
+}
+
+func newReport(seed uint64) *Report {
+	r := &Report{Seed: seed}
+	for n := 1; n <= checksCount; n++ {
+		r.Checks = append(r.Checks, Check{Number: n, Says: says[n], Examined: []Amount{}})
+	}
+	return r
+}
+
+// Of gives a check by its number.
+func (r *Report) Of(number int) *Check { return &r.Checks[number-1] }
+
+// Failed tells whether a check found a failure.
+func (r *Report) Failed() bool {
+	for i := range r.Checks {
+		if r.Checks[i].Failures > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Proved tells whether every check has looked at something, found no failure, and left nothing
+// undecided.
+func (r *Report) Proved() bool {
+	for i := range r.Checks {
+		c := &r.Checks[i]
+		if c.Failures > 0 || len(c.Undecided) > 0 || c.examined() == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// WriteJSON writes the report for programs.
+func (r *Report) WriteJSON(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(r)
+}
+
+// WriteText writes the report for people.
+func (r *Report) WriteText(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d: %d events, %d groups\n\n", r.Seed, r.Events, r.Groups)
+	for i := range r.Checks {
+		r.Checks[i].write(&b)
+	}
+	r.Cells.write(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (c *Check) write(b *strings.Builder) {
+	word := "ok"
+	switch {
+	case c.Failures > 0:
+		word = "FAILED"
+	case c.examined() == 0:
+		word = "nothing seen"
+	case len(c.Undecided) > 0:
+		word = "undecided"
+	}
+	amounts := make([]string, len(c.Examined))
+	for i, a := range c.Examined {
+		amounts[i] = fmt.Sprintf("%d %s", a.Count, a.What)
+	}
+	fmt.Fprintf(b, "%2d  %-12s  %s\n      %s\n", c.Number, word, c.Says, strings.Join(amounts, ", "))
+	for _, e := range c.Examples {
+		fmt.Fprintf(b, "      - %s\n", e)
+	}
+	if more := c.Failures - len(c.Examples); more > 0 {
+		fmt.Fprintf(b, "      - and %d more\n", more)
+	}
+	for _, u := range c.Undecided {
+		fmt.Fprintf(b, "      ? %s\n", u)
+	}
+}

@@ -1,0 +1,163 @@
+package chaos
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// page is what a page of another origin can make a browser send to the loopback port.
+func (b *badClients) page() {
+	_, port, err := net.SplitHostPort(b.addr)
+	must(b.t, err)
+	for _, c := range []struct{ method, path, host, origin, body string }{
+		{"POST", "/v1/apps/clients/get", "", "https://evil.example", `["a","b"]`},
+		{"POST", "/v1/apps/clients/reset", "", "https://evil.example", `{}`},
+		{"POST", "/v1/nodes/node/drain", "", "null", ``},
+		{"DELETE", "/v1/apps/clients", "", "http://localhost:1", ``},
+		{"PUT", "/v1/apps/clients", "", "http://evil.example:" + port, "app: clients"},
+		{"OPTIONS", "/v1/apps/clients", "", "https://evil.example", ``},
+		{"GET", "/v1/status", "rebound.example:" + port, "", ``},
+		{"GET", "/v1/status", "rebound.example:" + port, "http://rebound.example:" + port, ``},
+		{"POST", "/v1/node/hello", "127.0.0.1.rebound.example", "", `{}`},
+		{"GET", "/metrics", "0.0.0.0:" + port, "", ``},
+	} {
+		req, err := http.NewRequest(c.method, b.p.addr+c.path, strings.NewReader(c.body))
+		must(b.t, err)
+		if req.Host = c.host; c.host == "" {
+			req.Host = b.addr
+		}
+		if c.origin != "" {
+			req.Header.Set("Origin", c.origin)
+		}
+		req.Header.Set("Content-Type", "text/plain") // needs no leave of the server's
+		resp, err := http.DefaultClient.Do(req)
+		must(b.t, err)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusForbidden || resp.Header.Get("Access-Control-Allow-Origin") != "" {
+			b.t.Errorf("%+v: status %d, %v", c, resp.StatusCode, resp.Header)
+		}
+	}
+}
+
+// overTLS starts a second node, with certificates and tokens, and walks all its routes as somebody
+// who has no token, and as one whose token is of the wrong scope.
+func (b *badClients) overTLS() {
+	dir := b.t.TempDir()
+	b.tally("certs", dir+"/certs", "--nodes", "s=127.0.0.1")
+	reader := b.secret(b.tally("token", "create", "reader", "--scope", "read", "--tokens", dir+"/tokens.json"))
+	m := b.j.machine("s", "--certs", dir+"/certs/s", "--tokens", dir+"/tokens.json", "--log-level", "debug")
+	m.dir, m.brokers, m.bare = dir+"/data", b.s.kafka.Brokers, true
+	p := m.start()
+	at := regexp.MustCompile(`ask it at https?://(\S+)`)
+	var addr string
+	eventually(b.t, 20*time.Second, "the second node says its address", func() string {
+		found := at.FindStringSubmatch(p.text())
+		if found == nil {
+			return "it has not"
+		}
+		addr = strings.TrimRight(found[1], `"`)
+		return ""
+	})
+	b.walk(p, addr, dir, reader)
+	p.stop()
+	if text := p.text(); strings.Contains(text, reader) || strings.Contains(text, strings.TrimPrefix(reader, "tally_")) {
+		b.t.Error("a token in the log")
+	}
+}
+
+func (b *badClients) walk(p *process, addr, dir, reader string) {
+	ca, err := os.ReadFile(dir + "/certs/ca.crt")
+	must(b.t, err)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	if c, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS12}); err == nil {
+		c.Close()
+		b.t.Error("TLS 1.2 is spoken")
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	defer client.CloseIdleConnections()
+	status := func(method, path, token string) (int, []byte) {
+		req, err := http.NewRequest(method, "https://"+addr+path, strings.NewReader("{}"))
+		must(b.t, err)
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
+		resp, err := client.Do(req)
+		must(b.t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		must(b.t, err)
+		return resp.StatusCode, body
+	}
+	for _, route := range walkRoutes {
+		method, path, _ := strings.Cut(route.at, " ")
+		nobody, body := status(method, path, "")
+		forged, _ := status(method, path, "tally_"+strings.Repeat("A", 43))
+		read, _ := status(method, path, reader)
+		if nobody != route.nobody || forged != route.nobody || (read == http.StatusForbidden) != route.notForReaders {
+			b.t.Errorf("%s: %d without a token, %d with a wrong one, %d with one to read", route.at, nobody, forged, read)
+		}
+		var e struct{ Error struct{ Message string } }
+		if nobody != 200 && (json.Unmarshal(body, &e) != nil || e.Error.Message == "" || bytes.Contains(body, []byte("tally_"))) {
+			b.t.Errorf("%s: %s", route.at, body)
+		}
+	}
+	if p.ended() {
+		b.t.Error("the node has ended")
+	}
+}
+
+// walkRoutes are all routes, as internal/api TestWalkScopes knows them.
+var walkRoutes = []struct {
+	at            string
+	nobody        int
+	notForReaders bool
+}{
+	{"GET /healthz", 200, false},
+	{"GET /readyz", 401, false},
+	{"GET /metrics", 401, false},
+	{"GET /v1/status", 401, false},
+	{"GET /v1/apps", 401, false},
+	{"POST /v1/apps/clients/get", 401, false},
+	{"POST /v1/apps/clients/top", 401, false},
+	{"POST /v1/apps/clients/scan", 401, false},
+	{"POST /v1/apps/clients/watch", 401, false},
+	{"POST /v1/apps/clients/reset", 401, true},
+	{"PUT /v1/apps/clients", 401, true},
+	{"DELETE /v1/apps/clients", 401, true},
+	{"POST /v1/apps/clients/lanes/0/move", 401, true},
+	{"POST /v1/nodes/s/drain", 401, true},
+	{"POST /v1/apps/clients/sent", 403, true},
+	{"POST /v1/apps/clients/values", 403, true},
+	{"POST /v1/node/hello", 403, true},
+	{"POST /v1/node/propose", 403, true},
+	{"GET /nothing/there", 401, false},
+}
+
+func (b *badClients) tally(args ...string) string {
+	b.t.Helper()
+	out, err := exec.Command(b.s.bin, args...).Output()
+	if err != nil {
+		b.t.Fatalf("tally %s: %v", strings.Join(args, " "), err)
+	}
+	return string(out)
+}
+
+func (b *badClients) secret(out string) string {
+	b.t.Helper()
+	text, _, _ := strings.Cut(strings.TrimSpace(out), "\n")
+	if !strings.HasPrefix(text, "tally_") {
+		b.t.Fatal("no token")
+	}
+	return text
+}

@@ -1,0 +1,394 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/internal/seam"
+)
+
+// badClients is a node of the real binary on its embedded broker, which counts on while clients
+// misbehave.
+type badClients struct {
+	t    *testing.T
+	s    *suite
+	j    *job
+	p    *process
+	load *load
+	addr string // HOST:PORT
+	hold time.Duration
+}
+
+// TestBadClients: whatever clients do, they are bounded and refused, nothing secret is logged, and
+// counting goes on at its rate.
+func TestBadClients(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with -short: it runs real processes")
+	}
+	b := newBadClients(t)
+	for _, c := range []struct {
+		name string
+		do   func()
+	}{
+		{"SlowScans", b.slowScans},
+		{"Connections", b.connections},
+		{"MalformedRequests", b.malformed},
+		{"FloodOfGets", b.flood},
+		{"BrowserPage", b.page},
+		{"OverTLS", b.overTLS},
+	} {
+		if !t.Run(c.name, func(t *testing.T) {
+			b.t = t
+			b.whileCounting(c.do)
+		}) {
+			break
+		}
+	}
+	b.t = t
+	b.load.stop()
+	b.p.awaitStatus(30*time.Second, "all is counted", func(st api.AppStatus) string {
+		if st.Lag != 0 || st.Processed < b.load.sent.Load() {
+			return fmt.Sprintf("lag %d, %d of %d events", st.Lag, st.Processed, b.load.sent.Load())
+		}
+		return ""
+	})
+	if n := len(lines(b.p.text())); n > 300 {
+		t.Errorf("the node's log has %d lines", n)
+	}
+	b.p.stop()
+}
+
+const clientsRate = 1000 // events a second
+
+// knownGroup is one of the first that newWords makes.
+var knownGroup = `["user-000","0` + strings.Repeat("long", 30) + `"]`
+
+func newBadClients(t *testing.T) *badClients {
+	b := &badClients{t: t, hold: time.Second}
+	b.s = &suite{replicas: 1, dir: t.TempDir(), proof: os.Getenv("TALLY_PROOF") != "", seed: 1}
+	must(t, b.s.build())
+	if b.s.proof {
+		b.hold = 20 * time.Second
+	}
+	b.j = &job{t: t, s: b.s, ctx: ctxOf(t), rand: b.s.rand(t), dir: t.TempDir(), app: "clients"}
+	b.j.specFile = filepath.Join(b.j.dir, "spec.yaml")
+	b.j.writeSpec()
+	m := b.j.machine("node", "--create-topics", fmt.Sprint(partitions))
+	m.brokers = nil
+	b.p = m.start()
+	st := b.p.awaitStatus(30*time.Second, "the node runs", allRun)
+	if st.App != "clients" {
+		t.Fatalf("%+v", st)
+	}
+	all, err := b.p.client().Status(b.j.ctx)
+	must(t, err)
+	b.addr = strings.TrimPrefix(b.p.addr, "http://")
+	b.s.kafka = kafka.Config{Brokers: all.Kafka.Brokers, ClientID: "clients", Seam: seam.World()}
+	b.j.send(8_000, newWords) // 40,000 groups: more than a socket's buffers hold
+	b.load = b.j.produce(clientsRate, cleanEvents(b.j.rand))
+	b.await("it counts", 2000)
+	return b
+}
+
+// await waits until n more events are counted.
+func (b *badClients) await(what string, n int64) {
+	b.t.Helper()
+	st, err := b.p.status()
+	must(b.t, err)
+	b.p.awaitStatus(30*time.Second, what, func(now api.AppStatus) string {
+		if got := now.Processed - st.Processed; got < n {
+			return fmt.Sprintf("%d events", got)
+		}
+		return ""
+	})
+}
+
+// whileCounting wants, of what is sent during an attack, at most a tenth to wait at its end, beside
+// a quarter of a second's.
+func (b *badClients) whileCounting(attack func()) {
+	b.t.Helper()
+	before, sent, began := b.counted(), b.load.sent.Load(), time.Now()
+	attack()
+	took := time.Since(began)
+	came := b.load.sent.Load() - sent
+	counted := b.counted() - before
+	b.t.Logf("%.1f s: %d events came, %d were counted", took.Seconds(), came, counted)
+	if counted < came*9/10-clientsRate/4 {
+		b.t.Errorf("during %s %d events came and %d were counted", took, came, counted)
+	}
+	b.await("it counts on", 200)
+}
+
+func (b *badClients) counted() int64 {
+	b.t.Helper()
+	st, err := b.p.status()
+	must(b.t, err)
+	return st.Processed
+}
+
+// dial opens a connection that cannot hang for ever.
+func (b *badClients) dial() net.Conn {
+	b.t.Helper()
+	c, err := net.Dial("tcp", b.addr)
+	must(b.t, err)
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	return c
+}
+
+// get asks for one group, as a person does who knows nothing of all this.
+func (b *badClients) get() error {
+	ctx, cancel := context.WithTimeout(b.j.ctx, 5*time.Second)
+	defer cancel()
+	_, err := b.p.client().Get(ctx, b.j.app, []byte(knownGroup), api.ReadOptions{Wait: time.Second})
+	return err
+}
+
+// slowScans asks for all groups, many times at once, and reads none of them: as many scans as there
+// may be run, the others are refused in words, and gets are answered.
+func (b *badClients) slowScans() {
+	var open []net.Conn
+	for range 12 {
+		c := b.dial()
+		defer c.Close()
+		if t, ok := c.(*net.TCPConn); ok {
+			_ = t.SetReadBuffer(4096)
+		}
+		_, err := io.WriteString(c, "POST /v1/apps/clients/scan?wait=0s HTTP/1.1\r\nHost: "+b.addr+"\r\nContent-Length: 0\r\n\r\n")
+		must(b.t, err)
+		open = append(open, c)
+	}
+	refused := 0
+	first := make([]byte, 12)
+	for _, c := range open {
+		if _, err := io.ReadFull(c, first); err != nil {
+			b.t.Errorf("no answer to a scan: %v", err)
+		} else if string(first) != "HTTP/1.1 200" {
+			refused++
+		}
+	}
+	if refused < 8 {
+		b.t.Errorf("of 12 scans that nobody reads %d were refused", refused)
+	}
+	must(b.t, b.get())
+	<-time.After(b.hold)
+	if !b.s.proof {
+		return
+	}
+	eventually(b.t, 40*time.Second, "a scan is free again, though nobody has read or hung up", func() string {
+		_, err := b.p.client().Scan(b.j.ctx, b.j.app, nil, api.ReadOptions{}, func(api.Count) error { return nil })
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
+
+// connections opens as many as there may be files, up to 10,000, some of which say a little.
+func (b *badClients) connections() {
+	n := 2000
+	if b.s.proof {
+		n = 10_000
+	}
+	var open []net.Conn
+	defer func() {
+		for _, c := range open {
+			c.Close()
+		}
+	}()
+	for i := range n {
+		c, err := net.Dial("tcp", b.addr)
+		if err != nil {
+			b.t.Logf("%d connections were opened, then: %v", i, err)
+			break
+		}
+		open = append(open, c)
+		if i%3 == 0 {
+			_, _ = io.WriteString(c, "GET /v1/sta")
+		}
+		if i%1000 == 999 {
+			must(b.t, b.get())
+		}
+	}
+	<-time.After(b.hold)
+	must(b.t, b.get())
+	b.wantFiles(1500)
+}
+
+// wantFiles: the node holds fewer files than were thrown at it.
+func (b *badClients) wantFiles(most int) {
+	b.t.Helper()
+	eventually(b.t, 15*time.Second, "the node holds few files", func() string {
+		held, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", b.p.cmd.Process.Pid))
+		if errors.Is(err, os.ErrNotExist) {
+			return "" // no Linux
+		}
+		must(b.t, err)
+		if len(held) > most {
+			return fmt.Sprintf("%d files", len(held))
+		}
+		return ""
+	})
+}
+
+// malformed sends what no client should: each is refused or hung up on, nothing is the server's own
+// fault, and its memory stays.
+func (b *badClients) malformed() {
+	before := b.memory()
+	var all sync.WaitGroup
+	for _, raw := range malformedRequests(b.addr) {
+		all.Go(func() {
+			c, err := net.Dial("tcp", b.addr)
+			if err != nil {
+				b.t.Error(err)
+				return
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			go func() { _, _ = io.Copy(c, raw.body()) }()
+			first := make([]byte, 12)
+			if _, err := io.ReadFull(c, first); errors.Is(err, os.ErrDeadlineExceeded) {
+				b.t.Errorf("%s: neither answered nor hung up on", raw.name)
+			} else if err == nil && !strings.HasPrefix(string(first), "HTTP/1.1 4") && !strings.HasPrefix(string(first), "HTTP/1.1 30") {
+				b.t.Errorf("%s: answered with %q", raw.name, first)
+			}
+		})
+	}
+	all.Wait()
+	if grown := b.memory() - before; grown > 200<<20 {
+		b.t.Errorf("the node has grown by %d MB", grown>>20)
+	}
+	if strings.Contains(b.p.text(), "panic") {
+		b.t.Error("a panic in the log")
+	}
+}
+
+type rawRequest struct {
+	name string
+	body func() io.Reader
+}
+
+func malformedRequests(host string) (all []rawRequest) {
+	text := func(name, text string) {
+		all = append(all, rawRequest{name, func() io.Reader { return strings.NewReader(text) }})
+	}
+	post := func(path, headers, body string) string {
+		return "POST " + path + " HTTP/1.1\r\nHost: " + host + "\r\n" + headers + "\r\n" + body
+	}
+	big := func(n int) string { return strings.Repeat("x", n) }
+	get := "/v1/apps/clients/get"
+	text("bytes", "\x00\x01\x02\xff\r\n\r\n")
+	text("no protocol", "GET\r\n\r\n")
+	text("a method with a space", "GE T / HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
+	text("a header without a colon", "GET / HTTP/1.1\r\nHost: "+host+"\r\nbroken\r\n\r\n")
+	text("no host", "GET /v1/status HTTP/1.1\r\n\r\n")
+	text("two hosts", "GET /v1/status HTTP/1.1\r\nHost: "+host+"\r\nHost: evil\r\n\r\n")
+	text("two lengths", post(get, "Content-Length: 3\r\nContent-Length: 4\r\n", "abcd"))
+	text("a negative length", post(get, "Content-Length: -1\r\n", ""))
+	text("a length beyond int64", post(get, "Content-Length: 99999999999999999999\r\n", ""))
+	text("a chunk that is none", post(get, "Transfer-Encoding: chunked\r\n", "zz\r\n"))
+	text("a path of a megabyte", "GET /"+big(1<<20)+" HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
+	text("a header of a megabyte", "GET / HTTP/1.1\r\nHost: "+host+"\r\nX: "+big(1<<20)+"\r\n\r\n")
+	text("a path with dots", "GET /v1/apps/../../etc/passwd HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
+	text("an app with a null byte", post("/v1/apps/%00/get", "Content-Length: 2\r\n", "[]"))
+	text("a wait of a year", post(get+"?wait=8760h", "Content-Length: 2\r\n", "[]"))
+	text("a top of 2^60", post("/v1/apps/clients/top?n=1152921504606846976", "Content-Length: 0\r\n", ""))
+	text("a token that is none", post(get+"?min_position="+big(5000), "Content-Length: 2\r\n", "[]"))
+	text("brackets", post(get, "Content-Length: 1000000\r\n", strings.Repeat("[", 1_000_000)))
+	text("no JSON", post(get, "Content-Length: 5\r\n", "\xff\xfe{}]"))
+	text("a part of a number of digits", post(get, "Content-Length: 100006\r\n", `["k",`+strings.Repeat("9", 100_000)+"]"))
+	bomb := "app: bomb\na: &a [x,x,x,x]\nb: &b [*a,*a,*a,*a]\nc: [*b,*b,*b,*b]"
+	text("a spec of references", fmt.Sprintf("PUT /v1/apps/bomb HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%s", host, len(bomb), bomb))
+	endless := post(get, "Transfer-Encoding: chunked\r\n", "")
+	all = append(all, rawRequest{"a body without end", func() io.Reader { return io.MultiReader(strings.NewReader(endless), chunks{}) }})
+	giant := post(get, "Content-Length: 1099511627776\r\n", "")
+	all = append(all, rawRequest{"a body of a terabyte", func() io.Reader { return io.MultiReader(strings.NewReader(giant), zeros{}) }})
+	return all
+}
+
+type (
+	chunks struct{} // an endless chunked body
+	zeros  struct{}
+)
+
+func (chunks) Read(b []byte) (int, error) { return copy(b, "4\r\nabcd\r\n"), nil }
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+// memory is what the node holds, in bytes; 0 where nobody says.
+func (b *badClients) memory() int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", b.p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	var size, resident int64
+	_, _ = fmt.Sscan(string(text), &size, &resident)
+	return resident * int64(os.Getpagesize())
+}
+
+// flood asks for one group as often as it can on 64 connections, while 500 others wait for an event
+// that does not come.
+func (b *badClients) flood() {
+	b.wantFiles(400) // those of the test before have ended: at the limit some would be refused
+	ctx, cancel := context.WithTimeout(b.j.ctx, 2*b.hold)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 600, MaxIdleConnsPerHost: 600}}
+	defer client.CloseIdleConnections()
+	var asked, failed, waited atomic.Int64
+	var all sync.WaitGroup
+	for range 500 {
+		all.Go(func() {
+			if _, err := b.post(ctx, client, "/v1/apps/clients/get?wait=1m&after=clients-in/0:4611686018427387904"); err != nil {
+				waited.Add(1)
+			}
+		})
+	}
+	for range 64 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				status, err := b.post(ctx, client, "/v1/apps/clients/get")
+				if ctx.Err() != nil {
+					return
+				}
+				if asked.Add(1); err != nil || status != http.StatusOK {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	b.t.Logf("%d gets in %s, %d of them failed; %d others waited all the time", asked.Load(), 2*b.hold, failed.Load(), waited.Load())
+	if asked.Load() == 0 || failed.Load() > 0 || waited.Load() != 500 {
+		b.t.Errorf("%d of %d gets failed, %d waited", failed.Load(), asked.Load(), waited.Load())
+	}
+}
+
+// post asks for the known group.
+func (b *badClients) post(ctx context.Context, client *http.Client, path string) (status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.p.addr+path, strings.NewReader(knownGroup))
+	if err != nil {
+		return 0, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}

@@ -1,0 +1,17 @@
+// Package plan draws the faults of a chaos run from a seed, writes them as text, and finds the
+// fewest of them that still make a run fail.
+//
+// A fault names its target by a role, such as "owner" or "standby of chaos-local/2", which whoever
+// carries it out resolves at that moment. Faults overlap. The text has one fault a line:
+//
+//	at=12.4s kind=kill target="owner" for=2s step=flush
+//
+// Invariants:
+//
+//   - The same seed, length and options give the same schedule, on any machine.
+//   - The world can always heal: of the brokers at most one is away at a time, with time to come
+//     back before the next; each fault ends before the quiet at the end begins.
+//   - What String writes Parse reads back as it was.
+//
+// It is pure. It imports internal/step for the names of the steps, and the standard library.
+package plan

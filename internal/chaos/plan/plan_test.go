@@ -1,0 +1,106 @@
+package plan
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+)
+
+var options = Options{Nodes: []string{"a", "b", "c"}, Spare: []string{"d"}, Apps: []string{"one", "two"}, Lanes: 4, Brokers: 3}
+
+// TestDraw: for many seeds, a schedule comes back from its text, keeps one broker away at a time
+// and its end quiet, and has what a run of twelve minutes shall have.
+func TestDraw(t *testing.T) {
+	for seed := range uint64(200) {
+		for _, length := range []time.Duration{75 * time.Second, 12 * time.Minute} {
+			s := Draw(seed, length, options)
+			if again := Draw(seed, length, options); !reflect.DeepEqual(s, again) {
+				t.Fatal("the same seed gives another schedule")
+			}
+			back, err := Parse("# a comment\n\n" + s.String())
+			if err != nil || !reflect.DeepEqual(back, s) {
+				t.Fatalf("seed %d does not come back (%v):\n%s", seed, err, s)
+			}
+			wantRoom(t, s)
+			if length > time.Minute*10 {
+				wantEnough(t, s)
+			}
+		}
+	}
+}
+
+func wantRoom(t *testing.T, s Schedule) {
+	t.Helper()
+	var away time.Duration
+	for _, f := range s.Faults {
+		if f.At+f.For > s.Length-30*time.Second {
+			t.Errorf("%v lasts into the quiet", f)
+		}
+		if slices.Contains(OfBrokers, f.Kind) {
+			if f.At < away {
+				t.Errorf("%v comes while another broker is away", f)
+			}
+			away = f.At + f.For + 15*time.Second
+		}
+	}
+	if len(s.Faults) < 8 {
+		t.Errorf("only %d faults", len(s.Faults))
+	}
+}
+
+func wantEnough(t *testing.T, s Schedule) {
+	t.Helper()
+	counts := map[Kind]int{}
+	kills := 0
+	for _, f := range s.Faults {
+		counts[f.Kind]++
+		switch {
+		case f.Kind == Kill && f.Target == "all":
+			kills += 3
+		case f.Kind == Kill && f.Target == "two":
+			kills += 2
+		case slices.Contains([]Kind{Kill, Wipe, Flip}, f.Kind):
+			kills++
+		}
+	}
+	for what, n := range map[string][2]int{
+		"SIGKILLs": {kills, 60}, "SIGSTOPs": {counts[Stop] + counts[BrokerStop], 20},
+		"cuts": {counts[Cut] + counts[Freeze] + counts[OneWay] + counts[BrokerCut], 20}, "broker kills": {counts[BrokerKill] + counts[ControllerKill], 6},
+		"damaged stores": {counts[Wipe] + counts[Flip], 6},
+	} {
+		if n[0] < n[1] {
+			t.Errorf("seed %d has %d %s, want %d", s.Seed, n[0], what, n[1])
+		}
+	}
+}
+
+// TestParseRefuses: what is no schedule is refused.
+func TestParseRefuses(t *testing.T) {
+	for _, text := range []string{
+		"", "seed=x length=1s", "seed=1 length=1", "seed=1 length=1s\nat=1s kind=nothing target=a",
+		"seed=1 length=1s\nat=x kind=kill target=a", "seed=1 length=1s\nkill", `seed=1 length=1s
+at=1s kind=kill target="a`,
+	} {
+		if s, err := Parse(text); err == nil {
+			t.Errorf("%q is read as\n%s", text, s)
+		}
+	}
+}
+
+// TestShrink: two faults that fail only together are found among many, and never more tries are
+// made than there is time for.
+func TestShrink(t *testing.T) {
+	s := Draw(1, 12*time.Minute, options)
+	one, other := s.Faults[17], s.Faults[90]
+	failed := func(s Schedule) bool { return slices.Contains(s.Faults, one) && slices.Contains(s.Faults, other) }
+	short := Shrink(s, failed, func() bool { return false })
+	if len(short.Faults) != 2 || !failed(short) {
+		t.Errorf("it found\n%s", short)
+	}
+	tries := 0
+	Shrink(s, func(s Schedule) bool { tries++; return failed(s) }, func() bool { return tries >= 3 })
+	if tries != 3 {
+		t.Errorf("%d tries in the time for 3", tries)
+	}
+}

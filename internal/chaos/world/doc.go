@@ -1,0 +1,16 @@
+// Package world runs tally under faults: three real brokers and some nodes of the real binary, each
+// behind a network that can be broken, a load whose right answer is known, readers that ask all the
+// time, and a schedule of faults that is carried out. It writes down what happened (see
+// internal/chaos/history), and judges nothing but what only it can see: a node that ended by
+// itself, or that did not end when it was told to.
+//
+// Invariants:
+//
+//   - What is random in the load and in the choice of a fault's victim follows from the seed.
+//   - Every fault is over before the world waits for the quiet: all nodes and brokers run, and the
+//     network is sound.
+//   - No process outlives the one that started it.
+//
+// It imports no code of the product but what asks a node (internal/api), the hash that places a key
+// (internal/kafka), and the memory that it shares with a node of a failpoint build.
+package world

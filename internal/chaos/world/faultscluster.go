@@ -1,0 +1,335 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/chaos/history"
+	"github.com/tally-kafka/tally/internal/chaos/plan"
+)
+
+// tally runs a command against a node that runs.
+func (w *World) tally(ctx context.Context, within time.Duration, args ...string) (out string, err error) {
+	names := w.alive()
+	if len(names) == 0 {
+		return "", errors.New("no node runs")
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	args = append(slices.Clone(args), "--server", "http://"+w.nodes[names[int(time.Now().UnixNano())%len(names)]].listen)
+	text, err := exec.CommandContext(ctx, w.opt.Bin, args...).CombinedOutput()
+	if err != nil {
+		return string(text), fmt.Errorf("tally %s: %w: %s", args[0], err, text)
+	}
+	return string(text), nil
+}
+
+// insist runs a command until it succeeds: what is broken now will not be so for ever.
+func (w *World) insist(ctx context.Context, within time.Duration, args ...string) error {
+	for end := time.Now().Add(within); ; {
+		_, err := w.tally(ctx, 15*time.Second, args...)
+		if err == nil || time.Now().After(end) || ctx.Err() != nil {
+			return err
+		}
+		<-time.After(200 * time.Millisecond)
+	}
+}
+
+func (w *World) specFile(a history.App) string { return filepath.Join(w.opt.Dir, a.Name+".yaml") }
+
+func (w *World) writeSpec(a history.App) error {
+	return os.WriteFile(w.specFile(a), []byte(a.Spec), 0o644)
+}
+
+func (w *World) submit(ctx context.Context, a history.App, within time.Duration) error {
+	return w.insist(ctx, within, "submit", w.specFile(a))
+}
+
+// wipe kills a node and takes its stores away, or all that it has on disk.
+func (f *fault) wipe(ctx context.Context) error {
+	return f.damage(ctx, func(n *node) error {
+		if f.Param == "all" && f.w.canLose(n.name) {
+			return os.RemoveAll(n.dir)
+		}
+		return os.RemoveAll(filepath.Join(n.dir, "state"))
+	})
+}
+
+// canLose says whether the others, who run, are a majority of those that formed the cluster: one
+// who forgets everything may not be the second.
+func (w *World) canLose(name string) bool {
+	for _, other := range w.opt.Nodes {
+		if other != name && (!w.nodes[other].lively() || time.Since(w.viewed(other)) > time.Second) {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *World) viewed(name string) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.views[name].at
+}
+
+// flip kills a node and turns some bits over in its stores.
+func (f *fault) flip(ctx context.Context) error {
+	return f.damage(ctx, func(n *node) error {
+		var files []string
+		err := filepath.WalkDir(filepath.Join(n.dir, "state"), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				files = append(files, path)
+			}
+			return nil // what is gone meanwhile is not damaged
+		})
+		if err != nil || len(files) == 0 {
+			return errors.Join(err, errors.New("there is no store to damage"))
+		}
+		for range 1 + f.rand.IntN(3) {
+			if err := f.flipIn(pick(f.rand, files...)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (f *fault) flipIn(path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil || info.Size() == 0 {
+		return err
+	}
+	for range 1 + f.rand.IntN(8) {
+		at, b := f.rand.Int64N(info.Size()), []byte{0}
+		if _, err := file.ReadAt(b, at); err != nil {
+			return err
+		}
+		b[0] ^= 1 << f.rand.IntN(8)
+		if _, err := file.WriteAt(b, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fault) damage(ctx context.Context, do func(*node) error) error {
+	if err := f.choose(ctx); err != nil {
+		return err
+	}
+	f.came(1)
+	n := f.w.nodes[f.hurt[0]]
+	if !n.kill() {
+		return errors.New("there was nothing to kill")
+	}
+	err := do(n)
+	f.last(ctx)
+	return errors.Join(err, n.start())
+}
+
+// join has a further node come, and leave after a while.
+func (f *fault) join(ctx context.Context) error {
+	spare := f.spare()
+	if spare == "" {
+		return errors.New("all nodes run")
+	}
+	f.hurt = []string{spare}
+	f.came(0)
+	return f.w.joinFor(ctx, f.w.nodes[spare], f.For, f.end)
+}
+
+// joinFor starts a node, and stops it after a while, or when the end comes.
+func (w *World) joinFor(ctx context.Context, n *node, length time.Duration, end time.Time) error {
+	done := w.begin("joining", n.name)
+	if err := n.start(); err != nil {
+		done()
+		return err
+	}
+	until := time.Now().Add(length)
+	if until.After(end) {
+		until = end
+	}
+	for time.Now().Before(until) && !slices.Contains(w.holders(false, ""), n.name) && ctx.Err() == nil {
+		<-time.After(20 * time.Millisecond)
+	}
+	done()
+	sleepUntil(ctx, until)
+	return n.term()
+}
+
+// drain has a node give its lanes away, and lets it have some again after a while.
+func (f *fault) drain(ctx context.Context) error {
+	if err := f.choose(ctx); err != nil {
+		return err
+	}
+	f.came(0)
+	return f.w.drainFor(ctx, f.hurt[0], f.For)
+}
+
+func (w *World) drainFor(ctx context.Context, name string, length time.Duration) error {
+	done := w.begin("draining", name)
+	until := time.Now().Add(length)
+	_, err := w.tally(ctx, max(time.Second, length), "drain", name, "--wait", length.String())
+	done()
+	sleepUntil(ctx, until)
+	if undo := w.insist(ctx, time.Minute, "drain", name, "--undo"); undo != nil {
+		return fmt.Errorf("drain --undo: %w", undo)
+	}
+	return err
+}
+
+// move has a lane go to the target.
+func (f *fault) move(ctx context.Context) error {
+	if err := f.choose(ctx); err != nil {
+		return err
+	}
+	from := f.w.holders(false, f.Param)
+	f.rec.Lane = f.Param
+	f.came(0)
+	return f.w.moveLane(ctx, f.Param, append(from, "")[0], f.hurt[0], 20*time.Second)
+}
+
+func (w *World) moveLane(ctx context.Context, lane, from, to string, within time.Duration) error {
+	defer w.begin("moving", slices.DeleteFunc([]string{from, to}, func(n string) bool { return n == "" })...)()
+	_, err := w.tally(ctx, within, "move", lane, to, "--wait", within.String())
+	return err
+}
+
+// submit has a further app come, and be deleted after a while, sometimes with its topics.
+func (f *fault) submit(ctx context.Context) error {
+	f.w.passing.Lock()
+	defer f.w.passing.Unlock()
+	if time.Now().After(f.end) {
+		return errors.New("there was no time for it")
+	}
+	app := f.w.apps[slices.IndexFunc(f.w.apps, func(a history.App) bool { return a.Passing })]
+	f.hurt = []string{"cluster"}
+	f.came(0)
+	if err := f.w.submit(ctx, app, 20*time.Second); err != nil {
+		return err
+	}
+	f.last(ctx)
+	args := []string{"delete", app.Name}
+	if f.rand.IntN(2) == 0 {
+		args = append(args, "--topics")
+	}
+	return f.w.insist(ctx, time.Minute, args...)
+}
+
+// brokerKill kills a broker, or the one whose controller leads, and starts it again.
+func (f *fault) brokerKill(ctx context.Context) error {
+	id, done, err := f.broker(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	f.came(1)
+	f.w.cluster.Kill(id)
+	f.last(ctx)
+	if err := f.w.cluster.Restart(id); err != nil {
+		f.w.problem("broker %d does not start again: %v", id, err)
+		return err
+	}
+	return nil
+}
+
+// brokerStop freezes a broker, through a change of leaders where it lasts, and lets it go on.
+func (f *fault) brokerStop(ctx context.Context) error {
+	id, done, err := f.broker(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	f.w.cluster.Stop(id)
+	defer f.w.cluster.Cont(id)
+	f.came(1)
+	f.last(ctx)
+	return nil
+}
+
+// brokerCut keeps a broker from the others.
+func (f *fault) brokerCut(ctx context.Context) error {
+	id, done, err := f.broker(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	f.Kind = map[string]plan.Kind{"cut": plan.Cut}[f.Param] // else it is frozen
+	for other := 1; other <= Brokers; other++ {
+		if other != id {
+			defer f.w.links.BreakBoth(brokerName(id), brokerName(other), f.rule())()
+		}
+	}
+	f.came(0)
+	f.last(ctx)
+	return nil
+}
+
+// broker resolves the target, and keeps other faults of brokers away until done is called.
+func (f *fault) broker(ctx context.Context) (id int, done func(), err error) {
+	f.w.brokers.Lock()
+	if time.Now().Add(time.Second).After(f.end) {
+		err = errors.New("there was no time for it")
+	} else if f.Kind == plan.ControllerKill {
+		id, err = f.w.controller(ctx)
+	} else {
+		_, err = fmt.Sscanf(f.Target, "broker %d", &id)
+	}
+	if err != nil {
+		f.w.brokers.Unlock()
+		return 0, nil, err
+	}
+	f.hurt = []string{brokerName(id)}
+	return id, f.w.brokers.Unlock, nil
+}
+
+// compact has Kafka compact the changelogs at once.
+func (f *fault) compact(ctx context.Context) error {
+	f.w.compacts.Lock()
+	defer f.w.compacts.Unlock()
+	text := func(s string) *string { return &s }
+	var topics []string
+	for _, a := range f.w.apps {
+		if !a.Passing {
+			topics = append(topics, a.Changelog)
+		}
+	}
+	f.hurt = topics
+	f.came(0)
+	err := f.w.alterTopics(ctx, topics, map[string]*string{
+		"min.compaction.lag.ms": text("0"), "min.cleanable.dirty.ratio": text("0.01"), "segment.ms": text("1000")})
+	if err != nil {
+		return err
+	}
+	f.last(ctx)
+	return f.w.alterTopics(ctx, topics, map[string]*string{
+		"min.compaction.lag.ms": text("3600000"), "min.cleanable.dirty.ratio": text("0.3"), "segment.ms": text("3600000")})
+}
+
+// heal makes everything run again, in a sound network.
+func (w *World) heal(ctx context.Context) (err error) {
+	w.links.Heal()
+	for _, name := range w.opt.Nodes {
+		n := w.nodes[name]
+		n.shared.Disarm()
+		n.shared.SetClock(0)
+		err = errors.Join(err, n.start())
+	}
+	for _, name := range w.opt.Spare {
+		if n := w.nodes[name]; n.running() != nil {
+			err = errors.Join(err, n.term())
+		}
+	}
+	return err
+}

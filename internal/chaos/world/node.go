@@ -1,0 +1,298 @@
+package world
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/chaos/history"
+	"github.com/tally-kafka/tally/internal/failpoint"
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/testkafka"
+)
+
+// node is a place for a node, and the process that runs there now.
+type node struct {
+	w      *World
+	name   string
+	dir    string
+	listen string // its own address
+	addr   string // that of its proxy, which everybody else uses
+	shared *failpoint.Shared
+	own    *api.Client // past the proxy
+	public *api.Client
+
+	turn   sync.Mutex // of who starts or ends the process
+	mu     sync.Mutex
+	proc   *process // nil: none runs
+	starts int
+	full   int // faults that keep its files from growing
+}
+
+// process is one start.
+type process struct {
+	cmd     *exec.Cmd
+	start   int
+	began   time.Time
+	done    chan struct{}
+	meant   bool // under node.mu: it was told to end
+	stopped int  // under node.mu: by so many SIGSTOPs
+}
+
+// makeNodes makes all places, so that the addresses are known.
+func (w *World) makeNodes() error {
+	for i, name := range append(append([]string{}, w.opt.Nodes...), w.opt.Spare...) {
+		n, err := w.newNode(name)
+		if err != nil {
+			return err
+		}
+		w.nodes[name] = n
+		if i < len(w.opt.Nodes) {
+			w.join = strings.TrimPrefix(w.join+","+n.addr, ",")
+		}
+	}
+	return nil
+}
+
+func (w *World) newNode(name string) (*node, error) {
+	port, err := testkafka.FreePort() // not of the range that connections are given, or it is taken while the node is away
+	if err != nil {
+		return nil, err
+	}
+	n := &node{w: w, name: name, listen: fmt.Sprintf("127.0.0.1:%d", port), dir: filepath.Join(w.opt.Dir, history.DataDir, name)}
+	if n.addr, err = w.links.Listen(name, n.listen); err != nil {
+		return nil, err
+	}
+	if n.shared, err = failpoint.Open(filepath.Join(w.opt.Dir, history.DataDir, name+".shared")); err != nil {
+		return nil, err
+	}
+	if n.own, err = api.NewClient("http://"+n.listen, seam.World()); err != nil {
+		return nil, err
+	}
+	n.public, err = api.NewClient("http://"+n.addr, seam.World())
+	return n, err
+}
+
+// start runs the node, unless it runs already.
+func (n *node) start() error {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	if n.running() != nil {
+		return nil
+	}
+	n.mu.Lock()
+	n.starts++
+	p := &process{start: n.starts, began: time.Now(), done: make(chan struct{})}
+	n.mu.Unlock()
+	log, err := os.Create(filepath.Join(n.w.opt.Dir, history.LogDir, fmt.Sprintf("%s-%03d.log", n.name, p.start)))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	p.cmd = exec.Command(n.w.opt.Bin, "run", "--brokers", strings.Join(n.w.cluster.ProxyAddrs(), ","), "--data-dir", n.dir,
+		"--node", n.name, "--listen", n.listen, "--advertise", n.addr, "--join", n.w.join, "--memory", "64MB", "--log-format", "json")
+	p.cmd.Env = append(os.Environ(), failpoint.Env+"="+filepath.Join(n.w.opt.Dir, history.DataDir, n.name+".shared"))
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	n.shared.Reset()
+	if err := spawn(p); err != nil {
+		return err
+	}
+	pid := p.cmd.Process.Pid
+	n.w.links.Register(n.name, pid)
+	n.mu.Lock()
+	n.proc = p
+	n.mu.Unlock()
+	n.w.write(history.Event{Kind: history.KindProcess, Process: &history.Process{Name: n.name, Start: p.start, Pid: pid, Started: p.began}})
+	go n.attend(p)
+	return nil
+}
+
+// spawn starts the process so that the kernel ends it with us. That signal comes when the *thread*
+// that forked ends, so one goroutine holds its thread until the process is gone.
+func spawn(p *process) error {
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait() // ProcessState tells
+			close(p.done)
+		}
+	}()
+	return <-started
+}
+
+// attend waits for the process's end, and starts the node again when nobody meant it to end.
+func (n *node) attend(p *process) {
+	<-p.done
+	n.w.links.Forget(p.cmd.Process.Pid)
+	n.mu.Lock()
+	if n.proc == p {
+		n.proc = nil
+	}
+	meant, full := p.meant, n.full > 0
+	n.mu.Unlock()
+	n.w.write(history.Event{Kind: history.KindProcess, Process: &history.Process{
+		Name: n.name, Start: p.start, Pid: p.cmd.Process.Pid, Started: p.began, Ended: time.Now(), How: p.cmd.ProcessState.String(), Meant: meant,
+	}})
+	n.w.mu.Lock()
+	over := n.w.ended
+	n.w.mu.Unlock()
+	if meant || over {
+		return
+	}
+	n.w.problem("node %s ended by itself (%v; its disk was full: %t): %s", n.name, p.cmd.ProcessState, full, n.lastWords(p))
+	if err := n.start(); err != nil {
+		n.w.problem("node %s does not start again: %v", n.name, err)
+	}
+}
+
+// lastWords are the end of a process's log.
+func (n *node) lastWords(p *process) string {
+	text, _ := os.ReadFile(filepath.Join(n.w.opt.Dir, history.LogDir, fmt.Sprintf("%s-%03d.log", n.name, p.start)))
+	const most = 600
+	return string(text[max(0, len(text)-most):])
+}
+
+func (n *node) running() *process {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.proc
+}
+
+// lively says whether the node runs and nobody has stopped it.
+func (n *node) lively() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.proc != nil && n.proc.stopped == 0 && !n.proc.meant
+}
+
+// doom says that the process's end is meant.
+func (n *node) doom() *process {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.proc != nil {
+		n.proc.meant = true
+	}
+	return n.proc
+}
+
+// kill ends the node as a power cut would, and says whether there was anything to kill.
+func (n *node) kill() bool {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	p := n.doom()
+	if p == nil {
+		return false
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGKILL)
+	<-p.done
+	n.gone(p)
+	return true
+}
+
+// gone forgets the process, so that a start that comes at once starts another.
+func (n *node) gone(p *process) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.proc == p {
+		n.proc = nil
+	}
+}
+
+// termMost is how long a node may take to stop as an operator asks it to, while all kinds of things
+// are broken.
+const termMost = 40 * time.Second
+
+// term ends the node as an operator does.
+func (n *node) term() error {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	p := n.doom()
+	if p == nil {
+		return errors.New("the node does not run")
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	n.mu.Lock()
+	stopped := p.stopped > 0
+	n.mu.Unlock()
+	select {
+	case <-p.done:
+		n.gone(p)
+		if code := p.cmd.ProcessState.ExitCode(); code != 0 && p.cmd.ProcessState.Exited() {
+			n.w.problem("node %s exits %d after SIGTERM: %s", n.name, code, n.lastWords(p))
+		}
+		return nil
+	case <-time.After(termMost):
+	}
+	if !stopped {
+		n.w.problem("node %s did not stop within %v of SIGTERM", n.name, termMost)
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines are then in its log
+	select {
+	case <-p.done:
+	case <-time.After(2 * time.Second): // a stopped process hears nothing else
+		_ = p.cmd.Process.Signal(syscall.SIGKILL)
+		<-p.done
+	}
+	n.gone(p)
+	return nil
+}
+
+// stop freezes the process, and gives what lets it go on.
+func (n *node) stop() (goOn func(), err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p := n.proc
+	if p == nil {
+		return nil, errors.New("the node does not run")
+	}
+	p.stopped++
+	_ = p.cmd.Process.Signal(syscall.SIGSTOP)
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if p.stopped--; p.stopped == 0 {
+			_ = p.cmd.Process.Signal(syscall.SIGCONT)
+		}
+	}, nil
+}
+
+// fill keeps the files of the process from growing beyond so many bytes, as a full disk does, and
+// gives what makes room again.
+func (n *node) fill(bytes uint64) (room func(), err error) {
+	p := n.running()
+	if p == nil {
+		return nil, errors.New("the node does not run")
+	}
+	if err := limitFiles(p, bytes); err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	n.full++
+	n.mu.Unlock()
+	return func() {
+		n.mu.Lock()
+		n.full--
+		n.mu.Unlock()
+		_ = limitFiles(p, unix.RLIM_INFINITY) // it may be gone
+	}, nil
+}
+
+func limitFiles(p *process, bytes uint64) error {
+	limit := unix.Rlimit{Cur: bytes, Max: unix.RLIM_INFINITY}
+	return unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil)
+}

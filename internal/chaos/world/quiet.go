@@ -1,0 +1,128 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/chaos/history"
+)
+
+// awaitHealthy waits until every lane of every app that runs all the time runs somewhere.
+func (w *World) awaitHealthy(ctx context.Context, within time.Duration) error {
+	why := ""
+	for end := time.Now().Add(within); time.Now().Before(end); {
+		st, err := w.status(ctx)
+		if err == nil {
+			if why = unhealthy(st); why == "" {
+				return nil
+			}
+		} else {
+			why = err.Error()
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return fmt.Errorf("not all lanes run after %v: %s", within, why)
+}
+
+func unhealthy(st api.Status) string {
+	running := map[string]int{}
+	for _, a := range st.Apps {
+		for _, l := range a.Lanes {
+			if l.State == api.LaneRunning {
+				running[a.App]++
+			} else if a.App != PassingApp {
+				return fmt.Sprintf("%s/%d is %s at %q: %s", a.App, l.Lane, l.State, l.Owner, l.Reason)
+			}
+		}
+	}
+	for _, app := range Apps {
+		if running[app] != Lanes {
+			return fmt.Sprintf("%d lanes of %s run", running[app], app)
+		}
+	}
+	return ""
+}
+
+// awaitQuiet waits until nothing waits and no transaction is open, and says how long that took from
+// the moment when the last fault was over. It waits longer than it may take, to tell late from
+// never.
+func (w *World) awaitQuiet(ctx context.Context, over time.Time) history.End {
+	end := history.End{QuietAfterMs: -1}
+	for time.Since(over) < 3*quietMost && ctx.Err() == nil {
+		why, err := w.restless(ctx, &end)
+		if err == nil && why == "" {
+			end.QuietAfterMs, end.Why = time.Since(over).Milliseconds(), ""
+			break
+		}
+		end.Why = why
+		if err != nil {
+			end.Why = err.Error()
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	if end.QuietAfterMs < 0 || end.QuietAfterMs > quietMost.Milliseconds() {
+		w.problem("quiet after %d ms (-1: never), and not within %v: %s", end.QuietAfterMs, quietMost, end.Why)
+	}
+	return end
+}
+
+// restless says what is not at rest yet.
+func (w *World) restless(ctx context.Context, end *history.End) (why string, err error) {
+	st, err := w.status(ctx)
+	if err != nil {
+		return "", err
+	}
+	if end.Lag = lagOf(st); end.Lag != 0 {
+		return fmt.Sprintf("lag %d; %s", end.Lag, unhealthy(st)), nil
+	}
+	if why = unhealthy(st); why != "" {
+		return why, nil
+	}
+	if end.Topics, err = w.ends(ctx); err != nil {
+		return "", err
+	}
+	for _, t := range end.Topics {
+		if t.End != t.LastStable {
+			return fmt.Sprintf("%s/%d ends at %d and can be read up to %d", t.Topic, t.Partition, t.End, t.LastStable), nil
+		}
+	}
+	return "", nil
+}
+
+// audit has tally audit its own apps.
+func (w *World) audit(ctx context.Context) {
+	names := w.alive()
+	if len(names) == 0 {
+		w.problem("no node runs that could be asked by the audit")
+		return
+	}
+	for _, app := range Apps {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+		cmd := exec.CommandContext(ctx, w.opt.Bin, "audit", "--server", "http://"+w.nodes[names[0]].listen, "--app", app)
+		out, err := cmd.CombinedOutput()
+		cancel()
+		code := 0
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			code = exit.ExitCode()
+		} else if err != nil {
+			code = -1
+			out = append(out, err.Error()...)
+		}
+		w.write(history.Event{Kind: history.KindAudit, Audit: &history.Audit{App: app, Exact: code == 0, Code: code, Text: string(out)}})
+		if code != 0 {
+			w.problem("tally audit of %s exits %d: %s", app, code, out)
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package world
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/chaos/history"
+)
+
+// reader asks one question after another.
+type reader struct {
+	w     *World
+	name  string
+	load  *load
+	rand  *rand.Rand
+	token string
+	kind  readerKind
+}
+
+// readerKind is what a reader asks, and whom.
+type readerKind struct {
+	name   string
+	passes bool // it passes its token on
+	stale  bool // standbys may answer
+	after  bool // it asks for what it knows to be sent
+	at     string
+	asks   []string
+}
+
+var readerKinds = []readerKind{
+	{name: "with token", passes: true, at: "any", asks: []string{"get", "get", "get", "get", "get", "get", "top", "scan"}},
+	{name: "at owners", at: "owner", asks: []string{"get"}},
+	{name: "at standbys", passes: true, stale: true, at: "standby", asks: []string{"get", "get", "get", "top"}},
+	{name: "of all", stale: true, at: "any", asks: []string{"get", "get", "scan", "top"}},
+	{name: "after an event", passes: true, after: true, at: "any", asks: []string{"get"}},
+}
+
+const (
+	readWait = 3 * time.Second // how long an answer may wait for what was asked
+	readEach = 60 * time.Millisecond
+	readTop  = 20
+)
+
+// read starts the readers, and gives what stops them after a last question of each.
+func (w *World) read(ctx context.Context, seed uint64) (stop func()) {
+	var asking sync.WaitGroup
+	quit := make(chan struct{})
+	for i, l := range w.loads {
+		for j, kind := range readerKinds {
+			r := &reader{w: w, name: l.work.app.Name + " " + kind.name, load: l, kind: kind, rand: rand.New(rand.NewPCG(seed, uint64(100+10*i+j)))}
+			asking.Go(func() { r.run(ctx, quit) })
+		}
+	}
+	return sync.OnceFunc(func() {
+		close(quit)
+		asking.Wait()
+	})
+}
+
+func (r *reader) run(ctx context.Context, quit <-chan struct{}) {
+	tick := time.NewTicker(readEach)
+	defer tick.Stop()
+	for last := false; !last && ctx.Err() == nil; {
+		select {
+		case <-quit:
+			last = true
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		r.ask(ctx)
+	}
+}
+
+// ask asks once, and writes down what was said.
+func (r *reader) ask(ctx context.Context) {
+	name := r.node()
+	group := r.load.work.group(r.rand)
+	if name == "" || group == "" {
+		return
+	}
+	h := history.Read{Reader: r.name, Ask: pick(r.rand, r.kind.asks...), App: r.load.work.app.Name, Node: name, Stale: r.kind.stale}
+	opt := api.ReadOptions{Wait: readWait, Stale: r.kind.stale}
+	if r.kind.passes {
+		h.TokenIn, opt.MinPosition = r.token, r.token
+	}
+	if sent, last := r.load.now(); r.kind.after && sent > 0 {
+		h.After = fmt.Sprintf("%s/%d:%d", r.load.work.app.Input, last.Partition, last.Offset)
+		opt.After = []string{h.After}
+	}
+	ctx, cancel := context.WithTimeout(ctx, readWait+7*time.Second)
+	defer cancel()
+	h.Began = time.Now()
+	err := r.send(ctx, &h, group, opt)
+	h.Ended = time.Now()
+	if err != nil {
+		h.Error, h.Counts, h.Parts, h.TokenOut = err.Error(), nil, nil, ""
+	} else if r.kind.passes {
+		r.token = h.TokenOut
+	}
+	r.w.write(history.Event{Kind: history.KindRead, Read: &h})
+	if err == nil {
+		r.w.mu.Lock()
+		r.w.reads++
+		r.w.mu.Unlock()
+	}
+}
+
+func (r *reader) send(ctx context.Context, h *history.Read, group string, opt api.ReadOptions) error {
+	client := r.w.nodes[h.Node].public
+	switch h.Ask {
+	case "top":
+		a, err := client.Top(ctx, h.App, readTop, opt)
+		h.TokenOut, h.Parts = a.Token, partsOf(a.Parts)
+		for _, c := range a.Counts {
+			h.Counts = append(h.Counts, countOf(c.Group, c.Values))
+		}
+		return err
+	case "scan":
+		end, err := client.Scan(ctx, h.App, nil, opt, func(c api.Count) error {
+			h.Counts = append(h.Counts, countOf(c.Group, c.Values))
+			return nil
+		})
+		h.TokenOut, h.Parts = end.Token, partsOf(end.Parts)
+		return err
+	}
+	h.Asked = group
+	a, err := client.Get(ctx, h.App, []byte(group), opt)
+	h.TokenOut, h.Parts = a.Token, partsOf(a.Parts)
+	if a.Found {
+		h.Counts = []history.Count{countOf(a.Group, a.Values)}
+	}
+	return err
+}
+
+func countOf(group, values json.RawMessage) history.Count {
+	return history.Count{Group: string(group), Values: slices.Clone(values)}
+}
+
+func partsOf(parts []api.Part) (of []history.Part) {
+	for _, p := range parts {
+		of = append(of, history.Part{Partition: p.Partition, Lane: p.Lane, Node: p.Node, Role: string(p.Role), Epoch: p.Epoch,
+			Position: p.Position, Lag: p.Lag, AsOfMs: p.AsOfMs, Values: p.Values})
+	}
+	return of
+}
+
+// node is whom to ask; "" when nobody is there.
+func (r *reader) node() string {
+	alive := r.w.alive()
+	var at []string
+	switch r.kind.at {
+	case "owner":
+		at = r.w.holders(false, "")
+	case "standby":
+		at = r.w.holders(true, "")
+	}
+	at = slices.DeleteFunc(at, func(name string) bool { return !slices.Contains(alive, name) })
+	if len(at) == 0 {
+		at = alive
+	}
+	if len(at) == 0 {
+		return ""
+	}
+	return pick(r.rand, at...)
+}

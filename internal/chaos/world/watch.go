@@ -1,0 +1,232 @@
+package world
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/chaos/history"
+)
+
+// view is what a node has said of itself last.
+type view struct {
+	at time.Time
+	st api.Status
+}
+
+// watchEach is how often each node is asked what it says of itself.
+const watchEach = 250 * time.Millisecond
+
+// watch asks every node again and again until ctx ends.
+func (w *World) watch(ctx context.Context, watching *sync.WaitGroup) {
+	for _, n := range w.nodes {
+		watching.Go(func() {
+			tick := time.NewTicker(watchEach)
+			defer tick.Stop()
+			for {
+				select {
+				case <-tick.C:
+					if n.lively() {
+						_ = w.look(ctx, n) // a node that says nothing now is no news
+					}
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+}
+
+// look asks a node what it says of itself, and writes it down.
+func (w *World) look(ctx context.Context, n *node) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	began := time.Now()
+	st, err := n.localStatus(ctx)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.views[n.name] = view{began, st}
+	w.mu.Unlock()
+	h := history.Status{Node: n.name, Leader: st.Leader, Began: began.UnixNano()}
+	for _, of := range st.Nodes {
+		if of.Name == n.name {
+			h.Incarnation = of.Incarnation
+		}
+	}
+	for _, a := range st.Apps {
+		for _, l := range a.Lanes {
+			h.Lanes = append(h.Lanes, history.Lane{App: a.App, Lane: l.Lane, Owner: l.Owner, Epoch: l.Epoch, State: l.State,
+				Role: string(l.Role), Ready: l.Ready, Lag: l.Lag})
+		}
+	}
+	w.write(history.Event{Kind: history.KindStatus, Status: &h})
+	return nil
+}
+
+// localStatus is what a node says of itself alone, past its proxy.
+func (n *node) localStatus(ctx context.Context) (st api.Status, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.listen+"/v1/status?local=true", nil)
+	if err != nil {
+		return st, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return st, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return st, errors.New(resp.Status)
+	}
+	return st, json.NewDecoder(resp.Body).Decode(&st)
+}
+
+// alive are the nodes that run and are not stopped, sorted; where there is none, those that run.
+func (w *World) alive() (names []string) {
+	for name, n := range w.nodes {
+		if n.lively() {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		for name, n := range w.nodes {
+			if n.running() != nil {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// leader is the node that leads, as the newest view has it; "" when nobody knows.
+func (w *World) leader() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var newest view
+	for _, v := range w.views {
+		if v.st.Leader != "" && v.at.After(newest.at) {
+			newest = v
+		}
+	}
+	return newest.st.Leader
+}
+
+// holders are the nodes that say of lanes that they own them, or with standby that they have a copy
+// of them; of one lane where it is named.
+func (w *World) holders(standby bool, lane string) (names []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for name, v := range w.views {
+		for _, a := range v.st.Apps {
+			for _, l := range a.Lanes {
+				is := l.Role == api.RoleStandby
+				if is == standby && (is || l.State == api.LaneRunning) && (lane == "" || lane == fmt.Sprintf("%s/%d", a.App, l.Lane)) {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// transitions are the changes of role that a node is in: as it says itself, and as commands that
+// are under way have begun.
+func (w *World) transitions(name string) (found []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for what, n := range w.doing[name] {
+		if n > 0 {
+			found = append(found, what)
+		}
+	}
+	for _, a := range w.views[name].st.Apps {
+		for _, l := range a.Lanes {
+			switch {
+			case l.Role == api.RoleStandby && !l.Ready:
+				found = append(found, "standby")
+			case l.Role == api.RoleStandby:
+			case l.State == api.LaneAcquiring:
+				found = append(found, "acquiring")
+			case l.State == api.LaneRestoring:
+				found = append(found, "restoring")
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// begin says that nodes are in a transition until end is called.
+func (w *World) begin(what string, names ...string) (end func()) {
+	add := func(d int) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, name := range names {
+			if w.doing[name] == nil {
+				w.doing[name] = map[string]int{}
+			}
+			w.doing[name][what] += d
+		}
+	}
+	add(1)
+	return func() { add(-1) }
+}
+
+// status is the cluster's, of any node that gives it.
+func (w *World) status(ctx context.Context) (st api.Status, err error) {
+	err = errors.New("no node runs")
+	for _, name := range w.alive() {
+		ask, cancel := context.WithTimeout(ctx, 3*time.Second)
+		st, err = w.nodes[name].own.Status(ask)
+		cancel()
+		if err == nil {
+			return st, nil
+		}
+	}
+	return st, err
+}
+
+// progress says from time to time how far the run is.
+func (w *World) progress(ctx context.Context, tick <-chan time.Time, began time.Time) {
+	for {
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			return
+		}
+		var sent int64
+		for _, l := range w.loads {
+			n, _ := l.now()
+			sent += n
+		}
+		lag := "unknown"
+		if st, err := w.status(ctx); err == nil {
+			lag = fmt.Sprint(lagOf(st))
+		}
+		w.mu.Lock()
+		faults, reads := len(w.faults), w.reads
+		w.mu.Unlock()
+		w.opt.Say("%4.0f s: %d events, lag %s, %d reads, %d faults over; %d nodes run", time.Since(began).Seconds(), sent, lag, reads, faults, len(w.alive()))
+	}
+}
+
+func lagOf(st api.Status) (lag int64) {
+	for _, a := range st.Apps {
+		if a.App != PassingApp {
+			lag += a.Lag + a.RepartitionLag
+		}
+	}
+	return lag
+}
+
+func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }

@@ -1,0 +1,282 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/internal/chaos/history"
+	"github.com/tally-kafka/tally/internal/chaos/link"
+	"github.com/tally-kafka/tally/internal/chaos/plan"
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/testkafka"
+)
+
+// Options say how large a world is.
+type Options struct {
+	Dir    string                        // of everything that the run writes; made, and emptied
+	Bin    string                        // the binary under test, built with the tag failpoint
+	Seed   uint64                        // of the load and of chance
+	Length time.Duration                 // from the first event to the quiet
+	Rate   int                           // events a second of each app; default 800
+	Nodes  []string                      // default a, b, c
+	Spare  []string                      // nodes that join and leave; default d, e
+	Say    func(format string, a ...any) // progress, a line at a time
+}
+
+// Brokers is how many there are.
+const Brokers = 3
+
+// quietMost is how long the end may take until nothing waits and no transaction is open.
+const quietMost = 30 * time.Second
+
+// World is a run that is under way.
+type World struct {
+	opt      Options
+	apps     []history.App
+	links    *link.Network
+	cluster  *testkafka.Cluster
+	kafka    *kgo.Client
+	admin    *kadm.Client
+	nodes    map[string]*node
+	loads    []*load
+	out      *history.Lines
+	began    time.Time
+	join     string // the addresses of those that form the cluster
+	brokers  sync.Mutex
+	compacts sync.Mutex
+	passing  sync.Mutex
+
+	mu       sync.Mutex
+	views    map[string]view
+	doing    map[string]map[string]int // by node: transitions that a command has begun
+	problems []string
+	faults   []history.Fault
+	broken   map[string]int // starts of brokers
+	ended    bool           // the world is being taken away
+	reads    int64
+}
+
+// Result is what a run came to, beside its folder.
+type Result struct {
+	Events   int64
+	Reads    int64
+	Faults   []history.Fault
+	Problems []string // that only the world can see
+}
+
+// OptionsOf is what there is to break in a world with these options.
+func OptionsOf(o Options) plan.Options {
+	o = withDefaults(o)
+	return plan.Options{Nodes: o.Nodes, Spare: o.Spare, Apps: Apps, Lanes: Lanes, Brokers: Brokers, Quiet: quietMost}
+}
+
+func withDefaults(o Options) Options {
+	if o.Rate == 0 {
+		o.Rate = 800
+	}
+	if o.Nodes == nil {
+		o.Nodes, o.Spare = []string{"a", "b", "c"}, []string{"d", "e"}
+	}
+	if o.Say == nil {
+		o.Say = func(string, ...any) {}
+	}
+	return o
+}
+
+// New starts the brokers and the nodes, and submits the apps. What it gives has to be closed, also
+// with an error.
+func New(ctx context.Context, opt Options) (*World, error) {
+	w := &World{
+		opt: withDefaults(opt), apps: theApps(), links: link.New(seam.World(), opt.Seed), nodes: map[string]*node{},
+		views: map[string]view{}, doing: map[string]map[string]int{}, broken: map[string]int{},
+	}
+	w.began = time.Now()
+	if err := w.prepare(); err != nil {
+		return w, err
+	}
+	w.links.Register(placeReaders, os.Getpid())
+	if err := w.startKafka(ctx); err != nil {
+		return w, err
+	}
+	if err := w.makeNodes(); err != nil {
+		return w, err
+	}
+	w.opt.Say("three brokers run after %.1f s", time.Since(w.began).Seconds())
+	for _, name := range w.opt.Nodes {
+		if err := w.nodes[name].start(); err != nil {
+			return w, err
+		}
+	}
+	for _, a := range w.apps {
+		if err := w.writeSpec(a); err != nil {
+			return w, err
+		}
+		if !a.Passing {
+			if err := w.submit(ctx, a, time.Minute); err != nil {
+				return w, err
+			}
+		}
+	}
+	if err := w.awaitHealthy(ctx, time.Minute); err != nil {
+		return w, err
+	}
+	w.opt.Say("%d nodes and %d apps run after %.1f s", len(w.opt.Nodes), len(Apps), time.Since(w.began).Seconds())
+	return w, nil
+}
+
+// placeReaders is where those who ask are, and the world itself.
+const placeReaders = "readers"
+
+func (w *World) prepare() error {
+	if err := os.RemoveAll(w.opt.Dir); err != nil {
+		return err
+	}
+	for _, dir := range []string{history.LogDir, history.DataDir} {
+		if err := os.MkdirAll(filepath.Join(w.opt.Dir, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	var err error
+	w.out, err = history.Create(filepath.Join(w.opt.Dir, history.HistoryFile))
+	return err
+}
+
+// Run describes the world to those who judge it.
+func (w *World) Run(s plan.Schedule) history.Run {
+	r := history.Run{
+		Seed: s.Seed, Began: w.began, Length: s.Length.String(), Brokers: w.cluster.Addrs(), Apps: w.apps,
+		Nodes: slices.Concat(w.opt.Nodes, w.opt.Spare),
+	}
+	for _, f := range s.Faults {
+		r.Schedule = append(r.Schedule, f.String())
+	}
+	return r
+}
+
+// Live carries the schedule out under load, waits for the quiet, and has tally audit itself. Run's
+// answer has to be written before.
+func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	began := time.Now()
+	if err := w.startLoads(s.Seed); err != nil {
+		return Result{}, err
+	}
+	var watching sync.WaitGroup
+	w.watch(ctx, &watching)
+	stopReading := w.read(ctx, s.Seed)
+	progress := time.NewTicker(10 * time.Second)
+	defer progress.Stop()
+	watching.Go(func() { w.progress(ctx, progress.C, began) })
+	w.carryOut(ctx, s, began)
+	err := w.heal(ctx)
+	over := time.Now()
+	sent, loadErr := w.stopLoads()
+	end := w.awaitQuiet(ctx, over)
+	stopReading()
+	w.write(history.Event{Kind: history.KindEnd, End: &end})
+	w.audit(ctx)
+	cancel()
+	watching.Wait()
+	w.stopNodes()
+	err = errors.Join(err, loadErr, w.writeAnswers(), w.out.Close())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return Result{Events: sent, Reads: w.reads, Faults: w.faults, Problems: w.problems}, err
+}
+
+func (w *World) startLoads(seed uint64) error {
+	for _, a := range w.apps {
+		if a.Passing {
+			continue
+		}
+		l, err := w.newLoad(newWorkload(a, seed))
+		if err != nil {
+			return err
+		}
+		w.loads = append(w.loads, l)
+	}
+	return nil
+}
+
+func (w *World) stopLoads() (sent int64, err error) {
+	for _, l := range w.loads {
+		n, loadErr := l.stop()
+		sent, err = sent+n, errors.Join(err, loadErr)
+	}
+	return sent, err
+}
+
+func (w *World) writeAnswers() error {
+	out, err := history.Create(filepath.Join(w.opt.Dir, history.AnswerFile))
+	if err != nil {
+		return err
+	}
+	for _, l := range w.loads {
+		if err := l.work.writeAnswers(out); err != nil {
+			return err
+		}
+	}
+	return out.Close()
+}
+
+// Close takes everything away but the folder.
+func (w *World) Close() {
+	w.stopNodes()
+	for _, l := range w.loads {
+		l.cl.Close()
+	}
+	if w.kafka != nil {
+		w.kafka.Close()
+	}
+	if w.cluster != nil {
+		w.saveBrokerLogs()
+		w.cluster.Close()
+	}
+	w.links.Close()
+}
+
+// stopNodes kills what still runs: what it has committed is seen in the topics.
+func (w *World) stopNodes() {
+	w.mu.Lock()
+	w.ended = true
+	w.mu.Unlock()
+	for _, n := range w.nodes {
+		n.kill()
+	}
+}
+
+// write adds a line to the history, with the time.
+func (w *World) write(e history.Event) {
+	e.At = time.Now()
+	_ = w.out.Write(e) // the error is that of the history's end
+}
+
+// problem is what the world itself has to say against the product.
+func (w *World) problem(format string, a ...any) {
+	text := fmt.Sprintf(format, a...)
+	w.mu.Lock()
+	w.problems = append(w.problems, text)
+	w.mu.Unlock()
+	w.opt.Say("PROBLEM: %s", text)
+}
+
+// Build builds the binary under test into dir.
+func Build(ctx context.Context, dir string) (bin string, err error) {
+	bin = filepath.Join(dir, "tally")
+	cmd := exec.CommandContext(ctx, "go", "build", "-pgo=off", "-tags", "failpoint", "-o", bin, "github.com/tally-kafka/tally/cmd/tally")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build of the binary under test: %w\n%s", err, out)
+	}
+	return bin, nil
+}

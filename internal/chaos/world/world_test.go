@@ -1,0 +1,167 @@
+package world
+
+import (
+	"bytes"
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/chaos/history"
+	"github.com/tally-kafka/tally/internal/chaos/link"
+	"github.com/tally-kafka/tally/internal/chaos/plan"
+	"github.com/tally-kafka/tally/internal/seam"
+)
+
+// TestAnswer: the answer is what the events' values say, counted from their bytes, and the same
+// seed gives the same events.
+func TestAnswer(t *testing.T) {
+	for _, app := range theApps()[:2] {
+		l, again := newWorkload(app, 7), newWorkload(app, 7)
+		counts, totals := map[string]int64{}, map[string]int64{}
+		dead := 0
+		for range 5000 {
+			e := l.event()
+			if !reflect.DeepEqual(e, again.event()) {
+				t.Fatal("the same seed gives another event")
+			}
+			switch {
+			case e.dead:
+				if dead++; json.Valid(e.value) || !bytes.Contains(e.value, []byte{0xff}) {
+					t.Fatalf("%q can be read", e.value)
+				}
+			case app.Local:
+				var v struct{ Amount int64 }
+				if err := json.Unmarshal(e.value, &v); err != nil {
+					t.Fatal(err)
+				}
+				counts[e.key]++
+				totals[e.key] += v.Amount
+			default:
+				for _, w := range strings.Fields(string(e.value)) {
+					counts[w]++
+				}
+			}
+		}
+		if dead == 0 {
+			t.Error("no event is unreadable")
+		}
+		wantAnswers(t, l, counts, totals)
+	}
+}
+
+func wantAnswers(t *testing.T, l *workload, counts, totals map[string]int64) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), history.AnswerFile)
+	out, err := history.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.writeAnswers(out); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	err = history.Load(path, func(a history.Answer) error {
+		var group []string
+		if err := json.Unmarshal([]byte(a.Group), &group); err != nil {
+			return err
+		}
+		if want := (history.Values{Count: counts[group[0]], Total: totals[group[0]]}); a.Final != want {
+			t.Errorf("%s is %v, and the events say %v", a.Group, a.Final, want)
+		}
+		parts := a.ByPartition
+		if l.app.Local {
+			parts = []int64{int64(len(a.Increments))}
+		}
+		var sum int64
+		for _, n := range parts {
+			sum += n
+		}
+		if sum != a.Final.Count {
+			t.Errorf("%s: the parts of %d add up to %d", a.Group, a.Final.Count, sum)
+		}
+		seen++
+		return nil
+	})
+	if err != nil || seen != len(counts) {
+		t.Errorf("%d answers of %d (%v)", seen, len(counts), err)
+	}
+}
+
+// TestDeeds: each kind that can be drawn is carried out by somebody.
+func TestDeeds(t *testing.T) {
+	seen := map[plan.Kind]bool{}
+	for seed := range uint64(20) {
+		for _, f := range plan.Draw(seed, 12*time.Minute, OptionsOf(Options{})).Faults {
+			seen[f.Kind] = true
+			if (&fault{Fault: f}).deed() == nil {
+				t.Fatalf("nobody carries out %v", f)
+			}
+		}
+	}
+	if len(seen) < 20 {
+		t.Errorf("only %d kinds are drawn", len(seen))
+	}
+}
+
+// TestOthers: whom a fault of the network is about.
+func TestOthers(t *testing.T) {
+	w := &World{nodes: map[string]*node{"a": {}, "b": {}, "c": {}}}
+	f := &fault{w: w, hurt: []string{"b"}}
+	for whom, want := range map[string][]string{
+		"peers": {"a", "c"}, "kafka": {"broker 1", "broker 2", "broker 3"}, "broker 2": {"broker 2"}, "node c": {"c"}, "node b": {"a", "c"},
+		"all": {"a", "broker 1", "broker 2", "broker 3", "c", "readers"},
+	} {
+		got := f.others(whom)
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s are %v, want %v", whom, got, want)
+		}
+	}
+}
+
+// TestFlip: some bits of a file are turned over, and its length stays.
+func TestFlip(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	before := bytes.Repeat([]byte("x"), 1000)
+	if err := os.WriteFile(path, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := &fault{rand: rand.New(rand.NewPCG(1, 1))}
+	if err := f.flipIn(path); err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.ReadFile(path)
+	if err != nil || len(after) != len(before) || bytes.Equal(before, after) {
+		t.Errorf("%d bytes, changed: %t (%v)", len(after), !bytes.Equal(before, after), err)
+	}
+}
+
+// TestRole: a role is resolved to who has it now, and to somebody else where nobody has.
+func TestRole(t *testing.T) {
+	w := &World{nodes: map[string]*node{}, views: map[string]view{}, links: link.New(seam.World(), 1)}
+	defer w.links.Close()
+	for _, name := range []string{"a", "b", "c"} {
+		w.nodes[name] = &node{name: name, proc: &process{}}
+		v := view{at: time.Now()}
+		v.st.Leader = "a"
+		w.views[name] = v
+	}
+	w.nodes["c"].proc.stopped = 1
+	for target, want := range map[string][]string{"leader": {"a"}, "node b": {"b"}, "all": {"a", "b"}, "node c": {"a", "b"}, "two": {"a", "b"}} {
+		f := &fault{w: w, rand: rand.New(rand.NewPCG(1, 1)), Fault: plan.Fault{Target: target}}
+		got := f.resolve()
+		slices.Sort(got)
+		if len(got) == 0 || target != "node c" && !slices.Equal(got, want) || !slices.Contains(want, got[0]) {
+			t.Errorf("%s is %v, want %v", target, got, want)
+		}
+	}
+}

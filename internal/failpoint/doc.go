@@ -1,0 +1,16 @@
+// Package failpoint is the memory that a node of a failpoint build shares with who tests it: at
+// which step it is, at which step it is to stand still, and by how much its clock is off.
+//
+// The memory is a file that both map, so that it outlives a kill, and telling costs the node a few
+// instructions. A node that was armed holds the goroutine that comes to the step, until it is
+// released: whoever holds it can kill it, stop it, cut it off or break what it stands on exactly
+// there.
+//
+// Invariants:
+//
+//   - A held goroutine goes on by itself after the longest time that it was armed with.
+//   - An armed step fires once.
+//
+// No normal build contains it: cmd/tally imports it under the tag "failpoint" alone. It imports
+// internal/step and the standard library.
+package failpoint
