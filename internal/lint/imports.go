@@ -137,7 +137,7 @@ var arrows = map[string]row{
 	"internal/chaos": {own: []string{"internal/api", "internal/chaos/check", "internal/chaos/history", "internal/chaos/link", "internal/chaos/opened", "state", "txn"}},
 	// The run of faults that anyone can repeat: it starts the product, and knows its API.
 	"internal/chaos/history": {}, // what a run writes down, and nothing of the product
-	"internal/chaos/link":    {own: []string{"internal/seam"}},
+	"internal/chaos/link":    {own: []string{"internal/seam"}, outside: []string{golangX}},
 	"internal/chaos/plan":    {own: []string{"internal/step"}},
 	"internal/chaos/world": {
 		own: []string{
@@ -154,7 +154,8 @@ var arrows = map[string]row{
 		"internal/chaos/check", "internal/chaos/history", "internal/kafka", "internal/seam", "processor/spec", "state",
 	}},
 	"internal/chaos/cmd/chaos": {own: []string{
-		"internal/chaos/check", "internal/chaos/history", "internal/chaos/plan", "internal/chaos/world", "internal/seam",
+		"internal/chaos/check", "internal/chaos/history", "internal/chaos/opened", "internal/chaos/plan", "internal/chaos/world",
+		"internal/seam",
 	}},
 	"internal/failpoint": {own: []string{"internal/step"}},
 	"internal/lint":      {},
