@@ -1,9 +1,13 @@
 package state
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"syscall"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // DiskError says that the disk, or the system before it, refused an operation of the store. What is
@@ -40,6 +44,37 @@ func advice(err error) string {
 		return ": the files there must belong to the user that runs tally"
 	}
 	return ""
+}
+
+// tryFile is the name of the file that TryDisk writes.
+const tryFile = "disk-trial"
+
+// TryDisk writes so many bytes below a directory as a store does, and takes them away again. The
+// error is a *DiskError.
+func TryDisk(disk FS, dir string, bytes int) error {
+	if disk == nil {
+		disk = vfs.Default
+	}
+	path := disk.PathJoin(dir, tryFile)
+	err := cmp.Or(disk.MkdirAll(dir, 0o755), writeOut(disk, path, bytes))
+	if gone := disk.Remove(path); err == nil && !errors.Is(gone, fs.ErrNotExist) {
+		err = gone
+	}
+	if err != nil {
+		return &DiskError{Dir: dir, Err: fmt.Errorf("a trial: %w", err)}
+	}
+	return nil
+}
+
+func writeOut(disk FS, path string, bytes int) error {
+	f, err := disk.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	for block := make([]byte, 64<<10); bytes > 0 && err == nil; bytes -= len(block) {
+		_, err = f.Write(block)
+	}
+	return cmp.Or(err, f.Sync(), f.Close())
 }
 
 // fileLimit is how many files this process may have open, in words.

@@ -24,7 +24,8 @@ type Identity struct {
 type IdentityError struct {
 	Field       string // as in the JSON of Identity
 	Stored, Now string
-	Dir         string // of the store; empty for a record of the changelog
+	Dir         string   // of the store; empty for a record of the changelog
+	Have        Identity // all that is stored
 }
 
 func (e *IdentityError) Error() string {
@@ -56,7 +57,7 @@ func sameIdentity(dir string, stored, now Identity) error {
 	have := stored.fields()
 	for i, f := range now.fields() {
 		if have[i] != f {
-			return &IdentityError{Field: f[0], Stored: have[i][1], Now: f[1], Dir: dir}
+			return &IdentityError{Field: f[0], Stored: have[i][1], Now: f[1], Dir: dir, Have: stored}
 		}
 	}
 	return nil

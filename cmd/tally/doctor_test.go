@@ -27,6 +27,7 @@ func fakeBroker(t *testing.T, opts ...kfake.Opt) string {
 // The exit code tells of errors, and with --strict of warnings.
 func TestDoctorExits(t *testing.T) {
 	dir := t.TempDir()
+	nothing := filepath.Join(dir, "nothing") // so that this machine's disk has no say
 	file := filepath.Join(dir, "wordcount.yaml")
 	writeFile(t, file, cannedSpec+"output: {topic: output_event}\n")
 	warns := kfake.BrokerConfigs(map[string]string{"offsets.retention.minutes": "60"})
@@ -43,7 +44,7 @@ func TestDoctorExits(t *testing.T) {
 		{"a warning, strictly", "--strict", []kfake.Opt{warns}, 4, "0 errors, 1 warning"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			got := runScript(t, fmt.Sprintf("doctor --brokers %s --data-dir %s %s", fakeBroker(t, c.opts...), dir, c.args), "", nil)
+			got := runScript(t, fmt.Sprintf("doctor --brokers %s --data-dir %s %s", fakeBroker(t, c.opts...), nothing, c.args), "", nil)
 			if !strings.HasSuffix(got, fmt.Sprintf("exit %d\n", c.code)) || !strings.Contains(got, c.says) {
 				t.Errorf("want exit %d and %q:\n%s", c.code, c.says, got)
 			}

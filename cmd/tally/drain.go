@@ -62,6 +62,9 @@ func runDrain(ctx context.Context, t *tool, opt drainOptions) error {
 	if opt.json {
 		return printJSON(t.out, answer)
 	}
+	if len(answer.Plan) > 0 {
+		return printPlan(t, answer.Plan)
+	}
 	for _, m := range answer.Moves { // none of an undo
 		fmt.Fprintf(t.out, "%s lane %d  %s -> %s\n", m.App, m.Lane, orDash(m.From), orDash(m.To))
 	}
@@ -98,4 +101,13 @@ func drained(ctx context.Context, t *tool, client *api.Client, answer api.DrainA
 		}
 		return nil
 	})
+}
+
+// printPlan says what the leader foresees of a dry run.
+func printPlan(t *tool, plan []string) error {
+	for _, line := range plan {
+		fmt.Fprintln(t.out, line)
+	}
+	fmt.Fprintln(t.err, "Nothing was done: leave --dry-run out to do it.")
+	return nil
 }

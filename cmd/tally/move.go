@@ -78,6 +78,8 @@ func runMove(ctx context.Context, t *tool, opt moveOptions) error {
 		return printJSON(t.out, answer)
 	case answer.Done:
 		fmt.Fprintf(t.out, "%s lane %d is at node %s already\n", answer.App, lane, answer.To)
+	case len(answer.Plan) > 0:
+		return printPlan(t, answer.Plan)
 	case opt.dry:
 		fmt.Fprintf(t.out, "%s lane %d  %s -> %s\n", answer.App, lane, orDash(answer.From), answer.To)
 		fmt.Fprintln(t.err, "Nothing was done: leave --dry-run out to do it.")

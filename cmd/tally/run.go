@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"net"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -98,6 +100,11 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	}
 	if len(opt.join) > 0 && len(opt.brokers) == 0 && opt.kafkaConfig == "" {
 		return usagef("--join without --brokers: the nodes of a cluster count on one Kafka, so say which (`tally broker` starts one for trying out)")
+	}
+	for _, seed := range opt.join {
+		if _, _, err := net.SplitHostPort(strings.TrimSpace(seed)); err != nil {
+			return usagef("--join %q: each is HOST:PORT, such as 10.0.0.1:7400", seed)
+		}
 	}
 	if opt.standbys < 0 || opt.standbys > 6 {
 		return usagef("--standbys %d: say a number from 0 to 6", opt.standbys)

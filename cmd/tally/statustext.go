@@ -52,7 +52,7 @@ func statusApps(w io.Writer, st api.Status) {
 	tw := table(w)
 	fmt.Fprintln(tw, "\nAPP\tINPUT\tOUTPUT\tLAG\tREPARTITION-LAG\tPROCESSED\tFILTERED\tSKIPPED\tDEAD\tGROUPS\tSTRAYS")
 	for _, a := range st.Apps {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", a.App, a.Input, orDash(a.Output), a.Lag,
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", a.App, orDash(a.Input), orDash(a.Output), a.Lag,
 			repartitionLag(a, a.RepartitionLag), a.Processed, a.Filtered, a.Skipped, a.Dead, a.Groups, a.Strays)
 	}
 	tw.Flush()

@@ -67,10 +67,10 @@ func TestStatusOfAllNodes(t *testing.T) {
 	if st.Nodes[1].Error == "" || st.Nodes[2].Alive || st.Apps[0].Lanes[0].State != LaneIdle || st.Apps[0].Lanes[1].State != LaneUnknown {
 		t.Fatalf("%+v", st)
 	}
-	for i, want := range []string{"the cluster has no leader: lanes stay where they are until a majority of a, b, c is back",
-		"node a is draining: it still has 0 lanes", "node b at b:1 has not answered within 50ms", "node c is not alive",
+	for i, want := range []string{"the cluster has no leader: lanes stay where they are until a majority of a, b, c is back; if most of them are lost for good: `tally node recover`",
+		"node a is drained: it gets no lanes until `tally drain a --undo`", "node b at b:1 has not answered within 50ms", "node c is not alive",
 		"the nodes run different releases: v2, v1", "wordcount lane 0 has no owner", "wordcount lane 1 is node b's, which does not answer",
-		"wordcount lane 2 is node c's, which does not answer", "wordcount lanes 0,1 have no standby that is ready: 2 nodes alive, 1 asked"} {
+		"wordcount lane 2 is node c's, which does not answer", "wordcount lanes 0,1 have no standby that is ready: 1 of 3 nodes answer, 1 asked"} {
 		if i >= len(st.Problems) || st.Problems[i] != want {
 			t.Fatalf("problem %d: want %s, got\n%s", i, want, strings.Join(st.Problems, "\n"))
 		}

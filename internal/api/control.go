@@ -43,6 +43,8 @@ type DrainAnswer struct {
 	Draining bool       `json:"draining"`
 	DryRun   bool       `json:"dry_run"`
 	Moves    []LaneMove `json:"moves"` // lanes that the node owns, with where they would go as of now
+	// Plan says of a dry run what would come of it, a line a lane.
+	Plan []string `json:"plan,omitempty"`
 }
 
 // LaneMove is a lane on its way.
@@ -66,6 +68,8 @@ type MoveAnswer struct {
 	Epoch  uint64 `json:"epoch"` // of the grant that it moves from
 	DryRun bool   `json:"dry_run"`
 	Done   bool   `json:"done"` // the lane is there already
+	// Plan says of a dry run what would come of it, a line a lane.
+	Plan []string `json:"plan,omitempty"`
 }
 
 // control is what changes the cluster; an error when this node cannot.

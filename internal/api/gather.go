@@ -218,7 +218,7 @@ func gatherNode(r report, apps []AppStatus) NodeStatus {
 	}
 	for _, of := range r.status.Nodes {
 		if of.ID == m.ID {
-			n.Pid, n.Incarnation, n.StartedMs = of.Pid, of.Incarnation, of.StartedMs
+			n.Pid, n.Incarnation, n.StartedMs, n.Problem = of.Pid, of.Incarnation, of.StartedMs, of.Problem
 		}
 	}
 	sumNode(&n, apps)

@@ -10,8 +10,8 @@ import (
 func (s *Server) problems(st Status, reports []report) []string {
 	var lines []string
 	if st.Leader == "" {
-		lines = append(lines, fmt.Sprintf("the cluster has no leader: lanes stay where they are until a majority of %s is back",
-			nodeNames(st.Nodes)))
+		lines = append(lines, fmt.Sprintf("the cluster has no leader: lanes stay where they are until a majority of %s is back; "+
+			"if most of them are lost for good: `tally node recover`", nodeNames(st.Nodes)))
 	}
 	for _, r := range reports {
 		if r.err != nil {
@@ -22,12 +22,24 @@ func (s *Server) problems(st Status, reports []report) []string {
 				r.member.Name, r.skewMs, st.Node))
 		}
 		if r.member.Draining && r.member.Alive {
-			lines = append(lines, fmt.Sprintf("node %s is draining: it still has %d lanes", r.member.Name, lanesAt(st, r.member.Name)))
+			lines = append(lines, drainText(r.member.Name, lanesAt(st, r.member.Name)))
+		}
+	}
+	for _, n := range st.Nodes {
+		if n.Problem != "" {
+			lines = append(lines, fmt.Sprintf("node %s gets no lanes while another can have them: %s", n.Name, n.Problem))
 		}
 	}
 	lines = append(lines, releaseProblems(st.Nodes)...)
 	lines = append(lines, laneProblems(st)...)
 	return append(lines, s.standbyProblems(st)...)
+}
+
+func drainText(node string, lanes int) string {
+	if lanes == 0 {
+		return fmt.Sprintf("node %s is drained: it gets no lanes until `tally drain %[1]s --undo`", node)
+	}
+	return fmt.Sprintf("node %s is draining: it still has %d lanes", node, lanes)
 }
 
 // clockSkewMs is how far a clock may be off before people should know.
@@ -86,7 +98,7 @@ func laneProblems(st Status) (lines []string) {
 func (s *Server) standbyProblems(st Status) (lines []string) {
 	alive := 0
 	for _, n := range st.Nodes {
-		if n.Alive {
+		if n.Alive && n.Error == "" {
 			alive++
 		}
 	}
@@ -100,8 +112,8 @@ func (s *Server) standbyProblems(st Status) (lines []string) {
 		}
 		for ready, lanes := range lanesByReady(st.Apps[i], a.Standbys) {
 			if len(lanes) > 0 {
-				lines = append(lines, fmt.Sprintf("%s %s %s: %d nodes alive, %d asked", a.Name, plural("lane", lanes),
-					readyText(ready, len(lanes)), alive, a.Standbys))
+				lines = append(lines, fmt.Sprintf("%s %s %s: %d of %d nodes answer, %d asked", a.Name, plural("lane", lanes),
+					readyText(ready, len(lanes)), alive, len(st.Nodes), a.Standbys))
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -374,6 +375,20 @@ func TestWaitIsBounded(t *testing.T) {
 		status, body := ask(t, "POST", server.URL+"/v1/apps/wordcount/top?wait="+wait, "")
 		if status != 400 || !strings.Contains(body, "is not a duration from 0s to 1m0s") {
 			t.Errorf("wait=%s: status %d %s", wait, status, body)
+		}
+	}
+}
+
+// A read looks less often the longer it waits: many that wait for nothing are no burden.
+func TestLongWaitsLookSeldom(t *testing.T) {
+	s := NewServer(&testNode{}, Options{Seam: seam.World()})
+	for waited, want := range map[time.Duration]time.Duration{
+		0: 5 * time.Millisecond, 50 * time.Millisecond: 5 * time.Millisecond, 2 * time.Second: 100 * time.Millisecond,
+		time.Minute: 250 * time.Millisecond,
+	} {
+		rd := &read{s: s, begun: time.Now().Add(-waited)}
+		if got := rd.pollInterval(); got < want || got > want+5*time.Millisecond {
+			t.Errorf("after %s it looks again after %s, not %s", waited, got, want)
 		}
 	}
 }

@@ -203,7 +203,17 @@ func (rd *read) pause(ctx context.Context, why error) error {
 		return &Error{Status: http.StatusConflict, Code: CodeConflict,
 			Message: fmt.Sprintf("app %s was reset meanwhile (generation %d)", now.Name, now.Generation), Next: "ask again"}
 	}
-	return rd.s.opt.Seam.Sleep(ctx, min(left, rd.s.opt.PollInterval))
+	return rd.s.opt.Seam.Sleep(ctx, min(left, rd.pollInterval()))
+}
+
+// pollMost bounds how long a read that waits may miss what it waits for.
+const pollMost = 250 * time.Millisecond
+
+// pollInterval is the time until the next look: a twentieth of what a read has waited already, so
+// that a thousand reads which wait for what does not come are no burden to who counts.
+func (rd *read) pollInterval() time.Duration {
+	waited := rd.s.opt.Seam.Now().Sub(rd.begun)
+	return max(rd.s.opt.PollInterval, min(waited/20, pollMost))
 }
 
 // left is what remains of the wait.

@@ -106,7 +106,7 @@ func (rd *read) askOne(ctx context.Context, sh shard, ask func(context.Context, 
 
 // watchOwner cancels when the lanes are no longer the node's.
 func (rd *read) watchOwner(ctx context.Context, sh shard, cancel context.CancelCauseFunc) {
-	for rd.s.opt.Seam.Sleep(ctx, rd.s.opt.PollInterval) == nil {
+	for rd.s.opt.Seam.Sleep(ctx, rd.pollInterval()) == nil {
 		if !rd.stillAt(sh) {
 			cancel(errMoved)
 			return

@@ -130,10 +130,11 @@ type NodeStatus struct {
 	Zone        string `json:"zone,omitempty"`
 	Release     string `json:"release,omitempty"` // of the program
 	Draining    bool   `json:"draining,omitempty"`
-	Lanes       int    `json:"lanes"`           // that it owns
-	Standbys    int    `json:"standbys"`        // lanes that it has a copy of beside its owner's
-	Lag         int64  `json:"lag"`             // of the lanes that it owns
-	Error       string `json:"error,omitempty"` // why it does not say more of itself
+	Lanes       int    `json:"lanes"`             // that it owns
+	Standbys    int    `json:"standbys"`          // lanes that it has a copy of beside its owner's
+	Lag         int64  `json:"lag"`               // of the lanes that it owns
+	Problem     string `json:"problem,omitempty"` // why it gets no lanes, as far as it knows itself
+	Error       string `json:"error,omitempty"`   // why it does not say more of itself
 }
 
 // AppStatus is one app. The counters are those of the position records, so they survive restarts.

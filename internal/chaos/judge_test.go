@@ -15,8 +15,7 @@ import (
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/chaos/check"
 	"github.com/tally-kafka/tally/internal/chaos/history"
-	"github.com/tally-kafka/tally/internal/seam"
-	"github.com/tally-kafka/tally/state"
+	"github.com/tally-kafka/tally/internal/chaos/opened"
 )
 
 // testChecks runs apps of both kinds with a kill, has the ten checks judge what came of it, and
@@ -29,6 +28,7 @@ func testChecks(t *testing.T, s *suite) {
 		c := &judged{j: j, dir: j.dir}
 		c.begin()
 		m := j.machine("node")
+		m.dir = filepath.Join(c.dir, history.DataDir, "node")
 		p := m.start()
 		load := j.produce(400, c.event)
 		for range 2 {
@@ -36,7 +36,6 @@ func testChecks(t *testing.T, s *suite) {
 			load.awaitMore(300)
 			c.ask(p, 20)
 			p.kill()
-			c.copies(m, p)
 			p = m.start()
 		}
 		load.stop()
@@ -47,7 +46,8 @@ func testChecks(t *testing.T, s *suite) {
 		})
 		c.ask(p, 1)
 		c.end(r)
-		p.stop()
+		p.kill()
+		must(t, opened.Nodes(j.ctx, c.run, c.dir))
 		c.judge(r)
 	}
 }
@@ -80,7 +80,7 @@ func (c *judged) begin() {
 	if j.spec.byItem {
 		of.Repartition = j.app + ".repartition"
 	}
-	c.run = history.Run{Seed: j.s.seed, Brokers: j.s.cluster.Addrs(), Apps: []history.App{of}}
+	c.run = history.Run{Seed: j.s.seed, Nodes: []string{"node"}, Brokers: j.s.cluster.Addrs(), Apps: []history.App{of}}
 	must(j.t, history.WriteRun(filepath.Join(c.dir, history.RunFile), c.run))
 	c.lines, err = history.Create(filepath.Join(c.dir, history.HistoryFile))
 	must(j.t, err)
@@ -147,35 +147,6 @@ func same(t testing.TB, from, to any) {
 		must(t, err)
 	}
 	must(t, json.Unmarshal(text, to))
-}
-
-// copies opens copies of a dead node's stores.
-func (c *judged) copies(m *machine, p *process) {
-	t, j := c.j.t, c.j
-	for lane := range j.spec.lanes {
-		copied := filepath.Join(c.dir, fmt.Sprintf("opened-%d", lane))
-		must(t, os.RemoveAll(copied))
-		from := filepath.Join(m.dir, "state", j.app, fmt.Sprint(lane))
-		if _, err := os.Stat(from); err != nil {
-			t.Fatalf("no store of lane %d: %v", lane, err)
-		}
-		must(t, os.CopyFS(copied, os.DirFS(from)))
-		store, err := state.Open(copied, j.identity(lane), state.Options{Seam: seam.World()})
-		must(t, err)
-		cut, err := store.Cut()
-		must(t, err)
-		for task, pos := range cut.Positions() {
-			of := history.Store{App: j.app, Node: p.m.name, Role: "owner", Stage: task.Stage, Partition: task.Partition, Changelog: pos.Changelog}
-			must(t, cut.Scan(j.ctx, task, nil, func(group, values []byte) error {
-				of.Groups++
-				of.Digest = check.AddDigest(of.Digest, group, values)
-				return nil
-			}))
-			c.write(history.Event{Kind: history.KindStore, Store: &of})
-		}
-		cut.Close()
-		must(t, store.Abandon())
-	}
 }
 
 // end writes what the run comes to.

@@ -217,29 +217,45 @@ func (a *Admin) AddPartitions(ctx context.Context, topic string, total int) erro
 // DeleteTopics deletes the topics that exist of those named.
 func (a *Admin) DeleteTopics(ctx context.Context, names ...string) error {
 	for _, name := range names {
-		err := a.try(ctx, fmt.Sprintf("delete topic %q", name), func() error {
-			req := kmsg.NewPtrDeleteTopicsRequest()
-			req.TimeoutMillis = 15_000
-			t := kmsg.NewDeleteTopicsRequestTopic()
-			t.Topic = &name
-			req.Topics, req.TopicNames = append(req.Topics, t), []string{name}
-			resp, err := req.RequestWith(ctx, a.cl)
-			if err != nil {
-				return err
-			}
-			for _, t := range resp.Topics {
-				err := withMessage(t.ErrorCode, t.ErrorMessage)
-				if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		t := kmsg.NewDeleteTopicsRequestTopic()
+		t.Topic = &name
+		if err := a.deleteTopic(ctx, fmt.Sprintf("delete topic %q", name), t, name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// DeleteTopicID deletes the topic of an id, as Kafka prints it, and none that has its name since. A
+// topic that is not there is no error.
+func (a *Admin) DeleteTopicID(ctx context.Context, id string) error {
+	raw, err := base64.RawURLEncoding.DecodeString(id)
+	if err != nil || len(raw) != 16 {
+		return fmt.Errorf("delete the topic with the id %q: that is no topic's id", id)
+	}
+	t := kmsg.NewDeleteTopicsRequestTopic()
+	t.TopicID = [16]byte(raw)
+	return a.deleteTopic(ctx, "delete the topic with the id "+id, t)
+}
+
+// deleteTopic deletes one topic. name is for brokers of before there were ids.
+func (a *Admin) deleteTopic(ctx context.Context, what string, t kmsg.DeleteTopicsRequestTopic, name ...string) error {
+	return a.try(ctx, what, func() error {
+		req := kmsg.NewPtrDeleteTopicsRequest()
+		req.TimeoutMillis = 15_000
+		req.Topics, req.TopicNames = append(req.Topics, t), name
+		resp, err := req.RequestWith(ctx, a.cl)
+		if err != nil {
+			return err
+		}
+		for _, t := range resp.Topics {
+			err := withMessage(t.ErrorCode, t.ErrorMessage)
+			if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.UnknownTopicID) {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // DeleteRecords deletes what a topic's partitions hold below these offsets, of which each is at

@@ -46,7 +46,7 @@ var arrows = map[string]row{
 		own: []string{
 			"internal/api", "internal/broker", "internal/kafka", "internal/livefile", "internal/port", "internal/seam",
 			"internal/step", "internal/token", "processor", "processor/spec", "replication",
-			"replication/cluster", "replication/consensus", "replication/ownership", "replication/seed", "replication/session",
+			"replication/assign", "replication/cluster", "replication/consensus", "replication/ownership", "replication/seed", "replication/session",
 			"state", "txn",
 		},
 		outside: []string{franz, prometheus, mpb, golangX},
@@ -131,10 +131,10 @@ var arrows = map[string]row{
 	"internal/testkafka":               {outside: []string{franz}},
 	"internal/testkafka/cmd/testkafka": {own: []string{"internal/testkafka"}},
 	// Tests alone: they kill the binary, look into what it left, and recount.
-	"internal/chaos": {own: []string{"internal/api", "internal/chaos/check", "internal/chaos/history", "internal/chaos/link", "state", "txn"}},
+	"internal/chaos": {own: []string{"internal/api", "internal/chaos/check", "internal/chaos/history", "internal/chaos/link", "internal/chaos/opened", "state", "txn"}},
 	// The run of faults that anyone can repeat: it starts the product, and knows its API.
 	"internal/chaos/history": {}, // what a run writes down, and nothing of the product
-	"internal/chaos/link":    {own: []string{"internal/seam"}},
+	"internal/chaos/link":    {own: []string{"internal/seam"}, outside: []string{golangX}},
 	"internal/chaos/plan":    {own: []string{"internal/step"}},
 	"internal/chaos/world": {
 		own: []string{
@@ -147,6 +147,9 @@ var arrows = map[string]row{
 	"internal/chaos/check": {
 		own: []string{"internal/chaos/history"}, outside: []string{franz, xxhash, "github.com/anishathalye/porcupine"},
 	},
+	"internal/chaos/opened": {own: []string{
+		"internal/chaos/check", "internal/chaos/history", "internal/kafka", "internal/seam", "processor/spec", "state",
+	}},
 	"internal/chaos/cmd/chaos": {own: []string{
 		"internal/chaos/check", "internal/chaos/history", "internal/chaos/plan", "internal/chaos/world", "internal/seam",
 	}},

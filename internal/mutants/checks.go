@@ -60,6 +60,8 @@ var checks = []check{
 	}},
 	{"TestNodeCountsExactly", "internal/node", "^TestNodeCountsExactly$", none,
 		func(seed int) []string { return []string{fmt.Sprint("PROPERTY_SEED=", seed)} }},
+	{"TestBandCountsExactly", "internal/node", "^TestBandCountsExactly$", none,
+		func(seed int) []string { return []string{fmt.Sprint("PROPERTY_SEED=", seed)} }},
 }
 
 // testTimeout bounds one run of a check: a mutant that hangs is caught by it.

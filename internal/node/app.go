@@ -45,6 +45,7 @@ type app struct {
 	lanes        []*lane
 
 	reset    *intent       // the reset that this generation began with in this process, nil for none
+	start    []int64       // of a generation that a reset began: the first offsets that it counts
 	orders   chan *order   // resets that are asked for; taken while the lanes run
 	allReady chan struct{} // of a reset: closed once every partition has a position of its generation
 
@@ -82,6 +83,9 @@ func newApp(n *Node, s *spec.Spec, rec *ownership.App) *app {
 func (n *Node) open(ctx context.Context, s *spec.Spec, rec *ownership.App) (*app, error) {
 	a := newApp(n, s, rec)
 	if err := a.resumeReset(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.findStart(); err != nil {
 		return nil, err
 	}
 	if err := a.examine(ctx); err != nil {
@@ -195,6 +199,9 @@ func (a *app) fit(heads map[int32]head) error {
 			a.id, a.generation, a.partitions = a.reset.AppID, a.reset.Generation, len(a.reset.Start)
 		case a.record != nil: // all nodes begin with the same
 			a.id, a.generation, a.partitions = a.record.ID, a.record.Generation, a.record.Partitions
+			if err := a.fitSubmitted(); err != nil {
+				return err
+			}
 		}
 		if err := a.decideStages(a.partitions); err != nil {
 			return err
@@ -233,6 +240,26 @@ func (a *app) fitRecord(rec *state.PositionRecord) error {
 		return err
 	}
 	return a.sameTopic("changelog", a.changelog.Name, rec.ChangelogTopicID, a.changelog.ID)
+}
+
+// fitSubmitted refuses a spec that does not fit the one which the cluster has agreed on, of an app
+// that has counted nothing yet: its lanes may be about to count by that one.
+func (a *app) fitSubmitted() error {
+	if a.record.Halted != "" {
+		return nil // a reset gives it another spec
+	}
+	agreed, err := spec.Parse([]byte(a.record.Spec), "the submitted spec of app "+a.name())
+	if err != nil {
+		return err
+	}
+	diff := spec.Fit(agreed, a.spec)
+	if now := lanesOf(a.spec, max(a.record.Partitions, a.record.Repartitions)); now != len(a.record.Lanes) {
+		diff = append(diff, spec.Difference{Field: "lanes", Stored: fmt.Sprint(len(a.record.Lanes)), Now: fmt.Sprint(now)})
+	}
+	if len(diff) > 0 {
+		return &MisfitError{App: a.name(), Diff: dedupe(diff)}
+	}
+	return nil
 }
 
 func (a *app) sameTopic(what, name, stored, now string) error {
@@ -276,6 +303,9 @@ func (a *app) checkGroup(ctx context.Context, heads map[int32]head) error {
 		return err
 	}
 	for p, o := range offsets {
+		if now, err := readHeads(ctx, a.node.admin, a.name()+".changelog"); err == nil && acquiredBefore(now) {
+			return nil // another node of the cluster has begun the app just now
+		}
 		return &OffsetsError{Group: a.name(), Topic: a.input.Name, Partition: p, Offset: o, Record: -1}
 	}
 	return nil // the repartition topic's offsets are compared behind the fence

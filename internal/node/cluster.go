@@ -45,7 +45,7 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 		ID: n.dir.id.ID, Name: cfg.Name, Incarnation: n.incarnation, Addr: n.port.Advertise(), Zone: cfg.Zone,
 		Release: cfg.Version, Seeds: cfg.Join, DataDir: cfg.DataDir,
 		RaftListener: n.port.Raft(), DialRaft: n.port.DialRaft, SessionListener: n.port.Sessions(), DialSession: n.port.DialSession,
-		Call: n.call, Report: n.report, Fence: n.fenceLane, Halt: n.halted, Seam: cfg.Seam, Log: cfg.Log,
+		Call: n.call, Report: n.report, Fence: n.fenceLane, Halt: n.halted, DiskFailed: n.diskFailed, Seam: cfg.Seam, Log: cfg.Log,
 	})
 	if err != nil {
 		return errors.Join(err, n.port.Close())
@@ -84,7 +84,16 @@ func (n *Node) join(ctx context.Context) error {
 	if err := n.cluster.Wait(ctx); err != nil {
 		return err
 	}
-	return n.checkKafka(n.cluster.State())
+	err := n.checkKafka(n.cluster.State())
+	if err != nil && n.upgraded {
+		// It has become a member before it knew: the others are not to count on it.
+		ctx, cancel := context.WithTimeout(ctx, n.cfg.HandOverMax)
+		defer cancel()
+		if err := n.cluster.Leave(ctx, true); err != nil {
+			n.cfg.Log.Warn("this node stays a member of the cluster that it does not fit", "error", err)
+		}
+	}
+	return err
 }
 
 // checkKafka refuses a node whose Kafka is not the one that the cluster's apps count on: it would

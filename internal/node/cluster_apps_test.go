@@ -209,6 +209,16 @@ func TestBandRefusesSubmits(t *testing.T) {
 	if err != nil || len(st.Apps) != 1 {
 		t.Errorf("apps %+v, %v", st.Apps, err)
 	}
+	// Another spec under the name of an app that has hardly begun, so that no record speaks of it.
+	young := *b.place
+	young.app = p.app + "-y"
+	s = young.spec(wordcount)
+	if _, err := b.nodes[0].client.Submit(p.ctx(), s.App, s.YAML()); err != nil {
+		t.Fatal(err)
+	}
+	s = young.spec(strings.Replace(wordcount, "split: words", "split: lines", 1) + "lanes: 2\n")
+	_, err = b.nodes[1].client.Submit(p.ctx(), s.App, s.YAML())
+	says(t, err, "does not fit", "split: counted with words, now lines", "lanes: counted with 4, now 2", "another `app:` name")
 	_, err = b.nodes[0].client.Delete(p.ctx(), "nothing", false)
 	says(t, err, "no app", "nothing", p.app)
 	_, err = b.nodes[0].client.Move(p.ctx(), p.app, 9, api.MoveRequest{To: "node-b"})
@@ -239,6 +249,51 @@ func TestBandDeletesBehindANode(t *testing.T) {
 	other.nodes = b.nodes
 	b.until("it is back", b.hasLane("node-c"))
 	other.gone()
+}
+
+// An app that was deleted while a node was down, and submitted anew under its name, is another app:
+// the node takes part in it, and nothing of the old state is in its counts.
+func TestBandReplacesAnAppBehindANode(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	b := p.band(3, standbys(1))
+	other := b.beside("two", 4)
+	_, err := other.submit(0, wordcount)
+	p.must(err)
+	old := []*kgo.Record{event(0, "a", "x"), event(1, "b", "x y")}
+	other.send(old...)
+	other.appRuns()
+	other.counted(old)
+	state := filepath.Join(b.nodes[2].dir, "state", other.app)
+	until(t, func() error {
+		_, err := os.Stat(state)
+		return err
+	})
+	b.nodes[2].stop()
+	_, err = b.nodes[0].client.Delete(p.ctx(), other.app, true)
+	p.must(err)
+	_, err = other.submit(0, wordcount)
+	p.must(err)
+	other.appRuns()
+	b.nodes[2] = b.launch(2, inDir(b.nodes[2].dir), standbys(1))
+	other.nodes = b.nodes
+	b.nodes[2].isReady()
+	now := []*kgo.Record{event(0, "a", "z"), event(1, "c", "x")}
+	other.send(now...)
+	for lane := range 4 { // each has been at the node that was away
+		_, err := b.nodes[0].client.Move(b.ctx(), other.app, lane, api.MoveRequest{To: "node-c"})
+		p.must(err)
+		until(t, func() error {
+			if l := other.appRuns().Lanes[lane]; l.Owner != "node-c" {
+				return fmt.Errorf("lane %+v", l)
+			}
+			return nil
+		})
+	}
+	other.counted(append(old, now...))
+	if b.nodes[2].log.count("cannot run on this node") > 0 {
+		t.Error("the node could not open the app")
+	}
 }
 
 // An app that cannot be opened stops no other one; the status and the readiness say why.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -262,6 +263,8 @@ func TestBandRecovers(t *testing.T) {
 	b.send(sent...)
 	b.counted(sent)
 	left := b.nodes[2]
+	_, err := Recover(left.dir, "", seam.World(), slog.New(slog.DiscardHandler))
+	says(t, err, "runs (pid ", "stop it first")
 	for _, n := range b.nodes {
 		n.stop()
 	}
@@ -276,4 +279,104 @@ func TestBandRecovers(t *testing.T) {
 	if _, err := Recover(t.TempDir(), "", seam.World(), slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a directory without a node was recovered")
 	}
+}
+
+// The lanes of a node whose disk fails go to other nodes, and none comes there, until the disk is
+// well again; the status names it.
+func TestBandLeavesABadDisk(t *testing.T) {
+	for _, name := range []string{"full", "read-only", "fsync"} {
+		t.Run(name, func(t *testing.T) {
+			p := onFake(t)
+			p.topic(p.in, 4)
+			f := diskFaults[name]
+			disk := &badDisk{err: f.err, kinds: f.kinds}
+			disk.well.Store(true)
+			b := p.band(3, standbys(1), func(c *Config) {
+				if c.Name == nodeName(1) {
+					onDisk(disk)(c)
+				}
+			})
+			load := p.stream(4)
+			b.until("it has a lane", b.hasLane(nodeName(1)))
+			disk.well.Store(false)
+			b.until("it has no lane, and the others run all", func(st api.Status) error {
+				for _, l := range st.Apps[0].Lanes {
+					if l.Owner == nodeName(1) || slices.Contains(l.Standbys, nodeName(1)) || l.State != api.LaneRunning {
+						return fmt.Errorf("lane %+v", l)
+					}
+				}
+				if text := strings.Join(st.Problems, "; "); !strings.Contains(text, nodeName(1)) || !strings.Contains(text, f.advice) {
+					return fmt.Errorf("the problems: %s", text)
+				}
+				return nil
+			})
+			b.whole()
+			disk.well.Store(true)
+			b.until("it has a lane again", b.hasLane(nodeName(1)))
+			b.whole()
+			b.exact(load())
+		})
+	}
+}
+
+// A dry run says what the leader would do, whichever node is asked, and does nothing.
+func TestBandDryRuns(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	b := p.band(3, standbys(1))
+	for _, n := range b.nodes {
+		until(t, func() error { // it is wrong while the lanes are still being balanced
+			before := b.whole()
+			if err := b.foresees(n, before); err != nil {
+				return err
+			}
+			if after := b.whole(); fmt.Sprint(owners(after)) != fmt.Sprint(owners(before)) {
+				return fmt.Errorf("lanes have moved: %v, then %v", owners(before), owners(after))
+			}
+			return nil
+		})
+	}
+}
+
+// foresees asks a node what a drain of node-a and a move of lane 0 to a node without a copy would
+// come to.
+func (b *band) foresees(n *tally, now api.AppStatus) error {
+	owned := map[int]string{} // node-a's lanes, with their standbys
+	for _, l := range now.Lanes {
+		if l.Owner == nodeName(0) {
+			owned[l.Lane] = l.Standbys[0]
+		}
+	}
+	drain, err := n.client.Drain(b.ctx(), nodeName(0), api.DrainRequest{DryRun: true})
+	b.must(err)
+	moves := map[int]string{}
+	for _, m := range drain.Moves {
+		if m.From == nodeName(0) {
+			moves[m.Lane] = m.To
+		}
+	}
+	if text := strings.Join(drain.Plan, "; "); len(owned) == 0 || !maps.Equal(moves, owned) || !strings.Contains(text, "which follows it already") {
+		return fmt.Errorf("a drain of node-a, which has %v: %+v", owned, drain)
+	}
+	lane, third := now.Lanes[0], ""
+	for i := range b.nodes {
+		if name := nodeName(i); name != lane.Owner && !slices.Contains(lane.Standbys, name) {
+			third = name
+		}
+	}
+	move, err := n.client.Move(b.ctx(), b.app, 0, api.MoveRequest{To: third, DryRun: true})
+	if err != nil {
+		return err
+	}
+	if text := strings.Join(move.Plan, "; "); !strings.Contains(text, lane.Owner+" -> "+third+", which copies it first") {
+		return fmt.Errorf("a move of lane 0 from %s to %s: %s", lane.Owner, third, text)
+	}
+	return nil
+}
+
+func owners(a api.AppStatus) (names []string) {
+	for _, l := range a.Lanes {
+		names = append(names, fmt.Sprintf("%d: %s epoch %d", l.Lane, l.Owner, l.Epoch))
+	}
+	return names
 }

@@ -213,6 +213,10 @@ func TestJoinWithAnotherKafka(t *testing.T) {
 	})
 	says(t, err, "kfake", "another", "--brokers")
 	n.ready()
+	st, err := n.client.Status(p.ctx())
+	if err != nil || len(st.Nodes) != 1 {
+		t.Errorf("nodes %+v, %v: the refused one is to be forgotten", st.Nodes, err)
+	}
 }
 
 // A data dir of before there were clusters: the node runs on what it has run, under later epochs.

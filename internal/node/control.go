@@ -9,6 +9,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/replication/assign"
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
@@ -75,14 +76,14 @@ func (n *Node) deleteOwned(ctx context.Context, rec *ownership.App) (deleted []s
 		return nil, err
 	}
 	for _, topic := range ownedTopics(rec.Name) {
-		_, there, err := n.admin.Topic(ctx, topic)
+		t, there, err := n.admin.Topic(ctx, topic)
 		if err != nil {
 			return deleted, err
 		}
 		if !there {
 			continue
 		}
-		if err := n.deleteTopic(ctx, topic); err != nil {
+		if err := n.deleteTopic(ctx, t); err != nil {
 			return deleted, n.kafka.Explain(err)
 		}
 		deleted = append(deleted, topic)
@@ -104,6 +105,11 @@ func (c control) Drain(ctx context.Context, node string, req api.DrainRequest) (
 				"start another node first, or stop the apps with `tally delete`")
 		}
 		answer.Moves = c.n.movesOf(st, m)
+	}
+	if req.DryRun && !req.Undo {
+		f, err := c.n.cluster.DryRunDrain(ctx, m.ID)
+		answer.Moves, answer.Plan = c.n.foreseen(st, f), f.Lines
+		return answer, cannotDecide(err)
 	}
 	if req.DryRun {
 		return answer, nil
@@ -131,6 +137,22 @@ func (n *Node) movesOf(st *ownership.State, m *ownership.Member) []api.LaneMove 
 		move := api.LaneMove{App: ref.App, Lane: ref.Lane, From: m.Name}
 		if len(l.Standbys) > 0 {
 			move.To = st.Members[l.Standbys[0]].Name
+		}
+		moves = append(moves, move)
+	}
+	return moves
+}
+
+// foreseen are the owners that would change.
+func (n *Node) foreseen(st *ownership.State, f assign.Foreseen) []api.LaneMove {
+	moves := []api.LaneMove{}
+	for _, m := range f.Moves {
+		move := api.LaneMove{App: m.App, Lane: m.Lane}
+		if m.From != "" {
+			move.From = st.NameOf(m.From)
+		}
+		if m.To != "" {
+			move.To = st.NameOf(m.To)
 		}
 		moves = append(moves, move)
 	}
@@ -166,12 +188,16 @@ func (c control) Move(ctx context.Context, app string, lane int, req api.MoveReq
 		}
 		return answer, conflict(fmt.Sprintf("node %s is %s and takes no lane", to.Name, why), "the nodes that do: "+c.n.takersText(st))
 	}
-	if answer.Done || req.DryRun {
+	if answer.Done {
 		return answer, nil
 	}
-	return answer, c.propose(ctx, ownership.Command{MoveLane: &ownership.MoveLane{
-		LaneRef: ownership.LaneRef{App: app, Lane: lane}, Target: to.ID,
-	}})
+	ref := ownership.LaneRef{App: app, Lane: lane}
+	if req.DryRun {
+		f, err := c.n.cluster.DryRunMove(ctx, ref, to.ID)
+		answer.Plan = f.Lines
+		return answer, cannotDecide(err)
+	}
+	return answer, c.propose(ctx, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref, Target: to.ID}})
 }
 
 func (n *Node) takersText(st *ownership.State) string {
@@ -210,13 +236,19 @@ func (n *Node) unknownApp(name string) error {
 func (c control) propose(ctx context.Context, cmd ownership.Command) error {
 	res, err := c.n.cluster.Propose(ctx, cmd)
 	switch {
-	case err != nil && errors.Is(err, context.Canceled):
-		return err
 	case err != nil:
-		return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
-			Message: "the cluster cannot decide: " + err.Error(), Next: "see `tally status`"}
+		return cannotDecide(err)
 	case res.Refused != "":
 		return conflict(res.Refused, "")
 	}
 	return nil
+}
+
+// cannotDecide says to a person that no leader has answered.
+func cannotDecide(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
+		Message: "the cluster cannot decide: " + err.Error(), Next: "see `tally status`"}
 }

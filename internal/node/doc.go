@@ -11,9 +11,11 @@
 //     stays behind, the lane stops and says both numbers.
 //   - A stranger's fence ends the lane here: the node goes on answering, with its age, and does not
 //     fence back.
-//   - A reset is on disk before its first deletion, and until the new generation has its first
-//     position records; whatever step it is cut off at, the next start ends it. The changelog is
-//     deleted last: one that is not the old one means that all else is gone.
+//   - A reset is on disk and in the cluster's log before its first deletion; whatever step it is
+//     cut off at, the next start ends it, or another node once the one that had it in hand is dead.
+//     The changelog is deleted last: one that is not the old one means that all else is gone.
+//     Topics are deleted by their ids, so that who goes on too long deletes nothing of the new
+//     generation.
 //   - The number of stages is decided at an app's first start and stands in its position records.
 //     Input partition p and repartition partition p belong to one lane, so that one lane alone
 //     writes changelog partition p. The repartition topic is trimmed up to committed positions and

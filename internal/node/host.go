@@ -149,6 +149,9 @@ func (n *Node) openHosted(ctx context.Context, h *host, rec *ownership.App, firs
 		if err == nil || ctx.Err() != nil {
 			return a, err
 		}
+		if diskFails(err) {
+			n.diskFailed(err)
+		}
 		n.guarded(func() { h.why, h.fails = err.Error(), true })
 		n.cfg.Log.Error("the app cannot run on this node; trying again", "app", h.name, "in", pause, "error", err)
 		if err := n.waitForRecord(ctx, rec, pause); err != nil {
@@ -160,14 +163,19 @@ func (n *Node) openHosted(ctx context.Context, h *host, rec *ownership.App, firs
 // errRecord says that the cluster has another record of an app than the one at hand.
 var errRecord = errors.New("the cluster has another record of the app now")
 
-// waitForRecord waits for d, and fails when ctx ends or the app's record is another one.
+// waitForRecord waits for d, or until a reset is left to this node. It fails when ctx ends or the
+// app's record is another one.
 func (n *Node) waitForRecord(ctx context.Context, rec *ownership.App, d time.Duration) error {
 	late, stop := n.cfg.Seam.Timer(d)
 	defer stop()
 	for {
 		changed := n.cluster.Changed()
-		if !sameLife(rec, n.cluster.State().Apps[rec.Name]) {
+		st := n.cluster.State()
+		if !sameLife(rec, st.Apps[rec.Name]) {
 			return errRecord
+		}
+		if in, err := resetOf(rec); err == nil && n.succeeds(st, rec, in) {
+			return nil
 		}
 		select {
 		case <-changed:
@@ -184,25 +192,10 @@ func sameLife(a, b *ownership.App) bool {
 	return a != nil && b != nil && a.Generation == b.Generation && a.Spec == b.Spec && a.ID == b.ID && a.Halted == b.Halted
 }
 
-// openRecord opens the life of an app that the cluster has a record of. A reset that was begun on
-// this node is carried on first, while no lane of the app has an owner.
+// openRecord opens the life of an app that the cluster has a record of. A reset that this node has
+// in hand is carried on first, while no lane of the app has an owner.
 func (n *Node) openRecord(ctx context.Context, rec *ownership.App) (*app, error) {
-	in, err := n.dir.loadIntent(rec.Name)
-	if err != nil {
-		return nil, err
-	}
-	text := rec.Spec
-	if in != nil {
-		text = n.specOfReset(in, rec)
-	}
-	switch {
-	case in != nil && rec.Halted == "":
-		err = n.halt(ctx, rec.Name, n.resetting())
-	case in == nil && rec.Halted == n.resetting(): // a person has removed what it was to do
-		err = n.halt(ctx, rec.Name, "")
-	case in == nil && rec.Halted != "":
-		err = errors.New(rec.Halted)
-	}
+	text, err := n.resumed(ctx, rec)
 	if err != nil {
 		return nil, err
 	}
@@ -216,17 +209,6 @@ func (n *Node) openRecord(ctx context.Context, rec *ownership.App) (*app, error)
 		return err
 	})
 	return a, err
-}
-
-// specOfReset is the spec of the generation that a reset begins: the one that this process was
-// given, the one that the reset was asked for with, or the one that the app has.
-func (n *Node) specOfReset(in *intent, rec *ownership.App) string {
-	for _, s := range n.cfg.Specs {
-		if s.App == rec.Name {
-			return string(s.YAML())
-		}
-	}
-	return or(in.Spec, rec.Spec)
 }
 
 // openLife opens an app; where that has ended a reset, the cluster gets the new generation.
@@ -247,12 +229,6 @@ func (n *Node) openLife(ctx context.Context, s *spec.Spec, rec *ownership.App) (
 	return a, nil
 }
 
-// halt takes the lanes of an app from their owners for the time of a reset, and with "" lets them
-// be granted again.
-func (n *Node) halt(ctx context.Context, app, why string) error {
-	return n.decide(ctx, ownership.Command{HaltApp: &ownership.HaltApp{Name: app, Halted: why}})
-}
-
 // runHosted runs an app's lanes, and after a reset here those of the new generation, until ctx ends
 // or the cluster has another life of the app. Then the lanes have drained.
 func (n *Node) runHosted(lanes, ctx context.Context, h *host) {
@@ -263,8 +239,11 @@ func (n *Node) runHosted(lanes, ctx context.Context, h *host) {
 		if o == nil {
 			return
 		}
-		if a = n.beginAnew(ctx, h, in); a != nil {
+		switch a = n.beginAnew(ctx, h, in); {
+		case a != nil:
 			o.begun <- begun{app: a, intent: in}
+		case ctx.Err() == nil:
+			o.begun <- begun{err: underWay(h.name)}
 		}
 	}
 }
@@ -333,18 +312,13 @@ func (n *Node) submitHalted(ctx context.Context, s *spec.Spec, in *intent) error
 	}
 	rec := ownership.App{
 		Name: s.App, Spec: string(s.YAML()), ID: or(in.AppID, n.cfg.Seam.NewID()), Generation: max(in.Generation-1, 1), Partitions: 1,
-		Standbys: n.cfg.Standbys, Halted: n.resetting(), Lanes: make([]ownership.Lane, 1),
+		Standbys: n.cfg.Standbys, Halted: n.resetting(), Intent: n.mine(in).log(), Lanes: make([]ownership.Lane, 1),
 	}
 	res, err := n.cluster.Propose(ctx, ownership.Command{PutApp: &ownership.PutApp{App: rec}})
 	if err == nil && res.Refused != "" && res.Code != ownership.Taken {
 		err = errors.New(res.Refused)
 	}
 	return err
-}
-
-// resetting is why an app is halted that this node resets.
-func (n *Node) resetting() string {
-	return fmt.Sprintf("the app is being reset by node %s", n.cfg.Name)
 }
 
 // examined checks everything of a spec that can be refused, and makes nothing.
@@ -367,6 +341,12 @@ func (a *app) newRecord(before *ownership.App) ownership.App {
 	}
 	if before != nil {
 		rec.Standbys = before.Standbys
+	}
+	switch {
+	case a.reset != nil:
+		rec.Intent = a.node.mine(a.reset).log()
+	case before != nil && before.Generation == rec.Generation:
+		rec.Intent = before.Intent
 	}
 	for k := range rec.Lanes {
 		rec.Lanes[k].Epoch = a.highestEpoch(k)

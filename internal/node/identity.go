@@ -89,7 +89,14 @@ func (d *dataDir) lockedError(err error) error {
 		return fmt.Errorf("lock the data dir %s: %w", d.path, err)
 	}
 	pid, _ := os.ReadFile(filepath.Join(d.path, "LOCK"))
-	return fmt.Errorf("the data dir %s is in use by another node (pid %s): give each node its own --data-dir", d.path, pid)
+	return &inUseError{dir: d.path, pid: string(pid)}
+}
+
+// inUseError says that a running node has the data dir.
+type inUseError struct{ dir, pid string }
+
+func (e *inUseError) Error() string {
+	return fmt.Sprintf("the data dir %s is in use by another node (pid %s): give each node its own --data-dir", e.dir, e.pid)
 }
 
 func (d *dataDir) writePID() error {

@@ -8,13 +8,19 @@ import (
 	"path/filepath"
 
 	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/replication/ownership"
 )
 
-// intent is what a reset is going to do. It is on disk before the first deletion and until the new
-// generation has its first position records, so that whatever a crash leaves in Kafka, the next
-// start knows what was meant and ends it.
+// intent is what a reset is going to do. It is on disk and in the cluster's log before the first
+// deletion, so that whatever a crash leaves in Kafka, the next start, or another node in the place
+// of one that does not come back, knows what was meant and ends it. On disk it stays until the new
+// generation has its first position records; in the log as long as the generation does, since each
+// of its nodes has to know where it starts.
 type intent struct {
-	App          string `json:"app"`
+	App string `json:"app"`
+	// Node is the id of the node that has the reset in hand. Another takes it up, under the same
+	// generation, once that one is dead.
+	Node         string `json:"node,omitempty"`
 	AppID        string `json:"app_id"`
 	Generation   int    `json:"generation"` // the new one
 	KafkaCluster string `json:"kafka_cluster"`
@@ -29,12 +35,51 @@ type intent struct {
 	// ChangelogID is that of the old generation's changelog, "" when there was none. One with
 	// another id is the new generation's, and is never deleted.
 	ChangelogID string `json:"changelog_id"`
+	// Doomed are the ids of the other topics of the old generation, by name: those that have
+	// another id are the new one's. nil in an intent of a release that did not say: all of the name
+	// go.
+	Doomed map[string]string `json:"doomed,omitempty"`
 	// Fence are the transactional ids under which the old generation may still be written.
 	Fence []string `json:"fence"`
 	Epoch uint64   `json:"epoch"` // the highest of the old generation
 }
 
 func (in *intent) planned() bool { return in.Start != nil }
+
+// log is the intent as the cluster's log keeps it.
+func (in *intent) log() json.RawMessage {
+	data, err := json.Marshal(in)
+	if err != nil {
+		panic("node: an intent that does not encode: " + err.Error())
+	}
+	return data
+}
+
+// resetOf is what the log knows of resets of an app: the one that is under way while the app is
+// halted, else the one that its generation began with; nil for none.
+func resetOf(rec *ownership.App) (*intent, error) {
+	if len(rec.Intent) == 0 {
+		return nil, nil
+	}
+	in := &intent{}
+	if err := json.Unmarshal(rec.Intent, in); err != nil {
+		return nil, fmt.Errorf("what the cluster knows of the reset of app %s cannot be read: %w", rec.Name, err)
+	}
+	return in, nil
+}
+
+// startOf are the offsets at which a generation that a reset began counts, nil for one that begins
+// where the spec says.
+func startOf(rec *ownership.App) ([]int64, error) {
+	if rec == nil {
+		return nil, nil
+	}
+	in, err := resetOf(rec)
+	if err != nil || in == nil || in.Generation != rec.Generation {
+		return nil, err
+	}
+	return in.Start, nil
+}
 
 func (d *dataDir) intentFile(app string) string {
 	return filepath.Join(d.path, "apps", app+".reset.json")

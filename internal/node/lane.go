@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -181,15 +180,29 @@ func (l *lane) unborn(err error) bool {
 	return l.app.fresh && errors.As(err, &identity) && identity.Field == "app_id"
 }
 
-// outlived reports whether a store is refused only because it is of an earlier generation of this
-// app: another node has carried out the reset that ended it, and nobody asks for it any more.
+// outlived reports whether a store is refused only because it is of an earlier life of this app,
+// and nobody asks for it any more: of an earlier generation, whose reset another node has carried
+// out; or of another app of its name, which was deleted while this node was away, and this one
+// submitted.
 func (l *lane) outlived(err error) bool {
 	var identity *state.IdentityError
-	if l.app.record == nil || !errors.As(err, &identity) || identity.Field != "generation" {
+	if l.app.record == nil || !errors.As(err, &identity) {
 		return false
 	}
-	stored, err := strconv.Atoi(identity.Stored)
-	return err == nil && stored < l.app.generation
+	switch have := identity.Have; identity.Field {
+	case "kafka_cluster", "app", "lane":
+		return false
+	case "generation":
+		return have.Generation < l.app.generation || l.replaced(have)
+	default:
+		return l.replaced(have)
+	}
+}
+
+// replaced reports whether a store is of another app of this one's name. The cluster and the
+// position records agree on the id of the present one.
+func (l *lane) replaced(have state.Identity) bool {
+	return have.AppID != l.app.id && l.app.record.ID == l.app.id
 }
 
 func (l *lane) dir() string { return l.app.node.dir.laneDir(l.app.name(), l.k) }
@@ -220,6 +233,9 @@ func (l *lane) closeStore() error {
 		return nil
 	}
 	err := store.Close()
+	if diskFails(err) {
+		l.app.node.diskFailed(err)
+	}
 	if diskFails(err) || errors.Is(err, state.ErrDamaged) {
 		l.log().Warn("the store could not be written to its end; the next start reads the rest from the changelog", "error", err)
 		return nil
@@ -322,8 +338,8 @@ func (l *lane) startOffset(ctx context.Context, t state.Task) (int64, error) {
 	if t.Stage == state.SecondStage {
 		return 0, nil // the topic was made for this generation, and is trimmed behind positions alone
 	}
-	if a.reset != nil && int(partition) < len(a.reset.Start) {
-		return a.reset.Start[partition], nil
+	if int(partition) < len(a.start) {
+		return a.start[partition], nil
 	}
 	if int(partition) >= a.partitions {
 		return 0, nil // added after the app's first start: every event in it is to be counted

@@ -44,6 +44,7 @@ type Node struct {
 	bars       *mpb.Progress // of restores, on a terminal; else nil
 	seeds      *seed.Keeper  // checkpoints for other nodes
 	seedPace   *seed.Pace    // of those of other nodes
+	disk       *disk
 
 	mu sync.Mutex
 	// These three are written by connect alone, under mu, since the status is asked for meanwhile;
@@ -98,6 +99,7 @@ func start(ctx context.Context, cfg Config, end context.CancelCauseFunc) (_ *Nod
 	n := &Node{
 		cfg: cfg, started: cfg.Seam.Now(), incarnation: cfg.Seam.NewID(), waiting: "starting",
 		budget: processor.NewBudget(cfg.CommitsPerSecond), hosts: map[string]*host{}, clustered: make(chan struct{}), watched: map[string]bool{}, end: end,
+		disk: newDisk(),
 	}
 	if cfg.TTY {
 		n.bars = mpb.New(mpb.WithOutput(cfg.Out), mpb.WithWidth(50))
@@ -319,6 +321,7 @@ func (n *Node) runApps(ctx context.Context) error {
 	atStart := appNames(n.cluster.State())
 	opened := make(chan outcome, len(atStart))
 	go n.keepContact(hosting)
+	go n.watchDisk(hosting)
 	var keeping sync.WaitGroup
 	keeping.Go(func() { n.seeds.Run(hosting) })
 	defer keeping.Wait()
@@ -358,7 +361,7 @@ func (n *Node) awaitOpened(ctx context.Context, apps int, opened <-chan outcome)
 	for range apps {
 		select {
 		case o := <-opened:
-			if o.err != nil && n.refuses(o.app) {
+			if o.err != nil && !passing(o.err) && n.refuses(o.app) {
 				return o.err
 			}
 		case <-ctx.Done():
@@ -367,6 +370,10 @@ func (n *Node) awaitOpened(ctx context.Context, apps int, opened <-chan outcome)
 	}
 	return nil
 }
+
+// passing reports whether an app could not be opened only because another node has it in hand, or
+// has just changed it: it is opened later.
+func passing(err error) bool { return errors.As(err, new(*haltedError)) || errors.Is(err, errRecord) }
 
 // refuses reports whether an app that cannot be opened ends the node.
 func (n *Node) refuses(app string) bool {
@@ -383,7 +390,7 @@ func (n *Node) sayRunning(apps []string) {
 	if len(apps) > 0 {
 		what = "app " + strings.Join(apps, ", app ")
 	}
-	fmt.Fprintf(n.cfg.Out, "node %s runs %s; ask it at %s\n", n.cfg.Name, what, n.port.URL(n.port.Addr().String()))
+	fmt.Fprintf(n.cfg.Out, "node %s runs %s; ask it at %s\n", n.cfg.Name, what, n.port.URL(n.port.Advertise()))
 }
 
 // within waits for done, at most for d, and reports whether it came.

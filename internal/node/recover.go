@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -18,6 +19,10 @@ func Recover(path, addr string, sm seam.Seam, log *slog.Logger) (string, error) 
 		return "", fmt.Errorf("%s is not the data dir of a node that has been in a cluster: %w", path, err)
 	}
 	d, err := openDataDir(path, sm)
+	var inUse *inUseError
+	if errors.As(err, &inUse) {
+		return "", fmt.Errorf("the node of %s runs (pid %s): stop it first, recover it, and start it again", path, inUse.pid)
+	}
 	if err != nil {
 		return "", err
 	}

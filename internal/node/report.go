@@ -16,7 +16,10 @@ const contactInterval = 500 * time.Millisecond
 func (n *Node) report() session.Report {
 	<-n.clustered
 	st := n.cluster.State()
-	r := session.Report{ID: n.dir.id.ID, Incarnation: n.incarnation, KafkaAgeMs: n.kafkaAge().Milliseconds(), Version: st.Version}
+	r := session.Report{
+		ID: n.dir.id.ID, Incarnation: n.incarnation, KafkaAgeMs: n.kafkaAge().Milliseconds(), Version: st.Version,
+		Disk: n.disk.trouble(),
+	}
 	for _, a := range n.running() {
 		for _, l := range a.lanes {
 			if g, _ := l.granted(); g.part != partNone {

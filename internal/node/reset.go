@@ -19,10 +19,12 @@ import (
 )
 
 // A reset deletes what an app has counted and starts it anew, in a new generation, in this order:
-// intent on disk; the lanes drained; the old transactional ids fenced; the consumer group, the dead
-// letters, the state, the repartition topic and last the changelog deleted; topics made; first
-// position records; intent removed. A changelog that is not the one of the intent therefore means
-// that all deletions are done, and a start that finds an intent knows where to go on.
+// intent on disk and in the log; the lanes drained; the old transactional ids fenced; the consumer
+// group, the dead letters, the state, the repartition topic and last the changelog deleted; topics
+// made; first position records; intent removed. A changelog that is not the one of the intent
+// therefore means that all deletions are done, and who finds an intent knows where to go on. Topics
+// are deleted by the ids that the intent has, so that a node which was given up for dead and lives
+// on deletes nothing of what the one in its place has begun.
 
 // planReset finds out what a reset would delete and where it would start, and writes nothing. was
 // is the app as it runs here, nil at a start.
@@ -44,14 +46,18 @@ func (n *Node) planReset(ctx context.Context, was *app, s *spec.Spec, from strin
 		return nil, err
 	}
 	in := &intent{
-		App: s.App, KafkaCluster: n.kafkaCluster, AskedMs: asked.UnixMilli(), From: from, Spec: string(s.YAML()),
+		App: s.App, Node: n.dir.id.ID, KafkaCluster: n.kafkaCluster, AskedMs: asked.UnixMilli(), From: from, Spec: string(s.YAML()),
 		InputID: a.input.ID,
 	}
-	changelog, err := a.find(ctx, a.name()+".changelog")
+	owned, err := n.topics(ctx, ownedTopics(a.name())...)
 	if err != nil {
 		return nil, err
 	}
-	in.ChangelogID = changelog.ID
+	changelog := owned[a.name()+".changelog"]
+	in.ChangelogID, in.Doomed = changelog.ID, map[string]string{}
+	for name, t := range owned {
+		in.Doomed[name] = t.ID
+	}
 	if err := a.inherit(ctx, in, was, changelog); err != nil {
 		return nil, err
 	}
@@ -193,6 +199,17 @@ func (a *app) resumeReset(ctx context.Context) error {
 	return nil
 }
 
+// findStart takes the generation's first offsets from the reset that it begins or began with, on
+// whichever node that was.
+func (a *app) findStart() (err error) {
+	if a.reset != nil {
+		a.start = a.reset.Start
+		return nil
+	}
+	a.start, err = startOf(a.record)
+	return err
+}
+
 // progress is how far a reset has come.
 type progress struct {
 	deleted bool // all that is to be deleted is; what is there is the new generation's
@@ -244,10 +261,7 @@ func (a *app) planAgain(ctx context.Context, in *intent, r progress) (*intent, e
 		again.AppID, again.Generation, again.Epoch = in.AppID, in.Generation, max(in.Epoch, again.Epoch)
 		again.Fence = slices.Concat(in.Fence, again.Fence)
 	}
-	if err := a.node.dir.storeIntent(again); err != nil {
-		return nil, err
-	}
-	return again, a.node.resetAt(ctx, step.ResetIntent)
+	return again, a.node.keepIntent(ctx, again)
 }
 
 // deleteOld deletes all that the old generation left, the changelog last.
@@ -259,10 +273,10 @@ func (a *app) deleteOld(ctx context.Context, in *intent) error {
 	}{
 		{step.ResetFenced, func() error { return a.fenceOld(ctx, in) }},
 		{step.ResetOffsets, func() error { return n.admin.DeleteGroup(ctx, a.name()) }},
-		{step.ResetDead, func() error { return n.deleteTopic(ctx, a.name()+".dead") }},
+		{step.ResetDead, func() error { return n.deleteOld(ctx, in, a.name()+".dead") }},
 		{step.ResetState, func() error { return os.RemoveAll(n.dir.stateDir(a.name())) }},
-		{step.ResetRepartition, func() error { return n.deleteTopic(ctx, a.name()+".repartition") }},
-		{step.ResetChangelog, func() error { return n.deleteTopic(ctx, a.name()+".changelog") }},
+		{step.ResetRepartition, func() error { return n.deleteOld(ctx, in, a.name()+".repartition") }},
+		{step.ResetChangelog, func() error { return n.deleteOld(ctx, in, a.name()+".changelog") }},
 	} {
 		if err := part.do(); err != nil {
 			return fmt.Errorf("reset of app %s: %w", a.name(), n.kafka.Explain(err))
@@ -290,20 +304,35 @@ func (a *app) fenceOld(ctx context.Context, in *intent) error {
 	return nil
 }
 
-// deleteTopic returns when the topic is no longer to be seen.
-func (n *Node) deleteTopic(ctx context.Context, name string) error {
-	if err := n.admin.DeleteTopics(ctx, name); err != nil {
+// deleteOld deletes a topic of the old generation, and none that has its name since.
+func (n *Node) deleteOld(ctx context.Context, in *intent, name string) error {
+	t, there, err := n.admin.Topic(ctx, name)
+	if err != nil || !there {
 		return err
 	}
-	for {
-		_, there, err := n.admin.Topic(ctx, name)
-		if err != nil || !there {
+	if in.Doomed != nil && t.ID != in.Doomed[name] {
+		return nil
+	}
+	return n.deleteTopic(ctx, t)
+}
+
+// deleteTopic returns when the topic is no longer to be seen.
+func (n *Node) deleteTopic(ctx context.Context, t kafka.Topic) (err error) {
+	if t.ID == "" { // of a Kafka that has no ids
+		err = n.admin.DeleteTopics(ctx, t.Name)
+	} else {
+		err = n.admin.DeleteTopicID(ctx, t.ID)
+	}
+	for err == nil {
+		now, there, err := n.admin.Topic(ctx, t.Name)
+		if err != nil || !there || now.ID != t.ID {
 			return err
 		}
 		if err := n.cfg.Seam.Sleep(ctx, retryPause); err != nil {
-			return fmt.Errorf("topic %s was deleted but is still there: %w", name, err)
+			return fmt.Errorf("topic %s was deleted but is still there: %w", t.Name, err)
 		}
 	}
+	return err
 }
 
 // refuseOldChangelog refuses to go on with the changelog that was just deleted, of which some

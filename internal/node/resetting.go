@@ -122,16 +122,29 @@ func (n *Node) runUntilReset(lanes, ctx context.Context, a *app) (*order, *inten
 	drain()
 	if o != nil {
 		n.cfg.Log.Info("reset: draining the lanes", "app", a.name(), "generation", in.Generation)
+	}
+	if n.lifeIsOver(a) {
 		defer n.killLater(kill)()
 	}
 	all.Wait()
 	return o, in
 }
 
+// lifeIsOver reports whether nothing that an app has counted here is wanted any more: it was
+// deleted or is being reset, maybe by another node.
+func (n *Node) lifeIsOver(a *app) bool {
+	now := n.cluster.State().Apps[a.name()]
+	return now == nil || now.Halted != "" || now.ID != a.record.ID || now.Generation != a.record.Generation
+}
+
+// lastDrain is how long the lanes of a life that is over may take for their last transactions.
+// Where the topics are deleted already, they would wait for a minute.
+const lastDrain = time.Second
+
 // killLater ends lanes that do not drain, as those that Kafka does not answer: what they hold is of
 // the old generation and not worth a wait. stop forgets it.
 func (n *Node) killLater(kill func()) (stop func()) {
-	wait, stopTimer := n.cfg.Seam.Timer(n.cfg.DrainTimeout)
+	wait, stopTimer := n.cfg.Seam.Timer(lastDrain)
 	drained := make(chan struct{})
 	go func() {
 		defer stopTimer()
@@ -145,7 +158,7 @@ func (n *Node) killLater(kill func()) (stop func()) {
 }
 
 // awaitReset returns when ctx ends (nil), or when a reset was asked for, is possible, and is on
-// disk: from then on there is no way back.
+// disk and in the log: from then on there is no way back.
 func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
 	for {
 		select {
@@ -154,11 +167,7 @@ func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
 		case o := <-a.orders:
 			in, err := n.planOrder(ctx, a, o)
 			if err == nil {
-				err = n.dir.storeIntent(in)
-			}
-			if err == nil {
-				n.cfg.Step.At(step.ResetIntent)
-				if err = n.halt(ctx, a.name(), n.resetting()); err == nil || ctx.Err() != nil {
+				if err = n.keepIntent(ctx, in); err == nil || ctx.Err() != nil {
 					return o, in
 				}
 				err = errors.Join(err, n.dir.dropIntent(a.name()))
@@ -169,7 +178,8 @@ func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
 }
 
 // beginAnew carries out a reset and gives the app of the new generation, in the old one's place;
-// nil when ctx ended before. Whatever is in the way is said and tried again: there is no way back.
+// nil when ctx ended before, or another node carries it on. Whatever is in the way is said and
+// tried again: there is no way back.
 func (n *Node) beginAnew(ctx context.Context, h *host, in *intent) *app {
 	old := h.app
 	old.saysReset("the app is being reset")
@@ -186,7 +196,7 @@ func (n *Node) beginAnew(ctx context.Context, h *host, in *intent) *app {
 			n.guarded(func() { h.app = a })
 			return a
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || n.relieved(in) {
 			return nil
 		}
 		old.saysReset("the app is being reset; trying on: " + err.Error())

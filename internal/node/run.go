@@ -129,6 +129,7 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 		l.log().Warn("fenced, but no other node has written under a newer epoch: the transaction took too long, or the node that was replaced has tried once more; acquiring again", "error", err)
 	case diskFails(err):
 		l.abandonStore()
+		l.app.node.diskFailed(err)
 		l.log().Error("the disk of the state fails; the lane waits for it", "error", err)
 	case errors.Is(err, state.ErrDamaged), l.rebuildable(err):
 		if err = l.renewStore(err); err != nil && !diskFails(err) {

@@ -235,6 +235,7 @@ func (l *lane) afterFollow(err error) (again bool) {
 	switch {
 	case diskFails(err):
 		l.abandonStore()
+		l.app.node.diskFailed(err)
 	case errors.Is(err, state.ErrDamaged), l.rebuildable(err):
 		if err = l.renewStore(err); err != nil && !diskFails(err) {
 			return l.end(api.LaneStopped, err)

@@ -65,7 +65,7 @@ func (n *Node) closedApps(st *ownership.State) (apps []api.AppStatus) {
 func (n *Node) nodeStatus(m *ownership.Member) api.NodeStatus {
 	s := api.NodeStatus{Name: m.Name, ID: m.ID, Addr: m.Addr, Alive: m.Alive, Incarnation: m.Incarnation}
 	if m.ID == n.dir.id.ID {
-		s.Pid, s.StartedMs = os.Getpid(), n.started.UnixMilli()
+		s.Pid, s.StartedMs, s.Problem = os.Getpid(), n.started.UnixMilli(), n.disk.trouble()
 	}
 	return s
 }

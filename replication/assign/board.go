@@ -29,6 +29,7 @@ type member struct {
 	alive    bool // after the deaths of this decision
 	live     bool // and has reported under its present incarnation
 	reaches  bool // Kafka, as far as is known
+	ill      bool // it says that its disk fails
 	fit      bool // to own lanes and to stand by
 	quota    int  // lanes that it shall own
 	owned    int  // lanes that it owns or that move to it
@@ -57,6 +58,7 @@ func newBoard(in Input) *board {
 		m := &member{Member: in.State.Members[id], health: in.Health[id]}
 		m.alive = m.Alive && !slices.Contains(in.Dead, ownership.Death{ID: id, Incarnation: m.Incarnation})
 		m.live = m.alive && m.health.Live && m.health.Incarnation == m.Incarnation
+		m.ill = m.live && m.health.Disk != ""
 		b.members = append(b.members, m)
 		b.byID[id] = m
 	}
@@ -85,15 +87,22 @@ func (b *board) judgeReach() {
 	}
 }
 
-// judgeFit finds who shall own lanes. When all that are left are to be drained, these do.
+// judgeFit finds who shall own lanes. When all that are left are to be drained, these do; when the
+// disks of all fail, nothing would be better for a move.
 func (b *board) judgeFit() {
-	some := false
-	for _, m := range b.members {
-		m.fit = m.alive && m.reaches && !m.Draining
-		some = some || m.fit
-	}
-	for _, m := range b.members {
-		m.fit = m.fit || (!some && m.alive && m.reaches)
+	for _, fit := range []func(m *member) bool{
+		func(m *member) bool { return !m.Draining && !m.ill },
+		func(m *member) bool { return !m.ill },
+		func(*member) bool { return true },
+	} {
+		some := false
+		for _, m := range b.members {
+			m.fit = m.alive && m.reaches && fit(m)
+			some = some || m.fit
+		}
+		if some {
+			return
+		}
 	}
 }
 

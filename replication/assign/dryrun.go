@@ -8,32 +8,48 @@ import (
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
-// DryRunDrain says in lines what a drain of a member would come to, if all else stays as it is.
-func DryRunDrain(in Input, id string) []string {
+// Foreseen is what a command would come to, if all else stays as it is.
+type Foreseen struct {
+	Lines []string        `json:"lines"`           // for people
+	Moves []ForeseenOwner `json:"moves,omitempty"` // lanes that would have another owner
+}
+
+// ForeseenOwner is a lane's owner now and then, by node id; "" for nobody.
+type ForeseenOwner struct {
+	ownership.LaneRef
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
+}
+
+// DryRunDrain says what a drain of a member would come to.
+func DryRunDrain(in Input, id string) Foreseen {
 	return dryRun(in, ownership.Command{Drain: &ownership.Drain{ID: id, Draining: true}})
 }
 
-// DryRunMove says in lines what a move of a lane would come to, if all else stays as it is.
-func DryRunMove(in Input, ref ownership.LaneRef, target string) []string {
+// DryRunMove says what a move of a lane would come to.
+func DryRunMove(in Input, ref ownership.LaneRef, target string) Foreseen {
 	return dryRun(in, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref, Target: target}})
 }
 
-func dryRun(in Input, c ownership.Command) []string {
+func dryRun(in Input, c ownership.Command) (f Foreseen) {
 	s, result := in.State.Take(c)
 	if result.Refused != "" {
-		return []string{result.Refused}
+		return Foreseen{Lines: []string{result.Refused}}
 	}
 	after := settle(in, s)
-	var lines []string
 	for ref, l := range after.Lanes() {
-		if old, _ := in.State.Lane(ref); old.Owner != l.Owner || !slices.Equal(old.Standbys, l.Standbys) {
-			lines = append(lines, difference(in, ref, old, l))
+		old, _ := in.State.Lane(ref)
+		if old.Owner != l.Owner {
+			f.Moves = append(f.Moves, ForeseenOwner{LaneRef: ref, From: old.Owner, To: l.Owner})
+		}
+		if old.Owner != l.Owner || !slices.Equal(old.Standbys, l.Standbys) {
+			f.Lines = append(f.Lines, difference(in, ref, old, l))
 		}
 	}
-	if len(lines) == 0 {
-		lines = []string{"nothing would change"}
+	if len(f.Lines) == 0 {
+		f.Lines = []string{"nothing would change"}
 	}
-	return lines
+	return f
 }
 
 // settle plays the plans out in which every copy catches up and every owner runs.

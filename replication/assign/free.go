@@ -134,7 +134,7 @@ func (b *board) grant(l *lane, m *member) {
 		b.own(l, target, -1)
 	}
 	l.to.Standbys = slices.DeleteFunc(l.to.Standbys, func(id string) bool { return id == m.ID })
-	if last != nil && last != m && last.alive && !last.Draining && !slices.Contains(l.to.Standbys, last.ID) {
+	if last != nil && last != m && last.alive && !last.Draining && !last.ill && !slices.Contains(l.to.Standbys, last.ID) {
 		l.to.Standbys = append(l.to.Standbys, last.ID)
 	}
 	l.to.Owner, l.to.Incarnation, l.to.From, l.to.Unfenced = m.ID, m.Incarnation, "", false

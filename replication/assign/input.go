@@ -31,7 +31,10 @@ type Health struct {
 	Version       uint64        // of the state that it had applied when it reported
 	KafkaAge      time.Duration // since it last reached Kafka
 	OldestWaiting time.Duration // of its events that are not committed
-	Copies        map[ownership.LaneRef]Copy
+	// Disk says what is wrong with the member's disk, "" for nothing. While that lasts it gets
+	// nothing, and what it has moves to others, if any are well.
+	Disk   string
+	Copies map[ownership.LaneRef]Copy
 }
 
 // Copy is what a member has of one lane.

@@ -52,7 +52,7 @@ func (b *board) handOverTo(l *lane, o, target *member) {
 		b.stand(l, b.member(id), -1)
 	}
 	at := slices.Index(l.to.Standbys, target.ID)
-	if o.Draining && !o.fit {
+	if o.leaves() {
 		l.to.Standbys = slices.Delete(l.to.Standbys, at, at+1)
 	} else {
 		l.to.Standbys[at] = o.ID
@@ -67,12 +67,16 @@ func (b *board) handOverTo(l *lane, o, target *member) {
 	b.move(o, target)
 }
 
-// emptyDrained begins to move lanes away from members that are to be drained, also those that do
-// not run there: nobody would wait for that.
+// leaves reports whether a member shall have no lane, although it lives and reaches Kafka: it is
+// drained, or its disk fails.
+func (m *member) leaves() bool { return !m.fit && (m.Draining || m.ill) }
+
+// emptyDrained begins to move lanes away from members that are to be drained, or whose disk fails,
+// also those that do not run there: nobody would wait for that.
 func (b *board) emptyDrained() {
 	for _, l := range b.lanes {
 		o := b.owner(l)
-		if o == nil || o.fit || !o.Draining || l.to.Target != "" || l.to.From != "" || !b.roomToMove(o) {
+		if o == nil || !o.leaves() || l.to.Target != "" || l.to.From != "" || !b.roomToMove(o) {
 			continue
 		}
 		// Where the best has no room for a moment, that is waited for: another would have to copy

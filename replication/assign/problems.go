@@ -35,6 +35,10 @@ func (b *board) memberProblems() (lines []string) {
 			lines = append(lines, fmt.Sprintf("node %s is not alive", m.Name))
 		case !m.reaches:
 			lines = append(lines, fmt.Sprintf("node %s has not reached Kafka for %s: its lanes are moved", m.Name, round(m.health.KafkaAge)))
+		case m.ill && m.fit:
+			lines = append(lines, fmt.Sprintf("the disk of node %s fails (%s), and no other node can take its lanes", m.Name, m.health.Disk))
+		case m.ill:
+			lines = append(lines, fmt.Sprintf("the disk of node %s fails (%s): its lanes are moved", m.Name, m.health.Disk))
 		case m.live && m.health.OldestWaiting > b.s.WaitingMax:
 			lines = append(lines, fmt.Sprintf("node %s has had an event waiting for %s", m.Name, round(m.health.OldestWaiting)))
 		case m.Draining && m.fit:

@@ -77,6 +77,8 @@ func (w *world) happen(r *rapid.T) {
 		w.take(ownership.Command{HaltApp: &ownership.HaltApp{Name: ref.App, Halted: halted}})
 	case kind == 8:
 		w.app(ref.App, max(1, len(w.appLanes(ref.App))), rapid.IntRange(0, 2).Draw(r, "standbys"))
+	case kind == 9 && known:
+		w.setDisk(id, rapid.SampledFrom([]string{"", "full"}).Draw(r, "disk"))
 	case kind < 13:
 		w.progress(r)
 	default:

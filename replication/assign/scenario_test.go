@@ -26,6 +26,7 @@ import (
 //	silent ID          a node has not reported to this leader
 //	report ID          it has, and all others too
 //	kafka ID           a node last reached Kafka age= ago
+//	disk ID            a node's disk fails (why=), or is well again
 //	copy APP/LANE ID   a standby's copy: lag=, or loading
 //	fenced APP/LANE    the leader's fence has ended
 //	drain, undrain, move, halt, pause, problems, lanes, loads, dry-run
@@ -89,6 +90,8 @@ func (w *world) obeyNode(t *testing.T, d *datadriven.TestData, plain []string, a
 			t.Fatal(err)
 		}
 		w.setKafkaAge(plain[0], age)
+	case "disk":
+		w.setDisk(plain[0], arg["why"])
 	case "copy":
 		lag, _ := strconv.Atoi(arg["lag"])
 		w.setCopy(plain[1], reference(plain[0]), Copy{Ready: !slices.Contains(plain, "loading"), Lag: int64(lag)})
@@ -112,9 +115,9 @@ func (w *world) obeyNode(t *testing.T, d *datadriven.TestData, plain []string, a
 
 func (w *world) dryRun(plain []string) string {
 	if plain[0] == "drain" {
-		return strings.Join(append(DryRunDrain(w.input(), plain[1]), ""), "\n")
+		return strings.Join(append(DryRunDrain(w.input(), plain[1]).Lines, ""), "\n")
 	}
-	return strings.Join(append(DryRunMove(w.input(), reference(plain[1]), plain[2]), ""), "\n")
+	return strings.Join(append(DryRunMove(w.input(), reference(plain[1]), plain[2]).Lines, ""), "\n")
 }
 
 func (w *world) describeLoads() string {

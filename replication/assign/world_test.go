@@ -191,6 +191,12 @@ func (w *world) setKafkaAge(id string, age time.Duration) {
 	w.health[id] = h
 }
 
+func (w *world) setDisk(id, why string) {
+	h := w.health[id]
+	h.Disk = why
+	w.health[id] = h
+}
+
 // setCopy says what a node has of a lane.
 func (w *world) setCopy(id string, ref ownership.LaneRef, c Copy) {
 	h := w.health[id]

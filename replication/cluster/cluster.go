@@ -88,7 +88,7 @@ func (c *Cluster) open() (err error) {
 			case <-ctx.Done(): // Open has failed
 			}
 		},
-		Halt: c.fail, Seam: c.c.Seam, Log: c.c.Log, Timing: c.c.Raft,
+		Halt: c.fail, Refused: c.c.DiskFailed, Seam: c.c.Seam, Log: c.c.Log, Timing: c.c.Raft,
 	})
 	if err != nil {
 		return err
@@ -172,8 +172,8 @@ func (c *Cluster) checkSeed(seed string, h *Hello) error {
 
 func (c *Cluster) otherCluster(who, theirs string) error {
 	return fmt.Errorf("this node is of cluster %s, and %s of cluster %s: start it with another --join or --data-dir; "+
-		"or, to give up its place in cluster %[1]s, remove node.json, %s and raft in %s, and it joins as a new node",
-		c.ClusterID(), who, theirs, pastFile, c.c.DataDir)
+		"or, to give up its place in cluster %s, remove node.json, %s and raft in %s, and it joins as a new node",
+		c.ClusterID(), who, theirs, c.ClusterID(), pastFile, c.c.DataDir)
 }
 
 // remember writes down the cluster's id once it is known, and this node's address.
@@ -280,6 +280,7 @@ func (c *Cluster) Calls() map[string]Handler {
 		"join":    decoded(c.serveJoin),
 		"propose": decoded(c.servePropose),
 		"leave":   decoded(c.serveLeave),
+		"dry_run": decoded(c.serveDryRun),
 		"health":  func(context.Context, []byte) (any, error) { return c.serveHealth(), nil },
 	}
 }

@@ -56,6 +56,8 @@ type Config struct {
 	// Halt is called once when this process has to end; with a *consensus.StalledError at once,
 	// without waiting for the disk.
 	Halt func(error)
+	// DiskFailed is told of each write of the log that the disk has refused. Nil for nobody.
+	DiskFailed func(error)
 
 	Seam seam.Seam
 	Log  *slog.Logger

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tally-kafka/tally/replication/lead"
 	"github.com/tally-kafka/tally/replication/ownership"
@@ -26,6 +27,9 @@ func (c *Cluster) makeSessions() {
 			changed = c.raft.LeaderChanged()
 			id, addr = c.raft.Leader()
 			return id, addr, changed
+		},
+		Gone: func(id string, by time.Time) {
+			c.run(func(ctx context.Context) { c.raft.Stand(ctx, id, by) })
 		},
 		Alone: c.alone,
 		Every: c.c.Timing.Ping, TTL: c.c.Timing.TTL,

@@ -25,6 +25,9 @@ type Config struct {
 	// it cannot apply, or a disk that stalls (StalledError: then the process has to exit without
 	// waiting for anything that is written).
 	Halt func(error)
+	// Refused is told of each write that the disk has refused: a *DiskError. The node lives on, and
+	// takes part again when the disk does. Nil for nobody.
+	Refused func(error)
 	// OnLead is called in a goroutine of its own each time this node has become the leader and has
 	// applied all that was committed before. It returns when ctx ends, with the leadership; it is
 	// not called again before it has returned. Nil for none.
@@ -39,6 +42,8 @@ type Config struct {
 	// SnapshotEvery and TrailingLogs are in entries (8192 and 10240). A trailing log of fewer than
 	// 10,000 makes a slow follower take one snapshot after the other (hashicorp/raft #697).
 	SnapshotEvery, TrailingLogs uint64
+
+	fault func(op string) error // of tests; see store
 }
 
 // Timing has the durations that bound a failover and the waits.

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,6 +102,112 @@ func TestStalledDisk(t *testing.T) {
 	if !errors.As(err, &stalled) || !strings.Contains(err.Error(), "/data/raft") {
 		t.Errorf("said: %v", err)
 	}
+}
+
+// full is a disk that can be full.
+type full struct{ is, hit atomic.Bool }
+
+func (f *full) fault(string) error {
+	if !f.is.Load() {
+		return nil
+	}
+	f.hit.Store(true)
+	return syscall.ENOSPC
+}
+
+// TestFullDisk: a node whose disk is full has no part in the group and goes on living, through
+// terms that it cannot keep, as the leader and as a follower; the others go on without it, what was
+// acknowledged stays, and it follows again when the disk is well.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 3, quick)
+	disks := map[string]*full{}
+	told := make(chan error, 1)
+	g.adjust = func(c *Config) {
+		if disks[c.ID] == nil {
+			disks[c.ID] = &full{}
+		}
+		c.fault = disks[c.ID].fault
+		c.Refused = func(err error) {
+			select {
+			case told <- err:
+			default:
+			}
+		}
+	}
+	leader := g.form()
+	leader.propose(member("before"))
+	for _, n := range g.nodes {
+		n.has("before")
+	}
+	ill := g.nodes[0]
+	if ill == leader {
+		ill = g.nodes[1]
+	}
+	disks[ill.id].is.Store(true)
+	leader.propose(member("by two"))
+	var disk *DiskError
+	if err := <-told; !errors.As(err, &disk) || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("told: %v", err)
+	}
+	other := g.others(leader, ill)[0]
+	if err := leader.TransferLeadership(limit(t), other.id); err != nil { // a term that it cannot keep
+		t.Fatal(err)
+	}
+	eventually(t, func() error { return other.leads() })
+	other.propose(member("in the next term"))
+	if ill.State().Members["by two"] != nil {
+		t.Error("it has what it cannot keep")
+	}
+	disks[ill.id].is.Store(false)
+	ill.has("in the next term")
+
+	leader = g.leader()
+	disks[leader.id].is.Store(true)
+	if _, err := leader.Propose(limit(t), member("refused")); err == nil {
+		t.Error("a proposal was taken that is not on the leader's disk")
+	}
+	var next *node
+	eventually(t, func() error {
+		for _, n := range g.others(leader) {
+			if n.leads() == nil {
+				next = n
+				return nil
+			}
+		}
+		return errors.New("no leader beside the one with the full disk")
+	})
+	next.propose(member("after"))
+	leader.kill() // it ends although its disk is full
+	disks[leader.id].is.Store(true)
+	if r, err := Open(leader.config()); err == nil {
+		r.Close()
+		t.Error("opened on a full disk")
+	} else if !strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
+		t.Errorf("opened on a full disk: %v", err)
+	}
+	disks[leader.id].is.Store(false)
+	leader.open()
+	leader.has("after")
+	if leader.State().Members["refused"] != nil {
+		t.Error("the refused proposal was taken after all")
+	}
+}
+
+func (g *group) others(without ...*node) (nodes []*node) {
+	for _, n := range g.nodes {
+		if !slices.Contains(without, n) {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+func (n *node) leads() error {
+	if _, _, ok := n.Leading(); !ok {
+		return fmt.Errorf("%s does not lead", n.id)
+	}
+	return nil
 }
 
 // TestStore: Raft's own assumptions about its store. A tail that was cut off stays cut off.

@@ -33,8 +33,13 @@ func (e *UncertainError) Unwrap() error { return e.Err }
 
 // Propose changes the state, at the leader alone. The error is nil when the command was committed
 // and applied here, even if the Result says that it was refused; else a NotLeaderError (nothing has
-// changed), an UncertainError, or ctx's end before anything was written.
+// changed), an UncertainError, or ctx's end before anything was written. What an older program
+// among the members could not obey is refused, and never written: while a cluster is upgraded node
+// by node, the newer ones must not halt the others.
 func (r *Raft) Propose(ctx context.Context, c ownership.Command) (ownership.Result, error) {
+	if behind := r.State().Behind(c); behind != "" {
+		return ownership.Result{Code: ownership.Bad, Refused: behind, Version: r.State().Version}, nil
+	}
 	data := ownership.Encode(c)
 	var response any
 	err := r.await(ctx, func() error {
@@ -94,7 +99,7 @@ func (r *Raft) await(ctx context.Context, do func() error) error {
 func (r *Raft) refusal(err error) error {
 	switch {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress),
-		errors.Is(err, raft.ErrEnqueueTimeout):
+		errors.Is(err, raft.ErrEnqueueTimeout), errors.As(err, new(*DiskError)): // then it has stepped down
 		return r.notLeader()
 	case errors.Is(err, raft.ErrLeadershipLost):
 		return &UncertainError{err}

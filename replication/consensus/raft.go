@@ -69,12 +69,15 @@ func (r *Raft) start() error {
 	conf.Logger, conf.NotifyCh = log, notify
 	r.addrs = &addresses{state: r.State, self: r.c.ID, addr: r.c.Addr, hints: map[string]hint{}}
 	r.trans = newTransport(r.c, r.addrs, log)
-	stable := &store{BoltStore: r.db, dir: r.c.Dir, seam: r.c.Seam, wait: r.c.Timing.Stall, stalled: r.halt}
+	stable := &store{
+		BoltStore: r.db, dir: r.c.Dir, seam: r.c.Seam, wait: r.c.Timing.Stall, stalled: r.halt,
+		refused: r.c.Refused, fault: r.c.fault, closed: r.done,
+	}
 	logs, err := raft.NewLogCache(logCache, stable) // a leader at rest reads its last entry a few times a second
 	if err != nil {
 		panic("consensus: " + err.Error()) // the size is wrong
 	}
-	r.raft, err = raft.NewRaft(conf, r.fsm, logs, stable, snaps, r.trans)
+	r.raft, err = newRaft(conf, r.fsm, logs, stable, snaps, r.trans)
 	if err != nil {
 		r.trans.close()
 		if halted := r.fsm.failed(); halted != nil {
@@ -82,6 +85,7 @@ func (r *Raft) start() error {
 		}
 		return fmt.Errorf("open Raft in %s: %w", r.c.Dir, err)
 	}
+	stable.opened.Store(true)
 	r.trans.reach.memberIs(r.inGroup)
 	r.watchLeaders()
 	r.run(func() { r.watchLeadership(notify) })
@@ -91,6 +95,18 @@ func (r *Raft) start() error {
 		r.trans.stand(r.c.ID)
 	}
 	return nil
+}
+
+// newRaft is Raft's own, which panics where the disk refuses the term that it begins with.
+func newRaft(
+	conf *raft.Config, fsm raft.FSM, logs raft.LogStore, stable *store, snaps raft.SnapshotStore, trans raft.Transport,
+) (made *raft.Raft, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("Raft cannot begin: %v", p)
+		}
+	}()
+	return raft.NewRaft(conf, fsm, logs, stable, snaps, trans)
 }
 
 func raftConfig(c Config) *raft.Config {

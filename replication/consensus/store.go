@@ -1,15 +1,19 @@
 package consensus
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/tally-kafka/tally/internal/seam"
 )
@@ -34,14 +38,39 @@ func (e *StalledError) Error() string {
 		e.Dir, e.Op, e.Wait)
 }
 
-// store is the log and the votes in one bbolt file, whose writes are watched. Errors pass
-// unchanged: Raft knows a missing key by the text "not found" alone.
+// DiskError says that the disk has refused a write of Raft's. Nothing of it is in the log.
+type DiskError struct {
+	Op  string
+	Dir string
+	Err error
+}
+
+func (e *DiskError) Error() string {
+	return fmt.Sprintf("the cluster's log in %s cannot be written (%s): %v", e.Dir, e.Op, e.Err)
+}
+
+// Unwrap gives what the system said.
+func (e *DiskError) Unwrap() error { return e.Err }
+
+// termRetry is the pause after a term that the disk has refused.
+const termRetry = 100 * time.Millisecond
+
+// store is the log and the votes in one bbolt file, whose writes are watched. The errors of reads
+// pass unchanged: Raft knows a missing key by the text "not found" alone.
+//
+// What Raft makes of a write that fails, on a full disk for one: a leader whose entry is refused
+// steps down, and the entry is nowhere; a follower says no to the entry, and gets it again; a vote
+// that cannot be kept is not given. A term alone must be kept; see SetUint64.
 type store struct {
 	*raftboltdb.BoltStore
 	dir     string
 	seam    seam.Seam
 	wait    time.Duration
 	stalled func(error)
+	refused func(error)           // is told of each write that has failed; nil: nobody is
+	fault   func(op string) error // of tests: what a write fails with; nil for nothing
+	opened  atomic.Bool           // Raft runs, in goroutines of its own
+	closed  <-chan struct{}
 }
 
 func openStore(dir string) (*raftboltdb.BoltStore, error) {
@@ -79,7 +108,21 @@ func (s *store) watched(op string, write func() error) error {
 		case <-done:
 		}
 	}()
-	return write()
+	var err error
+	if s.fault != nil {
+		err = s.fault(op)
+	}
+	if err == nil {
+		err = write()
+	}
+	if err == nil || errors.Is(err, bolterrors.ErrDatabaseNotOpen) { // the node has ended
+		return err
+	}
+	err = &DiskError{Op: op, Dir: s.dir, Err: err}
+	if s.refused != nil {
+		s.refused(err)
+	}
+	return err
 }
 
 func (s *store) StoreLog(l *raft.Log) error {
@@ -98,6 +141,22 @@ func (s *store) Set(k, v []byte) error {
 	return s.watched("vote", func() error { return s.BoltStore.Set(k, v) })
 }
 
+// SetUint64 keeps a term. Raft panics where that fails, and a node must not end in the middle of
+// whatever its lanes do because a disk is full. So Raft waits here, in its own goroutine, until the
+// disk takes the term: it has no part in the group meanwhile, and the others go on without it.
 func (s *store) SetUint64(k []byte, v uint64) error {
-	return s.watched("term", func() error { return s.BoltStore.SetUint64(k, v) })
+	for {
+		err := s.watched("term", func() error { return s.BoltStore.SetUint64(k, v) })
+		if err == nil || !s.opened.Load() {
+			return err
+		}
+		timer, stop := s.seam.Timer(termRetry)
+		select {
+		case <-timer:
+			stop()
+		case <-s.closed:
+			stop()
+			runtime.Goexit() // the node ends, and Raft's loop with it: there is nothing that it could be told
+		}
+	}
 }

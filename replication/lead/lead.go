@@ -147,14 +147,7 @@ func (l *Lead) turn(ctx context.Context) after {
 	if !ok {
 		panic("lead: a leader's table that does not lead")
 	}
-	d := assign.Decide(assign.Input{
-		State:    state,
-		Health:   health(view),
-		Dead:     view.Dead,
-		Paused:   view.Paused != "",
-		Fenced:   l.fences.ended(),
-		Settings: l.cfg.Settings,
-	})
+	d := assign.Decide(l.input(state, view))
 	l.fences.want(ctx, d.Fence, state)
 	l.keep(d, l.hindrances(view))
 	if d.Plan == nil {
@@ -162,6 +155,37 @@ func (l *Lead) turn(ctx context.Context) after {
 		return wait
 	}
 	return l.propose(ctx, *d.Plan)
+}
+
+func (l *Lead) input(state *ownership.State, view session.View) assign.Input {
+	return assign.Input{
+		State:    state,
+		Health:   health(view),
+		Dead:     view.Dead,
+		Paused:   view.Paused != "",
+		Fenced:   l.fences.ended(),
+		Settings: l.cfg.Settings,
+	}
+}
+
+// DryRunDrain says what a drain of a member would come to; false when this node does not lead.
+func (l *Lead) DryRunDrain(id string) (assign.Foreseen, bool) {
+	state := l.cfg.State()
+	view, ok := l.cfg.Table.View(state)
+	if !ok {
+		return assign.Foreseen{}, false
+	}
+	return assign.DryRunDrain(l.input(state, view), id), true
+}
+
+// DryRunMove says what a move of a lane would come to; false when this node does not lead.
+func (l *Lead) DryRunMove(ref ownership.LaneRef, target string) (assign.Foreseen, bool) {
+	state := l.cfg.State()
+	view, ok := l.cfg.Table.View(state)
+	if !ok {
+		return assign.Foreseen{}, false
+	}
+	return assign.DryRunMove(l.input(state, view), ref, target), true
 }
 
 // propose puts a plan into the log. None of those that it declares dead is vouched for meanwhile.
@@ -242,6 +266,7 @@ func health(v session.View) map[string]assign.Health {
 			Version:       s.Report.Version,
 			KafkaAge:      time.Duration(s.Report.KafkaAgeMs)*time.Millisecond + s.Age,
 			OldestWaiting: time.Duration(s.Report.OldestWaitingMs) * time.Millisecond,
+			Disk:          s.Report.Disk,
 			Copies:        make(map[ownership.LaneRef]assign.Copy, len(s.Copies)),
 		}
 		for ref, c := range s.Copies {

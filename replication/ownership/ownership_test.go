@@ -297,3 +297,21 @@ func BenchmarkApplyPlan(b *testing.B) {
 		}
 	}
 }
+
+// TestBehind: what a living member's program could not obey is told before it is written.
+func TestBehind(t *testing.T) {
+	s := New()
+	s.Members["x"] = &Member{ID: "x", Name: "old", Release: "v1", Format: 0, Alive: true}
+	c := Command{Drain: &Drain{ID: "x"}}
+	if said := s.Behind(c); !strings.Contains(said, "node old runs tally v1, which knows format 0, and this needs format 1") {
+		t.Errorf("it is said: %q", said)
+	}
+	s.Members["x"].Alive = false
+	if said := s.Behind(c); said != "" {
+		t.Errorf("of a dead one: %q", said)
+	}
+	s.Members["x"] = &Member{ID: "x", Name: "new", Release: "v2", Format: 1, Alive: true}
+	if said := s.Behind(c); said != "" {
+		t.Errorf("of one that knows it: %q", said)
+	}
+}

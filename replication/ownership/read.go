@@ -108,6 +108,19 @@ func (s *State) releases(format int) (names []string) {
 	return names
 }
 
+// Behind says which living members run a program that cannot obey a command, "" for none: they
+// would halt at it.
+func (s *State) Behind(c Command) string {
+	needs := formats[c.kind()]
+	for _, m := range s.SortedMembers() {
+		if m.Alive && m.Format < needs {
+			return fmt.Sprintf("node %s runs tally %s, which knows format %d, and this needs format %d: bring that node to a newer release first",
+				m.Name, m.Release, m.Format, needs)
+		}
+	}
+	return ""
+}
+
 // takers says in words which members could take a lane that has this owner.
 func (s *State) takers(owner string) string {
 	var names []string

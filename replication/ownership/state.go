@@ -47,7 +47,8 @@ type App struct {
 	// business here.
 	KafkaCluster string `json:"kafka_cluster,omitempty"`
 	// Halted says why no lane of the app may run, "" for none: a reset is under way. Intent is what
-	// it has to do; this package does not look into it.
+	// it has to do, and afterwards what the generation began with; this package does not look into
+	// it.
 	Halted string          `json:"halted,omitempty"`
 	Intent json.RawMessage `json:"intent,omitempty"`
 	Lanes  []Lane          `json:"lanes"`

@@ -28,6 +28,7 @@ type cluster struct {
 	leader string
 	news   chan struct{}
 	at     map[string]*pipes // who listens, by address
+	nodes  map[string]*node  // the newest of each id
 }
 
 // node is one of them.
@@ -47,7 +48,7 @@ type node struct {
 }
 
 func newCluster(t *testing.T) *cluster {
-	c := &cluster{t: t, news: make(chan struct{}), at: map[string]*pipes{}}
+	c := &cluster{t: t, news: make(chan struct{}), at: map[string]*pipes{}, nodes: map[string]*node{}}
 	c.state.Store(&ownership.State{Format: 1, Members: map[string]*ownership.Member{}, Apps: map[string]*ownership.App{}})
 	return c
 }
@@ -113,11 +114,23 @@ func (c *cluster) dial(ctx context.Context, addr string) (net.Conn, error) {
 	}
 }
 
+// listens lets an address refuse connections, or take them again; those that there are stay.
+func (c *cluster) listens(id string, yes bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if yes {
+		c.at[id] = c.nodes[id].pipes
+	} else {
+		delete(c.at, id)
+	}
+}
+
 // start starts a node, registered or not.
 func (c *cluster) start(id, incarnation string) *node {
 	n := &node{id: id, incarnation: incarnation, c: c, pipes: &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}}
 	c.mu.Lock()
 	c.at[id] = n.pipes
+	c.nodes[id] = n
 	c.mu.Unlock()
 	n.table = NewTable(TableConfig{
 		ID: id, Seam: c.seam(), Log: slog.New(slog.DiscardHandler), State: c.state.Load, Dial: c.dial,

@@ -27,6 +27,7 @@ type link struct {
 	mu    sync.Mutex
 	sent  []sentPing // without an answer yet, in order
 	again bool       // the leader wants a whole report
+	held  bool       // the leader has answered once
 }
 
 type sentPing struct {
@@ -37,14 +38,16 @@ type sentPing struct {
 // unansweredMax bounds the pings under way. A whole report of 100,000 copies has 100.
 const unansweredMax = 1024
 
-// hold keeps one connection until it breaks, ctx ends, or another node leads.
-func (m *Member) hold(ctx context.Context, aim aim) error {
+// hold keeps one connection until it breaks, ctx ends, or another node leads. broken says that it
+// was a session with the leader, and no reason but the leader is known for its end.
+func (m *Member) hold(ctx context.Context, aim aim) (broken bool, err error) {
 	dialCtx, cancel := context.WithTimeout(ctx, m.cfg.DialTimeout)
 	conn, err := m.cfg.Dial(dialCtx, aim.addr)
 	cancel()
 	if err != nil {
-		return fmt.Errorf("session: no connection: %w", err)
+		return false, fmt.Errorf("session: no connection: %w", err)
 	}
+	outer := ctx
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	l := &link{m: m, conn: conn, news: changes{perLine: m.cfg.CopiesPerLine}}
@@ -57,7 +60,8 @@ func (m *Member) hold(ctx context.Context, aim aim) error {
 	running.Go(func() { end(l.watch(ctx, aim)) })
 	running.Wait()
 	_ = conn.Close()
-	return context.Cause(ctx)
+	err = context.Cause(ctx)
+	return l.held && outer.Err() == nil && !errors.Is(err, errMoved) && !errors.Is(err, errNotLeader) && !errors.Is(err, errDeposed), err
 }
 
 // write pings until it fails.
@@ -134,11 +138,9 @@ func (l *link) read() error {
 		if err != nil {
 			return err
 		}
-		if again {
-			l.mu.Lock()
-			l.again = true
-			l.mu.Unlock()
-		}
+		l.mu.Lock()
+		l.held, l.again = true, l.again || again
+		l.mu.Unlock()
 	}
 	if err := lines.Err(); err != nil {
 		return err

@@ -3,9 +3,11 @@ package session
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/seam"
@@ -20,6 +22,9 @@ type MemberConfig struct {
 	Leader func() (id, addr string, changed <-chan struct{})
 	// Dial opens a session's connection to an address.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// Gone is told of a leader whose process has ended, with the time by which it had. Nil: nobody
+	// is told.
+	Gone func(id string, by time.Time)
 	// Alone reports whether the log has no other member now. If not, an answer vouches for TTL at
 	// most, even one that a leader gave while it knew of nobody else. Nil: as the answer says.
 	Alone func() bool
@@ -31,6 +36,7 @@ type MemberConfig struct {
 	TTL           time.Duration // that an answer vouches for, unless it says (1.25 s)
 	DialTimeout   time.Duration // (1 s)
 	LookEvery     time.Duration // for a leader, while there is no connection to one (50 ms)
+	RefusedGap    time.Duration // between two refusals that say that a leader's process is gone (50 ms)
 	BackoffMin    time.Duration // between connections to one address (20 ms)
 	BackoffMax    time.Duration // (500 ms)
 	CopiesPerLine int           // (1,000)
@@ -43,6 +49,7 @@ func (c MemberConfig) withDefaults() MemberConfig {
 	c.TTL = cmp.Or(c.TTL, 1250*time.Millisecond)
 	c.DialTimeout = cmp.Or(c.DialTimeout, time.Second)
 	c.LookEvery = cmp.Or(c.LookEvery, 50*time.Millisecond)
+	c.RefusedGap = cmp.Or(c.RefusedGap, 50*time.Millisecond)
 	c.BackoffMin = cmp.Or(c.BackoffMin, 20*time.Millisecond)
 	c.BackoffMax = cmp.Or(c.BackoffMax, 500*time.Millisecond)
 	c.CopiesPerLine = cmp.Or(c.CopiesPerLine, 1000)
@@ -132,8 +139,11 @@ func (m *Member) Run(ctx context.Context) error {
 			continue
 		}
 		began := m.cfg.Seam.Now()
-		err := m.hold(ctx, aim)
+		broken, err := m.hold(ctx, aim)
 		m.cfg.Log.Debug("the session ended", "leader", aim.id, "addr", aim.addr, "err", err)
+		if broken && m.gone(ctx, aim) {
+			m.cfg.Gone(aim.id, m.cfg.Seam.Now())
+		}
 		if hops++; m.hinted(aim.addr) && hops < hopsMax {
 			continue
 		}
@@ -145,6 +155,28 @@ func (m *Member) Run(ctx context.Context) error {
 		backoff = min(2*backoff, m.cfg.BackoffMax)
 	}
 	return ctx.Err()
+}
+
+// gone reports whether the leader whose session just broke has no process any more: its address
+// refuses, twice. Once may be a listener that is made anew.
+func (m *Member) gone(ctx context.Context, a aim) bool {
+	if m.cfg.Gone == nil || a.addr != a.at || !m.refuses(ctx, a) {
+		return false
+	}
+	return m.cfg.Seam.Sleep(ctx, m.cfg.RefusedGap) == nil && m.refuses(ctx, a)
+}
+
+func (m *Member) refuses(ctx context.Context, a aim) bool {
+	if a.old(m.cfg.Leader) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.DialTimeout)
+	defer cancel()
+	conn, err := m.cfg.Dial(ctx, a.addr)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // hopsMax bounds the nodes that are asked one after the other, without a wait, since the one before

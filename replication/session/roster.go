@@ -150,7 +150,7 @@ func (r *roster) take(e *entry, p ping) (changed bool, err error) {
 		e.shown = nil
 	}
 	if !p.More { // before, its version would say more than its copies
-		changed = changed || (e.report.Version < r.state.Version && p.Version >= r.state.Version)
+		changed = changed || (e.report.Version < r.state.Version && p.Version >= r.state.Version) || e.report.Disk != p.Disk
 		e.report = p.Report
 		e.report.Copies = nil
 	}

@@ -17,6 +17,8 @@ type Report struct {
 	// oldest event waits to be committed.
 	KafkaAgeMs      int64 `json:"kafka_age_ms"`
 	OldestWaitingMs int64 `json:"oldest_waiting_ms"`
+	// Disk says what is wrong with the node's disk, "" for nothing.
+	Disk string `json:"disk,omitempty"`
 	// Version is of the ownership state that Copies are not older than: it is read before they are.
 	Version uint64 `json:"version"`
 	Copies  []Copy `json:"copies,omitempty"`
@@ -61,8 +63,11 @@ type ping struct {
 	More bool                `json:"more,omitempty"` // the report goes on in the next line
 }
 
-// stateCharsMax bounds the text of a copy's state, and so a line.
-const stateCharsMax = 64
+// stateCharsMax bounds the text of a copy's state, and so a line; diskCharsMax that of a disk's.
+const (
+	stateCharsMax = 64
+	diskCharsMax  = 256
+)
 
 // changes turns the reports of one connection into pings that carry what is new. A lag is new when
 // it is twice or half of what was said: 10,000 lanes that run would otherwise be said four times a
@@ -85,6 +90,7 @@ func (c *changes) pings(r Report) []ping {
 	}
 	fresh, gone := c.fresh(r.Copies), c.gone(r.Copies)
 	r.Copies = nil
+	r.Disk = r.Disk[:min(len(r.Disk), diskCharsMax)]
 	var pings []ping
 	for first := true; first || len(fresh) > 0 || len(gone) > 0; first = false {
 		c.seq++

@@ -108,13 +108,30 @@ func (c *Cells) write(b *strings.Builder) {
 		return
 	}
 	b.WriteString("not hit so often:\n")
-	rows := map[string][]string{}
-	for _, u := range c.Unhit {
-		rows[u.Kind] = append(rows[u.Kind], fmt.Sprintf("%s (%d)", u.Row, u.Hits))
-	}
 	for _, a := range c.ByKind {
-		if of := rows[a.What]; of != nil {
-			fmt.Fprintf(b, "  %s: %s\n", a.What, strings.Join(of, ", "))
+		c.writeUnhit(b, a.What)
+	}
+}
+
+// writeUnhit lists the rows that a kind has hit too seldom.
+func (c *Cells) writeUnhit(b *strings.Builder, kind string) {
+	var some, never []string
+	for _, u := range c.Unhit {
+		switch {
+		case u.Kind != kind:
+		case u.Hits > 0:
+			some = append(some, fmt.Sprintf("%s (%d)", u.Row, u.Hits))
+		default:
+			never = append(never, u.Row)
 		}
+	}
+	if len(never) == len(Steps)+len(Transitions) {
+		never = []string{"any"}
+	}
+	if len(some) > 0 {
+		fmt.Fprintf(b, "  %s at %s\n", kind, strings.Join(some, ", "))
+	}
+	if len(never) > 0 {
+		fmt.Fprintf(b, "  %s never at %s\n", kind, strings.Join(never, ", "))
 	}
 }

@@ -17,6 +17,7 @@ type Run struct {
 	history.Run
 	Answers func(fn func(history.Answer) error) error
 	Events  func(fn func(history.Event) error) error
+	Stores  func(fn func(history.Store) error) error // nil: none was opened
 	Dump    Dump
 	Kinds   []string // of faults, that could have been drawn
 }
@@ -27,7 +28,7 @@ func ReadFolder(dir string, d Dump, kinds []string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Run{
+	run := &Run{
 		Run: of,
 		Answers: func(fn func(history.Answer) error) error {
 			return history.Load(filepath.Join(dir, history.AnswerFile), fn)
@@ -36,7 +37,16 @@ func ReadFolder(dir string, d Dump, kinds []string) (*Run, error) {
 			return history.Load(filepath.Join(dir, history.HistoryFile), fn)
 		},
 		Dump: d, Kinds: kinds,
-	}, nil
+	}
+	if stores := filepath.Join(dir, history.StoreFile); exists(stores) {
+		run.Stores = func(fn func(history.Store) error) error { return history.Load(stores, fn) }
+	}
+	return run, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // judge is one judgement on its way.
@@ -107,6 +117,11 @@ func (j *judge) readHistory() error {
 	if err != nil {
 		return err
 	}
+	if j.run.Stores != nil {
+		if err := j.run.Stores(j.readStore); err != nil {
+			return err
+		}
+	}
 	return j.run.Events(j.readEvent)
 }
 
@@ -127,12 +142,24 @@ func (j *judge) readEvent(e history.Event) error {
 		j.audits[e.Audit.App] = *e.Audit
 	case e.End != nil:
 		j.end = e.End
-	case e.Store != nil:
-		if a := j.apps[e.Store.App]; a != nil {
-			of := storeOf{e.Store.Stage, e.Store.Partition}
-			a.stores[of] = append(a.stores[of], *e.Store)
-		}
 	}
+	return nil
+}
+
+func (j *judge) readStore(s history.Store) error {
+	a := j.apps[s.App]
+	if a == nil {
+		return nil
+	}
+	if s.Damaged != "" {
+		j.rep.Of(Stores).saw(1, "opened stores that say that they are damaged")
+		return nil
+	}
+	of := storeOf{s.Stage, s.Partition}
+	if s.Stage != a.lastStage() {
+		return nil // it has no values
+	}
+	a.stores[of] = append(a.stores[of], s)
 	return nil
 }
 

@@ -18,6 +18,7 @@ type fake struct {
 	run     history.Run
 	mem     Memory
 	events  []history.Event
+	stores  []history.Store
 	answers []history.Answer
 	clock   int64 // ns
 	apps    map[string]*fakeApp
@@ -236,10 +237,7 @@ func (a *fakeApp) foldInto(p int32, items []item, changed map[string]bool) {
 func (a *fakeApp) write(t *fakeTxn, p int32, changed map[string]bool) {
 	for _, group := range slices.Sorted(maps.Keys(changed)) {
 		values := a.states[p].get(group)
-		stage := byte(0)
-		if a.h.Repartition != "" {
-			stage = 1
-		}
+		stage := a.lastStage()
 		t.put(Place{a.h.Changelog, p}, Record{Key: append([]byte{1, kindValue, stage, 0}, group...), Value: append([]byte{1, kindValue}, encodeAll(values)...)})
 		if a.h.Local {
 			text, _, _ := groupString([]byte(group))
@@ -313,6 +311,13 @@ func (a *fakeApp) countPartials(lane int, epoch uint64, node string) {
 	t.end(Commit)
 }
 
+func (a *fakeApp) lastStage() uint8 {
+	if a.h.Repartition != "" {
+		return 1
+	}
+	return 0
+}
+
 func (a *fakeApp) source() string {
 	if a.h.Repartition != "" {
 		return a.h.Repartition
@@ -321,10 +326,7 @@ func (a *fakeApp) source() string {
 }
 
 func (a *fakeApp) partOf(p int32, node, role string, epoch uint64) history.Part {
-	stage := int32(0)
-	if a.h.Repartition != "" {
-		stage = 1
-	}
+	stage := int32(a.lastStage())
 	return history.Part{Partition: p, Lane: int(p) % a.h.Lanes, Node: node, Role: role, Epoch: epoch,
 		Position: map[string]int64{fmt.Sprintf("%s/%d", a.source(), p): a.last[[2]int32{stage, p}].Input}}
 }
@@ -370,8 +372,8 @@ func (a *fakeApp) ask(node, role string, epoch uint64) {
 			get.Parts, get.Ended = []history.Part{part}, a.f.now()
 			a.f.add(history.Event{Read: &get})
 		}
-		a.f.add(history.Event{Store: &history.Store{App: a.h.Name, Node: node, Role: role, Stage: uint8(len(a.h.Repartition) / max(len(a.h.Repartition), 1)),
-			Partition: p, Changelog: int64(len(a.f.mem[Place{a.h.Changelog, p}])), Groups: int64(a.states[p].len()), Digest: a.states[p].digest}})
+		a.f.stores = append(a.f.stores, history.Store{App: a.h.Name, Node: node, Stage: a.lastStage(), Partition: p,
+			Changelog: int64(len(a.f.mem[Place{a.h.Changelog, p}])), Groups: int64(a.states[p].len()), Digest: a.states[p].digest})
 	}
 	lanes := []history.Lane{}
 	for k := range a.h.Lanes {
@@ -451,6 +453,7 @@ func (f *fake) judge() (*Report, error) {
 	return Judge(&Run{Run: f.run, Dump: f.mem, Kinds: []string{"kill", "pause"},
 		Answers: func(fn func(history.Answer) error) error { return each(f.answers, fn) },
 		Events:  func(fn func(history.Event) error) error { return each(f.events, fn) },
+		Stores:  func(fn func(history.Store) error) error { return each(f.stores, fn) },
 	})
 }
 

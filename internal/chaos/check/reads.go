@@ -302,11 +302,11 @@ func (c *column) storesUpTo(offset int64, values []Record) {
 	for len(c.copies) > 0 && c.copies[0].Changelog <= offset {
 		of := c.copies[0]
 		c.copies = c.copies[1:]
-		s.saw(1, "opened stores of "+of.Role+"s")
+		s.saw(1, "opened stores")
 		groups, digest := c.upTo(of.Changelog, values)
 		if of.Groups != groups || of.Digest != digest {
-			s.fail("the store of %s at %s (%s) has %d groups, digest %d, at changelog offset %d; the changelog below it has %d, digest %d",
-				c.changelog.place, of.Node, of.Role, of.Groups, of.Digest, of.Changelog, groups, digest)
+			s.fail("the store of %s at %s has %d groups, digest %d, at changelog offset %d; the changelog below it has %d, digest %d",
+				c.changelog.place, of.Node, of.Groups, of.Digest, of.Changelog, groups, digest)
 		}
 	}
 }

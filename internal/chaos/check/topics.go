@@ -48,6 +48,28 @@ func (t *Topics) OffsetsOf(group string) (Place, bool) {
 	return p, err == nil
 }
 
+// AppID is the id in the first record of an app's changelog.
+func (t *Topics) AppID(a history.App) (string, error) {
+	for p := range a.Partitions {
+		log, err := openParts(t, Place{a.Changelog, p})
+		if err != nil {
+			return "", err
+		}
+		first, err := log.read()
+		log.close()
+		if err != nil || first == nil {
+			continue
+		}
+		for _, rec := range first.records {
+			if k, err := parseKey(rec.Key); err == nil && (k.kind == kindBarrier || k.kind == kindPosition) {
+				pos, err := parsePosition(rec.Value, k.kind)
+				return pos.AppID, err
+			}
+		}
+	}
+	return "", fmt.Errorf("the changelog %s has no barrier", a.Changelog)
+}
+
 // Save copies a place that is in Kafka alone into the folder, so that the run can be judged without
 // its brokers.
 func (t *Topics) Save(p Place) error {

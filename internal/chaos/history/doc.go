@@ -6,6 +6,7 @@
 //	run.json        one Run: where Kafka is, and the apps with their topics
 //	answer.jsonl    one Answer a line: a counter's right values, known from the seed alone
 //	history.jsonl   one Event a line, in the order of writing (At may be a little out of order)
+//	stores.jsonl    one Store a line: what was in the nodes' stores, once they were all dead
 //	schedule.txt    the faults that were to come (internal/chaos/plan reads it)
 //	logs/           the nodes' and brokers' logs, by start
 //	data/           the nodes' data dirs

@@ -10,6 +10,7 @@ const (
 	RunFile      = "run.json"
 	AnswerFile   = "answer.jsonl"
 	HistoryFile  = "history.jsonl"
+	StoreFile    = "stores.jsonl"
 	ScheduleFile = "schedule.txt"
 	LogDir       = "logs"
 	DataDir      = "data"
@@ -83,7 +84,6 @@ const (
 	KindProcess Kind = "process"
 	KindAudit   Kind = "audit"
 	KindEnd     Kind = "end"
-	KindStore   Kind = "store"
 )
 
 // Event is one line of the history. The field of its Kind is set, and no other.
@@ -97,7 +97,6 @@ type Event struct {
 	Process *Process  `json:"process,omitempty"`
 	Audit   *Audit    `json:"audit,omitempty"`
 	End     *End      `json:"end,omitempty"`
-	Store   *Store    `json:"store,omitempty"`
 }
 
 // Sent is what Kafka has acknowledged of one app's input, some events at a time.
@@ -236,15 +235,16 @@ type Topic struct {
 	LastStable int64  `json:"last_stable"`
 }
 
-// Store is a lane's store that was opened after its node had died, of one task. Groups and Digest
-// are of all that is in it: the digest is the sum of check.AddDigest over its groups.
+// Store is a lane's store that was opened after its node had died, of one task; the file of stores
+// has one a line. Groups and Digest are of all that is in it: the digest is the sum of
+// check.AddDigest over its groups.
 type Store struct {
 	App       string `json:"app"`
 	Node      string `json:"node"`
-	Role      string `json:"role"` // that the node had: owner or standby
 	Stage     uint8  `json:"stage"`
 	Partition int32  `json:"partition"`
 	Changelog int64  `json:"changelog"` // everything below this offset of the changelog is in it
 	Groups    int64  `json:"groups"`
 	Digest    uint64 `json:"digest,string"`
+	Damaged   string `json:"damaged,omitempty"` // it says so itself; then Partition is its lane
 }

@@ -1,0 +1,140 @@
+// Package opened looks into the stores of nodes that are dead, for the checks of a chaos run: it is
+// the one place where what judges meets the product's own code for its files.
+//
+// Invariants:
+//
+//   - A copy is opened, never the store itself, and only once its node is gone.
+//   - What it says of a store is the sum of what is in it; whether that is right the checks say.
+//   - A store that says that it is damaged is not one that is wrong.
+//
+// It may import state, processor/spec, internal/kafka, internal/seam, and what chaos runs write and
+// check.
+package opened
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/tally-kafka/tally/internal/chaos/check"
+	"github.com/tally-kafka/tally/internal/chaos/history"
+	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/state"
+)
+
+// Nodes opens the stores that a run's nodes have left, all of them dead, and writes what they hold
+// to the folder's file of stores, where ReadFolder finds it. The follower has stopped, and Kafka
+// still runs.
+func Nodes(ctx context.Context, run history.Run, dir string) (err error) {
+	admin, err := kafka.NewAdmin(kafka.Config{Brokers: run.Brokers, ClientID: "chaos-opened", Seam: seam.World()})
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	out, err := history.Create(filepath.Join(dir, history.StoreFile))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	topics := check.OpenTopics(ctx, run, dir)
+	for _, a := range run.Apps {
+		if a.Passing {
+			continue
+		}
+		id, err := identity(ctx, admin, topics, a)
+		if err != nil {
+			return fmt.Errorf("app %s: %w", a.Name, err)
+		}
+		for _, node := range run.Nodes {
+			for lane := range a.Lanes {
+				id.Lane = lane
+				from := filepath.Join(dir, history.DataDir, node, "state", a.Name, strconv.Itoa(lane))
+				if err := one(ctx, out, from, node, id); err != nil {
+					return fmt.Errorf("the store of %s/%d at %s: %w", a.Name, lane, node, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// identity is whose store it is, put together from outside.
+func identity(ctx context.Context, admin *kafka.Admin, topics *check.Topics, a history.App) (id state.Identity, err error) {
+	s, err := spec.Parse([]byte(a.Spec), a.Name)
+	if err != nil {
+		return id, err
+	}
+	id = state.Identity{App: a.Name, Generation: 1, Fingerprint: s.Fingerprint()}
+	if id.AppID, err = topics.AppID(a); err != nil {
+		return id, err
+	}
+	if id.KafkaCluster, err = admin.ClusterID(ctx); err != nil {
+		return id, err
+	}
+	input, _, err := admin.Topic(ctx, a.Input)
+	if err != nil {
+		return id, err
+	}
+	changelog, _, err := admin.Topic(ctx, a.Changelog)
+	id.InputTopicID, id.ChangelogTopicID = input.ID, changelog.ID
+	return id, err
+}
+
+// one opens a copy of a store, if there is one.
+func one(ctx context.Context, out *history.Lines, from, node string, id state.Identity) (err error) {
+	if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	copied, err := os.MkdirTemp("", "chaos-opened-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(copied)
+	if err := os.CopyFS(filepath.Join(copied, "store"), os.DirFS(from)); err != nil {
+		return err
+	}
+	all, err := sums(ctx, filepath.Join(copied, "store"), id)
+	if err != nil { // it says so, and would be built again
+		return out.Write(history.Store{App: id.App, Node: node, Partition: int32(id.Lane), Damaged: err.Error()})
+	}
+	for _, s := range all {
+		s.App, s.Node = id.App, node
+		if err := out.Write(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sums are what each task in a store has.
+func sums(ctx context.Context, dir string, id state.Identity) (all []history.Store, err error) {
+	store, err := state.Open(dir, id, state.Options{Seam: seam.World()})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, store.Abandon()) }()
+	cut, err := store.Cut()
+	if err != nil {
+		return nil, err
+	}
+	defer cut.Close()
+	for task, pos := range cut.Positions() {
+		s := history.Store{Stage: task.Stage, Partition: task.Partition, Changelog: pos.Changelog}
+		err := cut.Scan(ctx, task, nil, func(group, values []byte) error {
+			s.Groups++
+			s.Digest = check.AddDigest(s.Digest, group, values)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}

@@ -1,0 +1,143 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+
+	"github.com/tally-kafka/tally/internal/seam"
+)
+
+// link is how a node reaches others.
+type link int
+
+const (
+	linkUp    link = iota
+	linkAlone      // it reaches Kafka, and no node
+	linkCut        // it reaches nobody, and connections end
+	linkHung       // nothing passes, and no connection ends
+)
+
+// bandNet is the network of a band. It knows a connection by the node that has made it and the node
+// that it is to, -1 for Kafka.
+type bandNet struct {
+	addrs []string
+
+	mu    sync.Mutex
+	links []link
+	over  []chan struct{} // by node: closed when its hang is over
+	conns map[*bandConn]struct{}
+}
+
+func newBandNet(addrs []string) *bandNet {
+	return &bandNet{addrs: addrs, links: make([]link, len(addrs)), over: make([]chan struct{}, len(addrs)), conns: map[*bandConn]struct{}{}}
+}
+
+// set gives a node another link. What was sent during a hang is lost, and its connections with it.
+func (n *bandNet) set(i int, to link) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.links[i] == linkHung {
+		close(n.over[i])
+	}
+	was := n.links[i]
+	if n.links[i] = to; to == linkHung {
+		n.over[i] = make(chan struct{})
+		return
+	}
+	for c := range n.conns {
+		if c.touches(i) && (was == linkHung || to == linkCut || to == linkAlone && c.to >= 0) {
+			_ = c.Conn.Close()
+			delete(n.conns, c)
+		}
+	}
+}
+
+var errParted = errors.New("cut off by the test")
+
+// dialFrom is the dial of a node.
+func (n *bandNet) dialFrom(i int) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c := &bandConn{net: n, from: i, to: slices.Index(n.addrs, addr)}
+		if over := c.hung(); over != nil {
+			select {
+			case <-over:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		if n.parted(c) {
+			return nil, errParted
+		}
+		conn, err := seam.World().Dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		c.Conn = conn
+		n.mu.Lock()
+		n.conns[c] = struct{}{}
+		n.mu.Unlock()
+		if n.parted(c) {
+			_ = c.Close()
+			return nil, errParted
+		}
+		return c, nil
+	}
+}
+
+// parted reports whether nothing can be connected.
+func (n *bandNet) parted(c *bandConn) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i, l := range n.links {
+		if c.touches(i) && (l == linkCut || l == linkAlone && c.to >= 0 && c.to != c.from) {
+			return true
+		}
+	}
+	return false
+}
+
+type bandConn struct {
+	net.Conn
+	net      *bandNet
+	from, to int
+}
+
+func (c *bandConn) touches(i int) bool { return c.from == i || c.to == i }
+
+// hung is closed when the hang of one of the two ends is over; nil while there is none.
+func (c *bandConn) hung() <-chan struct{} {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	for i, l := range c.net.links {
+		if c.touches(i) && l == linkHung && c.from != c.to {
+			return c.net.over[i]
+		}
+	}
+	return nil
+}
+
+func (c *bandConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if over := c.hung(); over != nil {
+		<-over
+		return 0, errParted
+	}
+	return n, err
+}
+
+func (c *bandConn) Write(b []byte) (int, error) {
+	if c.hung() != nil {
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *bandConn) Close() error {
+	c.net.mu.Lock()
+	delete(c.net.conns, c)
+	c.net.mu.Unlock()
+	return c.Conn.Close()
+}

@@ -1,0 +1,56 @@
+package cluster
+
+import (
+	"context"
+
+	"github.com/tally-kafka/tally/replication/assign"
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// dryRunRequest asks for what would come of a drain, or of a move; exactly one is set.
+type dryRunRequest struct {
+	Drain string              `json:"drain,omitempty"` // node id
+	Move  *ownership.MoveLane `json:"move,omitempty"`
+}
+
+type dryRunAnswer struct {
+	routed
+	Foreseen assign.Foreseen `json:"foreseen"`
+}
+
+// DryRunDrain asks the leader, who knows the health of all, what a drain of a member would come to.
+// Without a leader it returns a NoLeaderError.
+func (c *Cluster) DryRunDrain(ctx context.Context, id string) (assign.Foreseen, error) {
+	return c.dryRun(ctx, dryRunRequest{Drain: id})
+}
+
+// DryRunMove asks the leader what a move of a lane would come to.
+func (c *Cluster) DryRunMove(ctx context.Context, ref ownership.LaneRef, target string) (assign.Foreseen, error) {
+	return c.dryRun(ctx, dryRunRequest{Move: &ownership.MoveLane{LaneRef: ref, Target: target}})
+}
+
+func (c *Cluster) dryRun(ctx context.Context, r dryRunRequest) (assign.Foreseen, error) {
+	if f, ok := c.foresee(r); ok {
+		return f, nil
+	}
+	answer, _, why := askLeader[dryRunAnswer](ctx, c, "", "dry_run", r)
+	if why != "" {
+		return assign.Foreseen{}, &NoLeaderError{why}
+	}
+	return answer.Foreseen, nil
+}
+
+func (c *Cluster) foresee(r dryRunRequest) (assign.Foreseen, bool) {
+	if r.Move != nil {
+		return c.leader.DryRunMove(r.Move.LaneRef, r.Move.Target)
+	}
+	return c.leader.DryRunDrain(r.Drain)
+}
+
+func (c *Cluster) serveDryRun(_ context.Context, r dryRunRequest) (any, error) {
+	f, ok := c.foresee(r)
+	if !ok {
+		return dryRunAnswer{routed: c.route()}, nil
+	}
+	return dryRunAnswer{Foreseen: f}, nil
+}
