@@ -14,7 +14,7 @@ export CGO_ENABLED = 0
 NOPGO       := -pgo=off
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fuzz bench bench-peers bench-cluster pgo mutants proof gosource clean
+.PHONY: help build demo test check fuzz bench bench-peers bench-cluster pgo mutants proof chaos soak gosource clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,15 @@ gosource: build ## The main job: the words of Go's own source, by package and by
 
 mutants: ## Wrong variants of the protocol, each of which a general check must catch (about 20 min)
 	$(GO) run ./internal/mutants --seeds 3
+
+# SEED=7 repeats a run, SCHEDULE=FILE a schedule, CHAOSFLAGS="-keep" leaves its folder in .cache/chaos.
+chaos: ## Faults by a seed on a cluster and three real brokers, everything checked: SEED=7 FOR=10m
+	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),10m) $(if $(SEED),-seed $(SEED)) \
+	  $(if $(SCHEDULE),-schedule $(SCHEDULE)) $(CHAOSFLAGS)
+
+soak: ## The same for two hours, with more events and a million groups: SEED=7 FOR=2h
+	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),2h) $(if $(SEED),-seed $(SEED)) \
+	  -rate 3600 -keys 1000000 $(CHAOSFLAGS)
 
 proof: gosource mutants ## The long proofs: the main job, the mutants, and every kill that the tests know
 	TALLY_PROOF=1 $(GO) test $(NOPGO) -count=1 -timeout 60m -run Proof ./...

@@ -302,7 +302,9 @@ func (r *run) take(rec *kgo.Record) error {
 		if err != nil {
 			return foreign(rec, err)
 		}
-		if offset, ok := r.loose[task]; ok {
+		// Only at the end: of a barrier's transactions before it, compaction takes the position
+		// records away when there is a newer one behind it, and leaves their values.
+		if offset, ok := r.loose[task]; ok && !r.endless && rec.Offset == r.to[rec.Partition] {
 			return &LooseError{Topic: rec.Topic, Partition: rec.Partition, Offset: offset}
 		}
 		return r.pass(rec)
@@ -394,9 +396,9 @@ func (e *AheadError) Error() string {
 		e.Topic, e.Partition, e.Store, e.Barrier)
 }
 
-// LooseError says that a value in the changelog has no position record behind it. Each transaction
-// of the app ends in one, which compaction keeps: the value is somebody else's. The store may have
-// taken it.
+// LooseError says that a value in the changelog has no position record between it and the barrier
+// at which a catch-up ends. Each transaction of the app ends in one, of which compaction keeps the
+// last: the value is somebody else's. The store may have taken it.
 type LooseError struct {
 	Topic     string
 	Partition int32

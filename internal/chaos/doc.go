@@ -1,9 +1,12 @@
 // Package chaos is the crash suite: the real binary, as real processes, against a real Apache
 // Kafka, ended and cut off by real signals and a real broken network.
 //
-// There is no code here but tests. They start `tally run`, kill it (or freeze it, or its broker,
-// or one answer) under load, and then compare everything that can be seen from outside with a
-// recount of the input that shares nothing with tally.
+// There is no code here but tests; the packages below are the run of faults that `make chaos`
+// starts: link is a network that can be broken, plan the schedule of a seed, world all that runs
+// under it, history what it writes down, check what judges that, and cmd/chaos the command. The
+// tests start `tally run`, kill it (or freeze it, or its broker, or one answer) under load, and
+// then compare everything that can be seen from outside with a recount of the input that shares
+// nothing with tally.
 //
 // Invariants:
 //

@@ -134,7 +134,7 @@ var arrows = map[string]row{
 	"internal/chaos": {own: []string{"internal/api", "internal/chaos/check", "internal/chaos/history", "internal/chaos/link", "internal/chaos/opened", "state", "txn"}},
 	// The run of faults that anyone can repeat: it starts the product, and knows its API.
 	"internal/chaos/history": {}, // what a run writes down, and nothing of the product
-	"internal/chaos/link":    {own: []string{"internal/seam"}},
+	"internal/chaos/link":    {own: []string{"internal/seam"}, outside: []string{golangX}},
 	"internal/chaos/plan":    {own: []string{"internal/step"}},
 	"internal/chaos/world": {
 		own: []string{

@@ -20,5 +20,6 @@
 //   - Rules add up: healing one leaves the others.
 //   - Bytes come out in the order in which they went in, or the connection ends.
 //
-// It is for tests and for the chaos run. It imports internal/seam and the standard library.
+// It is for tests and for the chaos run. It imports internal/seam, golang.org/x/sys and the
+// standard library.
 package link

@@ -63,23 +63,27 @@ type Network struct {
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
+	looking chan struct{} // holds one for each look at the kernel that is under way
 
 	mu        sync.Mutex
 	changed   *sync.Cond // broadcast when a rule, a connection or the network ends
 	rand      *rand.Rand
 	rules     map[*broken]struct{}
-	pids      map[int]string
+	pids      map[int]*process
 	listeners []net.Listener
 	conns     map[*conn]struct{}
 	closed    bool
 }
+
+// looksMax bounds how many connections are looked up at a time.
+const looksMax = 4
 
 // New makes a network without places. The seed decides which pieces stalls and resets hit.
 func New(sm seam.Seam, seed uint64) *Network {
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &Network{
 		seam: sm, ctx: ctx, cancel: cancel, rand: rand.New(rand.NewPCG(seed, 1)), rules: map[*broken]struct{}{},
-		pids: map[int]string{}, conns: map[*conn]struct{}{},
+		pids: map[int]*process{}, conns: map[*conn]struct{}{}, looking: make(chan struct{}, looksMax),
 	}
 	n.changed = sync.NewCond(&n.mu)
 	return n
@@ -104,7 +108,7 @@ func (n *Network) Listen(place, target string) (addr string, err error) {
 func (n *Network) Register(place string, pid int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.pids[pid] = place
+	n.pids[pid] = &process{pid: pid, place: place}
 }
 
 // Forget undoes Register.

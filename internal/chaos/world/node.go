@@ -154,16 +154,23 @@ func (n *node) attend(p *process) {
 	if meant || over {
 		return
 	}
-	n.w.problem("node %s ended by itself (%v; its disk was full: %t): %s", n.name, p.cmd.ProcessState, full, n.lastWords(p))
+	if full {
+		n.w.note("node %s ended on its full disk, and starts again (%v): %s", n.name, p.cmd.ProcessState, n.lastWords(p))
+	} else {
+		n.w.problem("node %s ended by itself (%v): %s", n.name, p.cmd.ProcessState, n.lastWords(p))
+	}
 	if err := n.start(); err != nil {
 		n.w.problem("node %s does not start again: %v", n.name, err)
 	}
 }
 
-// lastWords are the end of a process's log.
+// lastWords are the end of a process's log, or the panic that it has.
 func (n *node) lastWords(p *process) string {
 	text, _ := os.ReadFile(filepath.Join(n.w.opt.Dir, history.LogDir, fmt.Sprintf("%s-%03d.log", n.name, p.start)))
 	const most = 600
+	if at := strings.LastIndex(string(text), "\npanic: "); at >= 0 {
+		return string(text[at+1 : min(len(text), at+most)])
+	}
 	return string(text[max(0, len(text)-most):])
 }
 

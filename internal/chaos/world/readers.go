@@ -45,6 +45,7 @@ const (
 	readWait = 3 * time.Second // how long an answer may wait for what was asked
 	readEach = 60 * time.Millisecond
 	readTop  = 20
+	scanMost = 20_000 // groups: of more, a scan is a rare thing
 )
 
 // read starts the readers, and gives what stops them after a last question of each.
@@ -85,7 +86,11 @@ func (r *reader) ask(ctx context.Context) {
 	if name == "" || group == "" {
 		return
 	}
-	h := history.Read{Reader: r.name, Ask: pick(r.rand, r.kind.asks...), App: r.load.work.app.Name, Node: name, Stale: r.kind.stale}
+	ask := pick(r.rand, r.kind.asks...)
+	if ask == "scan" && r.load.work.groups() > scanMost && r.rand.IntN(200) > 0 {
+		ask = "get"
+	}
+	h := history.Read{Reader: r.name, Ask: ask, App: r.load.work.app.Name, Node: name, Stale: r.kind.stale}
 	opt := api.ReadOptions{Wait: readWait, Stale: r.kind.stale}
 	if r.kind.passes {
 		h.TokenIn, opt.MinPosition = r.token, r.token

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/chaos/history"
+	"github.com/tally-kafka/tally/internal/chaos/link"
 )
 
 // view is what a node has said of itself last.
@@ -216,8 +217,24 @@ func (w *World) progress(ctx context.Context, tick <-chan time.Time, began time.
 		w.mu.Lock()
 		faults, reads := len(w.faults), w.reads
 		w.mu.Unlock()
-		w.opt.Say("%4.0f s: %d events, lag %s, %d reads, %d faults over; %d nodes run", time.Since(began).Seconds(), sent, lag, reads, faults, len(w.alive()))
+		w.opt.Say("%4.0f s: %d events, lag %s, %d reads, %d faults over; %d nodes run%s", time.Since(began).Seconds(), sent, lag, reads,
+			faults, len(w.alive()), w.strangers())
 	}
+}
+
+// strangers says how many connections are of no known place: what is broken does not break them.
+func (w *World) strangers() string {
+	count := 0
+	for name := range w.nodes {
+		count += w.links.Conns(link.Unknown, name)
+	}
+	for id := 1; id <= Brokers; id++ {
+		count += w.links.Conns(link.Unknown, brokerName(id))
+	}
+	if count == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d connections of nobody known", count)
 }
 
 func lagOf(st api.Status) (lag int64) {

@@ -77,6 +77,7 @@ func (e event) record(offset int64) history.Record {
 // workload makes an app's events one after another, and keeps their right answer.
 type workload struct {
 	app  history.App
+	keys int
 	rand *rand.Rand
 	next int64
 
@@ -94,24 +95,24 @@ type counter struct {
 }
 
 const (
-	keys     = 1200
-	hotKeys  = 20
-	wordsAll = 3000
-	wordsHot = 30
-	deadEach = 101 // every so many events one cannot be read
+	keysUsual = 1200
+	keysHot   = 20
+	wordsAll  = 3000
+	wordsHot  = 30
+	deadEach  = 101 // every so many events one cannot be read
 )
 
-func newWorkload(app history.App, seed uint64) *workload {
+func newWorkload(app history.App, seed uint64, keys int) *workload {
 	stream := uint64(1)
 	if !app.Local {
 		stream = 2
 	}
-	return &workload{app: app, rand: rand.New(rand.NewPCG(seed, stream)), counters: map[string]*counter{}}
+	return &workload{app: app, keys: keys, rand: rand.New(rand.NewPCG(seed, stream)), counters: map[string]*counter{}}
 }
 
 // event makes the next one.
 func (l *workload) event() event {
-	e := event{seq: l.next, key: fmt.Sprintf("user-%04d", l.skewed(hotKeys, keys))}
+	e := event{seq: l.next, key: fmt.Sprintf("user-%04d", l.skewed(keysHot, l.keys))}
 	l.next++
 	e.partition = kafka.PartitionMurmur2([]byte(e.key), Partitions)
 	e.dead = e.seq%deadEach == deadEach-1
@@ -182,9 +183,16 @@ func (l *workload) group(r *rand.Rand) string {
 	}
 	n := len(l.asked)
 	if r.IntN(2) == 0 {
-		n = min(n, hotKeys)
+		n = min(n, keysHot)
 	}
 	return groupOf(l.asked[r.IntN(n)])
+}
+
+// groups is how many counters there are.
+func (l *workload) groups() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.counters)
 }
 
 func groupOf(part string) string {

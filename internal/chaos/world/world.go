@@ -28,6 +28,7 @@ type Options struct {
 	Seed   uint64                        // of the load and of chance
 	Length time.Duration                 // from the first event to the quiet
 	Rate   int                           // events a second of each app; default 800
+	Keys   int                           // of the app that sums by key; default 1,200
 	Nodes  []string                      // default a, b, c
 	Spare  []string                      // nodes that join and leave; default d, e
 	Say    func(format string, a ...any) // progress, a line at a time
@@ -60,6 +61,7 @@ type World struct {
 	views    map[string]view
 	doing    map[string]map[string]int // by node: transitions that a command has begun
 	problems []string
+	notes    []string
 	faults   []history.Fault
 	broken   map[string]int // starts of brokers
 	ended    bool           // the world is being taken away
@@ -72,6 +74,7 @@ type Result struct {
 	Reads    int64
 	Faults   []history.Fault
 	Problems []string // that only the world can see
+	Notes    []string // what is worth knowing, and no fault of the product's
 }
 
 // OptionsOf is what there is to break in a world with these options.
@@ -83,6 +86,9 @@ func OptionsOf(o Options) plan.Options {
 func withDefaults(o Options) Options {
 	if o.Rate == 0 {
 		o.Rate = 800
+	}
+	if o.Keys == 0 {
+		o.Keys = keysUsual
 	}
 	if o.Nodes == nil {
 		o.Nodes, o.Spare = []string{"a", "b", "c"}, []string{"d", "e"}
@@ -192,7 +198,7 @@ func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
 	err = errors.Join(err, loadErr, w.writeAnswers(), w.out.Close())
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return Result{Events: sent, Reads: w.reads, Faults: w.faults, Problems: w.problems}, err
+	return Result{Events: sent, Reads: w.reads, Faults: w.faults, Problems: w.problems, Notes: w.notes}, err
 }
 
 func (w *World) startLoads(seed uint64) error {
@@ -200,7 +206,7 @@ func (w *World) startLoads(seed uint64) error {
 		if a.Passing {
 			continue
 		}
-		l, err := w.newLoad(newWorkload(a, seed))
+		l, err := w.newLoad(newWorkload(a, seed, w.opt.Keys))
 		if err != nil {
 			return err
 		}
@@ -269,6 +275,15 @@ func (w *World) problem(format string, a ...any) {
 	w.problems = append(w.problems, text)
 	w.mu.Unlock()
 	w.opt.Say("PROBLEM: %s", text)
+}
+
+// note is what a reader of the result should know.
+func (w *World) note(format string, a ...any) {
+	text := fmt.Sprintf(format, a...)
+	w.mu.Lock()
+	w.notes = append(w.notes, text)
+	w.mu.Unlock()
+	w.opt.Say("note: %s", text)
 }
 
 // Build builds the binary under test into dir.

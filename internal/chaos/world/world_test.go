@@ -22,7 +22,7 @@ import (
 // seed gives the same events.
 func TestAnswer(t *testing.T) {
 	for _, app := range theApps()[:2] {
-		l, again := newWorkload(app, 7), newWorkload(app, 7)
+		l, again := newWorkload(app, 7, keysUsual), newWorkload(app, 7, keysUsual)
 		counts, totals := map[string]int64{}, map[string]int64{}
 		dead := 0
 		for range 5000 {
