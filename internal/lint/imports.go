@@ -151,7 +151,8 @@ var arrows = map[string]row{
 		"internal/chaos/check", "internal/chaos/history", "internal/kafka", "internal/seam", "processor/spec", "state",
 	}},
 	"internal/chaos/cmd/chaos": {own: []string{
-		"internal/chaos/check", "internal/chaos/history", "internal/chaos/plan", "internal/chaos/world", "internal/seam",
+		"internal/chaos/check", "internal/chaos/history", "internal/chaos/opened", "internal/chaos/plan", "internal/chaos/world",
+		"internal/seam",
 	}},
 	"internal/failpoint": {own: []string{"internal/step"}},
 	"internal/lint":      {},

@@ -41,8 +41,9 @@ type Cell struct {
 	Hits int    `json:"hits"`
 }
 
-// CountCells counts the faults that ended as they should. kinds are all that the run could have
-// drawn; those of the faults are among them in any case.
+// CountCells counts the faults that ended as they should. kinds are those that happen to a node at
+// a step: the columns of the table. Faults of other kinds are counted and have no cells; without
+// kinds those of the faults are the columns.
 func CountCells(faults []history.Fault, kinds []string) Cells {
 	last := map[int]history.Fault{} // a fault is written when it begins, and again when it ends
 	for _, f := range faults {
@@ -50,7 +51,7 @@ func CountCells(faults []history.Fault, kinds []string) Cells {
 	}
 	hits, exact, byKind := map[Cell]int{}, map[Cell]int{}, map[string]int64{}
 	var c Cells
-	kinds = slices.Clone(kinds)
+	var seen []string
 	for _, f := range last {
 		if f.Failed != "" {
 			continue
@@ -58,7 +59,7 @@ func CountCells(faults []history.Fault, kinds []string) Cells {
 		c.Faults++
 		c.Signals += f.Signal
 		byKind[f.Kind]++
-		kinds = append(kinds, f.Kind)
+		seen = append(seen, f.Kind)
 		if f.Step != "" {
 			at := Cell{Row: f.Step, Kind: f.Kind}
 			hits[at]++
@@ -70,15 +71,21 @@ func CountCells(faults []history.Fault, kinds []string) Cells {
 			hits[Cell{Row: t, Kind: f.Kind}]++
 		}
 	}
-	slices.Sort(kinds)
-	c.fill(hits, exact, byKind, slices.Compact(kinds))
+	if len(kinds) == 0 {
+		kinds = seen
+	}
+	c.fill(hits, exact, byKind, sorted(kinds), sorted(append(seen, kinds...)))
 	return c
 }
 
-func (c *Cells) fill(hits, exact map[Cell]int, byKind map[string]int64, kinds []string) {
+func sorted(kinds []string) []string { return slices.Compact(slices.Sorted(slices.Values(kinds))) }
+
+func (c *Cells) fill(hits, exact map[Cell]int, byKind map[string]int64, columns, kinds []string) {
 	c.ByKind, c.Unhit = []Amount{}, []Cell{}
 	for _, kind := range kinds {
 		c.ByKind = append(c.ByKind, Amount{kind, byKind[kind]})
+	}
+	for _, kind := range columns {
 		for _, row := range slices.Concat(Steps, Transitions) {
 			at := Cell{Row: row, Kind: kind}
 			c.All++

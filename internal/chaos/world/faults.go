@@ -105,14 +105,19 @@ func (f *fault) last(ctx context.Context) {
 	sleepUntil(ctx, at)
 }
 
-// choose resolves the target, and brings it to the step at which the fault shall come.
+// choose resolves the target, and brings it to the step at which the fault shall come. Another
+// fault may take the target away meanwhile: then it is somebody else.
 func (f *fault) choose(ctx context.Context) error {
-	f.hurt = f.resolve()
-	if len(f.hurt) == 0 {
-		return errors.New("no node runs")
-	}
-	if f.Step != "" && len(f.hurt) == 1 {
-		f.reach(ctx)
+	for range 3 {
+		if f.hurt = f.resolve(); len(f.hurt) == 0 {
+			return errors.New("no node runs")
+		}
+		if f.Step != "" && len(f.hurt) == 1 {
+			f.reach(ctx)
+		}
+		if f.rec.Exact || len(f.hurt) > 1 || f.w.nodes[f.hurt[0]].lively() {
+			return nil
+		}
 	}
 	return nil
 }

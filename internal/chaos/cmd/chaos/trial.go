@@ -12,6 +12,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/chaos/check"
 	"github.com/tally-kafka/tally/internal/chaos/history"
+	"github.com/tally-kafka/tally/internal/chaos/opened"
 	"github.com/tally-kafka/tally/internal/chaos/plan"
 	"github.com/tally-kafka/tally/internal/chaos/world"
 )
@@ -53,6 +54,9 @@ func (t trial) run(ctx context.Context, s plan.Schedule) (f finding, err error) 
 	stopping, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := errors.Join(err, follower.Stop(stopping)); err != nil {
+		return f, err
+	}
+	if err := opened.Nodes(ctx, described, t.dir); err != nil {
 		return f, err
 	}
 	topics := check.OpenTopics(ctx, described, t.dir)
