@@ -99,6 +99,9 @@ func newBadClients(t *testing.T) *badClients {
 	b.addr = strings.TrimPrefix(b.p.addr, "http://")
 	b.s.kafka = kafka.Config{Brokers: all.Kafka.Brokers, ClientID: "clients", Seam: seam.World()}
 	b.j.send(events, newWords) // of five groups each: more than a socket's buffers hold
+	b.p.awaitStatus(60*time.Second, "all of it is counted", func(st api.AppStatus) string {
+		return map[bool]string{true: "not yet"}[st.Processed < int64(events)]
+	})
 	b.load = b.j.produce(clientsRate, cleanEvents(b.j.rand))
 	b.await("it counts", 2000)
 	return b
