@@ -121,8 +121,8 @@ func (b *badClients) await(what string, n int64) {
 }
 
 // whileCounting wants, of what is sent during a long attack, at most a tenth to wait at its end; a
-// short one says nothing about that on a machine that stands still now and then, but nothing of what
-// came may wait long after it.
+// short one says nothing about that on a machine that stands still now and then, but nothing of
+// what came may wait long after it.
 func (b *badClients) whileCounting(attack func()) {
 	b.t.Helper()
 	before, sent, began := b.counted(), b.load.sent.Load(), time.Now()
