@@ -128,12 +128,12 @@ func (j *judge) readHistory() error {
 func (j *judge) readEvent(e history.Event) error {
 	switch {
 	case e.Read != nil:
-		j.owners.read(e.Read, j.rep.Of(Ownership))
 		if a := j.apps[e.Read.App]; a != nil {
+			j.owners.read(e.Read, j.rep.Of(Ownership))
 			return a.reads.add(e.Read)
 		}
 	case e.Status != nil:
-		j.owners.status(e.Status, j.rep.Of(Ownership))
+		j.readStatus(e.Status)
 	case e.Sent != nil:
 		j.sent[e.Sent.App] += int64(len(e.Sent.Events))
 		if a := j.apps[e.Sent.App]; a != nil {
@@ -147,6 +147,14 @@ func (j *judge) readEvent(e history.Event) error {
 		j.end = e.End
 	}
 	return nil
+}
+
+// readStatus leaves out apps that come and go: with the app its grants are forgotten, and an epoch
+// of before may be named once more, until the first acquire has raised it above the records'.
+func (j *judge) readStatus(s *history.Status) {
+	known := *s
+	known.Lanes = slices.DeleteFunc(slices.Clone(s.Lanes), func(l history.Lane) bool { return j.apps[l.App] == nil })
+	j.owners.status(&known, j.rep.Of(Ownership))
 }
 
 func (j *judge) readStore(s history.Store) error {

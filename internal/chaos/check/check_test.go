@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -452,5 +454,32 @@ func TestManyEpochs(t *testing.T) {
 		if len(c.Undecided) > 0 || (c.Failures > 0) != wrong {
 			t.Errorf("wrong %v: %+v", wrong, c)
 		}
+	}
+}
+
+// TestFolder judges the folder of a run once more, whose topics were saved since it had failed:
+// CHAOS_FOLDER=DIR.
+func TestFolder(t *testing.T) {
+	dir := os.Getenv("CHAOS_FOLDER")
+	if dir == "" {
+		return
+	}
+	of, err := history.ReadRun(filepath.Join(dir, history.RunFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := ReadFolder(dir, OpenTopics(t.Context(), of, dir), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rep, err := Judge(run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	_ = rep.WriteText(&text)
+	t.Log(text.String())
+	if !rep.Proved() {
+		t.Error("not proved")
 	}
 }

@@ -379,6 +379,7 @@ func (a *fakeApp) ask(node, role string, epoch uint64) {
 	for k := range a.h.Lanes {
 		lanes = append(lanes, history.Lane{App: a.h.Name, Lane: k, Owner: node, Epoch: epoch})
 	}
+	lanes = append(lanes, history.Lane{App: "gone", Owner: node, Epoch: 1}) // of an app that comes and goes
 	if role == roleOwner {
 		a.f.add(history.Event{Status: &history.Status{Node: node, Lanes: lanes}})
 	}
