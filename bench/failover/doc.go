@@ -4,6 +4,9 @@
 //
 // A Band is what is measured: tally's nodes, or the instances of Kafka Streams with one standby.
 //
-// The package may import bench, bench/measure, bench/peers, internal/api, internal/kafka and
-// internal/seam.
+// A Lab measures what else a cluster of tally does and costs: its start, a standby, a new one,
+// reads beside a load and a fault, nodes at rest.
+//
+// The package may import bench, bench/measure, bench/peers, internal/api, internal/kafka,
+// internal/seam, and for cutting nodes off internal/chaos/link and internal/testkafka.
 package failover

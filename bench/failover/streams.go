@@ -68,7 +68,7 @@ func (b *Streams) startInstance(ctx context.Context, i int) (err error) {
 	return b.procs[i].Running(ctx)
 }
 
-func (b *Streams) dir(i int) string { return filepath.Join(b.Dir, name(i)) }
+func (b *Streams) dir(i int) string { return filepath.Join(b.Dir, string(rune('a'+i))) }
 
 func (b *Streams) command(i int) (*exec.Cmd, error) {
 	if err := os.MkdirAll(b.dir(i), 0o755); err != nil {

@@ -80,8 +80,9 @@ func newBadClients(t *testing.T) *badClients {
 	b := &badClients{t: t, hold: time.Second}
 	b.s = &suite{replicas: 1, dir: t.TempDir(), proof: os.Getenv("TALLY_PROOF") != "", seed: 1}
 	must(t, b.s.build())
+	events := 8_000
 	if b.s.proof {
-		b.hold = 20 * time.Second
+		b.hold, events = 20*time.Second, 40_000
 	}
 	b.j = &job{t: t, s: b.s, ctx: ctxOf(t), rand: b.s.rand(t), dir: t.TempDir(), app: "clients"}
 	b.j.specFile = filepath.Join(b.j.dir, "spec.yaml")
@@ -97,7 +98,7 @@ func newBadClients(t *testing.T) *badClients {
 	must(t, err)
 	b.addr = strings.TrimPrefix(b.p.addr, "http://")
 	b.s.kafka = kafka.Config{Brokers: all.Kafka.Brokers, ClientID: "clients", Seam: seam.World()}
-	b.j.send(8_000, newWords) // 40,000 groups: more than a socket's buffers hold
+	b.j.send(events, newWords) // of five groups each: more than a socket's buffers hold
 	b.load = b.j.produce(clientsRate, cleanEvents(b.j.rand))
 	b.await("it counts", 2000)
 	return b
@@ -352,6 +353,7 @@ func (b *badClients) flood() {
 	var asked, failed, waited atomic.Int64
 	var all sync.WaitGroup
 	for range 500 {
+		<-time.After(time.Millisecond) // more than may come at once without a word would end each other
 		all.Go(func() {
 			if _, err := b.post(ctx, client, "/v1/apps/clients/get?wait=1m&after=clients-in/0:4611686018427387904"); err != nil {
 				waited.Add(1)

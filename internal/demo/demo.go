@@ -45,7 +45,7 @@ type Options struct {
 const (
 	startWait = 30 * time.Second // for a process to answer
 	endWait   = 20 * time.Second // for the last events to be counted
-	stopWait  = 10 * time.Second // for a process to end after SIGTERM
+	stopWait  = 10 * time.Second // for a process to end after SIGTERM, and for a Kafka to answer
 	pollEvery = 20 * time.Millisecond
 )
 

@@ -57,6 +57,16 @@ func TestDemo(t *testing.T) {
 	binary := buildTally(t)
 	t.Run("to its end", func(t *testing.T) { runToItsEnd(t, binary) })
 	t.Run("interrupted", func(t *testing.T) { runInterrupted(t, binary) })
+	t.Run("a full directory", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "x"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := Run(t.Context(), Options{Binary: binary, Dir: dir, Out: &screen{}, Err: &screen{}, Seam: seam.World()})
+		if err == nil || !strings.Contains(err.Error(), "is not empty") {
+			t.Errorf("the demo ended with %v", err)
+		}
+	})
 }
 
 // runToItsEnd runs a short demo as a user sees it.

@@ -153,7 +153,12 @@ func (s *show) startKafka(ctx context.Context) (err error) {
 	if s.admin, err = kafka.NewAdmin(cfg); err != nil {
 		return err
 	}
-	if err := s.admin.Reachable(ctx); err != nil {
+	reaching, cancel := context.WithTimeout(ctx, stopWait)
+	defer cancel()
+	if err := s.admin.Reachable(reaching); err != nil {
+		if ctx.Err() == nil && reaching.Err() != nil {
+			err = fmt.Errorf("the Kafka at %s has not answered within %s: is that its address? (%w)", strings.Join(cfg.Brokers, ","), stopWait, err)
+		}
 		return err
 	}
 	if s.broker == nil {

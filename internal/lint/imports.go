@@ -113,10 +113,13 @@ var arrows = map[string]row{
 		"bench", "bench/peers", "bench/report", "bench/trial", "internal/kafka", "internal/seam", "internal/testkafka",
 	}},
 	"bench/cmd/cluster": {own: []string{
-		"bench", "bench/failover", "bench/peers", "internal/kafka", "internal/seam", "internal/testkafka",
+		"bench", "bench/failover", "bench/peers", "internal/chaos/link", "internal/kafka", "internal/seam", "internal/testkafka",
 	}},
 	"bench/failover": {
-		own:     []string{"bench", "bench/measure", "bench/peers", "internal/api", "internal/kafka", "internal/seam"},
+		own: []string{
+			"bench", "bench/measure", "bench/peers", "internal/api", "internal/chaos/link", "internal/kafka", "internal/seam",
+			"internal/testkafka",
+		},
 		outside: []string{franz, golangX},
 	},
 	"bench/peers":  {own: []string{"bench", "internal/api", "internal/kafka", "internal/seam"}},

@@ -86,14 +86,28 @@ func (n *Node) join(ctx context.Context) error {
 	}
 	err := n.checkKafka(n.cluster.State())
 	if err != nil && n.upgraded {
-		// It has become a member before it knew: the others are not to count on it.
-		ctx, cancel := context.WithTimeout(ctx, n.cfg.HandOverMax)
-		defer cancel()
-		if err := n.cluster.Leave(ctx, true); err != nil {
+		if err := n.withdraw(ctx); err != nil {
 			n.cfg.Log.Warn("this node stays a member of the cluster that it does not fit", "error", err)
 		}
 	}
 	return err
+}
+
+// withdraw takes a node that has never run out of the cluster again: it has become a member before
+// it knew that it does not fit, and the others are not to count on it. What it was to do of lanes
+// is taken from it first.
+func (n *Node) withdraw(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.HandOverMax)
+	defer cancel()
+	if err := n.decide(ctx, ownership.Command{Drain: &ownership.Drain{ID: n.dir.id.ID, Draining: true}}); err != nil {
+		return err
+	}
+	for {
+		err := n.cluster.Leave(ctx, true)
+		if err == nil || n.cfg.Seam.Sleep(ctx, retryPause) != nil {
+			return err
+		}
+	}
 }
 
 // checkKafka refuses a node whose Kafka is not the one that the cluster's apps count on: it would

@@ -43,7 +43,7 @@ type Config struct {
 	WatchAge       time.Duration // age of a foreign position record that asks for the watch; default 10 s
 	OffsetsWait    time.Duration // how long a lower group offset is asked again; default 60 s
 	UnstableWait   time.Duration // how long a pending offset commit is waited for; default 15 s
-	LagInterval    time.Duration // between two looks at the input's end; default 500 ms
+	LagInterval    time.Duration // between two looks at the end of an app's input, of ten apps; more apps wait longer; default 500 ms
 	TopicsInterval time.Duration // between two looks at the topics' ids and settings; default 10 s
 	TrimInterval   time.Duration // between two trims of a repartition topic; default 10 s
 	DrainTimeout   time.Duration // bound of a clean stop, after the lanes were handed over; default 5 s

@@ -405,6 +405,14 @@ func (n *Node) within(d time.Duration, done <-chan struct{}) bool {
 	}
 }
 
+// lookedTogether are as many apps as look at their ends in one LagInterval: each look is two
+// questions to a broker, and many small apps must not cost it more than their events do.
+const lookedTogether = 10
+
+func (n *Node) lagInterval() time.Duration {
+	return n.cfg.LagInterval * time.Duration(max(n.appCount()/lookedTogether, 1))
+}
+
 func (n *Node) watchEnds(ctx context.Context, a *app) {
 	for {
 		a.lookAtEnds(ctx)
@@ -413,7 +421,7 @@ func (n *Node) watchEnds(ctx context.Context, a *app) {
 		}
 		idle := a.standsStill()
 		a.rests.Store(idle && n.alone())
-		if n.pause(ctx, n.cfg.LagInterval, idle, a.nudge) != nil {
+		if n.pause(ctx, n.lagInterval(), idle, a.nudge) != nil {
 			return
 		}
 	}

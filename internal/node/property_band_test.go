@@ -315,7 +315,7 @@ func (w *bandTrial) hang() {
 	i := w.anyNode()
 	w.say("%s hears nothing", nodeName(i))
 	w.net.set(i, linkHung)
-	pause(2200*time.Millisecond + w.ms(500))
+	pause(2*claimAge + 400*time.Millisecond + w.ms(300)) // others commit, and a claimAge goes by
 	w.net.set(i, linkUp)
 }
 

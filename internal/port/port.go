@@ -191,24 +191,25 @@ func (p *Port) admit(nc net.Conn) *conn {
 	return c
 }
 
-// settle counts a connection that has said whose it is; false: there is no room, or it ended.
-func (p *Port) settle(c *conn, node bool) bool {
+// settle counts a connection that has said whose it is; not room: as many are open as may be;
+// ended: it had to make way for others before it had said so.
+func (p *Port) settle(c *conn, node bool) (room, ended bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c.place == nil {
-		return false
+		return false, true
 	}
 	count, limit := &p.people, p.cfg.PeopleMax
 	if node {
 		count, limit = &p.nodes, p.cfg.NodesMax
 	}
 	if *count >= limit {
-		return false
+		return false, false
 	}
 	p.pending.Remove(c.place)
 	c.place, c.count = nil, count
 	*count++
-	return true
+	return true, false
 }
 
 // forget is called once a connection is closed.
@@ -234,9 +235,11 @@ func (p *Port) receive(c *conn) {
 		p.sayRefused(c, err)
 		return
 	}
-	if !p.settle(c, kind != linePeople || isNodes(nc)) {
+	if room, ended := p.settle(c, kind != linePeople || isNodes(nc)); !room {
 		_ = c.Close()
-		p.say("too many connections are open; refusing one", "from", c.RemoteAddr(), "for", kind)
+		if !ended {
+			p.say("too many connections are open; refusing one", "from", c.RemoteAddr(), "for", kind)
+		}
 		return
 	}
 	if kind != linePeople {

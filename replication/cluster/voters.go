@@ -46,9 +46,17 @@ func (w *watch) gone(id string, now time.Time, d time.Duration) bool {
 	return ok && now.Sub(since) >= d
 }
 
-// votersWanted is how many voters a cluster of so many members should have.
-func votersWanted(members int) int {
-	if members >= 5 {
+// votersWanted is how many voters a cluster should have. Five only with five members that are
+// alive: a vote beyond three that is given beside a dead voter makes the quorum larger, and then
+// one more node that ends takes it away.
+func votersWanted(state *ownership.State) int {
+	alive := 0
+	for _, m := range state.Members {
+		if m.Alive {
+			alive++
+		}
+	}
+	if alive >= 5 {
 		return 5
 	}
 	return 3
@@ -72,7 +80,7 @@ func nextStep(t Timing, state *ownership.State, servers []consensus.Server, w *w
 			}
 		}
 	}
-	wanted := votersWanted(len(state.Members))
+	wanted := votersWanted(state)
 	if gone != "" && len(voters) > wanted {
 		return step{do: "demote", id: gone, why: fmt.Sprintf("it has been dead for %s, and another has its place", t.DeadVoter)}
 	}

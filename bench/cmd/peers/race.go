@@ -163,6 +163,9 @@ func (r *runner) onBrokers(ctx context.Context, nodes int, works []string) (err 
 
 // runDir makes a folder for the states of one run, and removes those of commands that were killed.
 func runDir(cache string) (string, error) {
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
 	old, err := filepath.Glob(filepath.Join(cache, "run-*"))
 	if err != nil {
 		return "", err

@@ -136,6 +136,9 @@ func (j *judge) readEvent(e history.Event) error {
 		j.owners.status(e.Status, j.rep.Of(Ownership))
 	case e.Sent != nil:
 		j.sent[e.Sent.App] += int64(len(e.Sent.Events))
+		if a := j.apps[e.Sent.App]; a != nil {
+			a.reads.sent(e.At, e.Sent)
+		}
 	case e.Fault != nil:
 		j.faults = append(j.faults, *e.Fault)
 	case e.Audit != nil:

@@ -198,6 +198,14 @@ var wrongRuns = []bad{
 		late, early := f.readAt("one", "get", roleOwner, 1, 1), f.readAt("one", "get", roleOwner, 1, 0)
 		late.Parts, late.Asked, late.TokenIn = early.Parts, early.Asked, ""
 	}},
+	{"an old answer that says to be new", Reads, "was known to go up to", func(f *fake) {
+		r := *f.firstRead("get", "one")
+		r.Began, r.TokenIn = f.now().Add(2*ageSlack), ""
+		r.Ended = r.Began
+		r.Parts = slices.Clone(r.Parts)
+		r.Parts[0].AsOfMs = r.Ended.UnixMilli()
+		f.events = append(f.events, history.Event{Read: &r})
+	}},
 	{"a standby that nobody has asked for", Reads, "nobody asked for that", func(f *fake) { f.lastRead("get", roleStandby).Stale = false }},
 	{"a top that lacks the largest", Reads, "is not listed", func(f *fake) {
 		r := f.lastRead("top", roleOwner)

@@ -25,6 +25,7 @@ type reads struct {
 	asks   map[int32][]ask
 	chains map[string]map[int32]int64 // by reader: the positions that its token stands for
 	owned  map[owned][]span           // of answers as owner
+	acks   map[int32][]ack            // of the input, in the order in which they were written down
 	rank   int                        // of tops: how many of a partition were compared with all groups
 }
 
@@ -61,7 +62,7 @@ type span struct {
 }
 
 func newReads(a *app) *reads {
-	return &reads{app: a, asks: map[int32][]ask{}, chains: map[string]map[int32]int64{}, owned: map[owned][]span{}}
+	return &reads{app: a, asks: map[int32][]ask{}, chains: map[string]map[int32]int64{}, owned: map[owned][]span{}, acks: map[int32][]ack{}}
 }
 
 // add takes one line of the history.
@@ -129,6 +130,7 @@ func (r *reads) addPart(a *answered, h *history.Read, p *history.Part, at int64)
 		}
 	}
 	r.asks[p.Partition] = append(r.asks[p.Partition], n)
+	r.judgeAge(a, h, p, at)
 	c.saw(1, "parts of answers as "+p.Role)
 	if p.Role == roleStandby && !h.Stale {
 		c.fail("%s: a standby's copy answers for partition %d, and nobody asked for that", a.where, p.Partition)
@@ -138,6 +140,48 @@ func (r *reads) addPart(a *answered, h *history.Read, p *history.Part, at int64)
 		r.owned[of] = append(r.owned[of], span{h.Began.UnixNano(), h.Ended.UnixNano(), at})
 	}
 	return nil
+}
+
+// ack says below which offset all was known to be in the input, and when.
+type ack struct{ atMs, next int64 }
+
+// sent takes what Kafka has acknowledged.
+func (r *reads) sent(at time.Time, h *history.Sent) {
+	for _, e := range h.Events {
+		all := r.acks[e.Partition]
+		next := e.Offset + 1
+		if n := len(all); n > 0 {
+			if next = max(next, all[n-1].next); all[n-1].atMs == at.UnixMilli() {
+				all[n-1].next = next
+				continue
+			}
+		}
+		r.acks[e.Partition] = append(all, ack{at.UnixMilli(), next})
+	}
+}
+
+// ageSlack is by how much an answer may be wrong about its age: clocks jump, and a deposed broker
+// names an old end for as long as it does not know.
+const ageSlack = time.Minute
+
+// judgeAge: an answer says when it was proved that no more than its lag was missing; what the input
+// had been known to hold long before that is in it, or in the lag.
+func (r *reads) judgeAge(a *answered, h *history.Read, p *history.Part, at int64) {
+	asOf := p.AsOfMs - ageSlack.Milliseconds()
+	if r.app.stages() == 2 || p.AsOfMs > h.Ended.Add(time.Second).UnixMilli() { // of a clock that was set ahead
+		return
+	}
+	all := r.acks[p.Partition]
+	n, _ := slices.BinarySearchFunc(all, asOf, func(x ack, asOf int64) int { return cmp.Compare(x.atMs, asOf) })
+	if n == 0 {
+		return
+	}
+	c := r.app.rep.Of(Reads)
+	c.saw(1, "ages")
+	if known := all[n-1].next; at+p.Lag < known {
+		c.fail("%s: position %d and lag %d in partition %d, as of %s; the input was known to go up to %d long before", a.where, at,
+			p.Lag, p.Partition, time.UnixMilli(p.AsOfMs).UTC().Format(time.RFC3339Nano), known)
+	}
 }
 
 // judgeChain: who passes on its token is never shown anything older than before.

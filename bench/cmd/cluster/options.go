@@ -1,0 +1,84 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// The parts of the page, in its order.
+var allParts = []string{"gaps", "cut", "groups", "streams", "starts", "standby", "reads", "copy", "rest", "plan"}
+
+type options struct {
+	tries  int
+	rate   int
+	groups int
+	faults string
+	peers  string
+	parts  string
+	cache  string
+	out    string
+}
+
+var fromEnv = []string{"tries", "rate", "groups", "faults", "peers", "parts"}
+
+func parse(args []string) (options, error) {
+	var o options
+	fl := flag.NewFlagSet("cluster", flag.ContinueOnError)
+	fl.IntVar(&o.tries, "tries", 20, "of each fault, at tally; 2 at Kafka Streams")
+	fl.IntVar(&o.rate, "rate", 1000, "events a second around faults")
+	fl.IntVar(&o.groups, "groups", 5_000_000, "that are there before, in the parts groups and copy")
+	fl.StringVar(&o.faults, "faults", "", "to be tried, separated by commas; default: all")
+	fl.StringVar(&o.peers, "peers", "", "tally, kafka-streams; default: both")
+	fl.StringVar(&o.parts, "parts", "", "of the page, of "+strings.Join(allParts, ",")+"; default: all")
+	fl.StringVar(&o.cache, "cache", ".cache/peers", "where Kafka Streams is installed")
+	fl.StringVar(&o.out, "out", "", "the page; default: docs/cluster-performance.md where nothing is chosen, else .cache/cluster-performance.md")
+	for _, name := range fromEnv {
+		if v := os.Getenv(strings.ToUpper(name)); v != "" {
+			if err := fl.Set(name, v); err != nil {
+				return o, fmt.Errorf("%s=%s: %w", strings.ToUpper(name), v, err)
+			}
+		}
+	}
+	if err := fl.Parse(args); err != nil {
+		return o, err
+	}
+	if o.tries < 1 || o.rate < 1 || o.groups < 1 {
+		return o, fmt.Errorf("--tries, --rate and --groups are at least 1")
+	}
+	for _, p := range split(o.parts) {
+		if !slices.Contains(allParts, p) {
+			return o, fmt.Errorf("there is no part %q: say some of %s", p, strings.Join(allParts, ","))
+		}
+	}
+	if o.out == "" {
+		o.out = filepath.Join(".cache", "cluster-performance.md")
+		if o.whole() {
+			o.out = filepath.Join("docs", "cluster-performance.md")
+		}
+	}
+	return o, nil
+}
+
+// whole: nothing is chosen, so the page is what the project says of itself.
+func (o options) whole() bool {
+	return o.tries == 20 && o.rate == 1000 && o.groups == 5_000_000 && o.faults == "" && o.peers == "" && o.parts == ""
+}
+
+// wants reports whether a part is chosen. Faults choose those that have them.
+func (o options) wants(part string) bool {
+	if o.parts != "" {
+		return slices.Contains(split(o.parts), part)
+	}
+	return o.faults == "" || slices.Contains([]string{"gaps", "cut", "groups", "streams"}, part)
+}
+
+func split(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Split(list, ",")
+}
