@@ -431,3 +431,26 @@ func TestSpool(t *testing.T) {
 		t.Errorf("%+v comes out of nothing", got)
 	}
 }
+
+// TestManyEpochs: an order is found at once, however many owners there were one after another, and
+// an answer in the wrong place is found among them.
+func TestManyEpochs(t *testing.T) {
+	for _, wrong := range []bool{false, true} {
+		o, b, lane := newOwners(), newBooks(), laneOf{"one", 0}
+		b.writers[lane] = map[uint64]*writer{}
+		for e := range uint64(1000) {
+			node, ms := []string{"a", "b", "c"}[e%3], int64(1000*(e+1))
+			b.writers[lane][e+1] = &writer{node: node, incarnation: fmt.Sprint(e), firstSeenMs: ms + 300}
+			o.add(lane, hold{e + 1, node}, (ms+50)*1e6, (ms+60)*1e6)
+			o.add(lane, hold{e + 1, node}, (ms+100)*1e6, (ms+1040)*1e6)
+		}
+		if wrong {
+			o.add(lane, hold{500, "b"}, 501_400*1e6, 501_500*1e6)
+		}
+		var c Check
+		o.judge(b, &c)
+		if len(c.Undecided) > 0 || (c.Failures > 0) != wrong {
+			t.Errorf("wrong %v: %+v", wrong, c)
+		}
+	}
+}

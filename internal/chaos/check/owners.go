@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -91,15 +92,13 @@ var register = porcupine.Model{
 	},
 }
 
-// judge looks for an order in which the lanes could have been owned as all have seen it. A commit
-// can have been at any time before it was seen.
+// judge looks for an order in which the lanes could have been owned as all have seen it.
 func (o *owners) judge(b *books, c *Check) {
 	for lane, of := range b.writers {
+		if o.lanes[lane] == nil {
+			o.lanes[lane] = map[hold]*[2]porcupine.Operation{}
+		}
 		for epoch, w := range of {
-			if w.firstSeenMs != 0 {
-				o.add(lane, hold{epoch, w.node}, math.MinInt64, w.firstSeenMs*int64(time.Millisecond)+int64(time.Millisecond))
-				c.saw(1, "epochs with commits")
-			}
 			o.name(lane, epoch, w.node, "the changelog", c)
 		}
 	}
@@ -110,6 +109,9 @@ func (o *owners) judge(b *books, c *Check) {
 			o.name(lane, h.epoch, h.node, "an answer", c)
 			ops = append(ops, two[0], two[1])
 		}
+		commits := commitsOf(ops, b.writers[lane])
+		c.saw(int64(len(commits)), "epochs with commits")
+		ops = append(ops, commits...)
 		switch porcupine.CheckOperationsTimeout(register, clients(ops), time.Minute) {
 		case porcupine.Illegal:
 			c.fail("%s/%d: %s", lane.app, lane.lane, overlap(ops))
@@ -117,6 +119,33 @@ func (o *owners) judge(b *books, c *Check) {
 			c.undecided("%s/%d: porcupine found no order within a minute", lane.app, lane.lane)
 		}
 	}
+}
+
+// commitsOf gives the first commit of each epoch a moment. It can have been at any time before it
+// was seen; the latest that nothing of a later epoch forbids explains most, and leaves porcupine
+// no choice to search through.
+func commitsOf(answers []porcupine.Operation, writers map[uint64]*writer) (commits []porcupine.Operation) {
+	latest := map[uint64]int64{} // by epoch, when an answer of it had come
+	for epoch := range writers {
+		latest[epoch] = math.MaxInt64
+	}
+	for _, op := range answers {
+		epoch := op.Input.(hold).epoch
+		before, known := latest[epoch]
+		if !known || op.Return < before {
+			latest[epoch] = op.Return
+		}
+	}
+	bound := int64(math.MaxInt64)
+	for _, epoch := range slices.Backward(slices.Sorted(maps.Keys(latest))) {
+		if w := writers[epoch]; w != nil && w.firstSeenMs != 0 {
+			at := min(bound, (w.firstSeenMs+1)*int64(time.Millisecond))
+			commits = append(commits, porcupine.Operation{Input: hold{epoch, w.node}, Call: at, Return: at})
+			bound = at
+		}
+		bound = min(bound, latest[epoch])
+	}
+	return commits
 }
 
 // clients gives each operation a client of its own: they overlap as they like.
