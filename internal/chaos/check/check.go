@@ -133,7 +133,9 @@ func (j *judge) readEvent(e history.Event) error {
 			return a.reads.add(e.Read)
 		}
 	case e.Status != nil:
-		j.owners.status(e.Status, j.rep.Of(Ownership))
+		st := *e.Status // an app that is deleted with its topics begins again with its epochs
+		st.Lanes = slices.DeleteFunc(slices.Clone(st.Lanes), func(l history.Lane) bool { return j.apps[l.App] == nil })
+		j.owners.status(&st, j.rep.Of(Ownership))
 	case e.Sent != nil:
 		j.sent[e.Sent.App] += int64(len(e.Sent.Events))
 		if a := j.apps[e.Sent.App]; a != nil {
