@@ -149,8 +149,8 @@ func (j *judge) readEvent(e history.Event) error {
 	return nil
 }
 
-// readStatus leaves out apps that come and go: one that is deleted with its topics begins again with
-// its epochs.
+// readStatus leaves out apps that come and go: one that is deleted with its topics begins again
+// with its epochs.
 func (j *judge) readStatus(s *history.Status) {
 	known := *s
 	known.Lanes = slices.DeleteFunc(slices.Clone(s.Lanes), func(l history.Lane) bool { return j.apps[l.App] == nil })
