@@ -279,7 +279,7 @@ func (l *lane) queryView() api.LaneView {
 	st, store, loaded := l.status, l.store, l.loaded
 	l.mu.Unlock()
 	v := api.LaneView{
-		Lane: l.k, Node: l.app.node.cfg.Name, Epoch: st.epoch, Role: l.role,
+		Lane: l.k, Node: l.app.node.cfg.Name, Epoch: st.epoch, Role: func() api.Role { return roleSince(st, l.role(), l.snapshot()) },
 		Input: func(p int32) int64 { return l.position(l.app.stateTask(p)) },
 		Lag:   l.lagOfCounters,
 		AsOfMs: func() int64 {
@@ -317,6 +317,22 @@ func (l *lane) here() bool {
 	}
 	a := l.app.node.cluster.State().Apps[l.app.name()]
 	return a == nil || l.k >= len(a.Lanes) || a.Lanes[l.k].Owner == ""
+}
+
+// roleSince is the role in which an answer may be given whose epoch and store were taken then, when
+// the lane is now in a role, which was asked for before now: a standby's does not become an owner's
+// on the way, which would give it the epoch of another owner, and neither does an owner's under one
+// grant become one under the next.
+func roleSince(then laneStatus, role api.Role, now laneStatus) api.Role {
+	switch {
+	case role == api.RoleLost || role == api.RoleStandby:
+		return role
+	case then.state == api.LaneStandby:
+		return api.RoleStandby
+	case now.epoch != then.epoch:
+		return api.RoleUnsure
+	}
+	return role
 }
 
 // role says how far this copy can be trusted to be the newest.
