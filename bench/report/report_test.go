@@ -77,7 +77,8 @@ func TestPage(t *testing.T) {
 func TestPageKeepsWhatWasNotRun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "performance.md")
 	first := sample()
-	first.Stamp("tally v1")
+	first.Versions = []Pair{{"tally", "tally v1"}}
+	first.Stamp()
 	if err := first.Write(path); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +86,7 @@ func TestPageKeepsWhatWasNotRun(t *testing.T) {
 	d.Row("tally", 0, "").Runs = []trial.Figures{{P50: 7}}
 	e := &Work{ID: "e", Kind: Latency, Title: "faster"}
 	second := &Results{Command: "make bench-peers WORK=d,e", Scale: 1, Works: []*Work{d, e}, Settings: []Pair{{"tally", "y=2"}}}
-	second.Stamp("tally v2")
+	second.Stamp()
 	if err := second.Write(path); err != nil {
 		t.Fatal(err)
 	}

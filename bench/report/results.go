@@ -104,7 +104,13 @@ func (r *Row) spread(of func(trial.Figures) float64) (median, low, high float64)
 }
 
 // Stamp marks the works of this run, which nobody marked before, as measured by it.
-func (r *Results) Stamp(tally string) {
+func (r *Results) Stamp() {
+	tally := ""
+	for _, v := range r.Versions {
+		if v.Name == "tally" {
+			tally = v.Value
+		}
+	}
 	for _, w := range r.Works {
 		if w.By == (Stamp{}) {
 			w.By = Stamp{r.Began, r.Command, tally}

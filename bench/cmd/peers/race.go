@@ -36,6 +36,7 @@ func race(ctx context.Context, o options, sm seam.Seam) error {
 		if err != nil {
 			return err
 		}
+		results.Stamp()
 		return write(results, o)
 	}
 	results := &report.Results{Began: sm.Now(), Command: command(o), Scale: o.scale, Seed: bench.Seed}
@@ -54,7 +55,7 @@ func race(ctx context.Context, o options, sm seam.Seam) error {
 	results.Settings = field.settings()
 	r := &runner{o: o, sm: sm, field: field, results: results}
 	err = r.runAll(ctx)
-	results.Stamp(firstLine(ctx, binary, "version"))
+	results.Stamp()
 	results.Took = sm.Since(results.Began)
 	if len(results.Works) == 0 {
 		return err
