@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tally-kafka/tally/bench/trial"
@@ -118,9 +119,9 @@ func (r *Results) Stamp() {
 	}
 }
 
-// Over puts these results over older ones: a work that was run again replaces its table, in its
-// place, what was not run is kept, with its own stamp, and settings are those of all peers that
-// either has.
+// Over puts these results over older ones: a work that was run again replaces its table, what was
+// not run is kept, with its own stamp, and settings are those of all peers that either has. Works
+// then stand in the order of their letters.
 func (r *Results) Over(old *Results) {
 	works, rest := []*Work(nil), slices.Clone(r.Works)
 	for _, w := range old.Works {
@@ -131,6 +132,7 @@ func (r *Results) Over(old *Results) {
 		works = append(works, w)
 	}
 	r.Works = append(works, rest...)
+	slices.SortFunc(r.Works, func(a, b *Work) int { return strings.Compare(a.ID, b.ID) })
 	for _, p := range old.Settings {
 		if !slices.ContainsFunc(r.Settings, func(n Pair) bool { return n.Name == p.Name }) {
 			r.Settings = append(r.Settings, p)
