@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -87,22 +86,7 @@ func (w *bandTrial) launchAt(i int, dir string) {
 	cfg := w.config(inDir(dir), running(w.spec(wordcount)), listening(w.addrs[i]), joined(w.addrs), named(nodeName(i)), standbys(1))
 	cfg.Limits, cfg.DrainTimeout = w.limits, 500*time.Millisecond
 	cfg.Seam.Dial = w.net.dialFrom(i)
-	m := &member{tally: &tally{p: w.place, t: w.t, dir: dir, url: "http://" + cfg.Listen, log: &lines{}, out: &lines{}, ended: make(chan error, 1)}}
-	cfg.Log = slog.New(slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: logLevel()}))
-	var err error
-	m.client, err = api.NewClient(m.url, seam.World())
-	w.must(err)
-	ctx, end := context.WithCancelCause(context.Background())
-	m.cancel = func() { end(nil) }
-	m.node, err = start(ctx, cfg.withDefaults(), end)
-	w.must(err)
-	go func() { m.ended <- m.node.live(ctx) }()
-	w.t.Cleanup(func() {
-		m.end()
-		if w.t.Failed() {
-			w.t.Logf("log of %s, its end:\n%s", cfg.Name, m.log.tail(tailLines()))
-		}
-	})
+	m := w.launchMember(cfg)
 	w.watched.Lock()
 	defer w.watched.Unlock()
 	w.band[i] = m

@@ -278,28 +278,35 @@ func (w *trial) launch(dir string) { w.launchIn(dir, nil) }
 func (w *trial) launchIn(dir string, past *past) {
 	cfg := w.config(inDir(dir), takeover(), running(w.spec(w.text)), named(fmt.Sprint("node-", w.rng.IntN(1000))))
 	cfg.Limits, cfg.OffsetsWait, cfg.DrainTimeout = w.limits, 10*time.Second, 500*time.Millisecond
-	m := &member{wire: newWire(w.faults, w.rng.Uint64(), past)}
-	cfg.Seam.Dial, cfg.Step = m.wire.dial, m.wire.step
-	n := &tally{p: w.place, t: w.t, dir: dir, url: "http://" + cfg.Listen, log: &lines{}, out: &lines{}, ended: make(chan error, 1)}
-	m.tally = n
-	cfg.Log, cfg.Out = slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: logLevel()})), n.out
-	var err error
-	n.client, err = api.NewClient(n.url, seam.World())
-	w.must(err)
-	ctx, end := context.WithCancelCause(context.Background())
-	n.cancel = func() { end(nil) }
-	m.node, err = start(ctx, cfg.withDefaults(), end)
-	w.must(err)
-	go func() { n.ended <- m.node.live(ctx) }()
-	w.t.Cleanup(func() {
-		m.end()
-		if w.t.Failed() {
-			w.t.Logf("log of %s in %s, its end:\n%s", cfg.Name, filepath.Base(dir), n.log.tail(tailLines()))
-		}
-	})
+	wire := newWire(w.faults, w.rng.Uint64(), past)
+	cfg.Seam.Dial, cfg.Step = wire.dial, wire.step
+	m := w.launchMember(cfg)
+	m.wire = wire
 	w.watched.Lock()
 	defer w.watched.Unlock()
 	w.members = append(w.members, m)
+}
+
+// launchMember starts a node, which ends with the test.
+func (p *place) launchMember(cfg Config) *member {
+	n := &tally{p: p, t: p.t, dir: cfg.DataDir, url: "http://" + cfg.Listen, log: &lines{}, out: &lines{}, ended: make(chan error, 1)}
+	m := &member{tally: n}
+	cfg.Log, cfg.Out = slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: logLevel()})), n.out
+	var err error
+	n.client, err = api.NewClient(n.url, seam.World())
+	p.must(err)
+	ctx, end := context.WithCancelCause(context.Background())
+	n.cancel = func() { end(nil) }
+	m.node, err = start(ctx, cfg.withDefaults(), end)
+	p.must(err)
+	go func() { n.ended <- m.node.live(ctx) }()
+	p.t.Cleanup(func() {
+		m.end()
+		if p.t.Failed() {
+			p.t.Logf("log of %s in %s, its end:\n%s", cfg.Name, filepath.Base(cfg.DataDir), n.log.tail(tailLines()))
+		}
+	})
+	return m
 }
 
 // end stops the node and waits for its end, whatever it says.
