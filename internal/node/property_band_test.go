@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
-	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/processor"
 	"github.com/tally-kafka/tally/state"
 	"github.com/tally-kafka/tally/txn"
