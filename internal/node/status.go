@@ -342,11 +342,19 @@ func (l *lane) role() api.Role {
 		return api.RoleLost
 	case st.state == api.LaneStandby:
 		return api.RoleStandby
-	case st.state == api.LaneRunning && l.app.node.inTouch() && l.app.node.cluster.Renewed():
+	case st.state == api.LaneRunning && l.stillOwns(st.epoch) && l.app.node.inTouch() && l.app.node.cluster.Renewed():
 		return api.RoleOwner
 	default:
 		return api.RoleUnsure
 	}
+}
+
+// stillOwns reports whether nobody else has been given the lane since it began to run under an
+// epoch here. Who has given it away may need long to end its last transaction, and nobody waits for
+// that for ever.
+func (l *lane) stillOwns(epoch uint64) bool {
+	g, _ := l.granted()
+	return g.part == partOwner && g.epoch <= epoch
 }
 
 // repartitionLag is how much of the repartition topic is not counted yet.

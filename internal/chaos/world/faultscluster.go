@@ -165,7 +165,17 @@ func (w *World) joinFor(ctx context.Context, n *node, length time.Duration, end 
 	}
 	done()
 	sleepUntil(ctx, until)
+	w.awaitLeader(ctx) // which takes it out of the voters
 	return n.term()
+}
+
+// awaitLeader waits until a node leads, for a while.
+func (w *World) awaitLeader(ctx context.Context) {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end) && ctx.Err() == nil; <-time.After(50 * time.Millisecond) {
+		if st, err := w.status(ctx); err == nil && st.Leader != "" {
+			return
+		}
+	}
 }
 
 // drain has a node give its lanes away, and lets it have some again after a while.
@@ -325,6 +335,11 @@ func (w *World) heal(ctx context.Context) (err error) {
 		n.shared.Disarm()
 		n.shared.SetClock(0)
 		err = errors.Join(err, n.start())
+	}
+	// Those that leave may be voters. Two at once, while nobody leads, take the majority with them
+	// for good: that is what `tally node recover` is for, and no end of a run.
+	if unwell := w.awaitHealthy(ctx, quietMost); unwell != nil {
+		w.problem("after the last fault, before the further nodes leave: %v", unwell)
 	}
 	for _, name := range w.opt.Spare {
 		if n := w.nodes[name]; n.running() != nil {
