@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/testkafka"
 )
 
 // machine is where a node runs: a data dir, a name, and how it is started there.
@@ -68,27 +68,9 @@ func (m *machine) start(env ...string) *process {
 	p.cmd = exec.Command(cmp.Or(m.bin, m.job.s.bin), args...)
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	must(t, p.spawn())
+	must(t, testkafka.StartChild(p.cmd, p.done))
 	t.Cleanup(p.cleanup)
 	return p
-}
-
-// spawn starts the process so that the kernel ends it with us. That signal comes when the
-// *thread* that forked ends, so one goroutine holds its thread until the process is gone.
-func (p *process) spawn() error {
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = p.cmd.Wait() // ProcessState tells
-			close(p.done)
-		}
-	}()
-	return <-started
 }
 
 func (p *process) cleanup() {

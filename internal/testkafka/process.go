@@ -19,11 +19,15 @@ type process struct {
 	done chan struct{} // closed when the child has ended
 }
 
-// startProcess starts cmd so that the kernel kills it when this process ends. The kernel sends
-// that signal when the *thread* that forked ends, so a goroutine holds its thread until the child
-// is gone.
 func startProcess(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, done: make(chan struct{})}
+	return p, StartChild(cmd, p.done)
+}
+
+// StartChild starts cmd so that the kernel kills it when this process ends, and closes done when
+// the child has ended; cmd.ProcessState then says how. The kernel sends that signal when the
+// *thread* that forked ends, so a goroutine holds its thread until the child is gone.
+func StartChild(cmd *exec.Cmd, done chan<- struct{}) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -35,11 +39,11 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // how it ended is in its log
-			close(p.done)
+			_ = cmd.Wait() // ProcessState tells
+			close(done)
 		}
 	}()
-	return p, <-started
+	return <-started
 }
 
 // signal sends sig; a child that has ended already is no error.

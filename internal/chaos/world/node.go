@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -104,7 +103,7 @@ func (n *node) start() error {
 	p.cmd.Env = append(os.Environ(), failpoint.Env+"="+filepath.Join(n.w.opt.Dir, history.DataDir, n.name+".shared"))
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	n.shared.Reset()
-	if err := spawn(p); err != nil {
+	if err := testkafka.StartChild(p.cmd, p.done); err != nil {
 		return err
 	}
 	pid := p.cmd.Process.Pid
@@ -115,24 +114,6 @@ func (n *node) start() error {
 	n.w.write(history.Event{Kind: history.KindProcess, Process: &history.Process{Name: n.name, Start: p.start, Pid: pid, Started: p.began}})
 	go n.attend(p)
 	return nil
-}
-
-// spawn starts the process so that the kernel ends it with us. That signal comes when the *thread*
-// that forked ends, so one goroutine holds its thread until the process is gone.
-func spawn(p *process) error {
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = p.cmd.Wait() // ProcessState tells
-			close(p.done)
-		}
-	}()
-	return <-started
 }
 
 // attend waits for the process's end, and starts the node again when nobody meant it to end.
