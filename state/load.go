@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/tally-kafka/tally/internal/step"
 )
@@ -176,9 +177,9 @@ func (l *Load) take() []Position {
 }
 
 func (l *Load) applyChunk(pos []Position) error {
-	l.chunk.sort()
 	var err error
 	if l.chunk.size() >= l.opt.IngestBytes {
+		l.chunk.sort()
 		err = l.ingest(pos)
 	} else {
 		l.show(pos)
@@ -192,11 +193,20 @@ func (l *Load) applyChunk(pos []Position) error {
 
 // show makes a small chunk visible the way Publish does: through the cache, whence it goes to
 // Pebble when that is due. Its groups are the ones that change now, and an owner to be wants them
-// warm.
+// warm. Entries come in the order of their offsets, so the latest of a group is what stays.
 func (l *Load) show(pos []Position) {
 	s := l.s
 	s.mu.Lock()
-	l.chunk.each(func(key, values []byte) { s.cache.put(hashKey(key), key, values, true) })
+	for run := range slices.Chunk(l.chunk.entries, touchRun) {
+		s.keys.reset()
+		for _, e := range run {
+			s.keys.addKey(l.chunk.keyOf(e))
+		}
+		s.cache.touch(&s.keys)
+		for i, e := range run {
+			s.cache.put(s.keys.hash[i], s.keys.key(i), l.chunk.valuesOf(e), true)
+		}
+	}
 	s.move(pos)
 	s.mu.Unlock()
 	s.published(pos)
