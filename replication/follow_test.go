@@ -135,6 +135,7 @@ func (c *changelog) followPaused(t *testing.T, store *state.Store) (p *replicati
 	t.Helper()
 	cfg := c.config(store)
 	pace = paced(&cfg)
+	cfg.FetchPartitionBytes = 16 << 10
 	p = replication.New(cfg)
 	t.Cleanup(p.Close)
 	ready, stop := c.follow(t, p, map[int32]int64{0: c.fence(t)[0] + 2})
@@ -172,7 +173,9 @@ func TestFollowInPaces(t *testing.T) {
 				t.Fatalf("20 transactions took %d paces", pauses)
 			}
 			c.check(t, store)
-			c.commitMany(t, 30_000)
+			for range 10 { // each of which is more than an answer takes
+				c.commitMany(t, 1500)
+			}
 			at = c.fence(t)[0] + 2
 			for pauses = 0; changelogAt(store) < at; pauses++ {
 				pace.over <- time.Now()
