@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/step"
 )
@@ -17,6 +18,10 @@ type LoadOptions struct {
 	// 4 MB). A smaller one goes the way of a Publish: each table costs a flush before it, syncs,
 	// and a place in L0.
 	IngestBytes int64
+	// FlushInterval takes the place of the store's while the load goes on, if it is longer (default
+	// 20 s), and no number of chunks asks for an apply: a group that changes again and again is
+	// written once in that time. It bounds what a standby that was killed reads again.
+	FlushInterval time.Duration
 }
 
 // Load takes a changelog's records into the store, in bounded chunks: the playback of a restore and
@@ -50,6 +55,7 @@ type loadTask struct {
 func (s *Store) Load(opt LoadOptions) *Load {
 	setDefault(&opt.ChunkBytes, 32<<20)
 	setDefault(&opt.IngestBytes, 4<<20)
+	setDefault(&opt.FlushInterval, 20*time.Second)
 	opt.ChunkBytes = min(opt.ChunkBytes, chunkMax)
 	s.w.Lock()
 	defer s.w.Unlock()
@@ -60,7 +66,7 @@ func (s *Store) Load(opt LoadOptions) *Load {
 	if s.loading {
 		panic("state: two Loads at a time: a lane has one playback")
 	}
-	s.loading = true
+	s.loading, s.loadInterval = true, max(opt.FlushInterval, s.opt.FlushInterval)
 	s.mu.Lock()
 	s.rank.drop()
 	s.mu.Unlock()
@@ -283,6 +289,9 @@ func (l *Load) end() {
 	l.s.w.Lock()
 	defer l.s.w.Unlock()
 	l.s.loading = false
+	if !l.s.pendingSince.IsZero() { // an owner's commits do not wait for what the standby has put off
+		l.s.pendingSince = l.s.opt.Seam.Now()
+	}
 }
 
 func (l *Load) fail(err error) error {
