@@ -333,8 +333,8 @@ func TestVerifiedIsRemembered(t *testing.T) {
 	}
 }
 
-// A load puts off what is due by time, and by the number of transactions; whoever publishes after it
-// has a whole interval before him.
+// A load puts off what is due by time, and by the number of transactions; whoever publishes after
+// it has a whole interval before him.
 func TestLoadWritesSeldom(t *testing.T) {
 	c, hits := newClock(), steps{}
 	s := mustOpen(t, "lane", Options{Seam: c.seam(), FS: vfs.NewMem(), Step: hits.hook(), ApplyTxns: 3, FlushInterval: 5 * time.Second})
