@@ -80,7 +80,7 @@ chaos: ## Faults by a seed on a cluster and three real brokers, everything check
 
 soak: ## The same for two hours, with more events and a million groups: SEED=7 FOR=2h
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),2h) $(if $(SEED),-seed $(SEED)) \
-	  -rate 3600 -keys 1000000 $(CHAOSFLAGS)
+	  -rate 3600 -keys 1000000 -even $(CHAOSFLAGS)
 
 proof: gosource mutants ## The long proofs: the main job, the mutants, and every kill that the tests know
 	TALLY_PROOF=1 $(GO) test $(NOPGO) -count=1 -timeout 60m -run Proof ./...

@@ -29,6 +29,7 @@ type Options struct {
 	Length time.Duration                 // from the first event to the quiet
 	Rate   int                           // events a second of each app; default 800
 	Keys   int                           // of the app that sums by key; default 1,200
+	Even   bool                          // see plan.Options
 	Nodes  []string                      // default a, b, c
 	Spare  []string                      // nodes that join and leave; default d, e
 	Say    func(format string, a ...any) // progress, a line at a time
@@ -80,7 +81,7 @@ type Result struct {
 // OptionsOf is what there is to break in a world with these options.
 func OptionsOf(o Options) plan.Options {
 	o = withDefaults(o)
-	return plan.Options{Nodes: o.Nodes, Spare: o.Spare, Apps: Apps, Lanes: Lanes, Brokers: Brokers, Quiet: quietMost}
+	return plan.Options{Nodes: o.Nodes, Spare: o.Spare, Apps: Apps, Lanes: Lanes, Brokers: Brokers, Quiet: quietMost, Even: o.Even}
 }
 
 func withDefaults(o Options) Options {

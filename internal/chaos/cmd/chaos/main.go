@@ -29,6 +29,7 @@ type options struct {
 	length   time.Duration
 	rate     int
 	keys     int
+	even     bool
 	schedule string
 	dir      string
 	keep     bool
@@ -41,6 +42,7 @@ func main() {
 	flag.DurationVar(&opt.length, "for", 10*time.Minute, "`DURATION` from the first event to the quiet end")
 	flag.IntVar(&opt.rate, "rate", 800, "`N` events a second for each of the two apps")
 	flag.IntVar(&opt.keys, "keys", 1200, "`N` groups of the app that sums by key")
+	flag.BoolVar(&opt.even, "even", false, "draw all kinds that come at a step equally often, so that the table of cells fills")
 	flag.StringVar(&opt.schedule, "schedule", "", "carry out the schedule of this `FILE`, for as long as it says")
 	flag.StringVar(&opt.dir, "dir", "", "`DIR` of all that the run writes (default: .cache/chaos/SEED)")
 	flag.BoolVar(&opt.keep, "keep", false, "leave the folder there, also after a run without a fault found")
@@ -109,7 +111,7 @@ func scheduleOf(opt *options) (s plan.Schedule, err error) {
 		if opt.seed == 0 {
 			opt.seed = seam.World().Uint64() % 1_000_000
 		}
-		s = plan.Draw(opt.seed, opt.length, world.OptionsOf(world.Options{}))
+		s = plan.Draw(opt.seed, opt.length, world.OptionsOf(world.Options{Even: opt.even}))
 	}
 	if opt.dir == "" {
 		opt.dir = filepath.Join(".cache", "chaos", fmt.Sprint(opt.seed))
