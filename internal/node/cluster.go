@@ -256,6 +256,17 @@ func (n *Node) handOver(d time.Duration) {
 	}
 }
 
+// depart is the last that the cluster hears of this process: whether it has got as far as being a
+// member, or as having lanes, or not.
+func (n *Node) depart() {
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DepartMax)
+	defer cancel()
+	if err := n.cluster.Depart(ctx); err != nil {
+		n.cfg.Log.Warn(fmt.Sprintf("this node ends with its vote, which the others may miss: start it again, or, if it is gone for good, "+
+			"run `tally node forget %s` at another node once those have a leader", n.cfg.Name), "after", n.cfg.DepartMax, "error", err)
+	}
+}
+
 // others is how many members besides this node are alive.
 func (n *Node) others(st *ownership.State) (alive int) {
 	for id, m := range st.Members {
