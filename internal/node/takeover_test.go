@@ -204,7 +204,12 @@ func TestTakenBeforeTheFence(t *testing.T) {
 // counted under an epoch that is not above it.
 func TestBarrierAboveTheGrant(t *testing.T) {
 	p := onFake(t)
-	n, events := counted(p)
+	p.topic(p.in, 1)
+	events := []*kgo.Record{event(0, "a", "x"), event(0, "a", "y")}
+	p.send(events...)
+	n := p.start()
+	n.right(events)
+	n.stop()
 	var armed atomic.Bool
 	armed.Store(true)
 	const epoch = 40
