@@ -56,7 +56,8 @@ bench: ## Measure: the parts, then tally and its limit on the same Kafka, in Go'
 bench-peers: ## Measure beside Kafka Streams, PySpark and the limit; writes docs/performance.md (<= 30 min)
 	$(GO) run ./bench/cmd/peers
 
-# TRIES=20, PARTS=gaps,reads, FAULTS="owner killed,move", PEERS=tally, GROUPS=5000000, RATE=1000.
+# TRIES=20, PARTS=gaps,reads, FAULTS="owner killed,move", PEERS=tally, GROUPS=5000000, RATE=1000,
+# PAGE=docs/cluster-performance.md (where the measured parts replace what is there).
 bench-cluster: ## Measure a cluster: faults, beside Kafka Streams with a standby, standbys, reads (about 90 min)
 	$(GO) run ./bench/cmd/cluster
 
