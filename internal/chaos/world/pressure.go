@@ -47,6 +47,7 @@ const (
 	rateGrowth  = 1.3              // from one to the next
 	rateOf      = 0.75             // of the highest that was kept up with: faults need room to catch up
 	rateBehind  = 1.5              // seconds' worth of events that may wait
+	rateCalm    = 30 * time.Second // to catch up, before a lower rate is tried
 	figuresTake = 30 * time.Second // before, and after
 	gaugeEach   = 5 * time.Second
 )
@@ -72,12 +73,14 @@ func (w *World) findRate(ctx context.Context) {
 		}
 		kept = rate
 	}
-	w.setRate(int(float64(kept) * rateOf))
-	for ctx.Err() == nil { // what has gathered is no part of the figures
-		if st, err := w.status(ctx); err == nil && lagOf(st) < int64(w.rate()) {
-			return
+	for ctx.Err() == nil { // until what has gathered is counted: it is no part of the figures
+		kept = int(float64(kept) * rateOf)
+		w.setRate(kept)
+		for end := time.Now().Add(rateCalm); time.Now().Before(end) && ctx.Err() == nil; sleepUntil(ctx, time.Now().Add(watchEach)) {
+			if st, err := w.status(ctx); err == nil && lagOf(st) < int64(w.rate()) {
+				return
+			}
 		}
-		sleepUntil(ctx, time.Now().Add(watchEach))
 	}
 }
 
