@@ -28,6 +28,12 @@ type Config struct {
 	FetchPartitionBytes int32 // default 1 MB
 	DecompressBytes     int   // of one batch; default 64 MB
 
+	// FollowPace is how long a follow that has come to the end waits before it takes what came
+	// since (default 50 ms). What an answer of a broker costs hangs little on what is in it, so one
+	// is to bring the transactions of a while. The copy is older by up to twice that, since the
+	// client has read ahead by then.
+	FollowPace time.Duration
+
 	Seam seam.Seam
 	Step step.Hook
 }
@@ -44,6 +50,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.DecompressBytes == 0 {
 		c.DecompressBytes = 64 << 20
+	}
+	if c.FollowPace == 0 {
+		c.FollowPace = 50 * time.Millisecond
 	}
 	return c
 }
@@ -72,6 +81,7 @@ type Progress struct {
 type Playback struct {
 	cfg   Config
 	tasks map[int32][]state.Task // by changelog partition
+	hurry chan struct{}          // holds that somebody waits for what a follow has not taken yet
 
 	// nil: not open
 	run  *run
@@ -81,7 +91,7 @@ type Playback struct {
 
 // New prepares a playback.
 func New(cfg Config) *Playback {
-	p := &Playback{cfg: cfg.withDefaults(), tasks: map[int32][]state.Task{}}
+	p := &Playback{cfg: cfg.withDefaults(), tasks: map[int32][]state.Task{}, hurry: make(chan struct{}, 1)}
 	for _, t := range cfg.Tasks {
 		p.tasks[t.Partition] = append(p.tasks[t.Partition], t)
 	}

@@ -45,6 +45,8 @@ type lane struct {
 	status laneStatus
 	store  *state.Store // nil: not open
 	loaded bool         // the store has been caught up to a barrier once
+	// following is the playback of a standby; nil for none.
+	following *replication.Playback
 	// endOfStay ends the stay that the lane is in; nil without one.
 	endOfStay context.CancelCauseFunc
 }

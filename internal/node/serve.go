@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/replication"
 	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/state"
 )
@@ -183,12 +184,30 @@ func (l *lane) follow(ctx context.Context) error {
 	go l.tickStore(ctx, l.store, cancel)
 	go l.keepWarm(ctx, l.readyFence())
 	playback := l.takePlayback()
+	l.followsBy(playback)
 	err = playback.Follow(ctx, ends, func() error { return l.followed(ctx) })
+	l.followsBy(nil)
 	l.keepPlayback(ctx, playback, err)
 	if errors.Is(err, context.Canceled) {
 		err = context.Cause(ctx)
 	}
 	return l.refuseStore(err)
+}
+
+func (l *lane) followsBy(p *replication.Playback) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.following = p
+}
+
+// hurry makes a standby look at once for what came since it looked last.
+func (l *lane) hurry() {
+	l.mu.Lock()
+	p := l.following
+	l.mu.Unlock()
+	if p != nil {
+		p.Hurry()
+	}
 }
 
 // followed is called once the store has come up to the changelog's end: from then on its copy can
