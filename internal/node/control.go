@@ -23,7 +23,7 @@ func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, err
 	if err != nil {
 		return api.SubmitAnswer{}, &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest, Message: err.Error()}
 	}
-	if err := (view{c.n}).Settled(ctx); err != nil { // Kafka is asked, too
+	if err := view(c).Settled(ctx); err != nil { // Kafka is asked, too
 		return api.SubmitAnswer{}, err
 	}
 	change, err := c.n.submit(ctx, s)
@@ -41,7 +41,7 @@ func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, err
 // Delete stops an app everywhere. Its topics and the offsets of its consumer group stay, unless
 // they are to go too.
 func (c control) Delete(ctx context.Context, name string, topics bool) (api.DeleteAnswer, error) {
-	if err := (view{c.n}).Settled(ctx); err != nil {
+	if err := view(c).Settled(ctx); err != nil {
 		return api.DeleteAnswer{}, err
 	}
 	rec := c.n.cluster.State().Apps[name]

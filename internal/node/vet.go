@@ -8,10 +8,10 @@ import (
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
-// vet says why an app must not run beside the others of the cluster, "" if it may: two that write to
-// one topic would each take the other's records for its own. What an app has had in common with
-// another since before it was submitted here is left to it, and so is the end of a reset. One that
-// reads what another writes is a chain, and may.
+// vet says why an app must not run beside the others of the cluster, "" if it may: two that write
+// to one topic would each take the other's records for its own. What an app has had in common with
+// another since before that was refused is left to it, and so is the end of a reset. One that reads
+// what another writes is a chain, and may.
 func (n *Node) vet(st *ownership.State, rec *ownership.App) (why string) {
 	before := st.Apps[rec.Name]
 	s, err := spec.Parse([]byte(rec.Spec), "the spec")
@@ -41,8 +41,8 @@ func (n *Node) adopts(app string) bool {
 	return slices.Contains(n.adopted, app)
 }
 
-// shared is a topic that two apps write to, "" for none. Those that tally makes for one app have its
-// name in theirs, so one of the two uses it as its output.
+// shared is a topic that two apps write to, "" for none. Those that tally makes for one app have
+// its name in theirs, so one of the two uses it as its output.
 func shared(a, b *spec.Spec) string {
 	for _, s := range []*spec.Spec{a, b} {
 		if s.Output != nil && usage(a, s.Output.Topic) != "" && usage(b, s.Output.Topic) != "" {

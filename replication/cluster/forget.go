@@ -24,9 +24,9 @@ type forgetAnswer struct {
 var ErrAlive = errors.New("the node is alive")
 
 // Forget takes a member that is not alive out of the cluster: its vote, its place in Raft's group,
-// its name. While it has a part in a lane that is waited for, up to Timing.Propose: the leader gives
-// the lanes of the dead to others. One that was forgotten already is no error. Without a leader it
-// returns a NoLeaderError. A dry run only looks whether the member is alive, as the leader knows it.
+// its name. While it has a part in a lane it waits, up to Timing.Propose: the leader gives the
+// lanes of the dead to others. One that was forgotten already is no error. Without a leader it
+// returns a NoLeaderError. A dry run only looks whether the leader has the member for alive.
 func (c *Cluster) Forget(ctx context.Context, id string, dryRun bool) error {
 	ctx, cancel := context.WithTimeout(ctx, c.c.Timing.Propose)
 	defer cancel()
