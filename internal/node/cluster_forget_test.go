@@ -100,6 +100,29 @@ func TestAskedWhileJoining(t *testing.T) {
 	}
 }
 
+// Nor does one that has just formed the cluster with others, who are still starting.
+func TestAskedWhileForming(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	seeds := []string{freeAddr(t), freeAddr(t), freeAddr(t)}
+	var nodes []*tally
+	for i, addr := range seeds {
+		nodes = append(nodes, p.launch(listening(addr), joined(seeds), named(nodeName(i))))
+	}
+	for i, n := range nodes {
+		until(t, func() error {
+			_, err := n.client.Drain(p.ctx(), nodeName((i+1)%3), api.DrainRequest{DryRun: true})
+			if err != nil && strings.Contains(err.Error(), "no node \"") {
+				t.Errorf("%s: %v", nodeName(i), err)
+				return nil
+			}
+			return err
+		})
+	}
+	_, err := nodes[0].client.Drain(p.ctx(), "node-z", api.DrainRequest{DryRun: true})
+	says(t, err, "no node", "node-z", "node-a, node-b, node-c")
+}
+
 // Two apps that write to one topic are not both taken, whichever comes first and wherever; one that
 // reads what another writes is.
 func TestSharedTopics(t *testing.T) {

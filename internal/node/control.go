@@ -244,20 +244,41 @@ func (n *Node) takersText(st *ownership.State) string {
 	return strings.Join(names, ", ")
 }
 
-// member finds a member by its name or id. A node that is starting waits until it knows them.
+// member finds a member by its name or id. Who is asked while the cluster is being formed, or while
+// this node joins it, waits until it knows the members.
 func (n *Node) member(ctx context.Context, name string) (*ownership.Member, error) {
 	if err := n.known(ctx); err != nil {
 		return nil, err
 	}
+	var found *ownership.Member
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.SettleWait)
+	defer cancel()
+	n.whileState(ctx, func(st *ownership.State) bool {
+		found = memberOf(st, name)
+		return found == nil && n.cluster.Unregistered() > 0
+	})
+	if found != nil {
+		return found, nil
+	}
 	var known []string
 	for _, m := range n.cluster.State().SortedMembers() {
-		if m.Name == name || m.ID == name {
-			return m, nil
-		}
 		known = append(known, m.Name)
 	}
+	next := "it has " + strings.Join(known, ", ")
+	if joining := n.cluster.Unregistered(); joining > 0 {
+		next += fmt.Sprintf("; still joining: %d", joining)
+	}
 	return nil, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound,
-		Message: fmt.Sprintf("the cluster has no node %q", name), Next: "it has " + strings.Join(known, ", ")}
+		Message: fmt.Sprintf("the cluster has no node %q", name), Next: next}
+}
+
+func memberOf(st *ownership.State, name string) *ownership.Member {
+	for _, m := range st.Members {
+		if m.Name == name || m.ID == name {
+			return m
+		}
+	}
+	return nil
 }
 
 func (n *Node) unknownApp(name string) error {

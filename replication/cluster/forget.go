@@ -94,6 +94,18 @@ func (c *Cluster) forget(ctx context.Context, r forgetRequest) forgetAnswer {
 	return forgetAnswer{Refused: result.Refused}
 }
 
+// Unregistered is how many nodes of the group, as far as this node knows it, have never registered:
+// of those that form a cluster, the ones that are still starting.
+func (c *Cluster) Unregistered() (nodes int) {
+	state := c.State()
+	for _, s := range c.raft.Servers() {
+		if state.Members[s.ID] == nil {
+			nodes++
+		}
+	}
+	return nodes
+}
+
 // Voters is how many nodes vote, and whether one does, as far as this node knows.
 func (c *Cluster) Voters(id string) (voters int, votes bool) {
 	for _, s := range c.raft.Servers() {
