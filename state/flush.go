@@ -83,7 +83,7 @@ func (s *Store) applyDue() bool {
 	if s.flushing != nil && s.memBytes >= s.opt.FlushBytes {
 		return false
 	}
-	return s.txns >= s.opt.ApplyTxns && !s.loading || s.cache.dirtyBytes >= s.opt.ApplyBytes
+	return s.txns >= s.opt.ApplyTxns || s.cache.dirtyBytes >= s.opt.ApplyBytes
 }
 
 func (s *Store) flushDue() bool {

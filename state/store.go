@@ -133,6 +133,7 @@ func (s *Store) show(pos []Position, ch []Change) {
 	s.move(pos)
 	s.mu.Unlock()
 
+	s.txns++
 	s.published(pos)
 	s.subs.tell(ch)
 }
@@ -142,7 +143,6 @@ func (s *Store) published(pos []Position) {
 	for _, p := range pos {
 		s.moved[p.Record.Task] = struct{}{}
 	}
-	s.txns++
 	s.touch()
 }
 
