@@ -283,14 +283,14 @@ func TestSimEnough(t *testing.T) {
 // met says which fault no request of a kind has met, of n that were sent. Of a kind that is hardly
 // ever sent only the table says so.
 func (s *simulation) met(key kmsg.Key, n int) error {
-	any := 0
+	met := 0
 	for _, what := range simWants(key) {
 		hits := s.hit[fault{key, what}]
-		if any += hits; hits == 0 && n >= 300 && s.seeds >= simLarge {
+		if met += hits; hits == 0 && n >= 300 && s.seeds >= simLarge {
 			return fmt.Errorf("%d requests of the kind %s were sent, and none was %s", n, key.Name(), what)
 		}
 	}
-	if any == 0 && n >= 30 {
+	if met == 0 && n >= 30 {
 		return fmt.Errorf("%d requests of the kind %s were sent, and no fault has hit one", n, key.Name())
 	}
 	return nil
