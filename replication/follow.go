@@ -37,23 +37,82 @@ func (r *run) follow(ctx context.Context, cl *kgo.Client, ready func() error) er
 		}
 		fs := cl.PollRecords(ctx, pollRecords)
 		ended := ctx.Err() // what came with it is taken all the same: the client will not give it again
-		if err := r.fetchErrors(ctx, fs); err != nil {
-			return err
-		}
-		for iter := fs.RecordIter(); !iter.Done(); {
-			if err := r.take(iter.Next()); err != nil {
-				return err
-			}
-		}
-		if err := r.applyWhole(); err != nil {
+		if err := r.takeAll(ctx, fs); err != nil {
 			return err
 		}
 		if ended != nil {
 			return ended
 		}
-		if !caughtUp {
+		switch {
+		case !caughtUp:
 			r.report()
+		case r.atEnd(fs):
+			ended := r.pause(ctx)
+			if ended == nil {
+				continue
+			}
+			if err := r.takeRead(ctx, cl); err != nil {
+				return err
+			}
+			return ended
 		}
+	}
+}
+
+// takeAll takes what a poll has brought, and makes it visible.
+func (r *run) takeAll(ctx context.Context, fs kgo.Fetches) error {
+	if err := r.fetchErrors(ctx, fs); err != nil {
+		return err
+	}
+	for iter := fs.RecordIter(); !iter.Done(); {
+		if err := r.take(iter.Next()); err != nil {
+			return err
+		}
+	}
+	return r.applyWhole()
+}
+
+// paceRecords bounds what a poll may have brought before a pause: where so much comes, an answer is
+// worth its price, and a pause would only let the copy fall behind.
+const paceRecords = 2000
+
+// atEnd reports whether a poll has come to all that was there when its answer was given.
+func (r *run) atEnd(fs kgo.Fetches) bool {
+	end := fs.NumRecords() < paceRecords
+	fs.EachPartition(func(p kgo.FetchTopicPartition) {
+		end = end && r.at[p.Partition] >= p.LastStableOffset
+	})
+	return end
+}
+
+// pause lets transactions gather, until FollowPace is over, somebody waits for them, or ctx ends:
+// who takes the lane over waits for no pace.
+func (r *run) pause(ctx context.Context) error {
+	c, stop := r.cfg.Seam.Timer(r.cfg.FollowPace)
+	defer stop()
+	select {
+	case <-c:
+		return nil
+	case <-r.hurry:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// takeRead takes what the client has read ahead, without waiting. It reads on at once then, so that
+// who catches up next finds the rest there.
+func (r *run) takeRead(ctx context.Context, cl *kgo.Client) error {
+	var noWait context.Context // which is how franz-go is told so
+	return r.takeAll(ctx, cl.PollRecords(noWait, pollRecords))
+}
+
+// Hurry ends the pause that a follow is in, or the next one: somebody waits for what it has not
+// taken yet. Unlike all else of a playback it may be called at any time.
+func (p *Playback) Hurry() {
+	select {
+	case p.hurry <- struct{}{}:
+	default: // it has been told already
 	}
 }
 

@@ -95,3 +95,135 @@ func TestFollowEndsWithReady(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 }
+
+// pacing lets a follow pause for as long as the test wants.
+type pacing struct {
+	began chan struct{}  // a pause has begun
+	over  chan time.Time // ends one
+}
+
+func paced(cfg *replication.Config) pacing {
+	p := pacing{began: make(chan struct{}, 1000), over: make(chan time.Time)}
+	timer := cfg.Seam.Timer
+	cfg.FollowPace = 12345 * time.Hour
+	cfg.Seam.Timer = func(d time.Duration) (<-chan time.Time, func()) {
+		if d != cfg.FollowPace {
+			return timer(d)
+		}
+		p.began <- struct{}{}
+		return p.over, func() {}
+	}
+	return p
+}
+
+func (p pacing) awaitPause(t *testing.T) {
+	t.Helper()
+	select {
+	case <-p.began:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the follow does not pause")
+	}
+}
+
+func changelogAt(store *state.Store) int64 {
+	pos, _ := store.Position(state.Task{})
+	return pos.Changelog
+}
+
+// followPaused starts a follow, which pauses when it returns.
+func (c *changelog) followPaused(t *testing.T, store *state.Store) (p *replication.Playback, pace pacing, stop func()) {
+	t.Helper()
+	cfg := c.config(store)
+	pace = paced(&cfg)
+	cfg.FetchPartitionBytes = 16 << 10
+	p = replication.New(cfg)
+	t.Cleanup(p.Close)
+	ready, stop := c.follow(t, p, map[int32]int64{0: c.fence(t)[0] + 2})
+	eventually(t, "the follow is ready", func() bool { return ready.Load() == 1 })
+	at := c.fence(t)[0] + 2
+	for pace.awaitPause(t); changelogAt(store) < at; pace.awaitPause(t) {
+		pace.over <- time.Now()
+	}
+	return p, pace, stop
+}
+
+// A follow that is at the end pauses, and takes then what came meanwhile in few polls. One that is
+// behind does not pause.
+func TestFollowInPaces(t *testing.T) {
+	for name, brokers := range brokers(t) {
+		t.Run(name, func(t *testing.T) {
+			c := newChangelog(t, brokers(t), 1)
+			c.commitMany(t, 30_000)
+			store := c.open(t)
+			_, pace, stop := c.followPaused(t, store)
+			defer stop()
+			before := changelogAt(store)
+			for i := range 20 {
+				c.commit(t, "a", fmt.Sprint("new ", i))
+			}
+			at, pauses := c.fence(t)[0]+2, 0
+			if now := changelogAt(store); now != before {
+				t.Fatalf("it has read from %d to %d in a pause", before, now)
+			}
+			for ; changelogAt(store) < at; pauses++ {
+				pace.over <- time.Now()
+				pace.awaitPause(t)
+			}
+			if pauses > 3 { // what was read ahead, and the rest
+				t.Fatalf("20 transactions took %d paces", pauses)
+			}
+			c.check(t, store)
+			for range 10 { // each of which is more than an answer takes
+				c.commitMany(t, 1500)
+			}
+			at = c.fence(t)[0] + 2
+			for pauses = 0; changelogAt(store) < at; pauses++ {
+				pace.over <- time.Now()
+				pace.awaitPause(t)
+			}
+			if pauses > 3 {
+				t.Fatalf("a follow that was behind made %d pauses", pauses)
+			}
+			c.check(t, store)
+		})
+	}
+}
+
+// A pause ends at once when the follow is told to end: whoever takes the lane over goes on from
+// there.
+func TestPausedFollowEnds(t *testing.T) {
+	c := newChangelog(t, fake(t), 1)
+	c.commit(t, "a")
+	store := c.open(t)
+	p, _, stop := c.followPaused(t, store)
+	c.commit(t, "a", "b")
+	ended := make(chan struct{})
+	go func() { defer close(ended); stop() }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("a paused follow goes on although it was told to end")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if _, err := p.CatchUp(ctx, c.fence(t)); err != nil {
+		t.Fatal(err)
+	}
+	c.check(t, store)
+}
+
+// A pause ends at once when somebody waits for what came meanwhile.
+func TestPausedFollowIsHurried(t *testing.T) {
+	c := newChangelog(t, fake(t), 1)
+	c.commit(t, "a")
+	store := c.open(t)
+	p, _, stop := c.followPaused(t, store)
+	defer stop()
+	c.commit(t, "a", "b")
+	at := c.fence(t)[0] + 2
+	eventually(t, "it has taken what somebody waits for", func() bool {
+		p.Hurry()
+		return changelogAt(store) == at
+	})
+	c.check(t, store)
+}

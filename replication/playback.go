@@ -22,17 +22,29 @@ type Config struct {
 	Store     *state.Store
 	// Progress is called after each poll that brought records. It must not block.
 	Progress func(Progress)
+	// Barrier is called with each barrier that is read: who writes one has the lane from there on,
+	// whether or not a position follows. Default: nothing.
+	Barrier func(state.Barrier)
 
 	ChunkBytes          int64 // folded values held before they are applied; default 32 MB
 	FetchBytes          int32 // on the wire; default 4 MB
 	FetchPartitionBytes int32 // default 1 MB
 	DecompressBytes     int   // of one batch; default 64 MB
 
+	// FollowPace is how long a follow that has come to the end waits before it takes what came
+	// since (default 50 ms). What an answer of a broker costs hangs little on what is in it, so one
+	// is to bring the transactions of a while. The copy is older by up to twice that, since the
+	// client has read ahead by then.
+	FollowPace time.Duration
+
 	Seam seam.Seam
 	Step step.Hook
 }
 
 func (c Config) withDefaults() Config {
+	if c.Barrier == nil {
+		c.Barrier = func(state.Barrier) {}
+	}
 	if c.ChunkBytes == 0 {
 		c.ChunkBytes = 32 << 20
 	}
@@ -44,6 +56,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.DecompressBytes == 0 {
 		c.DecompressBytes = 64 << 20
+	}
+	if c.FollowPace == 0 {
+		c.FollowPace = 50 * time.Millisecond
 	}
 	return c
 }
@@ -72,6 +87,7 @@ type Progress struct {
 type Playback struct {
 	cfg   Config
 	tasks map[int32][]state.Task // by changelog partition
+	hurry chan struct{}          // holds that somebody waits for what a follow has not taken yet
 
 	// nil: not open
 	run  *run
@@ -81,7 +97,7 @@ type Playback struct {
 
 // New prepares a playback.
 func New(cfg Config) *Playback {
-	p := &Playback{cfg: cfg.withDefaults(), tasks: map[int32][]state.Task{}}
+	p := &Playback{cfg: cfg.withDefaults(), tasks: map[int32][]state.Task{}, hurry: make(chan struct{}, 1)}
 	for _, t := range cfg.Tasks {
 		p.tasks[t.Partition] = append(p.tasks[t.Partition], t)
 	}
@@ -302,6 +318,7 @@ func (r *run) take(rec *kgo.Record) error {
 		if err != nil {
 			return foreign(rec, err)
 		}
+		r.cfg.Barrier(b)
 		// Only at the end: of a barrier's transactions before it, compaction takes the position
 		// records away when there is a newer one behind it, and leaves their values.
 		if offset, ok := r.loose[task]; ok && !r.endless && rec.Offset == r.to[rec.Partition] {

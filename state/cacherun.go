@@ -17,6 +17,17 @@ func (r *keyRun) reset() { r.n, r.buf = 0, r.buf[:0] }
 func (r *keyRun) add(t Task, group []byte) {
 	from := len(r.buf)
 	r.buf = appendStoreKey(r.buf, t, group)
+	r.added(from)
+}
+
+// addKey adds a key that is in the form of the store already.
+func (r *keyRun) addKey(key []byte) {
+	from := len(r.buf)
+	r.buf = append(r.buf, key...)
+	r.added(from)
+}
+
+func (r *keyRun) added(from int) {
 	r.ends[r.n] = len(r.buf)
 	r.hash[r.n] = hashKey(r.buf[from:])
 	r.n++

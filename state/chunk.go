@@ -134,7 +134,7 @@ func (c *chunk) same(a, b chunkEntry) bool {
 	return a.task == b.task && a.order == b.order && bytes.Equal(c.groupOf(a), c.groupOf(b))
 }
 
-// each visits the sorted entries. Both slices are valid until reset.
+// each visits the entries, sorted or as they came. Both slices are valid until reset.
 func (c *chunk) each(fn func(key, values []byte)) {
 	for _, e := range c.entries {
 		fn(c.keyOf(e), c.valuesOf(e))

@@ -83,14 +83,18 @@ func (s *Store) applyDue() bool {
 	if s.flushing != nil && s.memBytes >= s.opt.FlushBytes {
 		return false
 	}
-	return s.txns >= s.opt.ApplyTxns || s.cache.dirtyBytes >= s.opt.ApplyBytes
+	return s.txns >= s.opt.ApplyTxns && !s.loading || s.cache.dirtyBytes >= s.opt.ApplyBytes
 }
 
 func (s *Store) flushDue() bool {
 	if s.memBytes >= s.opt.FlushBytes {
 		return true
 	}
-	return !s.pendingSince.IsZero() && s.opt.Seam.Since(s.pendingSince) >= s.opt.FlushInterval
+	interval := s.opt.FlushInterval
+	if s.loading {
+		interval = s.loadInterval
+	}
+	return !s.pendingSince.IsZero() && s.opt.Seam.Since(s.pendingSince) >= interval
 }
 
 // apply writes the dirty values and the moved positions in ONE batch: what survives a crash has

@@ -3,6 +3,8 @@ package state
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/step"
 )
@@ -16,6 +18,10 @@ type LoadOptions struct {
 	// 4 MB). A smaller one goes the way of a Publish: each table costs a flush before it, syncs,
 	// and a place in L0.
 	IngestBytes int64
+	// FlushInterval takes the place of the store's while the load goes on, if it is longer (default
+	// 20 s), and no number of chunks asks for an apply: a group that changes again and again is
+	// written once in that time. It bounds what a standby that was killed reads again.
+	FlushInterval time.Duration
 }
 
 // Load takes a changelog's records into the store, in bounded chunks: the playback of a restore and
@@ -49,6 +55,7 @@ type loadTask struct {
 func (s *Store) Load(opt LoadOptions) *Load {
 	setDefault(&opt.ChunkBytes, 32<<20)
 	setDefault(&opt.IngestBytes, 4<<20)
+	setDefault(&opt.FlushInterval, 20*time.Second)
 	opt.ChunkBytes = min(opt.ChunkBytes, chunkMax)
 	s.w.Lock()
 	defer s.w.Unlock()
@@ -59,7 +66,7 @@ func (s *Store) Load(opt LoadOptions) *Load {
 	if s.loading {
 		panic("state: two Loads at a time: a lane has one playback")
 	}
-	s.loading = true
+	s.loading, s.loadInterval = true, max(opt.FlushInterval, s.opt.FlushInterval)
 	s.mu.Lock()
 	s.rank.drop()
 	s.mu.Unlock()
@@ -176,9 +183,9 @@ func (l *Load) take() []Position {
 }
 
 func (l *Load) applyChunk(pos []Position) error {
-	l.chunk.sort()
 	var err error
 	if l.chunk.size() >= l.opt.IngestBytes {
+		l.chunk.sort()
 		err = l.ingest(pos)
 	} else {
 		l.show(pos)
@@ -192,11 +199,20 @@ func (l *Load) applyChunk(pos []Position) error {
 
 // show makes a small chunk visible the way Publish does: through the cache, whence it goes to
 // Pebble when that is due. Its groups are the ones that change now, and an owner to be wants them
-// warm.
+// warm. Entries come in the order of their offsets, so the latest of a group is what stays.
 func (l *Load) show(pos []Position) {
 	s := l.s
 	s.mu.Lock()
-	l.chunk.each(func(key, values []byte) { s.cache.put(hashKey(key), key, values, true) })
+	for run := range slices.Chunk(l.chunk.entries, touchRun) {
+		s.keys.reset()
+		for _, e := range run {
+			s.keys.addKey(l.chunk.keyOf(e))
+		}
+		s.cache.touch(&s.keys)
+		for i, e := range run {
+			s.cache.put(s.keys.hash[i], s.keys.key(i), l.chunk.valuesOf(e), true)
+		}
+	}
 	s.move(pos)
 	s.mu.Unlock()
 	s.published(pos)
@@ -273,6 +289,9 @@ func (l *Load) end() {
 	l.s.w.Lock()
 	defer l.s.w.Unlock()
 	l.s.loading = false
+	if !l.s.pendingSince.IsZero() { // an owner's commits do not wait for what the standby has put off
+		l.s.pendingSince = l.s.opt.Seam.Now()
+	}
 }
 
 func (l *Load) fail(err error) error {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -330,4 +331,49 @@ func TestVerifiedIsRemembered(t *testing.T) {
 	if err := s.Verify(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
+}
+
+// A load puts off what is due by time, and by the number of transactions; whoever publishes after
+// it has a whole interval before him.
+func TestLoadWritesSeldom(t *testing.T) {
+	c, hits := newClock(), steps{}
+	s := mustOpen(t, "lane", Options{Seam: c.seam(), FS: vfs.NewMem(), Step: hits.hook(), ApplyTxns: 3, FlushInterval: 5 * time.Second})
+	defer func() { must(t, s.Close()) }()
+	expect := func(what string, applies int, durable int64) {
+		t.Helper()
+		if got, _ := s.Durable(Task{}); hits[step.Apply] != applies || got != durable {
+			t.Fatalf("%s: %d applies and durable to %d, want %d and %d", what, hits[step.Apply], got, applies, durable)
+		}
+	}
+	l := s.Load(LoadOptions{})
+	take := func() int64 {
+		at := l.tasks[Task{}]
+		next := int64(0)
+		if at != nil {
+			next = at.pos.Changelog
+		}
+		must(t, l.Value(Task{}, []byte("group"), []byte("1"), next))
+		must(t, l.Apply())
+		return next + 1
+	}
+	for range 10 {
+		take()
+	}
+	c.pass(19 * time.Second)
+	must(t, s.Tick())
+	expect("before the load's interval", 0, 0)
+	c.pass(time.Second)
+	must(t, s.Tick())
+	flushSoon(t, s, 10)
+	expect("after the load's interval", 1, 10)
+	at := take()
+	c.pass(19 * time.Second)
+	l.Drop()
+	c.pass(4 * time.Second)
+	must(t, s.Tick())
+	expect("before the store's interval", 1, 10)
+	c.pass(time.Second)
+	must(t, s.Tick())
+	flushSoon(t, s, at)
+	expect("after the store's interval", 2, at)
 }

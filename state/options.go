@@ -45,8 +45,9 @@ type Options struct {
 	ApplyTxns  int
 	ApplyBytes int64
 	// Applied values are flushed once they are so many bytes (default 32 MB), and nothing stays
-	// published for longer than FlushInterval without a flush being started (default 5 s). They
-	// bound what a restart after a crash reads again.
+	// published for longer than FlushInterval without a flush being started (default 5 s; a Load
+	// has its own, after which this one begins anew). They bound what a restart after a crash reads
+	// again.
 	FlushBytes    int64
 	FlushInterval time.Duration
 

@@ -26,14 +26,15 @@ type Store struct {
 	block    *BlockCache // this store's reference
 
 	// w is the writer's lock; it is taken before mu. What is below is guarded by it.
-	w       sync.Mutex
-	loading bool
-	moved   map[Task]struct{} // tasks whose position is not applied yet
-	txns    int               // transactions published since the last apply
+	w            sync.Mutex
+	loading      bool
+	loadInterval time.Duration     // FlushInterval while loading
+	moved        map[Task]struct{} // tasks whose position is not applied yet
+	txns         int               // transactions published since the last apply
 	// memBytes were applied since the last flush was started: about what the memtable holds.
 	memBytes int64
 	// pendingSince is when the oldest published change, of those for which no flush was started,
-	// came; zero if there is none.
+	// came, or the last Load ended; zero if there is none.
 	pendingSince time.Time
 	flushing     <-chan struct{} // closed when the flush that was started ends; nil without one
 	applied      int64           // transactions applied since Open

@@ -74,7 +74,11 @@ func (b *Streams) command(i int) (*exec.Cmd, error) {
 	if err := os.MkdirAll(b.dir(i), 0o755); err != nil {
 		return nil, err
 	}
-	settings := map[string]string{"num.standby.replicas": "1"}
+	settings := map[string]string{
+		"num.standby.replicas": "1",
+		// The name of a lone instance would be that of all of them, who would fence each other.
+		"consumer.group.instance.id": "", "consumer.session.timeout.ms": "",
+	}
 	if b.Soon {
 		settings["consumer.session.timeout.ms"], settings["consumer.heartbeat.interval.ms"] = "6000", "2000"
 	}

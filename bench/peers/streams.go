@@ -86,7 +86,8 @@ func (s Streams) SaysRunning() bool { return true }
 
 func (s Streams) Command(j Job) (*exec.Cmd, error) { return s.CommandWith(j, nil) }
 
-// CommandWith is Command with more of Kafka Streams' settings, which win.
+// CommandWith is Command with more of Kafka Streams' settings, which win; an empty one takes a
+// setting away.
 func (s Streams) CommandWith(j Job, more map[string]string) (*exec.Cmd, error) {
 	settings := s.settings()
 	maps.Copy(settings, map[string]string{
@@ -95,6 +96,7 @@ func (s Streams) CommandWith(j Job, more map[string]string) (*exec.Cmd, error) {
 		"commit.interval.ms": fmt.Sprint(j.Interval.Milliseconds()),
 	})
 	maps.Copy(settings, more)
+	maps.DeleteFunc(settings, func(_, value string) bool { return value == "" })
 	if j.Workload.ByWord {
 		settings["topic.segment.bytes"] = fmt.Sprint(1 << 30) // what goes between the stages is measured
 	}

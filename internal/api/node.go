@@ -87,6 +87,9 @@ type LaneView struct {
 	Lag func(partition int32) int64
 	// AsOfMs is when the fetch that proved the lag was made.
 	AsOfMs func() int64
+	// Hurry is called while a read waits for what Store does not have yet. It does not block. Nil
+	// where there is nothing to be hurried.
+	Hurry func()
 
 	// Of an app of two stages: the input partitions that the lane's first stage reads, how far it
 	// has read and sent one, and below which offset of a partition of Source all that it has sent

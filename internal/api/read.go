@@ -145,6 +145,11 @@ func (rd *read) views(ctx context.Context) ([]LaneView, error) {
 		if why == nil && rd.freshEnough(views) {
 			return views, nil
 		}
+		for _, v := range views {
+			if v.Hurry != nil {
+				v.Hurry()
+			}
+		}
 		if err := rd.pause(ctx, why); err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/port"
@@ -35,7 +36,9 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 		return err
 	}
 	n.upgraded = n.dir.neverInCluster()
-	options := api.Options{Seam: cfg.Seam, Log: cfg.Log, Registry: prometheus.NewRegistry(), Hosts: n.port.Covers}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	options := api.Options{Seam: cfg.Seam, Log: cfg.Log, Registry: registry, Hosts: n.port.Covers}
 	if cfg.Tokens != "" {
 		if options.Tokens, err = token.Open(cfg.Tokens, token.Options{Seam: cfg.Seam, Log: cfg.Log}); err != nil {
 			return errors.Join(err, n.port.Close())
@@ -165,8 +168,12 @@ func (e *epochError) Error() string {
 	return fmt.Sprintf("the lane's records have epoch %d, and its grant epoch %d: asking for a later grant", e.floor, e.grant)
 }
 
-// raiseGrant asks for a grant above the epoch that the lane's records know.
+// raiseGrant asks for a grant above the epoch that the lane's records know. One that is over by now
+// is not raised: the epoch is that of its successor.
 func (l *lane) raiseGrant(ctx context.Context, behind *epochError) error {
+	if now, _ := l.granted(); now.part != partOwner || now.epoch != behind.grant {
+		return errors.New("the lane is another's by now")
+	}
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
 	return l.app.node.decide(ctx, ownership.Command{RaiseEpoch: &ownership.RaiseEpoch{
@@ -246,6 +253,17 @@ func (n *Node) handOver(d time.Duration) {
 	n.whileState(ctx, func(st *ownership.State) bool { return n.owned(st) > 0 && n.takers(st, n.dir.id.ID) > 0 })
 	if ctx.Err() != nil {
 		n.cfg.Log.Warn("not all lanes were handed over in time; others take the rest when this node is gone", "lanes", n.owned(n.cluster.State()))
+	}
+}
+
+// depart is the last that the cluster hears of this process: whether it has got as far as being a
+// member, or as having lanes, or not.
+func (n *Node) depart() {
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DepartMax)
+	defer cancel()
+	if err := n.cluster.Depart(ctx); err != nil {
+		n.cfg.Log.Warn(fmt.Sprintf("this node ends with its vote, which the others may miss: start it again, or, if it is gone for good, "+
+			"run `tally node forget %s` at another node once those have a leader", n.cfg.Name), "after", n.cfg.DepartMax, "error", err)
 	}
 }
 

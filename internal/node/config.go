@@ -48,6 +48,7 @@ type Config struct {
 	TrimInterval   time.Duration // between two trims of a repartition topic; default 10 s
 	DrainTimeout   time.Duration // bound of a clean stop, after the lanes were handed over; default 5 s
 	HandOverMax    time.Duration // that a clean stop waits until others have the lanes; default 4 s
+	DepartMax      time.Duration // that a clean stop waits for a leader to part with its vote; default 3 s
 	RetryMax       time.Duration // longest pause before a lane is acquired again; default 2 s
 	UnreachableAt  time.Duration // how often an unreachable broker is said; default 5 s
 
@@ -85,6 +86,7 @@ func (c Config) withDefaults() Config {
 	c.TopicsInterval = or(c.TopicsInterval, 10*time.Second)
 	c.DrainTimeout = or(c.DrainTimeout, 5*time.Second)
 	c.HandOverMax = or(c.HandOverMax, 4*time.Second)
+	c.DepartMax = or(c.DepartMax, 3*time.Second)
 	c.RetryMax = or(c.RetryMax, 2*time.Second)
 	c.SeedRecords = or(c.SeedRecords, 200_000)
 	c.SeedRate = or(c.SeedRate, 64<<20)

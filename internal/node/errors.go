@@ -92,7 +92,7 @@ func (e *OffsetsError) Error() string {
 		return fmt.Sprintf("consumer group %s has offset %d for %s/%d, but the changelog has no position record for it: the changelog was deleted, or the group is another program's; restore the changelog, or delete the group's offsets with kafka-consumer-groups --delete-offsets --group %s --topic %s to count anew",
 			e.Group, e.Offset, e.Topic, e.Partition, e.Group, e.Topic)
 	}
-	return fmt.Sprintf("consumer group %s has offset %d for %s/%d, but the last position record says %d: someone moved the group's offsets, or Kafka was restored from an older copy; if the position record is right, delete the group's offsets with kafka-consumer-groups --delete-offsets --group %s --topic %s and restart",
+	return fmt.Sprintf("consumer group %s has offset %d for %s/%d, but the last position record says %d: someone moved the group's offsets, Kafka was restored from an older copy, or a broker was back within its session (docs/disasters.md); if the position record is right, delete the group's offsets with kafka-consumer-groups --delete-offsets --group %s --topic %s and restart",
 		e.Group, e.Offset, e.Topic, e.Partition, e.Record, e.Group, e.Topic)
 }
 
@@ -159,6 +159,7 @@ type LostError struct {
 	App     string
 	Lane    int
 	Node    string // who wrote after the fence
+	Epoch   uint64 // under which it did
 	Granted bool   // it is of this cluster, and has a later grant; else a stranger
 }
 

@@ -84,6 +84,7 @@ func (n *Node) live(ctx context.Context) error {
 	serving := make(chan error, 1)
 	go func() { serving <- n.server.Serve(n.port.HTTP()) }()
 	err := n.run(ctx)
+	n.depart()
 	err = errors.Join(err, n.stopServing(), n.cluster.Close(), n.port.Close())
 	return errors.Join(err, <-serving)
 }

@@ -250,7 +250,7 @@ func (w *bandTrial) restart() {
 func (w *bandTrial) die(i int) {
 	m := w.band[i]
 	w.net.set(i, linkCut) // before anything of it ends
-	m.node.cfg.HandOverMax = time.Millisecond
+	m.node.cfg.HandOverMax, m.node.cfg.DepartMax = time.Millisecond, time.Millisecond
 	for _, a := range m.node.running() {
 		for _, l := range a.lanes {
 			l.mu.Lock()

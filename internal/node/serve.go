@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/replication"
 	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/state"
 )
@@ -51,6 +52,7 @@ func (l *lane) takePart(ctx context.Context, drain <-chan struct{}, g grant) {
 
 // own runs the lane as its owner until the grant is over, and then tells the node that has it next.
 func (l *lane) own(ctx context.Context, over <-chan struct{}, g grant) {
+	began := l.seam().Now()
 	if floor := l.app.epochOfOthers(l.k); floor >= g.epoch && l.raiseGrant(ctx, &epochError{floor, g.epoch}) == nil {
 		<-over // there is a later grant
 		return
@@ -58,6 +60,7 @@ func (l *lane) own(ctx context.Context, over <-chan struct{}, g grant) {
 	if g.from != "" {
 		l.awaitRelease(ctx, over, g)
 	}
+	l.grantedAt = began
 	l.mu.Lock()
 	// A standby's copy is not the owner's: there may be more in the changelog than it has read.
 	l.epoch, l.stays, l.loaded = g.epoch, 0, false
@@ -183,12 +186,30 @@ func (l *lane) follow(ctx context.Context) error {
 	go l.tickStore(ctx, l.store, cancel)
 	go l.keepWarm(ctx, l.readyFence())
 	playback := l.takePlayback()
+	l.followsBy(playback)
 	err = playback.Follow(ctx, ends, func() error { return l.followed(ctx) })
+	l.followsBy(nil)
 	l.keepPlayback(ctx, playback, err)
 	if errors.Is(err, context.Canceled) {
 		err = context.Cause(ctx)
 	}
 	return l.refuseStore(err)
+}
+
+func (l *lane) followsBy(p *replication.Playback) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.following = p
+}
+
+// hurry makes a standby look at once for what came since it looked last.
+func (l *lane) hurry() {
+	l.mu.Lock()
+	p := l.following
+	l.mu.Unlock()
+	if p != nil {
+		p.Hurry()
+	}
 }
 
 // followed is called once the store has come up to the changelog's end: from then on its copy can

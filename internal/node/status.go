@@ -282,6 +282,7 @@ func (l *lane) queryView() api.LaneView {
 		Lane: l.k, Node: l.app.node.cfg.Name, Epoch: st.epoch, Role: func() api.Role { return roleSince(st, l.role(), l.snapshot()) },
 		Input: func(p int32) int64 { return l.position(l.app.stateTask(p)) },
 		Lag:   l.lagOfCounters,
+		Hurry: l.hurry,
 		AsOfMs: func() int64 {
 			_, asOf := l.app.lag(state.Task{}, 0)
 			return asOf.UnixMilli()

@@ -3,6 +3,7 @@ package testkafka
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -24,18 +25,17 @@ func (c *Cluster) probe(ctx context.Context, nodes []*node) error {
 }
 
 func (c *Cluster) probeNode(ctx context.Context, n *node) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(fmt.Sprintf("127.0.0.1:%d", n.port)),
-		kgo.RequestRetries(0), kgo.DisableClientMetrics())
+	cl, err := n.client()
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
 	seed := cl.SeedBrokers()[0]
-	resp, err := seed.Request(ctx, kmsg.NewPtrMetadataRequest())
+	ids, err := membersOf(ctx, seed)
 	if err != nil {
 		return err
 	}
-	if have, want := len(resp.(*kmsg.MetadataResponse).Brokers), c.running(); have < want {
+	if have, want := len(ids), c.running(); have < want {
 		return fmt.Errorf("it knows %d of %d brokers", have, want)
 	}
 	for _, kind := range []int8{0, 1} { // group, transaction
@@ -55,6 +55,12 @@ func (c *Cluster) probeNode(ctx context.Context, n *node) error {
 	return nil
 }
 
+// client asks this node alone, once.
+func (n *node) client() (*kgo.Client, error) {
+	return kgo.NewClient(kgo.SeedBrokers(fmt.Sprintf("127.0.0.1:%d", n.port)),
+		kgo.RequestRetries(0), kgo.DisableClientMetrics())
+}
+
 // running counts the nodes that have not been killed; a restarted node waits for no dead one.
 func (c *Cluster) running() int {
 	count := 0
@@ -64,4 +70,55 @@ func (c *Cluster) running() int {
 		}
 	}
 	return count
+}
+
+// awaitFenced waits until another node says that this one is out of the cluster, which it learns in
+// the same step as who leads instead. Without a majority of others nobody could decide that.
+func (c *Cluster) awaitFenced(id int) error {
+	var others []*node
+	for _, n := range c.nodes {
+		if n.id != id && n.run != nil && !n.run.ended() {
+			others = append(others, n)
+		}
+	}
+	if len(others) <= len(c.nodes)/2 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readyWait)
+	defer cancel()
+	for {
+		for _, n := range others {
+			if ids, err := n.members(ctx); err == nil && !slices.Contains(ids, int32(id)) {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the others did not fence node %d in time", id)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// members are the ids of those that this node knows to be in the cluster.
+func (n *node) members(ctx context.Context) (ids []int32, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	cl, err := n.client()
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	return membersOf(ctx, cl.SeedBrokers()[0])
+}
+
+func membersOf(ctx context.Context, seed *kgo.Broker) (ids []int32, err error) {
+	resp, err := seed.Request(ctx, kmsg.NewPtrMetadataRequest())
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range resp.(*kmsg.MetadataResponse).Brokers {
+		ids = append(ids, b.NodeID)
+	}
+	return ids, nil
 }

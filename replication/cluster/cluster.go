@@ -31,6 +31,8 @@ type Cluster struct {
 	inside *lobby
 	led    chan struct{} // this node has begun to lead
 
+	endLife context.CancelFunc // of live
+
 	place   sync.Mutex // held while this node registers, or leaves
 	leaving bool       // for good: it does not register again
 
@@ -43,6 +45,9 @@ type Cluster struct {
 	registered chan struct{} // closed with wasIn
 	waitsFor   string        // for a person; "" for nothing
 	said       time.Time     // when that was logged last
+	// departing are those, by node id, that have told this leader of their end. One of an earlier
+	// leadership or incarnation does no harm: see departs.
+	departing map[string]departure
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -65,6 +70,7 @@ func Start(ctx context.Context, c Config) (*Cluster, error) {
 	}
 	cl := &Cluster{
 		c: c, past: was, led: make(chan struct{}, 1), failed: make(chan struct{}), registered: make(chan struct{}),
+		departing: map[string]departure{},
 	}
 	cl.ctx, cl.cancel = context.WithCancel(context.Background())
 	if err := cl.open(); err != nil {
@@ -72,7 +78,9 @@ func Start(ctx context.Context, c Config) (*Cluster, error) {
 		return nil, err
 	}
 	cl.holdSessions()
-	cl.run(cl.live)
+	alive, end := context.WithCancel(cl.ctx)
+	cl.endLife = end
+	cl.run(func(context.Context) { cl.live(alive) })
 	return cl, nil
 }
 
@@ -128,7 +136,7 @@ func (c *Cluster) live(ctx context.Context) {
 			return
 		}
 	} else {
-		c.run(c.checkSeeds)
+		c.run(func(context.Context) { c.checkSeeds(ctx) })
 	}
 	c.run(c.remember)
 	c.stayRegistered(ctx, join)
@@ -280,6 +288,7 @@ func (c *Cluster) Calls() map[string]Handler {
 		"join":    decoded(c.serveJoin),
 		"propose": decoded(c.servePropose),
 		"leave":   decoded(c.serveLeave),
+		"depart":  decoded(c.serveDepart),
 		"dry_run": decoded(c.serveDryRun),
 		"health":  func(context.Context, []byte) (any, error) { return c.serveHealth(), nil },
 	}

@@ -13,6 +13,8 @@
 //     lost its votes.
 //   - A registration goes through the leader, which refuses a name or an id that another process
 //     has.
+//   - Who stops cleanly leaves a majority of voters, however many stop at once, as long as there is
+//     a leader to be asked: votes change at the leader, one at a time (Depart).
 //   - What a node proposes is made again by itself only where a second time changes nothing.
 //
 // The package may import replication/assign, consensus, lead, ownership and session, and

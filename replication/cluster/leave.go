@@ -60,7 +60,7 @@ func (c *Cluster) handOver(ctx context.Context) error {
 	if _, _, ok := c.raft.Leading(); !ok || len(c.liveVoters()) < 2 {
 		return nil
 	}
-	if err := c.raft.TransferLeadership(ctx, ""); err != nil {
+	if err := c.raft.TransferLeadership(ctx, c.heir()); err != nil {
 		return fmt.Errorf("give the leadership to another node: %w", err)
 	}
 	return nil

@@ -189,10 +189,11 @@ func (c *Cluster) take(ctx context.Context, s step) {
 // versionLag is how far behind the newest state a node may be that gets a vote.
 const versionLag = 16
 
-// healthy reports whether a member can be trusted with a vote: it pings, and keeps up with the log.
+// healthy reports whether a member can be trusted with a vote: it pings, keeps up with the log, and
+// is not about to end.
 func (c *Cluster) healthy(id string) bool {
 	state := c.State()
 	view, ok := c.table.View(state)
 	s := view.Sessions[id]
-	return ok && s.Live && s.Report.Version+versionLag >= state.Version
+	return ok && s.Live && s.Report.Version+versionLag >= state.Version && !c.departs(id)
 }

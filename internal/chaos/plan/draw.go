@@ -20,6 +20,8 @@ type Options struct {
 	Spacing  time.Duration // between two faults, on average; default 3.5 s
 	Settling time.Duration // before the first fault; default 3 s
 	Quiet    time.Duration // at the end; default 30 s
+	Kinds    []Kind        // that may come; nil: all
+	Even     bool          // the kinds that come at a step come equally often, so that the table of cells fills
 }
 
 // card is a kind with its share, of about 200.
@@ -34,6 +36,9 @@ var deck = []card{
 	{Drop, 8}, {Disk, 6}, {Stall, 6}, {Clock, 6}, {Wipe, 6}, {Flip, 5}, {Join, 3}, {Drain, 4}, {Move, 8}, {Submit, 3},
 	{BrokerKill, 6}, {BrokerStop, 5}, {BrokerCut, 4}, {ControllerKill, 3}, {Compact, 3},
 }
+
+// evenShare is that of a kind that comes at a step, in an even deck.
+const evenShare = 20
 
 // Transitions are the changes of role at which a fault can come, beside the steps of internal/step.
 var Transitions = []string{"acquiring", "restoring", "standby", "moving", "draining", "joining"}
@@ -88,7 +93,11 @@ func (d *drawing) kinds(count int) (kinds []Kind) {
 	for len(kinds) < count {
 		var whole []Kind
 		for _, c := range deck {
-			if slices.Contains(OfBrokers, c.kind) && d.opt.Brokers < 3 || c.kind == Join && len(d.opt.Spare) == 0 {
+			if d.opt.Even && slices.Contains(OfNodes, c.kind) {
+				c.share = evenShare
+			}
+			if slices.Contains(OfBrokers, c.kind) && d.opt.Brokers < 3 || c.kind == Join && len(d.opt.Spare) == 0 ||
+				d.opt.Kinds != nil && !slices.Contains(d.opt.Kinds, c.kind) {
 				continue
 			}
 			for range c.share {

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
@@ -71,6 +73,50 @@ func wantEnough(t *testing.T, s Schedule) {
 	} {
 		if n[0] < n[1] {
 			t.Errorf("seed %d has %d %s, want %d", s.Seed, n[0], what, n[1])
+		}
+	}
+}
+
+// TestDrawEvenly: two hours of an even deck deal each row of the table to each kind at least three
+// times, the least that counts.
+func TestDrawEvenly(t *testing.T) {
+	even := options
+	even.Even = true
+	for seed := range uint64(20) {
+		dealt := map[Kind]map[string]int{}
+		for _, f := range Draw(seed, 2*time.Hour, even).Faults {
+			if dealt[f.Kind] == nil {
+				dealt[f.Kind] = map[string]int{}
+			}
+			dealt[f.Kind][f.Step]++
+		}
+		for _, kind := range OfNodes {
+			rows := Rows()
+			if kind == Stall {
+				rows = rows[:len(rows)-len(Transitions)]
+			}
+			for _, row := range rows {
+				if n := dealt[kind][row]; n < 3 {
+					t.Errorf("seed %d: %s comes %d times at %s", seed, kind, n, row)
+				}
+			}
+		}
+	}
+}
+
+// TestSchedules: what testdata has can be read.
+func TestSchedules(t *testing.T) {
+	files, err := filepath.Glob("../../../testdata/chaos/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no schedules: ", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := Parse(string(text)); err != nil || len(s.Faults) == 0 {
+			t.Errorf("%s: %d faults, %v", file, len(s.Faults), err)
 		}
 	}
 }

@@ -33,12 +33,15 @@ const (
 	Move    Kind = "move"    // a lane goes to the target
 	Submit  Kind = "submit"  // a further app, which is deleted after For
 
-	BrokerKill     Kind = "broker-kill" // SIGKILL; it starts again after For
+	BrokerKill     Kind = "broker-kill" // SIGKILL; it starts after For, once fenced; Param: "" or at-once
 	BrokerStop     Kind = "broker-stop" // SIGSTOP; it goes on after For, and others lead by then
 	BrokerCut      Kind = "broker-cut"  // from the other brokers; Param: cut or freeze
 	ControllerKill Kind = "controller-kill"
 	Compact        Kind = "compact" // Kafka compacts the changelogs at once, for For
 )
+
+// AtOnce starts a killed broker again before the others have fenced it.
+const AtOnce = "at-once"
 
 // OfBrokers are the kinds that take a broker away: one at a time.
 var OfBrokers = []Kind{BrokerKill, BrokerStop, BrokerCut, ControllerKill}

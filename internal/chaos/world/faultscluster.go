@@ -237,7 +237,9 @@ func (f *fault) submit(ctx context.Context) error {
 	return f.w.insist(ctx, time.Minute, args...)
 }
 
-// brokerKill kills a broker, or the one whose controller leads, and starts it again.
+// brokerKill kills a broker, or the one whose controller leads, and starts it again: when the
+// others have fenced it, or with the parameter "at-once" before that, which may tear transactions;
+// see testkafka.Bounce. Such a fault is never drawn, and can stand in a schedule.
 func (f *fault) brokerKill(ctx context.Context) error {
 	id, done, err := f.broker(ctx)
 	if err != nil {
@@ -247,7 +249,11 @@ func (f *fault) brokerKill(ctx context.Context) error {
 	f.came(1)
 	f.w.cluster.Kill(id)
 	f.last(ctx)
-	if err := f.w.cluster.Restart(id); err != nil {
+	again := f.w.cluster.Restart
+	if f.Param == plan.AtOnce {
+		again = f.w.cluster.Bounce
+	}
+	if err := again(id); err != nil {
 		f.w.problem("broker %d does not start again: %v", id, err)
 		return err
 	}

@@ -44,6 +44,9 @@ var readerKinds = []readerKind{
 const (
 	readWait = 3 * time.Second // how long an answer may wait for what was asked
 	readEach = 60 * time.Millisecond
+	// readAll is how long readers ask that often: in a longer run they ask as much, and less often,
+	// since every answer is written down and judged.
+	readAll  = 12 * time.Minute
 	readTop  = 20
 	scanMost = 20_000 // groups: of more, a scan is a rare thing
 )
@@ -65,7 +68,7 @@ func (w *World) read(ctx context.Context, seed uint64) (stop func()) {
 }
 
 func (r *reader) run(ctx context.Context, quit <-chan struct{}) {
-	tick := time.NewTicker(readEach)
+	tick := time.NewTicker(time.Duration(float64(readEach) * max(1, r.w.opt.Length.Seconds()/readAll.Seconds())))
 	defer tick.Stop()
 	for last := false; !last && ctx.Err() == nil; {
 		select {
@@ -112,6 +115,9 @@ func (r *reader) ask(ctx context.Context) {
 	r.w.write(history.Event{Kind: history.KindRead, Read: &h})
 	if err == nil {
 		r.w.mu.Lock()
+		if r.w.opt.Press && ask == "get" && !r.kind.after {
+			r.w.gets = append(r.w.gets, asked{h.Ended, float64(h.Ended.Sub(h.Began).Microseconds()) / 1000})
+		}
 		r.w.reads++
 		r.w.mu.Unlock()
 	}
