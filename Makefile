@@ -14,7 +14,7 @@ export CGO_ENABLED = 0
 NOPGO       := -pgo=off
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fuzz bench bench-peers bench-cluster pgo mutants proof chaos soak press gosource clean
+.PHONY: help build demo test check fuzz bench bench-peers bench-cluster pgo mutants proof sim chaos soak press gosource clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,14 @@ gosource: build ## The main job: the words of Go's own source, by package and by
 
 mutants: ## Wrong variants of the protocol, each of which a general check must catch (about 20 min)
 	$(GO) run ./internal/mutants --seeds 3
+
+# SEED=7 repeats one seed, SEEDS=20 runs so many, SEED=7 SEEDS=20 those from the seventh on. A seed mostly
+# waits for its nodes, so eight run beside each other.
+sim: ## Nodes in one process, faults at every kind of request to Kafka, seed by seed (100 in <= 4 min)
+	@mkdir -p .cache
+	$(GO) test $(NOPGO) -c -o .cache/sim.test ./internal/node
+	cd internal/node && GOGC=300 SIM_SEED=$(or $(SEED),1) SIM_SEEDS=$(or $(SEEDS),$(if $(SEED),1,100)) \
+	  ../../.cache/sim.test -test.run '^TestSim$$' -test.parallel 8 -test.failfast -test.timeout 30m
 
 # SEED=7 repeats a run, SCHEDULE=FILE a schedule, CHAOSFLAGS="-keep" leaves its folder in .cache/chaos.
 chaos: ## Faults by a seed on a cluster and three real brokers, everything checked: SEED=7 FOR=10m

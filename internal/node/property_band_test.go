@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -34,7 +35,7 @@ func TestBandCountsExactly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w := newBandTrial(t, seed)
+	w := newBandTrial(t, seed, nil)
 	stop := w.background(w.input.send, w.observe, w.claims, w.noteGrants)
 	defer stop()
 	w.inTurn(w.schedule([]times{{3, w.move}, {2, w.drain}, {1, w.restart}}))
@@ -42,6 +43,24 @@ func TestBandCountsExactly(t *testing.T) {
 	w.replayedNothing()
 	w.inTurn(w.schedule([]times{{1, w.move}, {2, w.kill}, {1, w.killAll}, {1, w.returnAlone}, {1, w.cutOff}, {2, w.hang}}))
 	w.settle()
+}
+
+// runFaulty is the band of a simulation: everything in one schedule, and faults at every kind of
+// request beside it. A lane that is handed over may then replay something.
+func (w *bandTrial) runFaulty() {
+	stop := w.background(w.input.send, w.observe, w.claims, w.noteGrants)
+	defer stop()
+	all := w.schedule([]times{
+		{2, w.move}, {1, w.drain}, {1, w.restart}, {1, w.kill}, {1, w.killAll}, {1, w.returnAlone}, {1, w.cutOff}, {1, w.hang},
+	})
+	for i := range 2 {
+		w.sim.allow(w.trial, i+1, 2)
+		w.inTurn(all[i*len(all)/2 : (i+1)*len(all)/2])
+		w.sim.fill(w.trial)
+		w.faults.on.Store(false)
+		w.settle()
+		w.faults.on.Store(true)
+	}
 }
 
 // bandTrial is one run. Of the trial it uses the input, and what holds the topics against it.
@@ -61,12 +80,15 @@ type laneEpoch struct {
 	epoch uint64
 }
 
-func newBandTrial(t *testing.T, seed uint64) *bandTrial {
-	w := &bandTrial{trial: &trial{place: onFake(t), rng: rand.New(rand.NewPCG(seed, 7)), began: time.Now()}, granted: map[laneEpoch]string{}}
+func newBandTrial(t *testing.T, seed uint64, sim *simulation) *bandTrial {
+	w := &bandTrial{granted: map[laneEpoch]string{}}
+	w.trial = &trial{place: onFake(t), rng: rand.New(rand.NewPCG(seed, 7)), began: time.Now(), sim: sim, done: newLedger()}
 	w.topic(w.in, trialPartitions)
 	w.topic(w.out, trialPartitions)
 	w.limits = processor.Limits{TxnEvents: 5 + w.rng.IntN(40), PollRecords: 3 + w.rng.IntN(40)}
+	w.faults = newBrokerFaults(w.place, seed)
 	w.input = newInputs(w.place, seed, trialPartitions, false)
+	w.sim.enlarge(w.trial)
 	for range 3 {
 		w.addrs = append(w.addrs, freeAddr(t))
 	}
@@ -84,7 +106,13 @@ func (w *bandTrial) launchAt(i int, dir string) {
 	w.t.Helper()
 	cfg := w.config(inDir(dir), running(w.spec(wordcount)), listening(w.addrs[i]), joined(w.addrs), named(nodeName(i)), standbys(1))
 	cfg.Limits, cfg.DrainTimeout = w.limits, 500*time.Millisecond
+	cfg.Seam = w.sim.clock(w.trial)
 	cfg.Seam.Dial = w.net.dialFrom(i)
+	if w.sim != nil {
+		wire := newWire(w.faults, w.rng.Uint64(), nil)
+		wire.under, wire.kafka = cfg.Seam.Dial, w.place.addrs
+		cfg.Seam.Dial = wire.dial
+	}
 	m := w.launchMember(cfg)
 	w.watched.Lock()
 	defer w.watched.Unlock()
@@ -175,6 +203,7 @@ func (w *bandTrial) anyNode() int {
 }
 
 func (w *bandTrial) move() {
+	w.done.add("move", 1)
 	app := w.whole()
 	l := app.Lanes[w.rng.IntN(len(app.Lanes))]
 	to := l.Standbys[0]
@@ -192,6 +221,7 @@ func (w *bandTrial) move() {
 }
 
 func (w *bandTrial) drain() {
+	w.done.add("drain", 1)
 	node := nodeName(w.anyNode())
 	w.say("drain %s", node)
 	_, err := w.up()[0].client.Drain(w.ctx(), node, api.DrainRequest{})
@@ -209,6 +239,7 @@ func (w *bandTrial) drain() {
 }
 
 func (w *bandTrial) restart() {
+	w.done.add("restart", 1)
 	i := w.anyNode()
 	w.say("stop %s", nodeName(i))
 	w.band[i].end()
@@ -235,6 +266,7 @@ func (w *bandTrial) die(i int) {
 }
 
 func (w *bandTrial) kill() {
+	w.done.add("kill", 1)
 	i := w.anyNode()
 	w.say("kill %s", nodeName(i))
 	w.die(i)
@@ -242,8 +274,10 @@ func (w *bandTrial) kill() {
 	w.launchAt(i, w.band[i].dir)
 }
 
-// killAll leaves the cluster with nothing but its logs, in which every lane is a dead process's.
+// killAll leaves the cluster with nothing but its logs, in which every lane is a dead process's. The
+// nodes come back and agree on them for a while before any can tell the leader of its new process.
 func (w *bandTrial) killAll() {
+	w.done.add("kill all", 1)
 	w.whole()
 	w.say("kill all")
 	for i := range w.band {
@@ -255,18 +289,41 @@ func (w *bandTrial) killAll() {
 	}
 	dying.Wait()
 	for i, m := range w.band {
+		w.net.set(i, linkRaft)
 		w.launchAt(i, m.dir)
+	}
+	w.until(func() error {
+		if len(w.band[0].node.cluster.State().Apps) == 0 {
+			return errors.New("the log is not read")
+		}
+		return nil
+	})
+	pause(300*time.Millisecond + w.ms(500)) // less than a TTL: the leader has not given up the old ones
+	for i := range w.band {
+		w.net.set(i, linkUp)
 	}
 }
 
 // returnAlone kills a node, and when others have its lanes it starts where it reaches Kafka alone:
 // all that it knows of the cluster is its own log.
 func (w *bandTrial) returnAlone() {
+	w.done.add("return alone", 1)
 	i := w.anyNode()
 	w.say("kill %s, which comes back and reaches nobody", nodeName(i))
 	w.die(i)
+	w.taken(i)
+	pause(200 * time.Millisecond) // the new owners commit
+	w.net.set(i, linkAlone)
+	w.launchAt(i, w.band[i].dir)
+	pause(1500 * time.Millisecond)
+	w.net.set(i, linkUp)
+}
+
+// taken waits until others run the lanes of a node.
+func (w *bandTrial) taken(i int) {
+	w.t.Helper()
 	w.until(func() error {
-		st, err := w.up()[0].client.Status(w.ctx())
+		st, err := w.besides(i).client.Status(w.ctx())
 		if err != nil || len(st.Apps) != 1 {
 			return fmt.Errorf("status: %v", err)
 		}
@@ -277,15 +334,21 @@ func (w *bandTrial) returnAlone() {
 		}
 		return nil
 	})
-	pause(200 * time.Millisecond) // the new owners commit
-	w.net.set(i, linkAlone)
-	w.launchAt(i, w.band[i].dir)
-	pause(1500 * time.Millisecond)
-	w.net.set(i, linkUp)
+}
+
+// besides is another node that runs.
+func (w *bandTrial) besides(i int) *member {
+	for _, m := range w.up() {
+		if m.node.cfg.Name != nodeName(i) {
+			return m
+		}
+	}
+	panic("no other node runs")
 }
 
 // cutOff cuts a node from the others; it reaches Kafka.
 func (w *bandTrial) cutOff() {
+	w.done.add("cut off", 1)
 	i := w.anyNode()
 	w.say("%s reaches no other node", nodeName(i))
 	w.net.set(i, linkAlone)
@@ -295,10 +358,12 @@ func (w *bandTrial) cutOff() {
 
 // hang lets nothing through to a node or from it, and ends no connection: it does not know.
 func (w *bandTrial) hang() {
+	w.done.add("hang", 1)
 	i := w.anyNode()
 	w.say("%s hears nothing", nodeName(i))
 	w.net.set(i, linkHung)
-	pause(2*claimAge + 400*time.Millisecond + w.ms(300)) // others commit, and a claimAge goes by
+	w.taken(i)                                         // which takes longer when it has led
+	pause(claimAge + 500*time.Millisecond + w.ms(300)) // others commit, and a claimAge goes by
 	w.net.set(i, linkUp)
 }
 
@@ -313,12 +378,13 @@ func (w *bandTrial) observe() {
 			continue // it is starting, stopping, cut off or dead
 		}
 		w.input.mu.Lock()
+		w.done.add(checkAnswers, 1)
 		if want := w.input.recount(at); !maps.Equal(got, want) {
 			w.t.Errorf("%s serves at %v:\n%s", m.node.cfg.Name, at, difference(got, want))
 		}
 		w.input.mu.Unlock()
 	}
-	pause(2 * time.Millisecond)
+	pause(w.sim.rest(2 * time.Millisecond))
 }
 
 // runs wants no lane to stop for good.
@@ -347,7 +413,7 @@ func (w *bandTrial) noteGrants() {
 		}
 	}
 	w.noting.Unlock()
-	pause(time.Millisecond)
+	pause(w.sim.rest(time.Millisecond))
 }
 
 // claimAge is the age of what an owner must have: a node that hears nothing may be called the owner
@@ -392,6 +458,7 @@ func (w *bandTrial) claim(m *member, l *lane, committed txn.Offsets) {
 		w.input.mu.Lock()
 		missing := w.input.between(t.Partition, at, committed[l.place(t)])
 		w.input.mu.Unlock()
+		w.done.add(checkClaims, 1)
 		if missing > 0 {
 			w.t.Errorf("%s answers as the owner of lane %d up to %d, and %d was committed a while before",
 				m.node.cfg.Name, l.k, at, committed[l.place(t)])
@@ -427,6 +494,7 @@ func (w *bandTrial) settle() {
 	w.checkEpochs()
 	w.checkBarriers()
 	w.checkOutputs()
+	w.done.add(checkRecount, 1)
 }
 
 // checkBarriers: those of a partition never go back to an earlier grant, and each is of the process

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -18,6 +19,7 @@ const (
 	linkAlone      // it reaches Kafka, and no node
 	linkCut        // it reaches nobody, and connections end
 	linkHung       // nothing passes, and no connection ends
+	linkRaft       // of what nodes say to each other only Raft's log passes
 )
 
 // bandNet is the network of a band. It knows a connection by the node that has made it and the node
@@ -99,10 +101,18 @@ func (n *bandNet) parted(c *bandConn) bool {
 	return false
 }
 
+// raftOnly reports whether a connection between nodes has to be one of Raft's.
+func (n *bandNet) raftOnly(c *bandConn) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return c.to >= 0 && c.to != c.from && (n.links[c.from] == linkRaft || n.links[c.to] == linkRaft)
+}
+
 type bandConn struct {
 	net.Conn
 	net      *bandNet
 	from, to int
+	said     bool // something; what a connection is for, its first bytes say
 }
 
 func (c *bandConn) touches(i int) bool { return c.from == i || c.to == i }
@@ -132,6 +142,11 @@ func (c *bandConn) Write(b []byte) (int, error) {
 	if c.hung() != nil {
 		return len(b), nil
 	}
+	if !c.said && c.net.raftOnly(c) && !bytes.HasPrefix(b, []byte("tally-raft/")) {
+		_ = c.Close()
+		return 0, errParted
+	}
+	c.said = true
 	return c.Conn.Write(b)
 }
 

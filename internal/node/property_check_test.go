@@ -40,6 +40,7 @@ func (w *trial) settle() {
 	w.checkEpochs()
 	w.checkOutputs()
 	w.checkDead()
+	w.done.add(checkRecount, 1)
 	w.endOld()
 }
 
@@ -221,13 +222,13 @@ func (w *trial) checkOutputs() {
 	}
 	want := map[string]int{}
 	for p := range w.input.sent {
-		w.input.tally(p, 1<<62, func(group string) {
+		for group, n := range w.input.countsOf(p, len(w.input.sent[p])) {
 			counted := p
 			if w.two != nil {
 				counted = w.two.partition(group)
 			}
-			want[fmt.Sprintf("%d %s", counted, group)]++
-		})
+			want[fmt.Sprintf("%d %s", counted, group)] += n
+		}
 	}
 	if !maps.Equal(last, want) {
 		w.t.Fatalf("the outputs end at\n %v\nwant\n %v", last, want)

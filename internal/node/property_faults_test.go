@@ -3,24 +3,21 @@ package node
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/internal/step"
 	"github.com/tally-kafka/tally/txn"
@@ -30,16 +27,28 @@ const trialPartitions = 3
 
 // brokerFaults are refusals by the broker itself, of requests that it does not carry out.
 type brokerFaults struct {
-	on  atomic.Bool
-	app string
+	on    atomic.Bool
+	app   string
+	every bool // kind of request is hit, not the few that matter most
 
 	mu    sync.Mutex
 	rng   *rand.Rand
-	count map[string]int // of the faults that hit
+	sent  map[kmsg.Key]int // requests of the nodes
+	drawn map[fault]int    // faults that were meant to hit
+	count map[fault]int    // faults that hit
 }
 
+// fault is a kind of request and what happens to it.
+type fault struct {
+	key  kmsg.Key
+	what string
+}
+
+func (f fault) String() string { return f.key.Name() + " " + f.what }
+
 func newBrokerFaults(p *place, seed uint64) *brokerFaults {
-	f := &brokerFaults{app: p.app, rng: rand.New(rand.NewPCG(seed, 2)), count: map[string]int{}}
+	f := &brokerFaults{app: p.app, rng: rand.New(rand.NewPCG(seed, 2)),
+		sent: map[kmsg.Key]int{}, drawn: map[fault]int{}, count: map[fault]int{}}
 	control := func(key kmsg.Key, answer func(kmsg.Request) kmsg.Response) {
 		p.fake.ControlKey(int16(key), func(r kmsg.Request) (kmsg.Response, error, bool) {
 			p.fake.KeepControl()
@@ -59,18 +68,37 @@ func (f *brokerFaults) hits(what kmsg.Key, id string, permille int) bool {
 		return false
 	}
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.every {
+		permille = f.rate(what)
+	}
 	hit := f.rng.IntN(1000) < permille
-	f.mu.Unlock()
 	if hit {
-		f.note(what.Name() + " refused")
+		f.drawn[fault{what, refused}]++
+		f.count[fault{what, refused}]++
 	}
 	return hit
 }
 
-func (f *brokerFaults) note(what string) {
+// note says that a fault has hit.
+func (f *brokerFaults) note(key kmsg.Key, what string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.count[what]++
+	f.count[fault{key, what}]++
+}
+
+// saw counts a request of a node.
+func (f *brokerFaults) saw(key kmsg.Key) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sent[key]++
+}
+
+// meant says that a fault is to hit.
+func (f *brokerFaults) meant(key kmsg.Key, what string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.drawn[fault{key, what}]++
 }
 
 // fired says which of the faults that matter most has never hit: without it the trial would have
@@ -78,9 +106,11 @@ func (f *brokerFaults) note(what string) {
 func (f *brokerFaults) fired() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, what := range []string{"EndTxn refused", "EndTxn answered badly", "OffsetFetch of the past", "Produce refused"} {
-		if f.count[what] == 0 {
-			return fmt.Errorf("%s: never", what)
+	for _, must := range []fault{
+		{kmsg.EndTxn, refused}, {kmsg.EndTxn, answerBad.String()}, {kmsg.OffsetFetch, ofThePast}, {kmsg.Produce, refused},
+	} {
+		if f.count[must] == 0 {
+			return fmt.Errorf("%v: never", must)
 		}
 	}
 	return nil
@@ -146,10 +176,13 @@ type wire struct {
 	slow  bool // ends of transactions are often long on their way
 	conns map[*wireConn]struct{}
 	past  *past // nil: the present
+
+	under func(ctx context.Context, network, addr string) (net.Conn, error)
+	kafka []string // the brokers' addresses; other connections are left alone
 }
 
 func newWire(f *brokerFaults, seed uint64, p *past) *wire {
-	return &wire{faults: f, rng: rand.New(rand.NewPCG(seed, 3)), conns: map[*wireConn]struct{}{}, past: p}
+	return &wire{faults: f, rng: rand.New(rand.NewPCG(seed, 3)), conns: map[*wireConn]struct{}{}, past: p, under: seam.World().Dial}
 }
 
 // step ends the past a while after the node's barrier: a deposed broker learns of it soon.
@@ -171,9 +204,9 @@ func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	if down {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
 	}
-	c, err := seam.World().Dial(ctx, network, addr)
-	if err != nil {
-		return nil, err
+	c, err := w.under(ctx, network, addr)
+	if err != nil || w.kafka != nil && !slices.Contains(w.kafka, addr) {
+		return c, err
 	}
 	wc := &wireConn{Conn: c, wire: w, asked: map[uint32]ask{}}
 	w.mu.Lock()
@@ -208,11 +241,23 @@ const (
 	answered   fate = iota
 	neverSent       // the connection breaks before the request is out
 	answerLost      // it breaks when the answer comes
-	answerBad       // the request is carried out, and the answer says UNKNOWN_SERVER_ERROR
+	answerBad       // the request is carried out, and the answer says that it was not
 )
+
+// What else happens to a request.
+const (
+	refused   = "refused" // by the broker, and not carried out
+	delayed   = "delayed"
+	ofThePast = "of the past"
+)
+
+func (f fate) String() string {
+	return [...]string{"answered", "never sent", "answer lost", "answered badly"}[f]
+}
 
 // draw is what happens to a request, and how long it takes.
 func (w *wire) draw(key kmsg.Key) (fate, time.Duration) {
+	w.faults.saw(key)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var delay time.Duration
@@ -226,6 +271,9 @@ func (w *wire) draw(key kmsg.Key) (fate, time.Duration) {
 	}
 	if !w.faults.on.Load() {
 		return answered, delay
+	}
+	if w.faults.every {
+		return w.faults.fateOf(key, w.rng), delay
 	}
 	n := w.rng.IntN(1000)
 	switch key {
@@ -261,7 +309,7 @@ type wireConn struct {
 	rest  []byte // of the answer that is being read
 }
 
-var errCut = errors.New("the wire is cut")
+var errCut = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 
 func (c *wireConn) Write(b []byte) (int, error) {
 	if len(b) < 12 {
@@ -269,10 +317,19 @@ func (c *wireConn) Write(b []byte) (int, error) {
 	}
 	a := ask{key: int16(binary.BigEndian.Uint16(b[4:])), version: int16(binary.BigEndian.Uint16(b[6:]))}
 	var delay time.Duration
-	a.fate, delay = c.wire.draw(kmsg.Key(a.key))
-	pause(delay)
+	key := kmsg.Key(a.key)
+	a.fate, delay = c.wire.draw(key)
+	if delay > 0 {
+		c.wire.faults.meant(key, delayed)
+		pause(delay)
+		c.wire.faults.note(key, delayed)
+	}
+	if a.fate != answered {
+		c.wire.faults.meant(key, a.fate.String())
+	}
 	if a.fate == neverSent {
 		_ = c.Conn.Close()
+		c.wire.faults.note(key, a.fate.String())
 		return 0, errCut
 	}
 	c.mu.Lock()
@@ -309,30 +366,36 @@ func (c *wireConn) answer(frame []byte) ([]byte, error) {
 	a := c.asked[id]
 	delete(c.asked, id)
 	c.mu.Unlock()
+	key := kmsg.Key(a.key)
 	if a.fate == answerLost {
-		c.wire.faults.note(kmsg.Key(a.key).Name() + " answer lost")
+		c.wire.faults.note(key, a.fate.String())
 		return nil, errCut
 	}
 	c.wire.mu.Lock()
 	past := c.wire.past
 	c.wire.mu.Unlock()
-	key := kmsg.Key(a.key)
-	if a.fate == answerBad || past != nil && (key == kmsg.ListOffsets || key == kmsg.OffsetFetch) {
-		what := " of the past"
+	if key != kmsg.ListOffsets && key != kmsg.OffsetFetch {
+		past = nil
+	}
+	if a.fate == answerBad || past != nil {
+		what := ofThePast
 		if a.fate == answerBad {
-			what = " answered badly"
+			what = a.fate.String()
 		}
-		c.wire.faults.note(key.Name() + what)
-		var err error
-		if frame, err = rewritten(frame, a, past); err != nil {
+		changed, did, err := rewritten(frame, a, past)
+		if err != nil {
 			return nil, err
+		}
+		if frame = changed; did {
+			c.wire.faults.note(key, what)
 		}
 	}
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...), nil
 }
 
-// rewritten decodes an answer, changes it, and encodes it again.
-func rewritten(frame []byte, a ask, past *past) ([]byte, error) {
+// rewritten decodes an answer, changes it, and encodes it again. It reports whether there was
+// something to change.
+func rewritten(frame []byte, a ask, past *past) (out []byte, did bool, err error) {
 	req := kmsg.RequestForKey(a.key)
 	req.SetVersion(a.version)
 	resp := req.ResponseKind()
@@ -341,22 +404,25 @@ func rewritten(frame []byte, a ask, past *past) ([]byte, error) {
 		head = 5 // an empty list of tags
 	}
 	if err := resp.ReadFrom(frame[head:]); err != nil {
-		return nil, err
+		return nil, false, err
 	}
+	did = true
 	switch r := resp.(type) {
-	case *kmsg.EndTxnResponse:
-		if r.ErrorCode == 0 { // it was carried out
-			r.ErrorCode = kerr.UnknownServerError.Code
-		}
 	case *kmsg.ListOffsetsResponse:
 		past.listOffsets(r)
 	case *kmsg.OffsetFetchResponse:
 		past.offsetFetch(r)
 	}
-	return resp.AppendTo(append([]byte(nil), frame[:head]...)), nil
+	if a.fate == answerBad {
+		did = spoil(resp)
+	}
+	return resp.AppendTo(append([]byte(nil), frame[:head]...)), did, nil
 }
 
 func (p *past) listOffsets(r *kmsg.ListOffsetsResponse) {
+	if p == nil {
+		return
+	}
 	for _, t := range r.Topics {
 		for i := range t.Partitions {
 			part := &t.Partitions[i]
@@ -368,6 +434,9 @@ func (p *past) listOffsets(r *kmsg.ListOffsetsResponse) {
 }
 
 func (p *past) offsetFetch(r *kmsg.OffsetFetchResponse) {
+	if p == nil {
+		return
+	}
 	for _, g := range r.Groups {
 		for _, t := range g.Topics {
 			for i := range t.Partitions {
@@ -378,190 +447,4 @@ func (p *past) offsetFetch(r *kmsg.OffsetFetchResponse) {
 			}
 		}
 	}
-}
-
-// inputs sends events, some of them in transactions of another producer, and remembers those that
-// are there to be counted.
-type inputs struct {
-	p      *place
-	byItem bool // without the key
-	plain  *kgo.Client
-	txn    *kgo.Client
-	mu     sync.Mutex // held while events are sent, so that whoever has it knows of all that are there
-	rng    *rand.Rand
-
-	sent  map[int32][]*kgo.Record // by partition, in order of offset
-	asked int
-	known atomic.Int32 // partitions, asked for without mu too
-}
-
-func newInputs(p *place, seed uint64, partitions int32, byItem bool) *inputs {
-	in := &inputs{p: p, byItem: byItem, rng: rand.New(rand.NewPCG(seed, 4)), sent: map[int32][]*kgo.Record{}}
-	in.grow(partitions)
-	return in
-}
-
-// grow makes clients that know so many partitions. The caller holds mu, if others know of in.
-func (in *inputs) grow(partitions int32) {
-	in.plain, in.txn = in.client(), in.client(kgo.TransactionalID(in.p.app+".producer"))
-	for part := range partitions {
-		in.sent[part] = in.sent[part][:len(in.sent[part]):len(in.sent[part])]
-	}
-	in.known.Store(partitions)
-}
-
-func (in *inputs) client(opts ...kgo.Opt) *kgo.Client {
-	cfg := kafka.Config{Brokers: in.p.addrs, Seam: seam.World()}
-	cl, err := cfg.Client(append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
-	in.p.must(err)
-	in.p.t.Cleanup(cl.Close)
-	return cl
-}
-
-func (in *inputs) partitions() int32 { return in.known.Load() }
-
-// one sends an event of a word that no other has: what other partitions have cannot stand in for
-// it.
-func (in *inputs) one() *kgo.Record {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	e := in.event(in.rng.Int32N(in.partitions()))
-	in.asked++
-	e.Value = fmt.Appendf(nil, "a b asked%d", in.asked)
-	in.p.must(in.plain.ProduceSync(in.p.ctx(), e).FirstErr())
-	in.remember([]*kgo.Record{e})
-	return e
-}
-
-func (in *inputs) send() {
-	in.more()
-	in.mu.Lock()
-	wait := time.Duration(in.rng.IntN(15)) * time.Millisecond
-	in.mu.Unlock()
-	pause(wait)
-}
-
-func (in *inputs) more() {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	var events []*kgo.Record
-	for range 1 + in.rng.IntN(12) {
-		events = append(events, in.event(in.rng.Int32N(in.partitions())))
-	}
-	switch in.rng.IntN(10) {
-	case 0:
-		in.produce(kgo.TryAbort, events)
-	case 1:
-		in.produce(kgo.TryCommit, events)
-		in.remember(events)
-	default:
-		in.p.must(in.plain.ProduceSync(in.p.ctx(), events...).FirstErr())
-		in.remember(events)
-	}
-}
-
-// toAll sends an event to each partition. The caller holds mu.
-func (in *inputs) toAll() {
-	var events []*kgo.Record
-	for part := range in.partitions() {
-		events = append(events, in.event(part))
-	}
-	in.p.must(in.plain.ProduceSync(in.p.ctx(), events...).FirstErr())
-	in.remember(events)
-}
-
-func (in *inputs) event(part int32) *kgo.Record {
-	words := []string{"a", "b", "c", "d e", "a a b", "", "E", "bad \xff"}
-	r := &kgo.Record{Topic: in.p.in, Partition: part, Value: []byte(words[in.rng.IntN(len(words))])}
-	if k := in.rng.IntN(6); k > 0 {
-		r.Key = []byte{'k', byte('0' + k)}
-	}
-	return r
-}
-
-func (in *inputs) produce(end kgo.TransactionEndTry, events []*kgo.Record) {
-	in.p.must(in.txn.BeginTransaction())
-	in.p.must(in.txn.ProduceSync(in.p.ctx(), events...).FirstErr())
-	in.p.must(in.txn.EndTransaction(in.p.ctx(), end))
-}
-
-func (in *inputs) remember(events []*kgo.Record) {
-	for _, e := range events {
-		in.sent[e.Partition] = append(in.sent[e.Partition], e)
-	}
-}
-
-// What follows is the recount; the caller holds mu.
-
-func readable(e *kgo.Record) bool { return utf8.Valid(e.Value) }
-
-func (in *inputs) groupOf(key []byte, item string) string {
-	if in.byItem {
-		return fmt.Sprintf("[%q]", item)
-	}
-	if key == nil {
-		return fmt.Sprintf("[null,%q]", item)
-	}
-	return fmt.Sprintf("[%q,%q]", key, item)
-}
-
-// tally calls one for each item of the partition's events below the offset.
-func (in *inputs) tally(part int32, below int64, one func(group string)) {
-	for _, e := range in.sent[part] {
-		if e.Offset < below && readable(e) {
-			for _, word := range strings.Fields(strings.ToLower(string(e.Value))) {
-				one(in.groupOf(e.Key, word))
-			}
-		}
-	}
-}
-
-// recount is what the counts must be at these positions; nil is the end.
-func (in *inputs) recount(at map[int32]int64) map[string]string {
-	n := map[string]int{}
-	for part := range in.sent {
-		below, ok := at[part]
-		if !ok {
-			below = 1 << 62
-		}
-		in.tally(part, below, func(group string) { n[group]++ })
-	}
-	counts := map[string]string{}
-	for group, c := range n {
-		counts[group] = fmt.Sprintf(`{"count":%d}`, c)
-	}
-	return counts
-}
-
-// between is how many events of a partition lie from one offset up to another.
-func (in *inputs) between(part int32, from, to int64) (n int) {
-	for _, e := range in.sent[part] {
-		if e.Offset >= from && e.Offset < to {
-			n++
-		}
-	}
-	return n
-}
-
-func (in *inputs) total() (n int64) {
-	for _, events := range in.sent {
-		n += int64(len(events))
-	}
-	return n
-}
-
-func (in *inputs) unreadable() (n int64) {
-	for part := range in.sent {
-		n += in.unreadableIn(part)
-	}
-	return n
-}
-
-func (in *inputs) unreadableIn(part int32) (n int64) {
-	for _, e := range in.sent[part] {
-		if !readable(e) {
-			n++
-		}
-	}
-	return n
 }

@@ -91,6 +91,7 @@ func (w *trial) observeTwo(m *member, got map[string]string, at map[int32]int64)
 		if len(rec.Midway) > 0 {
 			continue
 		}
+		w.done.add(checkAnswers, 1)
 		is, want := w.two.only(q, got), w.two.only(q, w.input.recount(w.below(rec)))
 		if !maps.Equal(is, want) {
 			w.t.Errorf("%s, of the events below %v:\n%s", name, rec.Sources, difference(is, want))

@@ -46,7 +46,7 @@ func TestNodeCountsExactly(t *testing.T) {
 	}
 	for _, seed := range seeds {
 		for _, stages := range []int{1, 2} {
-			t.Run(fmt.Sprintf("seed=%d/stages=%d", seed, stages), func(t *testing.T) { newTrial(t, seed, stages).run() })
+			t.Run(fmt.Sprintf("seed=%d/stages=%d", seed, stages), func(t *testing.T) { newTrial(t, seed, stages, nil).run() })
 		}
 	}
 }
@@ -54,18 +54,23 @@ func TestNodeCountsExactly(t *testing.T) {
 func (w *trial) run() {
 	stop := w.background(w.input.send, w.observe, w.ask)
 	defer stop()
-	for i, a := range w.schedule() {
+	all := w.schedule()
+	for i, a := range all {
+		w.sim.allow(w, i+1, len(all))
 		w.act(a)
 		if i%6 == 5 {
+			w.sim.fill(w)
 			w.settle()
 		}
 	}
-	for more := 0; w.faults.fired() != nil && more < 10; more++ { // on a busy machine
+	for more := 0; w.sim == nil && w.faults.fired() != nil && more < 10; more++ { // on a busy machine
 		w.act(action{"take over", w.takeOver})
 		w.act(action{"take over", w.takeOver})
 		w.settle()
 	}
-	w.must(w.faults.fired())
+	if w.sim == nil { // which wants it of all its seeds together
+		w.must(w.faults.fired())
+	}
 	w.t.Logf("faults: %v", w.faults.count)
 }
 
@@ -78,6 +83,8 @@ type trial struct {
 	every   bool
 	two     *secondTrial // nil: one stage
 	limits  processor.Limits
+	sim     *simulation // nil: the trial is none of a simulation
+	done    *ledger
 	faults  *brokerFaults
 	input   *inputs
 	members []*member // the newest is last; those before it were taken over and go on trying
@@ -87,8 +94,8 @@ type trial struct {
 	takeOvers int
 }
 
-func newTrial(t *testing.T, seed uint64, stages int) *trial {
-	w := &trial{place: onFake(t), rng: rand.New(rand.NewPCG(seed, 1))}
+func newTrial(t *testing.T, seed uint64, stages int, sim *simulation) *trial {
+	w := &trial{place: onFake(t), rng: rand.New(rand.NewPCG(seed, 1)), sim: sim, done: newLedger()}
 	emit := []string{"latest", "every"}[w.rng.IntN(2)]
 	w.every = emit == "every"
 	lanes := 1 + w.rng.IntN(3)
@@ -103,6 +110,7 @@ func newTrial(t *testing.T, seed uint64, stages int) *trial {
 	t.Logf("seed %d: emit %s, %d lanes, at most %d events a transaction", seed, emit, lanes, w.limits.TxnEvents)
 	w.faults = newBrokerFaults(w.place, seed)
 	w.input = newInputs(w.place, seed, int32(partitions), w.two != nil)
+	w.sim.enlarge(w)
 	w.launch(t.TempDir())
 	w.ready()
 	w.faults.on.Store(true)
@@ -174,6 +182,7 @@ func (w *trial) act(a action) {
 		w.t.FailNow()
 	}
 	w.t.Logf("%5d ms: %s", time.Since(w.began).Milliseconds(), a.name)
+	w.done.add(a.name, 1)
 	a.do()
 	pause(w.ms(500)) // how far the nodes get is part of what is drawn
 }
@@ -279,6 +288,7 @@ func (w *trial) launchIn(dir string, past *past) {
 	cfg := w.config(inDir(dir), takeover(), running(w.spec(w.text)), named(fmt.Sprint("node-", w.rng.IntN(1000))))
 	cfg.Limits, cfg.OffsetsWait, cfg.DrainTimeout = w.limits, 10*time.Second, 500*time.Millisecond
 	wire := newWire(w.faults, w.rng.Uint64(), past)
+	cfg.Seam = w.sim.clock(w)
 	cfg.Seam.Dial, cfg.Step = wire.dial, wire.step
 	m := w.launchMember(cfg)
 	m.wire = wire
@@ -356,7 +366,7 @@ func (w *trial) observe() {
 	for _, m := range members {
 		w.observeOne(m)
 	}
-	pause(2 * time.Millisecond)
+	pause(w.sim.rest(2 * time.Millisecond))
 }
 
 func (w *trial) observeOne(m *member) {
@@ -385,6 +395,7 @@ func (w *trial) observeOne(m *member) {
 	}
 	w.input.mu.Lock()
 	defer w.input.mu.Unlock()
+	w.done.add(checkAnswers, 1)
 	if want := w.input.recount(at); !maps.Equal(got, want) {
 		w.t.Errorf("%s serves at %v:\n%s", m.node.cfg.Name, at, difference(got, want))
 	}
@@ -412,7 +423,7 @@ func (m *member) scan(ctx context.Context, o api.ReadOptions) (got map[string]st
 
 // ask sends an event and asks the newest node for what it has brought: an answer has it.
 func (w *trial) ask() {
-	defer pause(5 * time.Millisecond)
+	defer pause(w.sim.rest(5 * time.Millisecond))
 	m := w.newestOrNone()
 	if m == nil {
 		return
@@ -425,11 +436,10 @@ func (w *trial) ask() {
 	if err != nil {
 		return // it is not counted in time
 	}
+	w.done.add(checkAfter, 1)
 	w.input.mu.Lock()
 	defer w.input.mu.Unlock()
-	least := map[string]int{}
-	w.input.tally(e.Partition, e.Offset+1, func(group string) { least[group]++ })
-	for group, n := range least {
+	for group, n := range w.input.countsOf(e.Partition, w.input.below(e.Partition, e.Offset+1)) {
 		if valueOf(got[group]) < n {
 			w.t.Errorf("%s answers after %s: %s is %q, and %d are below", m.node.cfg.Name, after.After[0], group, got[group], n)
 		}
