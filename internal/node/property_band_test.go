@@ -274,8 +274,9 @@ func (w *bandTrial) kill() {
 	w.launchAt(i, w.band[i].dir)
 }
 
-// killAll leaves the cluster with nothing but its logs, in which every lane is a dead process's. The
-// nodes come back and agree on them for a while before any can tell the leader of its new process.
+// killAll leaves the cluster with nothing but its logs, in which every lane is a dead process's.
+// The nodes come back and agree on them for a while before any can tell the leader of its new
+// process.
 func (w *bandTrial) killAll() {
 	w.done.add("kill all", 1)
 	w.whole()
@@ -362,9 +363,9 @@ func (w *bandTrial) hang() {
 	i := w.anyNode()
 	w.say("%s hears nothing", nodeName(i))
 	w.net.set(i, linkHung)
+	defer w.net.set(i, linkUp)                         // also when the trial fails meanwhile: a node that hangs does not end
 	w.taken(i)                                         // which takes longer when it has led
 	pause(claimAge + 500*time.Millisecond + w.ms(300)) // others commit, and a claimAge goes by
-	w.net.set(i, linkUp)
 }
 
 // observe asks every node for all that there is, and holds it against the input.

@@ -18,10 +18,10 @@ import (
 	"github.com/tally-kafka/tally/internal/seam"
 )
 
-// TestSim is `make sim`: the trials of TestNodeCountsExactly and TestBandCountsExactly in turn, seed
-// by seed, with more events and with faults at every kind of request that a node sends to Kafka: not
-// sent, refused, carried out and answered with an error, carried out and not answered, late. Every
-// node has a clock of its own, whose timers are not exact.
+// TestSim is `make sim`: the trials of TestNodeCountsExactly and TestBandCountsExactly in turn,
+// seed by seed, with more events and with faults at every kind of request that a node sends to
+// Kafka: not sent, refused, carried out and answered with an error, carried out and not answered,
+// late. Every node has a clock of its own, whose timers are not exact.
 //
 // It runs only when SIM_SEEDS says how many seeds; SIM_SEED is the first. With twenty seeds or more
 // it fails when a kind of request was sent that no fault has hit, or when the whole is too small to
@@ -157,8 +157,8 @@ func (s *simulation) rest(d time.Duration) time.Duration {
 	return 20 * time.Millisecond
 }
 
-// clock is a node's clock. It tells the time, or no deadline of a connection would be right; but its
-// timers are up to a tenth too early or too late, and of some the node hears later still.
+// clock is a node's clock. It tells the time, or no deadline of a connection would be right; but
+// its timers are up to a tenth too early or too late, and of some the node hears later still.
 func (s *simulation) clock(w *trial) seam.Seam {
 	clock := seam.World()
 	if s == nil {
