@@ -79,6 +79,8 @@ type position struct {
 	Midway          []int           `json:"midway"`
 	Groups          int64           `json:"groups"`
 	Digest          uint64          `json:"digest,string"`
+
+	made bool // of what else its transaction has written: the record itself is lost
 }
 
 func parsePosition(b []byte, kind byte) (p position, err error) {

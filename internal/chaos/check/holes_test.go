@@ -1,0 +1,41 @@
+package check
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestCompactedBeforeRead: a position record that compaction has taken away before the follower
+// read it, alone or with the value before it, makes nothing wrong of a right run.
+func TestCompactedBeforeRead(t *testing.T) {
+	for _, log := range []Place{oneLog, twoLog} {
+		var positions []int64
+		last := map[string]int64{} // of each task, which stays
+		for _, r := range aRun().mem[log] {
+			if isKind(kindPosition)(&r) {
+				positions = append(positions, r.Offset)
+				last[string(r.Key)] = r.Offset
+			}
+		}
+		for _, at := range slices.DeleteFunc(positions, func(at int64) bool { return slices.Contains(slices.Collect(maps.Values(last)), at) }) {
+			for _, from := range []int64{at, at - 1} {
+				f := aRun()
+				if from < at && !isKind(kindValue)(&f.mem[log][from]) {
+					continue
+				}
+				f.mem[log] = slices.DeleteFunc(f.mem[log], func(r Record) bool { return from <= r.Offset && r.Offset <= at })
+				rep, err := f.judge()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if rep.Failed() || rep.Proved() {
+					var text strings.Builder
+					_ = rep.WriteText(&text)
+					t.Fatalf("%s without offsets %d to %d:\n%s", log, from, at, text.String())
+				}
+			}
+		}
+	}
+}
