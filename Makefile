@@ -14,7 +14,7 @@ export CGO_ENABLED = 0
 NOPGO       := -pgo=off
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fuzz bench bench-peers bench-cluster pgo mutants proof chaos soak gosource clean
+.PHONY: help build demo test check fuzz bench bench-peers bench-cluster pgo mutants proof chaos soak press gosource clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,7 +56,8 @@ bench: ## Measure: the parts, then tally and its limit on the same Kafka, in Go'
 bench-peers: ## Measure beside Kafka Streams, PySpark and the limit; writes docs/performance.md (<= 30 min)
 	$(GO) run ./bench/cmd/peers
 
-# TRIES=20, PARTS=gaps,reads, FAULTS="owner killed,move", PEERS=tally, GROUPS=5000000, RATE=1000.
+# TRIES=20, PARTS=gaps,reads, FAULTS="owner killed,move", PEERS=tally, GROUPS=5000000, RATE=1000,
+# PAGE=docs/cluster-performance.md (where the measured parts replace what is there).
 bench-cluster: ## Measure a cluster: faults, beside Kafka Streams with a standby, standbys, reads (about 90 min)
 	$(GO) run ./bench/cmd/cluster
 
@@ -81,6 +82,10 @@ chaos: ## Faults by a seed on a cluster and three real brokers, everything check
 soak: ## The same for two hours, with more events and a million groups: SEED=7 FOR=2h
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),2h) $(if $(SEED),-seed $(SEED)) \
 	  -rate 3600 -keys 1000000 -even $(CHAOSFLAGS)
+
+press: ## At the highest rate of this machine, faults every 10 s: memory, goroutines, files: SEED=7 FOR=20m
+	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),20m) $(if $(SEED),-seed $(SEED)) \
+	  -keys 20000 -press -shrink 0 $(CHAOSFLAGS)
 
 proof: gosource mutants ## The long proofs: the main job, the mutants, and every kill that the tests know
 	TALLY_PROOF=1 $(GO) test $(NOPGO) -count=1 -timeout 60m -run Proof ./...

@@ -22,6 +22,9 @@ type Config struct {
 	Store     *state.Store
 	// Progress is called after each poll that brought records. It must not block.
 	Progress func(Progress)
+	// Barrier is called with each barrier that is read: who writes one has the lane from there on,
+	// whether or not a position follows. Default: nothing.
+	Barrier func(state.Barrier)
 
 	ChunkBytes          int64 // folded values held before they are applied; default 32 MB
 	FetchBytes          int32 // on the wire; default 4 MB
@@ -39,6 +42,9 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
+	if c.Barrier == nil {
+		c.Barrier = func(state.Barrier) {}
+	}
 	if c.ChunkBytes == 0 {
 		c.ChunkBytes = 32 << 20
 	}
@@ -312,6 +318,7 @@ func (r *run) take(rec *kgo.Record) error {
 		if err != nil {
 			return foreign(rec, err)
 		}
+		r.cfg.Barrier(b)
 		// Only at the end: of a barrier's transactions before it, compaction takes the position
 		// records away when there is a newer one behind it, and leaves their values.
 		if offset, ok := r.loose[task]; ok && !r.endless && rec.Offset == r.to[rec.Partition] {

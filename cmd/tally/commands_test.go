@@ -106,6 +106,7 @@ func cannedNode() http.Handler {
 	})
 	mux.HandleFunc("POST /v1/nodes/{node}/drain", cannedDrain)
 	mux.HandleFunc("POST /v1/apps/wordcount/lanes/{lane}/move", cannedMove)
+	mux.HandleFunc("DELETE /v1/nodes/{node}", cannedForget)
 	return mux
 }
 
@@ -128,6 +129,21 @@ func cannedDrain(w http.ResponseWriter, r *http.Request) {
 func cannedMove(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(api.MoveAnswer{LaneMove: api.LaneMove{App: "wordcount", Lane: 0, From: "b", To: r.URL.Query().Get("to")},
 		Epoch: 6, DryRun: r.URL.Query().Get("dry_run") != ""})
+}
+
+// cannedForget forgets any node but a, which is alive.
+func cannedForget(w http.ResponseWriter, r *http.Request) {
+	if r.PathValue("node") == "a" {
+		w.WriteHeader(http.StatusConflict)
+		_, _ = io.WriteString(w, `{"error":{"code":"conflict","message":"node a is alive","next":"stop it first"}}`)
+		return
+	}
+	dry := r.URL.Query().Get("dry_run") != ""
+	a := api.ForgetAnswer{Node: r.PathValue("node"), Addr: "127.0.0.1:7402", DryRun: dry, Voted: true, Voters: 2}
+	if dry {
+		a.Voters, a.Lanes = 1, 1
+	}
+	_ = json.NewEncoder(w).Encode(a)
 }
 
 func cannedReset(w http.ResponseWriter, r *http.Request) {

@@ -17,12 +17,12 @@ type recoverOptions struct {
 func newCmdNode(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "node",
-		Short:   "Mend a node that does not run",
-		Example: "  tally node recover --data-dir /var/lib/tally --yes",
+		Short:   "Go on without nodes that are gone for good",
+		Example: "  tally node forget b\n  tally node recover --data-dir /var/lib/tally --yes",
 		Args:    argsOf(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newCmdNodeRecover(t))
+	cmd.AddCommand(newCmdNodeForget(t), newCmdNodeRecover(t))
 	return cmd
 }
 

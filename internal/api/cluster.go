@@ -6,12 +6,15 @@ import (
 )
 
 // Cluster is what the server needs to know of the other nodes. All methods may be called from many
-// goroutines at any time; only Do waits. Without a cluster every lane is this node's.
+// goroutines at any time; only Do and Settled wait. Without a cluster every lane is this node's.
 type Cluster interface {
 	// Members are the nodes of the cluster, this one among them, sorted by name.
 	Members() []Member
 	// Leader is the name of the node that decides, "" while none is known.
 	Leader() string
+	// Settled returns once this node is a member and knows the cluster's apps. It waits a while for
+	// that, and then says as an *Error what is waited for.
+	Settled(ctx context.Context) error
 	// Place says who has the lanes of an app, as far as this node knows; nil for an app that it
 	// does not know.
 	Place(app string) []Placement
@@ -52,6 +55,8 @@ type Control interface {
 	// Drain asks for all lanes of a node, given by its name or id, to be moved away, or takes that
 	// back. It returns once that is decided, before the lanes have moved.
 	Drain(ctx context.Context, node string, req DrainRequest) (DrainAnswer, error)
+	// Forget takes a node that is not alive, given by its name or id, out of the cluster for good.
+	Forget(ctx context.Context, node string, dryRun bool) (ForgetAnswer, error)
 	// Move asks for a lane to be moved to a node, given by its name or id. It returns once that is
 	// decided, before the lane has moved.
 	Move(ctx context.Context, app string, lane int, req MoveRequest) (MoveAnswer, error)

@@ -185,6 +185,16 @@ func (n *clusterNode) Members() []Member {
 	return members
 }
 
+// Settled fails at a node that refuses.
+func (n *clusterNode) Settled(context.Context) error {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	if n.refuses {
+		return &Error{Status: http.StatusServiceUnavailable, Code: CodeNotReady, Message: "still joining", Next: "ask again"}
+	}
+	return nil
+}
+
 func (n *clusterNode) Leader() string {
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()

@@ -123,6 +123,11 @@ func (c *testControl) Drain(_ context.Context, node string, req DrainRequest) (D
 	return DrainAnswer{Node: node, Draining: !req.Undo, DryRun: req.DryRun}, nil
 }
 
+func (c *testControl) Forget(_ context.Context, node string, dryRun bool) (ForgetAnswer, error) {
+	c.note("forget %s %v", node, dryRun)
+	return ForgetAnswer{Node: node, DryRun: dryRun, Voted: true, Voters: 2}, nil
+}
+
 func (c *testControl) Move(_ context.Context, app string, lane int, req MoveRequest) (MoveAnswer, error) {
 	c.note("move %s/%d %+v", app, lane, req)
 	return MoveAnswer{LaneMove: LaneMove{App: app, Lane: lane, From: "a", To: req.To}, Epoch: 7, DryRun: req.DryRun}, nil
@@ -145,6 +150,8 @@ func TestControl(t *testing.T) {
 		{"POST", "/v1/nodes/b/drain?dry_run=true", "", 200, `"moves":[]`, "drain b {Undo:false DryRun:true}"},
 		{"POST", "/v1/nodes/b/drain?undo=true", "", 200, `"draining":false`, "drain b {Undo:true DryRun:false}"},
 		{"POST", "/v1/nodes/z/drain", "", 404, "there are a, b", "drain z {Undo:false DryRun:false}"},
+		{"DELETE", "/v1/nodes/b?dry_run=true", "", 200, `"voted":true,"voters":2`, "forget b true"},
+		{"DELETE", "/v1/nodes/b?dry_run=x", "", 400, "neither true nor false", ""},
 		{"POST", "/v1/apps/wordcount/lanes/1/move?to=b", "", 200, `"from":"a","to":"b"`, "move wordcount/1 {To:b DryRun:false}"},
 		{"POST", "/v1/apps/wordcount/lanes/x/move?to=b", "", 400, "is no lane", ""},
 		{"POST", "/v1/apps/wordcount/lanes/1/move", "", 400, "say ?to=NODE", ""},

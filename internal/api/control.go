@@ -55,6 +55,16 @@ type LaneMove struct {
 	To   string `json:"to,omitempty"` // "" while it is not decided
 }
 
+// ForgetAnswer says which node was taken out of the cluster.
+type ForgetAnswer struct {
+	Node   string `json:"node"`
+	Addr   string `json:"addr"`
+	DryRun bool   `json:"dry_run"`
+	Voted  bool   `json:"voted"`  // it had a vote
+	Voters int    `json:"voters"` // that there are without it
+	Lanes  int    `json:"lanes"`  // in which it had a part: others have to take it first
+}
+
 // MoveRequest is what a move asks for.
 type MoveRequest struct {
 	To     string
@@ -150,6 +160,24 @@ func (s *Server) serveDrain(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// serveForget answers DELETE /v1/nodes/{node}?dry_run=true.
+func (s *Server) serveForget(w http.ResponseWriter, r *http.Request) error {
+	dry, err := parseBool(r, "dry_run")
+	if err != nil {
+		return err
+	}
+	c, err := s.control()
+	if err != nil {
+		return err
+	}
+	answer, err := c.Forget(r.Context(), r.PathValue("node"), dry)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
 // serveMove answers POST /v1/apps/{app}/lanes/{lane}/move?to=NODE&dry_run=true.
 func (s *Server) serveMove(w http.ResponseWriter, r *http.Request) error {
 	lane, err := strconv.Atoi(r.PathValue("lane"))
@@ -229,6 +257,13 @@ func (c *Client) Drain(ctx context.Context, node string, req DrainRequest) (Drai
 	var a DrainAnswer
 	q := flags("undo", req.Undo, "dry_run", req.DryRun)
 	return a, c.ask(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(node)+"/drain", q, nil, controlWait, &a)
+}
+
+// Forget takes a node that is gone for good out of the cluster.
+func (c *Client) Forget(ctx context.Context, node string, dryRun bool) (ForgetAnswer, error) {
+	var a ForgetAnswer
+	q := flags("dry_run", dryRun)
+	return a, c.ask(ctx, http.MethodDelete, "/v1/nodes/"+url.PathEscape(node), q, nil, controlWait, &a)
 }
 
 // Move asks for a lane to be moved to a node.

@@ -68,7 +68,7 @@ func TestWalkScopes(t *testing.T) {
 		"POST /v1/apps/{app}/reset": scopeAdmin,
 		"GET /healthz":              scopeOpen,
 		"PUT /v1/apps/{app}":        scopeAdmin, "DELETE /v1/apps/{app}": scopeAdmin,
-		"POST /v1/nodes/{node}/drain": scopeAdmin, "POST /v1/apps/{app}/lanes/{lane}/move": scopeAdmin,
+		"DELETE /v1/nodes/{node}": scopeAdmin, "POST /v1/nodes/{node}/drain": scopeAdmin, "POST /v1/apps/{app}/lanes/{lane}/move": scopeAdmin,
 		"POST /v1/apps/{app}/sent": scopeNode, "POST /v1/apps/{app}/values": scopeNode, "POST /v1/node/{call}": scopeNode, "GET " + pieceRoute: scopeNode,
 	}
 	s := NewServer(&testNode{}, Options{Seam: seam.World(), Tokens: tokens})

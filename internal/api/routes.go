@@ -35,6 +35,7 @@ func (s *Server) routeTable() []route {
 		{"DELETE /v1/apps/{app}", scopeAdmin, s.serveDelete},
 		{"POST /v1/apps/{app}/lanes/{lane}/move", scopeAdmin, s.serveMove},
 		{"POST /v1/nodes/{node}/drain", scopeAdmin, s.serveDrain},
+		{"DELETE /v1/nodes/{node}", scopeAdmin, s.serveForget},
 		{"POST /v1/node/{call}", scopeNode, s.serveCall},
 		{"GET " + pieceRoute, scopeNode, s.servePiece},
 		{"GET " + healthPath, scopeOpen, s.serveHealth},

@@ -53,7 +53,12 @@ func orEmpty[T any](s []T) []T {
 }
 
 // serveApps answers GET /v1/apps: what a client must know of an app to ask about it.
-func (s *Server) serveApps(w http.ResponseWriter, _ *http.Request) error {
+func (s *Server) serveApps(w http.ResponseWriter, r *http.Request) error {
+	if s.opt.Cluster != nil {
+		if err := s.opt.Cluster.Settled(r.Context()); err != nil {
+			return err
+		}
+	}
 	answer := AppsAnswer{Apps: []AppInfo{}}
 	for _, a := range s.node.Apps() {
 		info := AppInfo{App: a.Name, AppID: a.ID, Generation: a.Generation, Spec: string(a.Spec.YAML()),

@@ -142,10 +142,20 @@ func (s *show) makeDir() error {
 		return fmt.Errorf("make a directory for the demo: %w", err)
 	}
 	if there, err := os.ReadDir(s.dir); err != nil || len(there) > 0 {
-		return cmp.Or(err, fmt.Errorf("%s is not empty: the demo counts from nothing, so give it a new --data-dir", s.dir))
+		return cmp.Or[error](err, &fullDirError{s.dir})
 	}
 	return nil
 }
+
+// fullDirError says that --data-dir was not chosen well.
+type fullDirError struct{ dir string }
+
+func (e *fullDirError) Error() string {
+	return e.dir + " is not empty: the demo counts from nothing, so give it a new --data-dir"
+}
+
+// ExitCode is the process's exit code: bad usage.
+func (e *fullDirError) ExitCode() int { return 2 }
 
 // writeSpec is `tally init wordcount`, under the demo's names.
 func (s *show) writeSpec(ctx context.Context) error {

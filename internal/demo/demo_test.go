@@ -63,7 +63,8 @@ func TestDemo(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := Run(t.Context(), Options{Binary: binary, Dir: dir, Out: &screen{}, Err: &screen{}, Seam: seam.World()})
-		if err == nil || !strings.Contains(err.Error(), "is not empty") {
+		var code interface{ ExitCode() int }
+		if err == nil || !strings.Contains(err.Error(), "is not empty") || !errors.As(err, &code) || code.ExitCode() != 2 {
 			t.Errorf("the demo ended with %v", err)
 		}
 	})

@@ -39,7 +39,10 @@ func (l *lane) acquire(ctx context.Context) (*txn.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.settle(ctx, session); err != nil {
+	if err = l.checkGrant(ctx); err == nil {
+		err = l.settle(ctx, session)
+	}
+	if err != nil {
 		session.Close()
 		return nil, err
 	}
@@ -61,6 +64,29 @@ func (l *lane) checkStill(ctx context.Context) error {
 		return by
 	}
 	return err
+}
+
+// freshGrant is how long a grant is taken to be the newest without asking Kafka: a takeover is not
+// held up by the question.
+const freshGrant = 250 * time.Millisecond
+
+// checkGrant looks behind the fence whether another process has taken the lane under a later grant
+// while this one was away, held up or cut off. From the fence on nobody else writes there, and
+// nothing is written under the older epoch behind the newer one.
+func (l *lane) checkGrant(ctx context.Context) error {
+	if l.stays == 1 && l.seam().Since(l.grantedAt) < freshGrant {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
+	defer cancel()
+	by, err := l.overtakenBy(ctx)
+	if err != nil || by == nil {
+		return err
+	}
+	if l.stays == 1 { // or Raft knows less than Kafka
+		return &epochError{floor: by.Epoch, grant: l.epoch}
+	}
+	return by
 }
 
 func (l *lane) fence(ctx context.Context) (*txn.Session, error) {
@@ -208,9 +234,12 @@ func (l *lane) barrier(topic string, t state.Task) *kgo.Record {
 	}
 }
 
-// checkEpoch refuses a grant that is not above every epoch in the position records of others: the
-// position records of this stay will carry it.
+// checkEpoch refuses a grant that is not above every epoch in the position records and barriers of
+// others: the position records of this stay will carry it.
 func (l *lane) checkEpoch() error {
+	if l.barriers >= l.epoch {
+		return &epochError{floor: l.barriers, grant: l.epoch}
+	}
 	for _, t := range l.tasks {
 		pos, _ := l.store.Position(t)
 		if rec := pos.Record; rec.Epoch >= l.epoch && rec.Incarnation != l.app.node.incarnation {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/port"
@@ -35,7 +36,9 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 		return err
 	}
 	n.upgraded = n.dir.neverInCluster()
-	options := api.Options{Seam: cfg.Seam, Log: cfg.Log, Registry: prometheus.NewRegistry(), Hosts: n.port.Covers}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	options := api.Options{Seam: cfg.Seam, Log: cfg.Log, Registry: registry, Hosts: n.port.Covers}
 	if cfg.Tokens != "" {
 		if options.Tokens, err = token.Open(cfg.Tokens, token.Options{Seam: cfg.Seam, Log: cfg.Log}); err != nil {
 			return errors.Join(err, n.port.Close())
@@ -45,7 +48,7 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 		ID: n.dir.id.ID, Name: cfg.Name, Incarnation: n.incarnation, Addr: n.port.Advertise(), Zone: cfg.Zone,
 		Release: cfg.Version, Seeds: cfg.Join, DataDir: cfg.DataDir,
 		RaftListener: n.port.Raft(), DialRaft: n.port.DialRaft, SessionListener: n.port.Sessions(), DialSession: n.port.DialSession,
-		Call: n.call, Report: n.report, Fence: n.fenceLane, Halt: n.halted, DiskFailed: n.diskFailed, Seam: cfg.Seam, Log: cfg.Log,
+		Call: n.call, Report: n.report, Fence: n.fenceLane, Vet: n.vet, Halt: n.halted, DiskFailed: n.diskFailed, Seam: cfg.Seam, Log: cfg.Log,
 	})
 	if err != nil {
 		return errors.Join(err, n.port.Close())
@@ -165,8 +168,12 @@ func (e *epochError) Error() string {
 	return fmt.Sprintf("the lane's records have epoch %d, and its grant epoch %d: asking for a later grant", e.floor, e.grant)
 }
 
-// raiseGrant asks for a grant above the epoch that the lane's records know.
+// raiseGrant asks for a grant above the epoch that the lane's records know. One that is over by now
+// is not raised: the epoch is that of its successor.
 func (l *lane) raiseGrant(ctx context.Context, behind *epochError) error {
+	if now, _ := l.granted(); now.part != partOwner || now.epoch != behind.grant {
+		return errors.New("the lane is another's by now")
+	}
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
 	return l.app.node.decide(ctx, ownership.Command{RaiseEpoch: &ownership.RaiseEpoch{

@@ -201,7 +201,7 @@ func TestBandRefusesSubmits(t *testing.T) {
 	p.topic(p.in, 4)
 	b := p.band(2)
 	nowhere := *b.place
-	nowhere.app, nowhere.in = p.app+"-x", "no-such-topic"
+	nowhere.app, nowhere.in, nowhere.out = p.app+"-x", "no-such-topic", p.app+"-x.out"
 	s := nowhere.spec(wordcount)
 	_, err := b.nodes[1].client.Submit(p.ctx(), s.App, s.YAML())
 	says(t, err, "nothing was submitted", "no-such-topic")
@@ -211,7 +211,8 @@ func TestBandRefusesSubmits(t *testing.T) {
 	}
 	// Another spec under the name of an app that has hardly begun, so that no record speaks of it.
 	young := *b.place
-	young.app = p.app + "-y"
+	young.app, young.out = p.app+"-y", p.app+"-y.out"
+	p.topic(young.out, 4)
 	s = young.spec(wordcount)
 	if _, err := b.nodes[0].client.Submit(p.ctx(), s.App, s.YAML()); err != nil {
 		t.Fatal(err)

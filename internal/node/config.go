@@ -49,6 +49,7 @@ type Config struct {
 	DrainTimeout   time.Duration // bound of a clean stop, after the lanes were handed over; default 5 s
 	HandOverMax    time.Duration // that a clean stop waits until others have the lanes; default 4 s
 	DepartMax      time.Duration // that a clean stop waits for a leader to part with its vote; default 3 s
+	SettleWait     time.Duration // that a question waits for a node that is starting; default 5 s
 	RetryMax       time.Duration // longest pause before a lane is acquired again; default 2 s
 	UnreachableAt  time.Duration // how often an unreachable broker is said; default 5 s
 
@@ -87,6 +88,7 @@ func (c Config) withDefaults() Config {
 	c.DrainTimeout = or(c.DrainTimeout, 5*time.Second)
 	c.HandOverMax = or(c.HandOverMax, 4*time.Second)
 	c.DepartMax = or(c.DepartMax, 3*time.Second)
+	c.SettleWait = or(c.SettleWait, 5*time.Second)
 	c.RetryMax = or(c.RetryMax, 2*time.Second)
 	c.SeedRecords = or(c.SeedRecords, 200_000)
 	c.SeedRate = or(c.SeedRate, 64<<20)

@@ -10,6 +10,7 @@ import (
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/replication/assign"
+	"github.com/tally-kafka/tally/replication/cluster"
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
@@ -21,6 +22,9 @@ func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, err
 	s, err := spec.Parse(text, "the spec")
 	if err != nil {
 		return api.SubmitAnswer{}, &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest, Message: err.Error()}
+	}
+	if err := view(c).Settled(ctx); err != nil { // Kafka is asked, too
+		return api.SubmitAnswer{}, err
 	}
 	change, err := c.n.submit(ctx, s)
 	if err != nil {
@@ -37,6 +41,9 @@ func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, err
 // Delete stops an app everywhere. Its topics and the offsets of its consumer group stay, unless
 // they are to go too.
 func (c control) Delete(ctx context.Context, name string, topics bool) (api.DeleteAnswer, error) {
+	if err := view(c).Settled(ctx); err != nil {
+		return api.DeleteAnswer{}, err
+	}
 	rec := c.n.cluster.State().Apps[name]
 	if rec == nil {
 		return api.DeleteAnswer{}, c.n.unknownApp(name)
@@ -93,7 +100,7 @@ func (n *Node) deleteOwned(ctx context.Context, rec *ownership.App) (deleted []s
 
 // Drain asks for all lanes of a node to be moved away, or takes that back.
 func (c control) Drain(ctx context.Context, node string, req api.DrainRequest) (api.DrainAnswer, error) {
-	m, err := c.n.member(node)
+	m, err := c.n.member(ctx, node)
 	if err != nil {
 		return api.DrainAnswer{}, err
 	}
@@ -161,6 +168,10 @@ func (n *Node) foreseen(st *ownership.State, f assign.Foreseen) []api.LaneMove {
 
 // Move asks for a lane to be moved to a node.
 func (c control) Move(ctx context.Context, app string, lane int, req api.MoveRequest) (api.MoveAnswer, error) {
+	to, err := c.n.member(ctx, req.To)
+	if err != nil {
+		return api.MoveAnswer{}, err
+	}
 	st := c.n.cluster.State()
 	rec := st.Apps[app]
 	if rec == nil {
@@ -169,10 +180,6 @@ func (c control) Move(ctx context.Context, app string, lane int, req api.MoveReq
 	if lane < 0 || lane >= len(rec.Lanes) {
 		return api.MoveAnswer{}, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound,
 			Message: fmt.Sprintf("app %s has no lane %d", app, lane), Next: fmt.Sprintf("it has lanes 0 to %d", len(rec.Lanes)-1)}
-	}
-	to, err := c.n.member(req.To)
-	if err != nil {
-		return api.MoveAnswer{}, err
 	}
 	now := rec.Lanes[lane]
 	answer := api.MoveAnswer{
@@ -200,6 +207,33 @@ func (c control) Move(ctx context.Context, app string, lane int, req api.MoveReq
 	return answer, c.propose(ctx, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref, Target: to.ID}})
 }
 
+// Forget takes a node that is gone for good out of the cluster.
+func (c control) Forget(ctx context.Context, node string, dryRun bool) (api.ForgetAnswer, error) {
+	m, err := c.n.member(ctx, node)
+	if err != nil {
+		return api.ForgetAnswer{}, err
+	}
+	answer := api.ForgetAnswer{Node: m.Name, Addr: m.Addr, DryRun: dryRun}
+	if answer.Voters, answer.Voted = c.n.cluster.Voters(m.ID); answer.Voted {
+		answer.Voters--
+	}
+	for _, l := range c.n.cluster.State().Lanes() {
+		if l.Copies(m.ID) {
+			answer.Lanes++
+		}
+	}
+	switch err := c.n.cluster.Forget(ctx, m.ID, dryRun); {
+	case errors.Is(err, cluster.ErrAlive):
+		return answer, conflict(fmt.Sprintf("node %s at %s is alive, and only a node that is gone for good is forgotten", m.Name, m.Addr),
+			fmt.Sprintf("stop it first, by SIGTERM, which hands its lanes over (one that has just ended counts as alive for a second or two); "+
+				"to take its lanes from it while it runs, `tally drain %s`", m.Name))
+	case err != nil && !undecided(err):
+		return answer, conflict(err.Error(), "see `tally status`")
+	default:
+		return answer, cannotDecide(err)
+	}
+}
+
 func (n *Node) takersText(st *ownership.State) string {
 	var names []string
 	for _, m := range st.SortedMembers() {
@@ -210,17 +244,41 @@ func (n *Node) takersText(st *ownership.State) string {
 	return strings.Join(names, ", ")
 }
 
-// member finds a member by its name or id.
-func (n *Node) member(name string) (*ownership.Member, error) {
+// member finds a member by its name or id. Who is asked while the cluster is being formed, or while
+// this node joins it, waits until it knows the members.
+func (n *Node) member(ctx context.Context, name string) (*ownership.Member, error) {
+	if err := n.known(ctx); err != nil {
+		return nil, err
+	}
+	var found *ownership.Member
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.SettleWait)
+	defer cancel()
+	n.whileState(ctx, func(st *ownership.State) bool {
+		found = memberOf(st, name)
+		return found == nil && n.cluster.Unregistered() > 0
+	})
+	if found != nil {
+		return found, nil
+	}
 	var known []string
 	for _, m := range n.cluster.State().SortedMembers() {
-		if m.Name == name || m.ID == name {
-			return m, nil
-		}
 		known = append(known, m.Name)
 	}
+	next := "it has " + strings.Join(known, ", ")
+	if joining := n.cluster.Unregistered(); joining > 0 {
+		next += fmt.Sprintf("; still joining: %d", joining)
+	}
 	return nil, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound,
-		Message: fmt.Sprintf("the cluster has no node %q", name), Next: "it has " + strings.Join(known, ", ")}
+		Message: fmt.Sprintf("the cluster has no node %q", name), Next: next}
+}
+
+func memberOf(st *ownership.State, name string) *ownership.Member {
+	for _, m := range st.Members {
+		if m.Name == name || m.ID == name {
+			return m
+		}
+	}
+	return nil
 }
 
 func (n *Node) unknownApp(name string) error {

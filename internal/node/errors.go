@@ -159,6 +159,7 @@ type LostError struct {
 	App     string
 	Lane    int
 	Node    string // who wrote after the fence
+	Epoch   uint64 // under which it did
 	Granted bool   // it is of this cluster, and has a later grant; else a stranger
 }
 

@@ -273,6 +273,9 @@ func (n *Node) submit(ctx context.Context, s *spec.Spec) (change string, err err
 		case rec.Spec == string(s.YAML()):
 			return api.ChangeNone, nil
 		}
+		if why := n.vet(n.cluster.State(), &ownership.App{Name: s.App, Spec: string(s.YAML())}); why != "" {
+			return "", conflict(why, "")
+		}
 		a, err := n.examined(ctx, s, rec)
 		if err != nil {
 			return "", err

@@ -27,14 +27,16 @@ type lane struct {
 	proc  *processor.Lane
 
 	// Of the goroutine that runs the lane alone.
-	epoch   uint64      // of the grant that it runs under
-	stays   int         // how often the lane was to be acquired
-	strange bool        // the store has taken what others counted since, and was not verified
-	rebuilt bool        // the store was set aside and made from nothing by this process
-	damages []time.Time // when the last damagesMax stores were set aside
-	meter   meter
-	follows bool // the store was verified once and has followed since
-	ready   ready
+	epoch     uint64      // of the grant that it runs under
+	grantedAt time.Time   // when that grant was first heard of
+	barriers  uint64      // the highest epoch of a barrier of another process that was read
+	stays     int         // how often the lane was to be acquired
+	strange   bool        // the store has taken what others counted since, and was not verified
+	rebuilt   bool        // the store was set aside and made from nothing by this process
+	damages   []time.Time // when the last damagesMax stores were set aside
+	meter     meter
+	follows   bool // the store was verified once and has followed since
+	ready     ready
 
 	seedAfter time.Time // when the lane may be seeded again
 
@@ -329,9 +331,17 @@ func (l *lane) playback() *replication.Playback {
 	n := l.app.node
 	return replication.New(replication.Config{
 		Kafka: n.kafka, Changelog: l.app.changelog.Name, Tasks: l.tasks, Store: l.store,
-		Progress: l.restoring, ChunkBytes: max(l.app.memory()/16/int64(l.app.lanesN), 1<<20),
+		Progress: l.restoring, Barrier: l.noteBarrier, ChunkBytes: max(l.app.memory()/16/int64(l.app.lanesN), 1<<20),
 		Seam: n.cfg.Seam, Step: n.cfg.Step,
 	})
+}
+
+// noteBarrier keeps the highest epoch of the barriers of other processes: an owner that has
+// committed nothing yet has no position record.
+func (l *lane) noteBarrier(b state.Barrier) {
+	if b.Incarnation != l.app.node.incarnation {
+		l.barriers = max(l.barriers, b.Epoch)
+	}
 }
 
 // startOffset resolves where the source of a task without a position record begins.

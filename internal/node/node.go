@@ -55,6 +55,7 @@ type Node struct {
 
 	hosts     map[string]*host // by app
 	watched   map[string]bool  // apps that were watched for others when they were submitted here
+	adopted   []string         // apps that the data dir has run before there were clusters
 	waiting   string           // why there are no apps yet, "" when all have started
 	trouble   error            // of the last contact with Kafka
 	contactAt time.Time        // of the last good one
@@ -170,6 +171,13 @@ func (n *Node) unlessEnded(ctx context.Context, err error) error {
 // were clusters, those that it has run.
 func (n *Node) submitSpecs(ctx context.Context) error {
 	specs := n.cfg.Specs
+	if n.upgraded {
+		old, err := n.dir.leftovers()
+		if err != nil {
+			return err
+		}
+		n.guarded(func() { n.adopted = old })
+	}
 	if len(specs) == 0 && n.upgraded {
 		var err error
 		if specs, err = n.dir.storedSpecs(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/step"
 	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/replication/ownership"
 )
 
 // orderWait is how long an order waits to be taken: at once by an app that runs, never by one that
@@ -87,6 +88,9 @@ func (n *Node) order(name string, req api.ResetRequest) (*app, *order, error) {
 		if o.spec.App != name {
 			return nil, nil, &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest,
 				Message: fmt.Sprintf("the new spec is of app %s, not of %s", o.spec.App, name), Next: "start that app with `tally run --spec`"}
+		}
+		if why := n.vet(n.cluster.State(), &ownership.App{Name: name, Spec: string(o.spec.YAML())}); why != "" {
+			return nil, nil, conflict(why, "")
 		}
 		return a, o, nil
 	}

@@ -251,7 +251,7 @@ func (l *lane) overtakenBy(ctx context.Context) (*LostError, error) {
 		}
 		if by := h.author; by.offset >= 0 && by.incarnation != n.incarnation && by.epoch >= l.epoch {
 			return &LostError{
-				App: l.app.name(), Lane: l.k, Node: by.called(n.cfg.Name),
+				App: l.app.name(), Lane: l.k, Node: by.called(n.cfg.Name), Epoch: by.epoch,
 				Granted: by.cluster == n.clusterID() && by.node != n.dir.id.ID && by.epoch > l.epoch,
 			}, nil
 		}

@@ -52,6 +52,7 @@ func (l *lane) takePart(ctx context.Context, drain <-chan struct{}, g grant) {
 
 // own runs the lane as its owner until the grant is over, and then tells the node that has it next.
 func (l *lane) own(ctx context.Context, over <-chan struct{}, g grant) {
+	began := l.seam().Now()
 	if floor := l.app.epochOfOthers(l.k); floor >= g.epoch && l.raiseGrant(ctx, &epochError{floor, g.epoch}) == nil {
 		<-over // there is a later grant
 		return
@@ -59,6 +60,7 @@ func (l *lane) own(ctx context.Context, over <-chan struct{}, g grant) {
 	if g.from != "" {
 		l.awaitRelease(ctx, over, g)
 	}
+	l.grantedAt = began
 	l.mu.Lock()
 	// A standby's copy is not the owner's: there may be more in the changelog than it has read.
 	l.epoch, l.stays, l.loaded = g.epoch, 0, false

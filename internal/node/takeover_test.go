@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/step"
+	"github.com/tally-kafka/tally/state"
 )
 
 // stream sends an event every few milliseconds until stop is called, which returns all that were
@@ -137,4 +139,89 @@ func TestTakenWhileACommitFails(t *testing.T) {
 	}
 	first.stop()
 	p.start(named("prod-2"), inDir(second.dir)).right(append(events, event(0, "a", "x")))
+}
+
+// stranger writes a barrier of another process to the changelog of lane 0, as one does that has
+// acquired the lane and committed nothing yet.
+func (p *place) stranger(epoch uint64) {
+	p.t.Helper()
+	task := state.Task{Partition: 0}
+	at := time.Now()
+	rec := &kgo.Record{Topic: p.app + ".changelog", Partition: 0, Key: state.BarrierKey(task), Timestamp: at,
+		Value: state.EncodeBarrier(state.Barrier{
+			Task: task, AppID: p.appID(), Generation: 1, ClusterID: "another", Node: "another", NodeName: "stranger",
+			Incarnation: "another", Epoch: epoch, AtMs: at.UnixMilli(),
+		})}
+	if err := p.cl.ProduceSync(p.ctx(), rec).FirstErr(); err != nil {
+		p.t.Errorf("the barrier of another: %v", err)
+	}
+}
+
+// appID is that of the changelog's records.
+func (p *place) appID() string {
+	p.t.Helper()
+	h, err := readHead(p.ctx(), p.admin, p.app+".changelog", 0)
+	p.must(err)
+	return h.record.AppID
+}
+
+// A node that was away fences whoever took its lane meanwhile; that cannot be helped. It finds that
+// out before it has written anything, also when the other has committed nothing but its barrier.
+func TestTakenBeforeTheFence(t *testing.T) {
+	p := onFake(t)
+	n, _ := counted(p)
+	var armed atomic.Bool
+	var epoch uint64
+	n = p.start(inDir(n.dir), func(c *Config) {
+		c.Step = func(s step.Name) {
+			if s == step.Fence && armed.Swap(false) {
+				p.stranger(epoch)
+			}
+		}
+	})
+	epoch = n.lane(0, api.LaneRunning).Epoch + 1
+	n.lane(1, api.LaneRunning)
+	armed.Store(true)
+	var failed atomic.Bool
+	p.fake.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		p.fake.KeepControl()
+		req := r.(*kmsg.ProduceRequest)
+		if req.TransactionID == nil || failed.Swap(true) {
+			return nil, nil, false
+		}
+		return refuseProduce(req, kerr.UnknownServerError), nil, true
+	})
+	p.send(event(0, "a", "x"))
+	saysText(t, n.lane(0, api.LaneLost).Reason, "stranger")
+	h, err := readHead(p.ctx(), p.admin, p.app+".changelog", 0)
+	p.must(err)
+	if h.author.epoch != epoch {
+		t.Errorf("behind the stranger's barrier of epoch %d stands one of epoch %d", epoch, h.author.epoch)
+	}
+}
+
+// A barrier of another process that only the catch-up finds asks for a later grant: nothing is
+// counted under an epoch that is not above it.
+func TestBarrierAboveTheGrant(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 1)
+	events := []*kgo.Record{event(0, "a", "x"), event(0, "a", "y")}
+	p.send(events...)
+	n := p.start()
+	n.right(events)
+	n.stop()
+	var armed atomic.Bool
+	armed.Store(true)
+	const epoch = 40
+	n = p.start(inDir(n.dir), func(c *Config) {
+		c.Step = func(s step.Name) {
+			if s == step.Fence && armed.Swap(false) {
+				p.stranger(epoch)
+			}
+		}
+	})
+	n.right(events)
+	if got := n.lane(0, api.LaneRunning).Epoch; got <= epoch {
+		t.Errorf("lane 0 runs under epoch %d, and the changelog has a barrier of epoch %d", got, epoch)
+	}
 }

@@ -30,6 +30,40 @@ func (v view) Leader() string {
 	return name
 }
 
+// Settled waits until this node has opened what the cluster runs, as far as it can.
+func (v view) Settled(ctx context.Context) error {
+	n := v.n
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.SettleWait)
+	defer cancel()
+	for {
+		n.mu.Lock()
+		why := n.waiting
+		n.mu.Unlock()
+		if why == "" {
+			return nil
+		}
+		if n.cfg.Seam.Sleep(ctx, retryPause) != nil {
+			return n.notSettled(why)
+		}
+	}
+}
+
+// known waits until this node is a member: before that it knows no other node.
+func (n *Node) known(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.SettleWait)
+	defer cancel()
+	if err := n.cluster.Wait(ctx); err != nil {
+		return n.notSettled(err.Error())
+	}
+	return nil
+}
+
+func (n *Node) notSettled(why string) error {
+	return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
+		Message: fmt.Sprintf("node %s has started, and is still joining its cluster: %s", n.cfg.Name, why),
+		Next:    "ask again, or ask another node with --server"}
+}
+
 // Place says who has the lanes of an app.
 func (v view) Place(app string) []api.Placement {
 	a := v.n.cluster.State().Apps[app]

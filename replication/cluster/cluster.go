@@ -37,6 +37,7 @@ type Cluster struct {
 	leaving bool       // for good: it does not register again
 
 	joins sync.Mutex // held by the leader for one join or leave at a time
+	puts  sync.Mutex // held by the leader for one app at a time
 
 	mu         sync.Mutex
 	failure    error
@@ -289,6 +290,7 @@ func (c *Cluster) Calls() map[string]Handler {
 		"propose": decoded(c.servePropose),
 		"leave":   decoded(c.serveLeave),
 		"depart":  decoded(c.serveDepart),
+		"forget":  decoded(c.serveForget),
 		"dry_run": decoded(c.serveDryRun),
 		"health":  func(context.Context, []byte) (any, error) { return c.serveHealth(), nil },
 	}

@@ -50,6 +50,9 @@ type Config struct {
 	// Fence ends what the last owner of a lane may have open at Kafka. The leader calls it for a
 	// lane that the log shows without owner.
 	Fence func(ctx context.Context, app string, lane int) error
+	// Vet says why an app must not be put into the state, "" if it may. The leader asks, for one
+	// app at a time, when the state has all that was put before. Nil: any app may.
+	Vet func(*ownership.State, *ownership.App) (why string)
 	// Assign has the assignor's limits.
 	Assign assign.Settings
 

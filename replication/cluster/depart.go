@@ -47,7 +47,7 @@ func (c *Cluster) departOnce(ctx context.Context) (why string) {
 		return ""
 	default:
 	}
-	voters, votes := c.votes()
+	voters, votes := c.Voters(c.c.ID)
 	if _, _, leads := c.raft.Leading(); leads {
 		return c.departLeader(ctx, voters)
 	}
@@ -74,17 +74,6 @@ func (c *Cluster) departLeader(ctx context.Context, voters int) (why string) {
 		return ""
 	}
 	return "it leads, and no other voter is there to take the leadership"
-}
-
-// votes is how many nodes vote, as far as this one knows, and whether it is one of them.
-func (c *Cluster) votes() (voters int, self bool) {
-	for _, s := range c.raft.Servers() {
-		if s.Voter {
-			voters++
-			self = self || s.ID == c.c.ID
-		}
-	}
-	return voters, self
 }
 
 // heir is a voter that can lead in this leader's place, "" for none.

@@ -67,7 +67,7 @@ func (c *Cluster) awaitVersion(ctx context.Context, version uint64) {
 
 func (c *Cluster) proposeOnce(ctx context.Context, command ownership.Command) (ownership.Result, error) {
 	if _, _, ok := c.raft.Leading(); ok {
-		result, err := c.raft.Propose(ctx, command)
+		result, err := c.decide(ctx, command)
 		var not *consensus.NotLeaderError
 		if errors.As(err, &not) {
 			return result, &NoLeaderError{noLeader(c.State())}
@@ -93,8 +93,23 @@ func (c *Cluster) proposeOnce(ctx context.Context, command ownership.Command) (o
 	return answer.Result, nil
 }
 
+// decide proposes at the leader. Two apps that are fit to run, but not beside each other, come one
+// after the other here, wherever they were submitted.
+func (c *Cluster) decide(ctx context.Context, command ownership.Command) (ownership.Result, error) {
+	if _, _, leads := c.raft.Leading(); command.PutApp == nil || c.c.Vet == nil || !leads {
+		return c.raft.Propose(ctx, command)
+	}
+	c.puts.Lock()
+	defer c.puts.Unlock()
+	state := c.State()
+	if why := c.c.Vet(state, &command.PutApp.App); why != "" {
+		return ownership.Result{Version: state.Version, Code: ownership.Unfit, Refused: why}, nil
+	}
+	return c.raft.Propose(ctx, command)
+}
+
 func (c *Cluster) servePropose(ctx context.Context, r proposeRequest) (any, error) {
-	result, err := c.raft.Propose(ctx, r.Command)
+	result, err := c.decide(ctx, r.Command)
 	var not *consensus.NotLeaderError
 	var unsure *consensus.UncertainError
 	switch {

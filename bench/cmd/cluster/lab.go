@@ -27,7 +27,6 @@ type lab struct {
 	dir, binary, cache string
 	cluster            *testkafka.Cluster
 	kafka              kafka.Config
-	page               page
 }
 
 func (l *lab) say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

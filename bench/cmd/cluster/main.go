@@ -4,12 +4,12 @@
 //	go run ./bench/cmd/cluster [--tries 20] [--parts gaps] [--faults "owner killed"]
 //
 // TRIES, FAULTS, PEERS, PARTS, GROUPS and RATE are also environment variables, which is how make
-// passes them. A run of a part writes .cache/cluster-performance.md instead.
+// passes them. A run of a part writes .cache/cluster-performance.md instead, or what PAGE says;
+// there it replaces the parts that it has measured.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -58,15 +58,24 @@ func run(ctx context.Context, o options, sm seam.Seam) error {
 		return err
 	}
 	l := &lab{o: o, sm: sm, dir: dir, binary: binary, cache: cache, cluster: k, kafka: kafka.Config{Brokers: k.Addrs(), Seam: sm}}
-	l.page.began = sm.Now()
+	page, err := openPage(ctx, o, sm.Now())
+	if err != nil {
+		return err
+	}
 	for _, part := range allParts {
-		if o.wants(part) && peers.Chosen(o.peers, peerOf(part)) && ctx.Err() == nil {
-			l.say("== %s", part)
-			l.page.add(l.part(ctx, part))
+		if !o.wants(part) || !peers.Chosen(o.peers, peerOf(part)) {
+			continue
+		}
+		l.say("== %s", part)
+		table := l.part(ctx, part)
+		if ctx.Err() != nil {
+			return ctx.Err() // what is there of the part is not what it is
+		}
+		if err := page.add(part, o.with(), table); err != nil {
+			return err
 		}
 	}
-	l.page.took = sm.Since(l.page.began)
-	return errors.Join(ctx.Err(), l.page.write(ctx, o))
+	return nil
 }
 
 func peerOf(part string) string {

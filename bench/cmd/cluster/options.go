@@ -23,7 +23,7 @@ type options struct {
 	out    string
 }
 
-var fromEnv = []string{"tries", "rate", "groups", "faults", "peers", "parts"}
+var fromEnv = []string{"tries", "rate", "groups", "faults", "peers", "parts", "page"}
 
 func parse(args []string) (options, error) {
 	var o options
@@ -35,7 +35,7 @@ func parse(args []string) (options, error) {
 	fl.StringVar(&o.peers, "peers", "", "tally, kafka-streams; default: both")
 	fl.StringVar(&o.parts, "parts", "", "of the page, of "+strings.Join(allParts, ",")+"; default: all")
 	fl.StringVar(&o.cache, "cache", ".cache/peers", "where Kafka Streams is installed")
-	fl.StringVar(&o.out, "out", "", "the page; default: docs/cluster-performance.md where nothing is chosen, else .cache/cluster-performance.md")
+	fl.StringVar(&o.out, "page", "", "where it is written; default: docs/cluster-performance.md where nothing is chosen, else .cache/cluster-performance.md")
 	for _, name := range fromEnv {
 		if v := os.Getenv(strings.ToUpper(name)); v != "" {
 			if err := fl.Set(name, v); err != nil {
@@ -66,6 +66,23 @@ func parse(args []string) (options, error) {
 // whole: nothing is chosen, so the page is what the project says of itself.
 func (o options) whole() bool {
 	return o.tries == 20 && o.rate == 1000 && o.groups == 5_000_000 && o.faults == "" && o.peers == "" && o.parts == ""
+}
+
+// with names what is not as it is by default.
+func (o options) with() (text string) {
+	if o.tries != 20 {
+		text += fmt.Sprintf(", TRIES=%d", o.tries)
+	}
+	if o.rate != 1000 {
+		text += fmt.Sprintf(", RATE=%d", o.rate)
+	}
+	if o.groups != 5_000_000 {
+		text += fmt.Sprintf(", GROUPS=%d", o.groups)
+	}
+	if o.faults != "" {
+		text += fmt.Sprintf(", FAULTS=%q", o.faults)
+	}
+	return text
 }
 
 // wants reports whether a part is chosen. Faults choose those that have them.

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,51 +20,90 @@ import (
 // marker is the line below which people write. What is there is kept.
 const marker = "<!-- Written by hand from here on; `make bench-cluster` keeps it. -->"
 
-// page is what is written in the end.
+// page is what is written: every part as it was measured last, each with its date and commit, so
+// that a run of some parts leaves the others as they are.
 type page struct {
-	began  time.Time
-	took   time.Duration
-	tables []failover.Table
+	out    string
+	commit string
+	date   string
+	parts  map[string]measured
 }
 
-func (p *page) add(t failover.Table) {
-	p.tables = append(p.tables, t)
+// measured is a part with what it was measured on.
+type measured struct {
+	Table  failover.Table
+	Date   string
+	Commit string
+	With   string // settings that differ from the usual
+}
+
+// openPage takes up what is there.
+func openPage(ctx context.Context, o options, now time.Time) (*page, error) {
+	p := &page{
+		out: o.out, date: now.UTC().Format("2006-01-02"), parts: map[string]measured{},
+		commit: command(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12"),
+	}
+	text, err := os.ReadFile(p.kept())
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &p.parts)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s, what was measured before: %w", p.kept(), err)
+	}
+	return p, nil
+}
+
+// kept is the file with the parts as they were measured.
+func (p *page) kept() string {
+	return filepath.Join(strings.TrimSuffix(p.out, filepath.Ext(p.out)), "results.json")
+}
+
+// add takes a part, and writes the page anew.
+func (p *page) add(part, with string, t failover.Table) error {
+	p.parts[part] = measured{Table: t, Date: p.date, Commit: p.commit, With: with}
 	fmt.Println(t.Markdown())
+	text, err := json.MarshalIndent(p.parts, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(p.kept()), 0o755); err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(p.kept(), append(text, '\n'), 0o644), p.write())
 }
 
-func (p *page) write(ctx context.Context, o options) error {
+func (p *page) write() error {
 	var own string
-	if before, err := os.ReadFile(o.out); err == nil {
+	if before, err := os.ReadFile(p.out); err == nil {
 		_, own, _ = strings.Cut(string(before), marker+"\n")
 	}
 	var b strings.Builder
-	b.WriteString("# Performance of a cluster\n\n")
-	fmt.Fprintf(&b, "Written by `make bench-cluster` on %s, in %v, at commit %s.\n", p.began.UTC().Format("2006-01-02"),
-		p.took.Round(time.Second), command(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12"))
-	if !o.whole() {
-		fmt.Fprintf(&b, "\n**This is a run of a part: tries %d, rate %d, groups %d, faults %q, peers %q, parts %q.**\n",
-			o.tries, o.rate, o.groups, o.faults, o.peers, o.parts)
-	}
-	b.WriteString(`
+	b.WriteString(`# Performance of a cluster
+
+Written by ` + "`make bench-cluster`" + `, part by part; below each table stands when and at which commit.
+
 All nodes, Kafka and who measures share one machine, so that a fault's gap has in it what starting a
 process costs the others. After each part the counts are compared with a recount of its input: a row
 that does not agree says **wrong**, and so does one that could not be measured.
 
 `)
-	for _, t := range p.tables {
-		b.WriteString(t.Markdown() + "\n")
+	for _, part := range allParts {
+		if m, ok := p.parts[part]; ok {
+			fmt.Fprintf(&b, "%s\n`PARTS=%s`, %s, commit %s%s.\n\n", m.Table.Markdown(), part, m.Date, m.Commit, m.With)
+		}
 	}
 	b.WriteString("## Machine and versions\n\n| | |\n|---|---|\n")
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease") // "" says as much
 	fmt.Fprintf(&b, "| processor | %s, %d cores |\n| system | %s/%s %s |\n| Go | %s |\n| Apache Kafka | %s |\n",
 		cpuModel(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, strings.TrimSpace(string(kernel)), runtime.Version(), testkafka.Version)
-	b.WriteString("\nTo get this page again: a JDK 17, Maven and Go, nothing else that is busy on the machine, and `make bench-cluster`;\n" +
-		"TRIES=3, PARTS=gaps,reads, FAULTS=\"owner killed\" and GROUPS=1000000 run less, and write `.cache/cluster-performance.md`.\n")
+	b.WriteString("\nTo get this page again: a JDK 17, Maven and Go, nothing else that is busy on the machine, and `make bench-cluster`.\n" +
+		"TRIES=3, PARTS=gaps,reads, FAULTS=\"owner killed\" and GROUPS=1000000 run less, and write `.cache/cluster-performance.md`,\n" +
+		"unless PAGE= says another file.\n")
 	b.WriteString("\n" + marker + "\n" + own)
-	if err := os.MkdirAll(filepath.Dir(o.out), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(o.out, []byte(b.String()), 0o644)
+	return os.WriteFile(p.out, []byte(b.String()), 0o644)
 }
 
 func command(ctx context.Context, name string, args ...string) string {

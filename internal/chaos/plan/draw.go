@@ -20,6 +20,7 @@ type Options struct {
 	Spacing  time.Duration // between two faults, on average; default 3.5 s
 	Settling time.Duration // before the first fault; default 3 s
 	Quiet    time.Duration // at the end; default 30 s
+	Kinds    []Kind        // that may come; nil: all
 	Even     bool          // the kinds that come at a step come equally often, so that the table of cells fills
 }
 
@@ -95,7 +96,8 @@ func (d *drawing) kinds(count int) (kinds []Kind) {
 			if d.opt.Even && slices.Contains(OfNodes, c.kind) {
 				c.share = evenShare
 			}
-			if slices.Contains(OfBrokers, c.kind) && d.opt.Brokers < 3 || c.kind == Join && len(d.opt.Spare) == 0 {
+			if slices.Contains(OfBrokers, c.kind) && d.opt.Brokers < 3 || c.kind == Join && len(d.opt.Spare) == 0 ||
+				d.opt.Kinds != nil && !slices.Contains(d.opt.Kinds, c.kind) {
 				continue
 			}
 			for range c.share {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -19,6 +20,7 @@ type load struct {
 	cl   *kgo.Client
 	quit chan struct{}
 	done chan struct{}
+	rate atomic.Int64 // events a second
 
 	mu    sync.Mutex
 	acked []history.Record
@@ -38,18 +40,21 @@ func (w *World) newLoad(work *workload) (*load, error) {
 		return nil, err
 	}
 	l := &load{w: w, work: work, cl: cl, quit: make(chan struct{}), done: make(chan struct{})}
-	go l.run(w.opt.Rate)
+	l.rate.Store(int64(w.opt.Rate))
+	go l.run()
 	return l, nil
 }
 
-func (l *load) run(perSecond int) {
+func (l *load) run() {
 	defer close(l.done)
 	defer l.cl.Close()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	began, sent := time.Now(), 0
+	last, due := time.Now(), 0.0
 	for {
-		for due := int(time.Since(began).Seconds() * float64(perSecond)); sent < due; sent++ {
+		now := time.Now()
+		due += now.Sub(last).Seconds() * float64(l.rate.Load())
+		for last = now; due >= 1; due-- {
 			l.send(l.work.event())
 		}
 		select {

@@ -30,6 +30,7 @@ type Options struct {
 	Rate   int                           // events a second of each app; default 800
 	Keys   int                           // of the app that sums by key; default 1,200
 	Even   bool                          // see plan.Options
+	Press  bool                          // at the highest rate that the machine sustains, and watched for what is left behind
 	Nodes  []string                      // default a, b, c
 	Spare  []string                      // nodes that join and leave; default d, e
 	Say    func(format string, a ...any) // progress, a line at a time
@@ -67,6 +68,7 @@ type World struct {
 	broken   map[string]int // starts of brokers
 	ended    bool           // the world is being taken away
 	reads    int64
+	gets     []asked // of a run under pressure
 }
 
 // Result is what a run came to, beside its folder.
@@ -76,11 +78,15 @@ type Result struct {
 	Faults   []history.Fault
 	Problems []string // that only the world can see
 	Notes    []string // what is worth knowing, and no fault of the product's
+	Pressure *Pressure
 }
 
 // OptionsOf is what there is to break in a world with these options.
 func OptionsOf(o Options) plan.Options {
 	o = withDefaults(o)
+	if o.Press {
+		return plan.Options{Nodes: o.Nodes, Apps: Apps, Lanes: Lanes, Brokers: Brokers, Quiet: quietMost, Spacing: 10 * time.Second, Kinds: PressureKinds}
+	}
 	return plan.Options{Nodes: o.Nodes, Spare: o.Spare, Apps: Apps, Lanes: Lanes, Brokers: Brokers, Quiet: quietMost, Even: o.Even}
 }
 
@@ -185,8 +191,7 @@ func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
 	progress := time.NewTicker(10 * time.Second)
 	defer progress.Stop()
 	watching.Go(func() { w.progress(ctx, progress.C, began) })
-	w.carryOut(ctx, s, began)
-	err := w.heal(ctx)
+	pressure, err := w.underFaults(ctx, s, began)
 	over := time.Now()
 	sent, loadErr := w.stopLoads()
 	end := w.awaitQuiet(ctx, over)
@@ -199,7 +204,28 @@ func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
 	err = errors.Join(err, loadErr, w.writeAnswers(), w.out.Close())
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return Result{Events: sent, Reads: w.reads, Faults: w.faults, Problems: w.problems, Notes: w.notes}, err
+	return Result{Events: sent, Reads: w.reads, Faults: w.faults, Problems: w.problems, Notes: w.notes, Pressure: pressure}, err
+}
+
+// underFaults carries the schedule out, and mends what is still broken. Under pressure it measures
+// before and after.
+func (w *World) underFaults(ctx context.Context, s plan.Schedule, began time.Time) (*Pressure, error) {
+	if !w.opt.Press {
+		w.carryOut(ctx, s, began)
+		return nil, w.heal(ctx)
+	}
+	w.findRate(ctx)
+	p := &Pressure{Before: w.figures(ctx)}
+	gauging, enough := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() { w.gauge(gauging, p) })
+	w.carryOut(ctx, s, time.Now())
+	err := w.heal(ctx)
+	enough()
+	done.Wait()
+	p.After = w.figures(ctx)
+	p.judge(w.problem)
+	return p, err
 }
 
 func (w *World) startLoads(seed uint64) error {

@@ -30,6 +30,7 @@ type options struct {
 	rate     int
 	keys     int
 	even     bool
+	press    bool
 	schedule string
 	dir      string
 	keep     bool
@@ -43,6 +44,7 @@ func main() {
 	flag.IntVar(&opt.rate, "rate", 800, "`N` events a second for each of the two apps")
 	flag.IntVar(&opt.keys, "keys", 1200, "`N` groups of the app that sums by key")
 	flag.BoolVar(&opt.even, "even", false, "draw all kinds that come at a step equally often, so that the table of cells fills")
+	flag.BoolVar(&opt.press, "press", false, "look for the highest rate that this machine sustains, send events at it, and see that nothing is left behind")
 	flag.StringVar(&opt.schedule, "schedule", "", "carry out the schedule of this `FILE`, for as long as it says")
 	flag.StringVar(&opt.dir, "dir", "", "`DIR` of all that the run writes (default: .cache/chaos/SEED)")
 	flag.BoolVar(&opt.keep, "keep", false, "leave the folder there, also after a run without a fault found")
@@ -74,7 +76,7 @@ func run(ctx context.Context, opt options) (failed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	t := trial{bin: bin, rate: opt.rate, keys: opt.keys, dir: opt.dir, say: say()}
+	t := trial{bin: bin, rate: opt.rate, keys: opt.keys, press: opt.press, dir: opt.dir, say: say()}
 	found, err := t.run(ctx, s)
 	if err != nil {
 		return false, err
@@ -111,7 +113,7 @@ func scheduleOf(opt *options) (s plan.Schedule, err error) {
 		if opt.seed == 0 {
 			opt.seed = seam.World().Uint64() % 1_000_000
 		}
-		s = plan.Draw(opt.seed, opt.length, world.OptionsOf(world.Options{Even: opt.even}))
+		s = plan.Draw(opt.seed, opt.length, world.OptionsOf(world.Options{Even: opt.even, Press: opt.press}))
 	}
 	if opt.dir == "" {
 		opt.dir = filepath.Join(".cache", "chaos", fmt.Sprint(opt.seed))

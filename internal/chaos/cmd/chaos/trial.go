@@ -19,11 +19,12 @@ import (
 
 // trial is how schedules are carried out.
 type trial struct {
-	bin  string
-	rate int
-	keys int
-	dir  string
-	say  func(format string, a ...any)
+	bin   string
+	rate  int
+	keys  int
+	press bool
+	dir   string
+	say   func(format string, a ...any)
 }
 
 // finding is what one run came to.
@@ -35,7 +36,7 @@ type finding struct {
 
 // run carries a schedule out and judges it. The folder stays.
 func (t trial) run(ctx context.Context, s plan.Schedule) (f finding, err error) {
-	w, err := world.New(ctx, world.Options{Dir: t.dir, Bin: t.bin, Seed: s.Seed, Length: s.Length, Rate: t.rate, Keys: t.keys, Say: t.say})
+	w, err := world.New(ctx, world.Options{Dir: t.dir, Bin: t.bin, Seed: s.Seed, Length: s.Length, Rate: t.rate, Keys: t.keys, Press: t.press, Say: t.say})
 	if err != nil {
 		w.Close()
 		return f, err
@@ -107,6 +108,9 @@ func (f finding) print(out io.Writer) {
 	}
 	fmt.Fprintln(out)
 	_ = f.report.WriteText(out) // to a terminal
+	if f.result.Pressure != nil {
+		fmt.Fprintf(out, "\n%s", f.result.Pressure.Table())
+	}
 	for _, n := range f.result.Notes {
 		fmt.Fprintf(out, "\nnote: %s\n", n)
 	}
