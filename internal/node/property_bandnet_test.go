@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/seam"
 )
@@ -62,7 +65,7 @@ var errParted = errors.New("cut off by the test")
 // dialFrom is the dial of a node.
 func (n *bandNet) dialFrom(i int) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c := &bandConn{net: n, from: i, to: slices.Index(n.addrs, addr)}
+		c := &bandConn{net: n, from: i, to: slices.Index(n.addrs, addr), closed: make(chan struct{})}
 		if over := c.hung(); over != nil {
 			select {
 			case <-over:
@@ -113,6 +116,9 @@ type bandConn struct {
 	net      *bandNet
 	from, to int
 	said     bool // something; what a connection is for, its first bytes say
+	closed   chan struct{}
+	closing  sync.Once
+	deadline atomic.Pointer[time.Time] // of reads
 }
 
 func (c *bandConn) touches(i int) bool { return c.from == i || c.to == i }
@@ -129,13 +135,46 @@ func (c *bandConn) hung() <-chan struct{} {
 	return nil
 }
 
+// Read loses what comes during a hang, and does not tell that the other end has closed. Its deadline
+// and Close hold all the same: who waits for a node that hangs is not hung by that.
 func (c *bandConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if over := c.hung(); over != nil {
-		<-over
-		return 0, errParted
+	for {
+		n, err := c.Conn.Read(b)
+		over := c.hung()
+		var timeout net.Error
+		switch {
+		case over == nil, errors.Is(err, net.ErrClosed), errors.As(err, &timeout) && timeout.Timeout():
+			return n, err
+		case err == nil:
+			continue
+		}
+		return 0, c.wait(over)
 	}
-	return n, err
+}
+
+func (c *bandConn) wait(over <-chan struct{}) error {
+	var late <-chan time.Time
+	if at := c.deadline.Load(); at != nil && !at.IsZero() {
+		late = time.After(time.Until(*at))
+	}
+	select {
+	case <-over:
+		return errParted
+	case <-c.closed:
+		return net.ErrClosed
+	case <-late:
+		return os.ErrDeadlineExceeded
+	}
+}
+
+func (c *bandConn) SetDeadline(at time.Time) error {
+	c.deadline.Store(&at)
+	return c.Conn.SetDeadline(at)
+}
+
+func (c *bandConn) SetReadDeadline(at time.Time) error {
+	c.deadline.Store(&at)
+	return c.Conn.SetReadDeadline(at)
 }
 
 func (c *bandConn) Write(b []byte) (int, error) {
@@ -154,5 +193,6 @@ func (c *bandConn) Close() error {
 	c.net.mu.Lock()
 	delete(c.net.conns, c)
 	c.net.mu.Unlock()
+	c.closing.Do(func() { close(c.closed) })
 	return c.Conn.Close()
 }
