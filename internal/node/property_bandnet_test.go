@@ -135,8 +135,8 @@ func (c *bandConn) hung() <-chan struct{} {
 	return nil
 }
 
-// Read loses what comes during a hang, and does not tell that the other end has closed. Its deadline
-// and Close hold all the same: who waits for a node that hangs is not hung by that.
+// Read loses what comes during a hang, and does not tell that the other end has closed. Its
+// deadline and Close hold all the same: who waits for a node that hangs is not hung by that.
 func (c *bandConn) Read(b []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(b)
