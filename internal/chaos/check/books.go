@@ -80,6 +80,10 @@ func (a *app) book(place Place, fn func(Place, *part) error) error {
 		}
 	}
 	for _, part := range log.open {
+		if log.holedSince(part) {
+			a.rep.Of(Whole).undecided("%s offset %d: nobody has read how the transaction of %v ended", place, part.records[0].Offset, part.id)
+			continue
+		}
 		if err := fn(place, part); err != nil {
 			return err
 		}

@@ -7,6 +7,30 @@ import (
 	"testing"
 )
 
+// TestTrimmedBeforeRead: a marker that was trimmed away, with what lies before it, makes nothing
+// wrong of a right run either.
+func TestTrimmedBeforeRead(t *testing.T) {
+	var markers []int64
+	for _, r := range aRun().mem[twoMiddle] {
+		if r.Control != Data {
+			markers = append(markers, r.Offset)
+		}
+	}
+	for _, at := range markers[:len(markers)-2] {
+		f := aRun()
+		f.mem[twoMiddle] = slices.DeleteFunc(f.mem[twoMiddle], func(r Record) bool { return r.Offset == at })
+		rep, err := f.judge()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rep.Failed() || rep.Proved() {
+			var text strings.Builder
+			_ = rep.WriteText(&text)
+			t.Fatalf("%s without offset %d:\n%s", twoMiddle, at, text.String())
+		}
+	}
+}
+
 // TestCompactedBeforeRead: a position record that compaction has taken away before the follower
 // read it, alone or with the value before it, makes nothing wrong of a right run.
 func TestCompactedBeforeRead(t *testing.T) {

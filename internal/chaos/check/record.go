@@ -149,12 +149,21 @@ func (s *parts) read() (*part, error) {
 			s.open[rec.Producer] = &part{id: id, txn: true, records: []Record{*rec}}
 		default:
 			of := s.open[rec.Producer]
+			if of.id != id && s.holedSince(of) { // its marker is among what is missing
+				s.open[rec.Producer] = &part{id: id, txn: true, records: []Record{*rec}}
+				continue
+			}
 			if of.id != id {
 				return nil, fmt.Errorf("%s offset %d: %v writes in the transaction of %v", s.place, rec.Offset, id, of.id)
 			}
 			of.records = append(of.records, *rec)
 		}
 	}
+}
+
+// holedSince reports whether records are missing behind those of a part.
+func (s *parts) holedSince(of *part) bool {
+	return len(s.gaps) > 0 && s.gaps[len(s.gaps)-1].to > of.records[len(of.records)-1].Offset
 }
 
 // record reads on, and notes offsets that are missing.

@@ -66,7 +66,7 @@ func (t trial) run(ctx context.Context, s plan.Schedule) (f finding, err error) 
 		return f, err
 	}
 	if f.report, err = check.Judge(judged); err != nil {
-		return f, err
+		return f, errors.Join(err, topics.SaveAll(described)) // so that it can be judged again
 	}
 	f.failed = f.report.Failed() || len(f.result.Problems) > 0
 	if f.failed {
