@@ -1,11 +1,27 @@
 package check
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
 )
+
+// undecided holds a right run of which something was lost to what has to be said of it: not that it
+// is wrong, and not that it is proved.
+func undecided(t *testing.T, f *fake, what string) {
+	t.Helper()
+	rep, err := f.judge()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep.Failed() || rep.Proved() {
+		var text strings.Builder
+		_ = rep.WriteText(&text)
+		t.Fatalf("%s:\n%s", what, text.String())
+	}
+}
 
 // TestTrimmedBeforeRead: a marker that was trimmed away, with what lies before it, makes nothing
 // wrong of a right run either.
@@ -19,15 +35,7 @@ func TestTrimmedBeforeRead(t *testing.T) {
 	for _, at := range markers[:len(markers)-2] {
 		f := aRun()
 		f.mem[twoMiddle] = slices.DeleteFunc(f.mem[twoMiddle], func(r Record) bool { return r.Offset == at })
-		rep, err := f.judge()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if rep.Failed() || rep.Proved() {
-			var text strings.Builder
-			_ = rep.WriteText(&text)
-			t.Fatalf("%s without offset %d:\n%s", twoMiddle, at, text.String())
-		}
+		undecided(t, f, fmt.Sprintf("%s without offset %d", twoMiddle, at))
 	}
 }
 
@@ -50,15 +58,7 @@ func TestCompactedBeforeRead(t *testing.T) {
 					continue
 				}
 				f.mem[log] = slices.DeleteFunc(f.mem[log], func(r Record) bool { return from <= r.Offset && r.Offset <= at })
-				rep, err := f.judge()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if rep.Failed() || rep.Proved() {
-					var text strings.Builder
-					_ = rep.WriteText(&text)
-					t.Fatalf("%s without offsets %d to %d:\n%s", log, from, at, text.String())
-				}
+				undecided(t, f, fmt.Sprintf("%s without offsets %d to %d", log, from, at))
 			}
 		}
 	}
