@@ -110,6 +110,20 @@ func TestSecondNodeAfterTheFirst(t *testing.T) {
 	n.right(events)
 }
 
+// failNextCommit has the broker refuse what the next transaction writes, with an error that tells
+// nothing.
+func (p *place) failNextCommit() {
+	var failed atomic.Bool
+	p.fake.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		p.fake.KeepControl()
+		req := r.(*kmsg.ProduceRequest)
+		if req.TransactionID == nil || failed.Swap(true) {
+			return nil, nil, false
+		}
+		return refuseProduce(req, kerr.UnknownServerError), nil, true
+	})
+}
+
 // What tells a lane that another took it can look like any failed commit: a real Kafka has answered
 // EndTxn with UNKNOWN_SERVER_ERROR. The first node must not fence back then.
 func TestTakenWhileACommitFails(t *testing.T) {
@@ -120,15 +134,7 @@ func TestTakenWhileACommitFails(t *testing.T) {
 	epoch := second.lane(0, api.LaneRunning).Epoch
 	second.stop() // so that the first alone sees the next event
 
-	var failed atomic.Bool
-	p.fake.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		p.fake.KeepControl()
-		req := r.(*kmsg.ProduceRequest)
-		if req.TransactionID == nil || failed.Swap(true) {
-			return nil, nil, false
-		}
-		return refuseProduce(req, kerr.UnknownServerError), nil, true
-	})
+	p.failNextCommit()
 	p.send(event(0, "a", "x"))
 	saysText(t, first.lane(0, api.LaneLost).Reason, "prod-2")
 	if first.log.count("acquiring the lane again", "UNKNOWN_SERVER_ERROR") != 1 {
@@ -182,15 +188,7 @@ func TestTakenBeforeTheFence(t *testing.T) {
 	epoch = n.lane(0, api.LaneRunning).Epoch + 1
 	n.lane(1, api.LaneRunning)
 	armed.Store(true)
-	var failed atomic.Bool
-	p.fake.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		p.fake.KeepControl()
-		req := r.(*kmsg.ProduceRequest)
-		if req.TransactionID == nil || failed.Swap(true) {
-			return nil, nil, false
-		}
-		return refuseProduce(req, kerr.UnknownServerError), nil, true
-	})
+	p.failNextCommit()
 	p.send(event(0, "a", "x"))
 	saysText(t, n.lane(0, api.LaneLost).Reason, "stranger")
 	h, err := readHead(p.ctx(), p.admin, p.app+".changelog", 0)
