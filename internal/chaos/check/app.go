@@ -26,8 +26,7 @@ type app struct {
 	sends   map[txnID]uint64
 	moved   map[txnID]uint64
 	books   *books
-	lost    map[Place]gap  // offsets that nobody has read in time
-	holes   map[Place]bool // sources of tasks of which it was said that position records are among them
+	lost    map[Place]gap // offsets that nobody has read in time
 
 	last   map[string]lastOutput // of each counter
 	stores map[storeOf][]history.Store
@@ -50,7 +49,7 @@ func newApp(h history.App, d Dump, rep *Report, b *books) (*app, error) {
 	}
 	return &app{App: h, spec: s, dump: d, rep: rep, books: b, answers: map[string]*answer{},
 		offsets: map[txnID]map[Place]int64{}, sends: map[txnID]uint64{}, moved: map[txnID]uint64{},
-		lost: map[Place]gap{}, holes: map[Place]bool{}, last: map[string]lastOutput{}, stores: map[storeOf][]history.Store{}}, nil
+		lost: map[Place]gap{}, last: map[string]lastOutput{}, stores: map[storeOf][]history.Store{}}, nil
 }
 
 func (a *app) stages() int {

@@ -33,7 +33,8 @@ type column struct {
 	adopt bool
 	// gaps is how many of the changelog's gaps are accounted for; what the records in the others
 	// said of a transaction is not known until the next position.
-	gaps int
+	gaps  int
+	noted bool // that there are such
 }
 
 func (a *app) judgeColumn(stage uint8, p int32) (err error) {
@@ -104,7 +105,6 @@ func (c *column) take(part *part) error {
 	if pos == nil && c.holed() {
 		pos = c.madeUp(part)
 	}
-	made := pos != nil && pos.made
 	if pos == nil {
 		if len(values) > 0 && !c.holed() {
 			c.rep.Of(Mapped).fail("%s: %v has %d values and no position record", c.changelog.place, part.id, len(values))
@@ -124,7 +124,7 @@ func (c *column) take(part *part) error {
 		return err
 	}
 	c.rep.Of(Mapped).saw(1, "transactions")
-	if made {
+	if pos.made {
 		c.fill(t)
 	} else {
 		c.judgePosition(t)

@@ -7,8 +7,8 @@ func (c *column) holed() bool {
 	if len(c.changelog.gaps) == c.gaps {
 		return false
 	}
-	if g := c.changelog.gaps[c.gaps]; !c.holes[c.source] {
-		c.holes[c.source] = true
+	if g := c.changelog.gaps[c.gaps]; !c.noted {
+		c.noted = true
 		c.rep.Of(Mapped).undecided("%s: offsets %d to %d were gone before the follower read them; nothing is missed that may have been there",
 			c.changelog.place, g.from, g.to)
 	}
