@@ -23,6 +23,7 @@ const (
 	linkCut        // it reaches nobody, and connections end
 	linkHung       // nothing passes, and no connection ends
 	linkRaft       // of what nodes say to each other only Raft's log passes
+	linkDeaf       // all passes but Raft's log
 )
 
 // bandNet is the network of a band. It knows a connection by the node that has made it and the node
@@ -53,7 +54,7 @@ func (n *bandNet) set(i int, to link) {
 		return
 	}
 	for c := range n.conns {
-		if c.touches(i) && (was == linkHung || to == linkCut || to == linkAlone && c.to >= 0) {
+		if c.touches(i) && (was == linkHung || to == linkCut || to == linkAlone && c.to >= 0 || to == linkDeaf && c.raft) {
 			_ = c.Conn.Close()
 			delete(n.conns, c)
 		}
@@ -104,11 +105,20 @@ func (n *bandNet) parted(c *bandConn) bool {
 	return false
 }
 
-// raftOnly reports whether a connection between nodes has to be one of Raft's.
-func (n *bandNet) raftOnly(c *bandConn) bool {
+// lets reports whether a connection between nodes may be what its first bytes say, which is Raft's
+// or not.
+func (n *bandNet) lets(c *bandConn, raft bool) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return c.to >= 0 && c.to != c.from && (n.links[c.from] == linkRaft || n.links[c.to] == linkRaft)
+	c.raft = raft
+	if c.to < 0 || c.to == c.from {
+		return true
+	}
+	other := linkRaft
+	if raft {
+		other = linkDeaf
+	}
+	return n.links[c.from] != other && n.links[c.to] != other
 }
 
 type bandConn struct {
@@ -116,6 +126,7 @@ type bandConn struct {
 	net      *bandNet
 	from, to int
 	said     bool // something; what a connection is for, its first bytes say
+	raft     bool
 	closed   chan struct{}
 	closing  sync.Once
 	deadline atomic.Pointer[time.Time] // of reads
@@ -181,7 +192,7 @@ func (c *bandConn) Write(b []byte) (int, error) {
 	if c.hung() != nil {
 		return len(b), nil
 	}
-	if !c.said && c.net.raftOnly(c) && !bytes.HasPrefix(b, []byte("tally-raft/")) {
+	if !c.said && !c.net.lets(c, bytes.HasPrefix(b, []byte("tally-raft/"))) {
 		_ = c.Close()
 		return 0, errParted
 	}

@@ -8,12 +8,15 @@ import (
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/replication"
 	"github.com/tally-kafka/tally/replication/ownership"
+	"github.com/tally-kafka/tally/replication/session"
 	"github.com/tally-kafka/tally/state"
 )
 
 // releaseWait is how long a new owner waits for the word of the old one that its last transaction
 // has ended. Going on without it is safe, since the acquire fences; it only aborts what was open.
-const releaseWait = 2 * time.Second
+// By then the old one has heard of the grant, or the leader vouches for it no more, so that it
+// answers no question as the owner.
+const releaseWait = session.WordMost + 400*time.Millisecond
 
 // serve does with the lane what its grants say, one after the other, until ctx ends or drain is
 // closed. All of a lane's roles begin and end here:

@@ -44,7 +44,8 @@ type node struct {
 	mu     sync.Mutex
 	asked  int // for reports
 	copies []Copy
-	hang   chan struct{} // not nil: the node does nothing until it is closed
+	has    *ownership.State // not nil: it has nothing newer of the log
+	hang   chan struct{}    // not nil: the node does nothing until it is closed
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -151,12 +152,22 @@ func (c *cluster) start(id, incarnation string) *node {
 func (n *node) report() Report {
 	n.mu.Lock()
 	n.asked++
-	hang, copies := n.hang, append([]Copy(nil), n.copies...)
+	hang, copies, has := n.hang, append([]Copy(nil), n.copies...), n.has
 	n.mu.Unlock()
 	if hang != nil {
 		<-hang
 	}
-	return Report{ID: n.id, Incarnation: n.incarnation, Copies: copies}
+	if has == nil {
+		has = n.c.state.Load()
+	}
+	return Report{ID: n.id, Incarnation: n.incarnation, Copies: copies, Version: has.Version}
+}
+
+// lacks lets a node have nothing of the log that is newer than this; nil: it has all of it.
+func (n *node) lacks(all *ownership.State) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.has = all
 }
 
 func (n *node) set(copies []Copy) {

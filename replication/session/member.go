@@ -46,7 +46,7 @@ type MemberConfig struct {
 func (c MemberConfig) withDefaults() MemberConfig {
 	c.Every = cmp.Or(c.Every, 250*time.Millisecond)
 	c.NudgeMin = cmp.Or(c.NudgeMin, 10*time.Millisecond)
-	c.TTL = cmp.Or(c.TTL, 1250*time.Millisecond)
+	c.TTL = cmp.Or(c.TTL, ttlUsual)
 	c.DialTimeout = cmp.Or(c.DialTimeout, time.Second)
 	c.LookEvery = cmp.Or(c.LookEvery, 50*time.Millisecond)
 	c.RefusedGap = cmp.Or(c.RefusedGap, 50*time.Millisecond)
@@ -255,6 +255,9 @@ func (m *Member) answered(a Answer, sent time.Time) (again bool, err error) {
 		default:
 		}
 		return true, nil
+	}
+	if a.Behind {
+		return false, nil
 	}
 	m.renewed, m.ttl = sent, m.cfg.TTL
 	if a.TTLMs > 0 {

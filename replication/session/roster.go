@@ -14,11 +14,13 @@ type roster struct {
 	ttl       time.Duration // of a cluster of several
 	rest      int           // see patience
 	pauseMax  time.Duration
+	behindMax time.Duration // that a member may lack what the log has
 	copiesMax int
 
 	leading  bool
 	term     uint64
 	state    *ownership.State // the newest that was looked at
+	versions []version        // when the newest ones were first seen, oldest first
 	sessions map[string]*entry
 	deaths   []time.Time // of members found dead within the last TTL, that the log has too
 	paused   time.Time   // since when nothing is assigned; zero: it is
@@ -46,13 +48,20 @@ type entry struct {
 	shown  map[ownership.LaneRef]Copy // copies as they were handed out; nil: they have changed since
 }
 
+// version is one of the log's state, and when this leadership saw it first; zero: it had it
+// already.
+type version struct {
+	number uint64
+	at     time.Time
+}
+
 // errConnection is for a line that no member sends: the connection is closed.
 var errConnection = errors.New("session: ")
 
 // lead begins a leadership: nothing is known of anybody, and all have a fresh TTL.
 func (r *roster) lead(term uint64) {
 	r.leading, r.term = true, term
-	r.state, r.sessions, r.deaths, r.paused = nil, map[string]*entry{}, nil, time.Time{}
+	r.state, r.versions, r.sessions, r.deaths, r.paused = nil, nil, map[string]*entry{}, nil, time.Time{}
 }
 
 func (r *roster) resign() { r.leading = false }
@@ -74,6 +83,11 @@ func (r *roster) observe(s *ownership.State, now time.Time) {
 		return
 	}
 	rested := r.alone()
+	v := version{number: s.Version}
+	if r.state != nil {
+		v.at = now
+	}
+	r.versions = append(r.versions, v)
 	r.state = s
 	defer r.begin(rested, now)
 	for id, m := range s.Members {
@@ -91,6 +105,16 @@ func (r *roster) observe(s *ownership.State, now time.Time) {
 			delete(r.sessions, id)
 		}
 	}
+}
+
+// behind reports whether a member that has this version lacks one that the log has had for
+// behindMax. What an earlier leadership wrote has been there for long enough.
+func (r *roster) behind(has uint64, now time.Time) bool {
+	for len(r.versions) > 1 && now.Sub(r.versions[1].at) >= r.behindMax {
+		r.versions = r.versions[1:]
+	}
+	due := r.versions[0]
+	return has < due.number && now.Sub(due.at) >= r.behindMax
 }
 
 // begin ends the patience with a lone member: its last ping may be older than the others' may be.

@@ -116,6 +116,7 @@ func (t *Table) answer(s *served, p ping) (Answer, error) {
 	t.r.observe(state, now)
 	known, changed, err := t.r.ping(s.number, p, now)
 	a.Known, a.TTLMs = known, t.r.patience(t.cfg.TTL).Milliseconds()
+	a.Behind = t.r.behind(p.Version, now)
 	if changed {
 		t.notify()
 	}

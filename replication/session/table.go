@@ -32,18 +32,31 @@ type TableConfig struct {
 	SlipMax       time.Duration // that a judgement may be late before it counts as a slip (100 ms)
 	RedialTimeout time.Duration // of a look whether a member's address refuses (200 ms)
 	PauseMax      time.Duration // while more than half are gone (10 s)
+	BehindMax     time.Duration // that a member that is vouched for may lack what the log has (250 ms)
 	IdleMax       time.Duration // without a line until a connection is closed (30 s)
 	ConnsMax      int           // connections at a time (1,024)
 	LineBytesMax  int           // of one ping (1 MiB)
 	CopiesMax     int           // that one member may report (100,000)
 }
 
+// The defaults of a session.
+const (
+	ttlUsual    = 1250 * time.Millisecond
+	behindUsual = 250 * time.Millisecond
+	tickUsual   = 50 * time.Millisecond
+)
+
+// WordMost is for how long, with the defaults, a member can count itself as the leader's behind an
+// entry of the log that does not reach it. The leader sees an entry a judgement late at most.
+const WordMost = ttlUsual + behindUsual + 2*tickUsual
+
 func (c TableConfig) withDefaults() TableConfig {
-	c.TTL = cmp.Or(c.TTL, 1250*time.Millisecond)
-	c.Tick = cmp.Or(c.Tick, 50*time.Millisecond)
+	c.TTL = cmp.Or(c.TTL, ttlUsual)
+	c.Tick = cmp.Or(c.Tick, tickUsual)
 	c.Rest = cmp.Or(c.Rest, 4)
 	c.SlipMax = cmp.Or(c.SlipMax, 100*time.Millisecond)
 	c.RedialTimeout = cmp.Or(c.RedialTimeout, 200*time.Millisecond)
+	c.BehindMax = cmp.Or(c.BehindMax, behindUsual)
 	c.PauseMax = cmp.Or(c.PauseMax, 10*time.Second)
 	c.IdleMax = cmp.Or(c.IdleMax, 30*time.Second)
 	c.ConnsMax = cmp.Or(c.ConnsMax, 1024)
@@ -71,7 +84,7 @@ func NewTable(cfg TableConfig) *Table {
 	cfg = cfg.withDefaults()
 	return &Table{
 		cfg:     cfg,
-		r:       roster{ttl: cfg.TTL, rest: cfg.Rest, pauseMax: cfg.PauseMax, copiesMax: cfg.CopiesMax},
+		r:       roster{ttl: cfg.TTL, rest: cfg.Rest, pauseMax: cfg.PauseMax, behindMax: cfg.BehindMax, copiesMax: cfg.CopiesMax},
 		changed: make(chan struct{}),
 		probing: map[probed]bool{},
 		conns:   map[uint64]*served{},

@@ -50,7 +50,10 @@ type Answer struct {
 	Term       uint64 `json:"term"`
 	Known      bool   `json:"known"` // this incarnation is registered and alive
 	NotLeader  bool   `json:"not_leader,omitempty"`
-	TTLMs      int64  `json:"ttl_ms"`
+	// Behind: the member lacks what the log has had for a while, so the leader does not vouch for
+	// it. What it lacks may be that a lane of its has gone to somebody else.
+	Behind bool  `json:"behind,omitempty"`
+	TTLMs  int64 `json:"ttl_ms"`
 }
 
 // ping is one line from a member. The first of a connection, and one after a leader did not know

@@ -70,7 +70,9 @@ func newClient(brokers []string, more ...kgo.Opt) (*kgo.Client, error) {
 		kgo.KeepControlRecords(),
 		kgo.FetchMaxWait(500 * time.Millisecond),
 		kgo.MetadataMinAge(250 * time.Millisecond),
-		kgo.MetadataMaxAge(5 * time.Second),
+		kgo.MetadataMaxAge(2 * time.Second),
+		// What a broker leads that hangs is soon led by another, and trimmed.
+		kgo.RequestTimeoutOverhead(3 * time.Second),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // what was trimmed before it was read is a gap
 	}, more...)...)
 }

@@ -99,7 +99,7 @@ func (n *node) start() error {
 	}
 	defer log.Close()
 	p.cmd = exec.Command(n.w.opt.Bin, "run", "--brokers", strings.Join(n.w.cluster.ProxyAddrs(), ","), "--data-dir", n.dir,
-		"--node", n.name, "--listen", n.listen, "--advertise", n.addr, "--join", n.w.join, "--memory", "64MB", "--log-format", "json")
+		"--node", n.name, "--listen", n.listen, "--advertise", n.addr, "--join", n.w.join, "--memory", n.w.opt.memory(), "--log-format", "json")
 	p.cmd.Env = append(os.Environ(), failpoint.Env+"="+filepath.Join(n.w.opt.Dir, history.DataDir, n.name+".shared"))
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	n.shared.Reset()

@@ -62,6 +62,8 @@ var PressureKinds = []plan.Kind{
 // the last at which they did.
 func (w *World) findRate(ctx context.Context) {
 	kept := rateFirst
+	w.setRate(kept)
+	w.caughtUp(ctx) // the processes have only just started
 	for rate := rateFirst; rate <= rateMost && ctx.Err() == nil; rate = int(float64(rate) * rateGrowth) {
 		w.setRate(rate)
 		sleepUntil(ctx, time.Now().Add(rateStep))
@@ -73,15 +75,23 @@ func (w *World) findRate(ctx context.Context) {
 		}
 		kept = rate
 	}
-	for ctx.Err() == nil { // until what has gathered is counted: it is no part of the figures
+	for ctx.Err() == nil {
 		kept = int(float64(kept) * rateOf)
 		w.setRate(kept)
-		for end := time.Now().Add(rateCalm); time.Now().Before(end) && ctx.Err() == nil; sleepUntil(ctx, time.Now().Add(watchEach)) {
-			if st, err := w.status(ctx); err == nil && lagOf(st) < int64(w.rate()) {
-				return
-			}
+		if w.caughtUp(ctx) { // what has gathered is no part of the figures
+			return
 		}
 	}
+}
+
+// caughtUp waits until less than a second's worth of events waits, and says whether that came.
+func (w *World) caughtUp(ctx context.Context) bool {
+	for end := time.Now().Add(rateCalm); time.Now().Before(end) && ctx.Err() == nil; sleepUntil(ctx, time.Now().Add(watchEach)) {
+		if st, err := w.status(ctx); err == nil && lagOf(st) < int64(w.rate()) {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *World) setRate(each int) {

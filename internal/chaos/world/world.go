@@ -90,6 +90,15 @@ func OptionsOf(o Options) plan.Options {
 	return plan.Options{Nodes: o.Nodes, Spare: o.Spare, Apps: Apps, Lanes: Lanes, Brokers: Brokers, Quiet: quietMost, Even: o.Even}
 }
 
+// memory is what each node may use: little, so that what goes to its disk goes there often, but
+// enough for transactions of the size that a high rate asks for.
+func (o Options) memory() string {
+	if o.Press || o.Rate >= 2000 {
+		return "256MB"
+	}
+	return "64MB"
+}
+
 func withDefaults(o Options) Options {
 	if o.Rate == 0 {
 		o.Rate = 800

@@ -1,0 +1,55 @@
+package node
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/tally-kafka/tally/internal/api"
+)
+
+// TestUnheardGrant: an owner that the log does not reach, while all else does, hears nothing of it
+// that its lane goes to another node. When that one runs the lane, the old one answers no more as
+// its owner, though no event comes by whose commit it would find itself fenced.
+func TestUnheardGrant(t *testing.T) {
+	w := newBandTrial(t, 1, nil)
+	w.input.send()
+	w.settle()
+	app := w.whole()
+	st, err := w.up()[0].client.Status(w.ctx())
+	w.must(err)
+	lane, old := -1, 0
+	for _, l := range app.Lanes {
+		if l.Owner != st.Leader { // which leads no more when its log reaches nobody
+			lane, old = l.Lane, int(l.Owner[len(l.Owner)-1]-'a')
+		}
+	}
+	if lane < 0 {
+		t.Fatalf("the leader %s owns all of %+v", st.Leader, app.Lanes)
+	}
+	before, to := app.Lanes[lane], app.Lanes[lane].Standbys[0]
+	owner := w.band[old]
+	if owner.node.cfg.Name != before.Owner {
+		t.Fatalf("%s is not %s", owner.node.cfg.Name, before.Owner)
+	}
+	w.net.set(old, linkDeaf)
+	defer w.net.set(old, linkUp)
+	_, err = w.besides(old).client.Move(w.ctx(), w.app, lane, api.MoveRequest{To: to})
+	w.must(err)
+	w.until(func() error {
+		st, err := w.besides(old).client.Status(w.ctx())
+		if err != nil || len(st.Apps) != 1 {
+			return fmt.Errorf("status: %v", err)
+		}
+		if now := st.Apps[0].Lanes[lane]; now.Owner != to || now.Epoch <= before.Epoch || now.State != api.LaneRunning {
+			return fmt.Errorf("lane %+v", now)
+		}
+		return nil
+	})
+	l := owner.node.running()[0].lanes[lane]
+	if g, _ := l.granted(); g.epoch != before.Epoch {
+		t.Fatalf("%s has heard of epoch %d", before.Owner, g.epoch)
+	}
+	if l.role() == api.RoleOwner {
+		t.Errorf("%s answers as the owner of lane %d while %s runs it", before.Owner, lane, to)
+	}
+}
