@@ -87,9 +87,9 @@ chaos: ## Faults by a seed on a cluster and three real brokers, everything check
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),10m) $(if $(SEED),-seed $(SEED)) \
 	  $(if $(SCHEDULE),-schedule $(SCHEDULE)) $(CHAOSFLAGS)
 
-soak: ## The same for two hours, with more events and a million groups: SEED=7 FOR=2h
+soak: ## The same for two hours, with 50 M events and a million groups: SEED=7 FOR=2h RATE=3600
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),2h) $(if $(SEED),-seed $(SEED)) \
-	  -rate 3600 -keys 1000000 -even $(CHAOSFLAGS)
+	  -rate $(or $(RATE),3600) -keys 1000000 -even $(CHAOSFLAGS)
 
 press: ## At the highest rate of this machine, faults every 10 s: memory, goroutines, files: SEED=7 FOR=20m
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),20m) $(if $(SEED),-seed $(SEED)) \

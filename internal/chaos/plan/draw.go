@@ -17,7 +17,7 @@ type Options struct {
 	Apps     []string      // with their lanes numbered from 0
 	Lanes    int           // of each app
 	Brokers  int           // 0: none may be broken
-	Spacing  time.Duration // between two faults, on average; default 3.5 s, and 2.8 s in an even deck
+	Spacing  time.Duration // between two faults, on average; default 3.5 s, and 2.4 s in an even deck
 	Settling time.Duration // before the first fault; default 3 s
 	Quiet    time.Duration // at the end; default 30 s
 	Kinds    []Kind        // that may come; nil: all
@@ -56,7 +56,7 @@ func Rows() (rows []string) {
 func Draw(seed uint64, length time.Duration, opt Options) Schedule {
 	spacing := 3500 * time.Millisecond
 	if opt.Even {
-		spacing = 2800 * time.Millisecond
+		spacing = 2400 * time.Millisecond
 	}
 	opt.Spacing = or(opt.Spacing, spacing)
 	opt.Settling = or(opt.Settling, 3*time.Second)
