@@ -62,6 +62,9 @@ var checks = []check{
 		func(seed int) []string { return []string{fmt.Sprint("PROPERTY_SEED=", seed)} }},
 	{"TestBandCountsExactly", "internal/node", "^TestBandCountsExactly$", none,
 		func(seed int) []string { return []string{fmt.Sprint("PROPERTY_SEED=", seed)} }},
+	{"TestSim", "internal/node", "^TestSim$", none, func(seed int) []string { // each kind of trial once
+		return []string{fmt.Sprint("SIM_SEED=", 3*seed), "SIM_SEEDS=3"}
+	}},
 }
 
 // testTimeout bounds one run of a check: a mutant that hangs is caught by it.

@@ -1,5 +1,6 @@
 // Command mutants shows that the tests can fail: it runs the general checks against wrong variants
-// of the program and says which check caught each.
+// of the program and says which check caught each, after how many faults of a trial or how many
+// schedules.
 //
 // A mutant is a patch in testdata/mutants, whose first line says in a comment what it breaks. It is
 // applied to copies of the files; go's -overlay compiles the checks with the copies in the place of

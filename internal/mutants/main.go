@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -143,6 +144,22 @@ type found struct {
 	by   string // the check that caught it; "" when it survived
 	took time.Duration
 	said string
+}
+
+// told is what a check that has failed says of how much it took: faults of a trial, or schedules
+// until one failed.
+var told = regexp.MustCompile(`failed after (\d+) (faults|schedules|tests)`)
+
+// after is how many faults or schedules it took; "" where the check does not say.
+func (f found) after() string {
+	m := told.FindStringSubmatch(f.said)
+	switch {
+	case m == nil:
+		return ""
+	case m[2] == "faults":
+		return m[1] + " faults"
+	}
+	return m[1] + " schedules" // which rapid calls tests
 }
 
 func huntSeed(ctx context.Context, b *builder, able []check, seed int) (found, error) {

@@ -81,3 +81,18 @@ func TestVerdict(t *testing.T) {
 		}
 	}
 }
+
+// What a check says of how much it took to catch a mutant is in the table.
+func TestAfter(t *testing.T) {
+	for said, want := range map[string]string{
+		"    property_test.go:101: failed after 37 faults\n":                "37 faults",
+		"    lane_test.go:30: [rapid] failed after 12 tests: 5 counted\n":   "12 schedules",
+		"    schedules_test.go:48: failed after 3 schedules; again with\n":  "3 schedules",
+		"--- FAIL: TestFetchCopies (0.10s)\n":                               "",
+		"panic: test timed out after 3m0s\nfailed, says the log, after all": "",
+	} {
+		if got := (found{said: said}).after(); got != want {
+			t.Errorf("%q: %q, want %q", said, got, want)
+		}
+	}
+}

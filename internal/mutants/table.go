@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -21,7 +22,7 @@ func (r row) line() string {
 	}
 	var lines []string
 	for _, f := range r.found {
-		lines = append(lines, fmt.Sprintf("%-34s seed %d  %-27s %4.0f s", r.name, f.seed, f.verdict(), f.took.Seconds()))
+		lines = append(lines, fmt.Sprintf("%-34s seed %d  %-27s %4.0f s  %s", r.name, f.seed, f.verdict(), f.took.Seconds(), f.after()))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -58,19 +59,20 @@ func write(o options, rows []row) error {
 
 func markdown(o options, rows []row) string {
 	var b strings.Builder
-	b.WriteString("| mutant | what it breaks | caught by | s, by seed |\n|---|---|---|---|\n")
+	b.WriteString("| mutant | what it breaks | caught by | after, by seed | s |\n|---|---|---|---|---|\n")
 	for _, r := range rows {
-		var by, took []string
+		var by, after, took []string
 		for _, f := range r.found {
 			if !slices.Contains(by, f.verdict()) {
 				by = append(by, f.verdict())
 			}
+			after = append(after, cmp.Or(f.after(), "–"))
 			took = append(took, fmt.Sprintf("%.0f", f.took.Seconds()))
 		}
 		if r.err != nil {
 			by = []string{"(" + strings.SplitN(r.err.Error(), "\n", 2)[0] + ")"}
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.name, r.breaks, strings.Join(by, ", "), strings.Join(took, ", "))
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.name, r.breaks, strings.Join(by, ", "), strings.Join(after, ", "), strings.Join(took, ", "))
 	}
 	fmt.Fprintf(&b, "\nSeeds %d to %d.\n", o.first, o.first+o.seeds-1)
 	return b.String()

@@ -87,6 +87,7 @@ func newBandTrial(t *testing.T, seed uint64, sim *simulation) *bandTrial {
 	w.topic(w.out, trialPartitions)
 	w.limits = processor.Limits{TxnEvents: 5 + w.rng.IntN(40), PollRecords: 3 + w.rng.IntN(40)}
 	w.faults = newBrokerFaults(w.place, seed)
+	w.tellAtEnd()
 	w.input = newInputs(w.place, seed, trialPartitions, false)
 	w.sim.enlarge(w.trial)
 	for range 3 {

@@ -355,6 +355,18 @@ func (l *ledger) add(what string, n int) {
 	l.n[what] += n
 }
 
+// acts are all but the checks.
+func (l *ledger) acts() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for what, many := range l.n {
+		if !slices.Contains([]string{checkAnswers, checkAfter, checkClaims, checkRecount}, what) {
+			n += many
+		}
+	}
+	return n
+}
+
 func (l *ledger) addAll(from *ledger) {
 	from.mu.Lock()
 	defer from.mu.Unlock()

@@ -109,6 +109,7 @@ func newTrial(t *testing.T, seed uint64, stages int, sim *simulation) *trial {
 	w.topic(w.out, trialPartitions)
 	t.Logf("seed %d: emit %s, %d lanes, at most %d events a transaction", seed, emit, lanes, w.limits.TxnEvents)
 	w.faults = newBrokerFaults(w.place, seed)
+	w.tellAtEnd()
 	w.input = newInputs(w.place, seed, int32(partitions), w.two != nil)
 	w.sim.enlarge(w)
 	w.launch(t.TempDir())
@@ -116,6 +117,22 @@ func newTrial(t *testing.T, seed uint64, stages int, sim *simulation) *trial {
 	w.faults.on.Store(true)
 	w.began = time.Now()
 	return w
+}
+
+// tellAtEnd says of a trial that has failed after how many faults it has.
+func (w *trial) tellAtEnd() {
+	w.t.Cleanup(func() {
+		if !w.t.Failed() {
+			return
+		}
+		n := w.done.acts()
+		w.faults.mu.Lock()
+		defer w.faults.mu.Unlock()
+		for _, hit := range w.faults.count {
+			n += hit
+		}
+		w.t.Logf("failed after %d faults", n)
+	})
 }
 
 // background runs each step again and again, beside the schedule, until stop is called.

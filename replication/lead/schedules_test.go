@@ -45,7 +45,7 @@ func TestSchedules(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			defer func() {
 				if t.Failed() {
-					t.Logf("again with SCHEDULES=%d+1", seed)
+					t.Logf("failed after %d schedules; again with SCHEDULES=%d+1", seed-first+1, seed)
 				}
 			}()
 			runSchedule(t, seed)

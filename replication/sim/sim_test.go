@@ -183,7 +183,7 @@ func playAll(t *testing.T, first, count uint64) (moves int64) {
 				s.play()
 				sum.Add(int64(s.moves))
 				if s.fault != "" {
-					t.Errorf("SIM_SEED=%d SIM_SCHEDULES=1: %s\n%s", first+i, s.fault, s.schedule())
+					t.Errorf("failed after %d schedules: SIM_SEED=%d SIM_SCHEDULES=1: %s\n%s", i+1, first+i, s.fault, s.schedule())
 				}
 			}
 		})
