@@ -10,11 +10,15 @@ FUZZTIME    ?= 1m
 BENCHFLAGS  ?=
 
 export CGO_ENABLED = 0
+# Tests mostly wait, for timeouts and for Kafka: more of them at a time than there are cores.
+AT_ONCE     := -p 3 -parallel 4
+# Those of several nodes on three brokers take a minute and a half.
+CLUSTER     := ^(TestFleetProof|TestFleetCutProof|TestThreeNodes)$$
 # Of tests: a profile-guided build compiles every package once more, and tests need no speed.
 NOPGO       := -pgo=off
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fuzz bench bench-peers bench-cluster pgo mutants proof sim chaos soak press gosource clean
+.PHONY: help build demo test test-cluster check fuzz bench bench-peers bench-cluster pgo mutants proof sim chaos soak press gosource clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,10 +29,13 @@ build: ## Build ./bin/tally, one static binary
 demo: build ## Build and show it all: three nodes, kill -9 in the middle, a takeover, a restart, an audit
 	./$(BIN) demo
 
-test: ## Run all tests (those on a real Kafka where a JDK and Maven are there)
-	$(GO) test $(NOPGO) -timeout 10m $(TESTFLAGS) ./...
+test: ## Run the tests (those on a real Kafka where a JDK and Maven are there)
+	$(GO) test $(NOPGO) $(AT_ONCE) -skip '$(CLUSTER)' -timeout 10m $(TESTFLAGS) ./...
 	@command -v java >/dev/null && { command -v mvn >/dev/null || ls -d .cache/kafka-*/jars >/dev/null 2>&1; } || \
 	  echo "left out: the tests on a real Apache Kafka, for want of a JDK and Maven"
+
+test-cluster: ## The tests that `make test` leaves out: nodes killed, cut off and rolled on three real brokers
+	$(GO) test $(NOPGO) -p 1 -run '$(CLUSTER)' -timeout 10m $(TESTFLAGS) ./internal/chaos ./internal/testkafka
 
 check: ## Formatting, vet, staticcheck, the project's own rules, and the short tests with -race
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
@@ -37,7 +44,7 @@ check: ## Formatting, vet, staticcheck, the project's own rules, and the short t
 	$(GO) vet $(NOPGO) ./...
 	$(GO) vet $(NOPGO) -tags failpoint ./cmd/tally
 	$(GO) run $(STATICCHECK) ./...
-	CGO_ENABLED=1 $(GO) test $(NOPGO) -race -short -timeout 10m ./...
+	CGO_ENABLED=1 $(GO) test $(NOPGO) -race -short $(AT_ONCE) -timeout 10m ./...
 
 fuzz: ## Every fuzz target for a minute (FUZZTIME=1m), one after the other; finds go to testdata/fuzz
 	@for dir in $$(git grep -l --untracked '^func Fuzz' -- '*_test.go' | xargs -n 1 dirname | sort -u); do \

@@ -33,7 +33,11 @@ func number(n uint64, groups int) ([]Position, []Change) {
 // Readers see whole transactions, beside a writer that publishes, applies, flushes and evicts:
 // values and position of a View are of one transaction, as are those of a Cut.
 func TestReadersSeeWholeTransactions(t *testing.T) {
-	const groups, txns = 400, 300
+	const groups = 400
+	txns := uint64(300)
+	if testing.Short() {
+		txns = 60
+	}
 	s := mustOpen(t, "lane", smallOptions(vfs.NewMem(), newClock()))
 	defer func() { must(t, s.Close()) }()
 	publish := func(n uint64) {
