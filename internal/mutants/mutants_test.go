@@ -74,7 +74,7 @@ func TestVerdict(t *testing.T) {
 	}
 	table := markdown(options{first: 1, seeds: 2}, []row{dead, alive, broken})
 	for _, line := range []string{
-		"| a | It breaks a. | TestX | 0, 0 |\n", "| b |  | TestX, SURVIVES | 0, 0 |\n", "| c |  | (it does not compile) |  |\n",
+		"| a | It breaks a. | TestX | –, – | 0, 0 |\n", "| b |  | TestX, SURVIVES | –, – | 0, 0 |\n", "| c |  | (it does not compile) |  |  |\n",
 	} {
 		if !strings.Contains(table, line) {
 			t.Errorf("the table has no line %s:\n%s", line, table)

@@ -137,31 +137,46 @@ func (c *Cluster) live(ctx context.Context) {
 			return
 		}
 	} else {
-		c.run(func(context.Context) { c.checkSeeds(ctx) })
+		first, cancel := context.WithTimeout(ctx, firstLook)
+		silent, err := c.checkSeeds(first, c.c.Seeds)
+		cancel()
+		if err != nil {
+			c.failUnless(ctx, err)
+			return
+		}
+		c.run(func(context.Context) { c.checkRest(ctx, silent) })
 	}
 	c.run(c.remember)
 	c.stayRegistered(ctx, join)
 }
 
-// checkSeeds looks once at each seed of a node that is in a cluster already.
-func (c *Cluster) checkSeeds(ctx context.Context) {
-	left := c.c.Seeds
-	for len(left) > 0 && ctx.Err() == nil {
-		var silent []string
-		for _, seed := range left {
-			h, err := ask(ctx, c.c, seed)
-			if err != nil {
-				silent = append(silent, seed)
-				continue
-			}
-			if err := c.checkSeed(seed, h); err != nil {
-				c.failUnless(ctx, err)
-				return
-			}
+// firstLook is how long a node that is in a cluster already waits for what its seeds are, so that
+// it does nothing in its own cluster when it was told to be in another. One that does not run
+// refuses at once.
+const firstLook = 250 * time.Millisecond
+
+// checkSeeds asks each of these seeds once, and returns those that have not answered, or why this
+// node cannot be where one of them is.
+func (c *Cluster) checkSeeds(ctx context.Context, seeds []string) (silent []string, err error) {
+	for _, seed := range seeds {
+		h, err := ask(ctx, c.c, seed)
+		if err != nil {
+			silent = append(silent, seed)
+			continue
 		}
-		left = silent
-		if c.c.Seam.Sleep(ctx, c.c.Timing.Say) != nil {
-			return
+		if err := c.checkSeed(seed, h); err != nil {
+			return nil, err
+		}
+	}
+	return silent, nil
+}
+
+// checkRest asks the others until all have answered.
+func (c *Cluster) checkRest(ctx context.Context, silent []string) {
+	for len(silent) > 0 && c.c.Seam.Sleep(ctx, c.c.Timing.Say) == nil {
+		var err error
+		if silent, err = c.checkSeeds(ctx, silent); err != nil {
+			c.failUnless(ctx, err)
 		}
 	}
 }

@@ -140,15 +140,14 @@ func (c *Cluster) serveDepart(ctx context.Context, r departRequest) (any, error)
 // letDepart takes as many votes as must be taken before a voter may end. The votes change one at a
 // time: who asks meanwhile waits.
 func (c *Cluster) letDepart(ctx context.Context, r departRequest) departAnswer {
-	c.joins.Lock()
-	defer c.joins.Unlock()
-	_, leadership, ok := c.raft.Leading()
-	if !ok || r.ID == c.c.ID {
+	ctx, done, ok := c.leading(ctx)
+	if !ok {
 		return departAnswer{routed: c.route()}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(leadership, cancel)()
+	defer done()
+	if r.ID == c.c.ID {
+		return departAnswer{routed: c.route()}
+	}
 	c.noteDeparture(r)
 	known := c.State().Members[r.ID] != nil
 	for {

@@ -67,11 +67,11 @@ func (c *Cluster) serveForget(ctx context.Context, r forgetRequest) (any, error)
 
 // forget is the leader's side. A group that is led without a voter is led without its vote, too.
 func (c *Cluster) forget(ctx context.Context, r forgetRequest) forgetAnswer {
-	c.joins.Lock()
-	defer c.joins.Unlock()
-	if _, _, ok := c.raft.Leading(); !ok {
+	ctx, done, ok := c.leading(ctx)
+	if !ok {
 		return forgetAnswer{routed: c.route()}
 	}
+	defer done()
 	m := c.State().Members[r.ID]
 	forget := ownership.Command{Forget: &ownership.Forget{ID: r.ID}}
 	_, result := c.State().Take(forget)

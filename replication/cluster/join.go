@@ -178,15 +178,11 @@ func (c *Cluster) serveJoin(ctx context.Context, request joinRequest) (any, erro
 // admit is the leader's side of a registration. One at a time: a name is looked at, Raft's group is
 // changed, and only then the log.
 func (c *Cluster) admit(ctx context.Context, r joinRequest) joinAnswer {
-	c.joins.Lock()
-	defer c.joins.Unlock()
-	_, leadership, ok := c.raft.Leading()
+	ctx, done, ok := c.leading(ctx)
 	if !ok {
 		return joinAnswer{routed: c.route()}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(leadership, cancel)()
+	defer done()
 	answer := joinAnswer{ClusterID: c.State().ClusterID}
 	if answer.ClusterID == "" {
 		answer.Later = "the cluster has just been formed"

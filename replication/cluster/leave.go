@@ -84,11 +84,11 @@ func (c *Cluster) serveLeave(ctx context.Context, r leaveRequest) (any, error) {
 // release takes a node out of the cluster, at the leader: its vote, its place in Raft's group, its
 // name. A leader that is asked to let itself go hands over first, and the next one does it.
 func (c *Cluster) release(ctx context.Context, r leaveRequest) leaveAnswer {
-	c.joins.Lock()
-	defer c.joins.Unlock()
-	if _, _, ok := c.raft.Leading(); !ok {
+	held, done, ok := c.leading(ctx)
+	if !ok {
 		return leaveAnswer{routed: c.route()}
 	}
+	defer done()
 	forget := ownership.Command{Forget: &ownership.Forget{ID: r.ID}}
 	if c.State().Members[r.ID] == nil {
 		return leaveAnswer{} // it asks again, and has left
@@ -105,11 +105,11 @@ func (c *Cluster) release(ctx context.Context, r leaveRequest) leaveAnswer {
 		}
 		return leaveAnswer{routed: routed{NotLeader: true}}
 	}
-	if err := c.dismiss(ctx, r.ID); err != nil {
+	if err := c.dismiss(held, r.ID); err != nil {
 		c.c.Log.Warn("leave", "node", c.State().NameOf(r.ID), "err", err)
 		return leaveAnswer{routed: routed{NotLeader: true}} // it asks again
 	}
-	result, err := c.raft.Propose(ctx, forget)
+	result, err := c.raft.Propose(held, forget)
 	if err != nil {
 		return leaveAnswer{routed: routed{NotLeader: true}}
 	}

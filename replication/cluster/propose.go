@@ -123,6 +123,20 @@ func (c *Cluster) servePropose(ctx context.Context, r proposeRequest) (any, erro
 	return proposeAnswer{Result: result}, nil
 }
 
+// leading begins one of the things that only the leader does, and that change Raft's group: one at
+// a time, and no longer than the leadership lasts. done ends it; not ok: this node does not lead.
+func (c *Cluster) leading(ctx context.Context) (held context.Context, done func(), ok bool) {
+	c.joins.Lock()
+	_, leadership, ok := c.raft.Leading()
+	if !ok {
+		c.joins.Unlock()
+		return ctx, nil, false
+	}
+	held, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(leadership, cancel)
+	return held, func() { stop(); cancel(); c.joins.Unlock() }, true
+}
+
 // repeatable reports whether a command that was taken is taken again without a change. Of the
 // others the second answer would be a refusal, although the first was taken.
 func repeatable(c ownership.Command) bool {
