@@ -29,7 +29,7 @@ func (s *Server) gather(ctx context.Context, own Status) Status {
 		st.Apps = append(st.Apps, s.gatherApp(name, reports))
 	}
 	for _, r := range reports {
-		st.Nodes = append(st.Nodes, gatherNode(r, st.Apps))
+		st.Nodes = append(st.Nodes, gatherNode(r, own, st.Apps))
 	}
 	st.Problems = s.problems(st, reports)
 	return st
@@ -210,11 +210,14 @@ func (app *AppStatus) SumLanes() {
 	}
 }
 
-func gatherNode(r report, apps []AppStatus) NodeStatus {
+func gatherNode(r report, own Status, apps []AppStatus) NodeStatus {
 	m := r.member
 	n := NodeStatus{Name: m.Name, ID: m.ID, Addr: m.Addr, Zone: m.Zone, Release: m.Release, Alive: m.Alive, Draining: m.Draining}
 	if r.err != nil && m.Alive {
 		n.Error = r.err.Error()
+	}
+	for _, of := range own.Nodes {
+		n.Voter = n.Voter || of.ID == m.ID && of.Voter
 	}
 	for _, of := range r.status.Nodes {
 		if of.ID == m.ID {

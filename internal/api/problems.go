@@ -25,6 +25,7 @@ func (s *Server) problems(st Status, reports []report) []string {
 			lines = append(lines, drainText(r.member.Name, lanesAt(st, r.member.Name)))
 		}
 	}
+	lines = append(lines, voterProblems(st)...)
 	for _, n := range st.Nodes {
 		if n.Problem != "" {
 			lines = append(lines, fmt.Sprintf("node %s gets no lanes while another can have them: %s", n.Name, n.Problem))
@@ -40,6 +41,26 @@ func drainText(node string, lanes int) string {
 		return fmt.Sprintf("node %s is drained: it gets no lanes until `tally drain %[1]s --undo`", node)
 	}
 	return fmt.Sprintf("node %s is draining: it still has %d lanes", node, lanes)
+}
+
+// voterProblems says when one voter more that ends would leave nobody who can decide.
+func voterProblems(st Status) []string {
+	var gone []string
+	voters := 0
+	for _, n := range st.Nodes {
+		if n.Voter {
+			voters++
+			if !n.Alive {
+				gone = append(gone, n.Name)
+			}
+		}
+	}
+	alive := voters - len(gone)
+	if st.Leader == "" || len(gone) == 0 || 2*(alive-1) > voters {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d of %d nodes that vote are alive, and when one more of them ends nothing can be decided: "+
+		"start %s again; what is gone for good: `tally node forget NODE`", alive, voters, strings.Join(gone, ", "))}
 }
 
 // clockSkewMs is how far a clock may be off before people should know.

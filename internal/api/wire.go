@@ -130,6 +130,7 @@ type NodeStatus struct {
 	Zone        string `json:"zone,omitempty"`
 	Release     string `json:"release,omitempty"` // of the program
 	Draining    bool   `json:"draining,omitempty"`
+	Voter       bool   `json:"voter,omitempty"`   // most of them must be alive for anything to be decided
 	Lanes       int    `json:"lanes"`             // that it owns
 	Standbys    int    `json:"standbys"`          // lanes that it has a copy of beside its owner's
 	Lag         int64  `json:"lag"`               // of the lanes that it owns

@@ -64,6 +64,7 @@ func (n *Node) closedApps(st *ownership.State) (apps []api.AppStatus) {
 
 func (n *Node) nodeStatus(m *ownership.Member) api.NodeStatus {
 	s := api.NodeStatus{Name: m.Name, ID: m.ID, Addr: m.Addr, Alive: m.Alive, Incarnation: m.Incarnation}
+	_, s.Voter = n.cluster.Voters(m.ID)
 	if m.ID == n.dir.id.ID {
 		s.Pid, s.StartedMs, s.Problem = os.Getpid(), n.started.UnixMilli(), n.disk.trouble()
 	}

@@ -55,22 +55,31 @@ func (w *World) submit(ctx context.Context, a history.App, within time.Duration)
 // wipe kills a node and takes its stores away, or all that it has on disk.
 func (f *fault) wipe(ctx context.Context) error {
 	return f.damage(ctx, func(n *node) error {
-		if f.Param == "all" && f.w.canLose(n.name) {
+		if f.Param == "all" && f.w.canLose(ctx, n.name) {
 			return os.RemoveAll(n.dir)
 		}
 		return os.RemoveAll(filepath.Join(n.dir, "state"))
 	})
 }
 
-// canLose says whether the others, who run, are a majority of those that formed the cluster: one
-// who forgets everything may not be the second.
-func (w *World) canLose(name string) bool {
-	for _, other := range w.opt.Nodes {
-		if other != name && (!w.nodes[other].lively() || time.Since(w.viewed(other)) > time.Second) {
-			return false
+// canLose says whether, without a node, most of those that vote are alive still: one who forgets
+// everything may not be one too many.
+func (w *World) canLose(ctx context.Context, name string) bool {
+	st, err := w.status(ctx)
+	if err != nil || st.Leader == "" {
+		return false
+	}
+	voters, left := 0, 0
+	for _, n := range st.Nodes {
+		if !n.Voter {
+			continue
+		}
+		voters++
+		if n.Name != name && n.Alive && w.nodes[n.Name].lively() && time.Since(w.viewed(n.Name)) < time.Second {
+			left++
 		}
 	}
-	return true
+	return 2*left > voters
 }
 
 func (w *World) viewed(name string) time.Time {
