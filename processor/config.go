@@ -71,7 +71,10 @@ type Pace struct {
 	IntervalMax time.Duration // while behind; default 250 ms
 	// Hold is the least time between EndTxn's answer and the next produce: a real broker stalls
 	// back-to-back transactions by 20 ms while it writes their markers. Default 5 ms.
-	Hold    time.Duration
+	Hold time.Duration
+	// Lead is how long before a commit is due a lane that has read all that there was looks for
+	// what has come since. Default 5 ms.
+	Lead    time.Duration
 	Refresh time.Duration // age at which a group offset is committed again; default 24 h
 }
 
@@ -81,6 +84,7 @@ func (p Pace) withDefaults(stages int) Pace {
 	p.Interval = or(p.Interval, [...]time.Duration{1: 25 * time.Millisecond, 2: 15 * time.Millisecond}[stages])
 	p.IntervalMax = or(p.IntervalMax, 250*time.Millisecond)
 	p.Hold = or(p.Hold, 5*time.Millisecond)
+	p.Lead = or(p.Lead, 5*time.Millisecond)
 	p.Refresh = or(p.Refresh, 24*time.Hour)
 	return p
 }

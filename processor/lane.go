@@ -21,8 +21,9 @@ import (
 // Session is what a lane needs of its fenced client; *txn.Session is the real one, and tests script
 // another.
 type Session interface {
-	// Poll waits for up to max records of the sources, control records among them.
-	Poll(ctx context.Context, max int) ([]*kgo.Record, error)
+	// Poll waits for up to max records of the sources, control records among them. more: there were
+	// others to be read behind them.
+	Poll(ctx context.Context, max int) (recs []*kgo.Record, more bool, err error)
 	// Begin, Produce and Commit are one transaction. After an error the session is dead.
 	Begin() error
 	Produce(rec *kgo.Record)
@@ -49,6 +50,7 @@ type Lane struct {
 	spare      []*deltas
 	committing *batch        // nil: no commit in flight
 	pending    []*kgo.Record // fetched, not yet folded
+	more       bool          // the last poll did not reach the end of what there was
 	records    map[state.Task]state.PositionRecord
 	inboxes    map[state.Task]*inbox    // of the tasks of a second stage
 	refreshed  map[state.Task]time.Time // when a task's group offset was last committed
@@ -107,9 +109,11 @@ func (l *Lane) Run(ctx context.Context, session Session, store *state.Store, dra
 		if l.committing == nil && l.filling.empty() && (l.draining || l.stop != nil) {
 			return l.stopped()
 		}
-		wake, stopTimer := l.timer()
+		now := l.cfg.Seam.Now()
+		rest := l.restsUntil()
+		wake, stopTimer := l.timer(now, rest)
 		var in <-chan fetch
-		if len(l.pending) == 0 && !l.draining && l.stop == nil {
+		if len(l.pending) == 0 && !l.draining && l.stop == nil && !now.Before(rest) {
 			in = fetched
 		}
 		var err error
@@ -136,7 +140,7 @@ func (l *Lane) begin(session Session, store *state.Store) {
 	l.session, l.store = session, store
 	l.filling, l.committing, l.pending = l.newBatch(), nil, nil
 	l.stage.reset()
-	l.draining, l.stop = false, nil
+	l.draining, l.stop, l.more = false, nil, false
 	now := l.cfg.Seam.Now()
 	l.lastEnd = now // the acquire has just ended a transaction: the barrier's
 	l.records, l.refreshed = map[state.Task]state.PositionRecord{}, map[state.Task]time.Time{}
@@ -164,19 +168,20 @@ func (l *Lane) stopped() error {
 // fetch is one poll's result.
 type fetch struct {
 	recs []*kgo.Record
+	more bool
 	err  error
 }
 
 // fetch polls until ctx ends or a poll fails, one batch ahead of the loop.
 func (l *Lane) fetch(ctx context.Context, out chan<- fetch) {
 	for ctx.Err() == nil {
-		recs, err := l.session.Poll(ctx, l.cfg.Limits.PollRecords)
+		recs, more, err := l.session.Poll(ctx, l.cfg.Limits.PollRecords)
 		if len(recs) == 0 && err == nil {
 			continue
 		}
 		l.cfg.Step.At(step.Poll)
 		select {
-		case out <- fetch{recs, err}:
+		case out <- fetch{recs, more, err}:
 		case <-ctx.Done():
 		}
 		if err != nil {
@@ -186,7 +191,7 @@ func (l *Lane) fetch(ctx context.Context, out chan<- fetch) {
 }
 
 func (l *Lane) onFetch(f fetch) error {
-	l.pending = f.recs
+	l.pending, l.more = f.recs, f.more
 	if len(f.recs) >= l.cfg.Limits.PollRecords {
 		l.filling.behind = true
 	}
@@ -261,13 +266,17 @@ func (l *Lane) addStale(b *batch, now time.Time) {
 	}
 }
 
-// timer returns the loop's next wake-up; a nil channel when a message will wake it.
-func (l *Lane) timer() (<-chan time.Time, func()) {
+// timer returns the loop's next wake-up, which is at the end of a rest at the latest; a nil channel
+// when a message will wake it.
+func (l *Lane) timer(now, rest time.Time) (<-chan time.Time, func()) {
 	at, ok := l.nextWake()
+	if now.Before(rest) && (!ok || rest.Before(at)) {
+		at, ok = rest, true
+	}
 	if !ok {
 		return nil, func() {}
 	}
-	return l.cfg.Seam.Timer(at.Sub(l.cfg.Seam.Now()))
+	return l.cfg.Seam.Timer(at.Sub(now))
 }
 
 // ordered lists the tasks of a batch in order, so that its records have a defined one.

@@ -367,7 +367,7 @@ type scripted struct {
 	out     strings.Builder
 }
 
-func (s *scripted) Poll(context.Context, int) ([]*kgo.Record, error) {
+func (s *scripted) Poll(context.Context, int) ([]*kgo.Record, bool, error) {
 	panic("the scripts hand over what was fetched")
 }
 

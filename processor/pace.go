@@ -55,6 +55,17 @@ func (l *Lane) due() time.Time {
 	return latest(at, l.lastEnd.Add(l.cfg.Pace.Hold))
 }
 
+// restsUntil is until when nothing is taken of what is fetched, so that no more than a little of it
+// is. A lane that has read all that there was would else fetch every event singly, which costs it
+// and the broker more than all the rest; shortly before a commit is due what has come meanwhile
+// comes with a few fetches. What is at hand half is not left so.
+func (l *Lane) restsUntil() time.Time {
+	if l.more || l.filling.empty() || l.midway() {
+		return time.Time{}
+	}
+	return l.due().Add(-l.cfg.Pace.Lead)
+}
+
 // full reports whether the filling batch takes no further event.
 func (l *Lane) full() bool {
 	b, lim := l.filling, l.cfg.Limits

@@ -48,7 +48,7 @@ func TestPollOfATopicMadeAgain(t *testing.T) {
 		e.write(t, 0, 5)
 		s := e.fence(t)
 		s.Assign(e.at(map[int32]int64{0: 2}))
-		recs, err := s.Poll(ctx, 10)
+		recs, _, err := s.Poll(ctx, 10)
 		if err == nil || !strings.Contains(err.Error(), "made again") {
 			t.Fatalf("got %d records and %v", len(recs), err)
 		}
@@ -93,7 +93,7 @@ func TestPollBelowThePosition(t *testing.T) {
 	s.Assign(e.at(map[int32]int64{0: 4}))
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	recs, err := s.Poll(ctx, 10)
+	recs, _, err := s.Poll(ctx, 10)
 	if asked.Load() == 0 {
 		t.Fatal("the offset was not looked up: this test tests nothing")
 	}

@@ -87,8 +87,8 @@ type Session struct {
 	mu       sync.Mutex
 	position Offsets // next offset that Poll will read, for the error that names it
 
-	// Of Poll alone: how many records wait in each partition but those of HeldBack, and whether
-	// that one is paused.
+	// Of Poll alone: how many records waited in each partition behind those that it was given last,
+	// and whether HeldBack is paused.
 	waiting map[TopicPartition]int64
 	held    bool
 }
@@ -257,12 +257,13 @@ func (s *Session) Assign(positions Offsets) {
 	s.cl.AddConsumePartitions(at)
 }
 
-// Poll waits for up to max records of the sources; control records are among them. It returns nil
+// Poll waits for up to max records of the sources; control records are among them. more says that
+// there was something behind them, or in another partition, when they were fetched. It returns nil
 // records when ctx ends, and an error when a partition can no longer be read.
-func (s *Session) Poll(ctx context.Context, max int) ([]*kgo.Record, error) {
+func (s *Session) Poll(ctx context.Context, max int) (recs []*kgo.Record, more bool, err error) {
 	fs := s.cl.PollRecords(ctx, max)
 	if fs.IsClientClosed() {
-		return nil, kgo.ErrClientClosed
+		return nil, false, kgo.ErrClientClosed
 	}
 	var errs []error
 	fs.EachError(func(topic string, partition int32, err error) {
@@ -274,9 +275,9 @@ func (s *Session) Poll(ctx context.Context, max int) ([]*kgo.Record, error) {
 		}
 	})
 	if err := errors.Join(errs...); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	recs := make([]*kgo.Record, 0, fs.NumRecords())
+	recs = make([]*kgo.Record, 0, fs.NumRecords())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fs.EachTopic(func(t kgo.FetchTopic) {
@@ -286,25 +287,31 @@ func (s *Session) Poll(ctx context.Context, max int) ([]*kgo.Record, error) {
 				errs = append(errs, s.proper(at, t.TopicID, p.Records[0].Offset))
 				recs = append(recs, p.Records...)
 				s.position[at] = p.Records[n-1].Offset + 1
-				if s.cfg.HeldBack != "" && t.Topic != s.cfg.HeldBack {
-					s.waiting[at] = p.LastStableOffset - s.position[at]
-				}
+				s.waiting[at] = p.LastStableOffset - s.position[at]
 			}
 		}
 	})
 	if err := errors.Join(errs...); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	s.holdBack()
-	return recs, nil
+	for _, n := range s.waiting {
+		more = more || n > 0
+	}
+	return recs, more, nil
 }
 
 // holdBack pauses or resumes the source that waits for the others. Between the two bounds nothing
 // changes, since what the client has fetched of a source is dropped when it is paused.
 func (s *Session) holdBack() {
+	if s.cfg.HeldBack == "" {
+		return
+	}
 	var waiting int64
-	for _, n := range s.waiting {
-		waiting += n
+	for at, n := range s.waiting {
+		if at.Topic != s.cfg.HeldBack {
+			waiting += n
+		}
 	}
 	switch {
 	case !s.held && waiting > s.cfg.HoldBackAt:

@@ -122,7 +122,7 @@ func TestHeldBack(t *testing.T) {
 		defer cancel()
 		read := map[string]int{}
 		poll := func() {
-			recs, err := s.Poll(ctx, 10)
+			recs, _, err := s.Poll(ctx, 10)
 			if err != nil || ctx.Err() != nil {
 				t.Fatalf("read %v, then %v", read, err)
 			}
@@ -295,7 +295,7 @@ func TestPoll(t *testing.T) {
 		s.Assign(e.at(map[int32]int64{0: 2, 1: 0}))
 		var got []string
 		for len(got) < 4 { // offsets 2 to 5: a record and a marker, twice
-			recs, err := s.Poll(context.Background(), 10)
+			recs, _, err := s.Poll(context.Background(), 10)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -309,13 +309,39 @@ func TestPoll(t *testing.T) {
 	})
 }
 
+// TestPollSaysWhetherThereIsMore: of the client's buffer, of the broker, and of another partition.
+func TestPollSaysWhetherThereIsMore(t *testing.T) {
+	onEachKafka(t, func(t *testing.T, e *env) {
+		e.write(t, 0, 7)
+		e.write(t, 1, 3)
+		s := e.fence(t)
+		s.Assign(e.at(map[int32]int64{0: 0, 1: 0}))
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		read := map[int32]int{}
+		for read[0]+read[1] < 10 {
+			recs, more, err := s.Poll(ctx, 2)
+			if err != nil || len(recs) == 0 {
+				t.Fatalf("%d records, %v", len(recs), err)
+			}
+			for _, r := range recs {
+				read[r.Partition]++
+			}
+			begun := read[0]%7 > 0 || read[1]%3 > 0 // of a partition that it has not seen it cannot know
+			if all := read[0]+read[1] == 10; more && all || begun && !more {
+				t.Errorf("after %v: more %v", read, more)
+			}
+		}
+	})
+}
+
 func TestPollOutsideTheLog(t *testing.T) {
 	onEachKafka(t, func(t *testing.T, e *env) {
 		s := e.fence(t)
 		s.Assign(e.at(map[int32]int64{1: 77}))
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		_, err := s.Poll(ctx, 10)
+		_, _, err := s.Poll(ctx, 10)
 		var gap *txn.GapError
 		if !errors.As(err, &gap) || gap.Position != 77 || gap.Partition != 1 {
 			t.Fatalf("got %v", err)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A status says when one voter more that ends would leave too few to decide anything, and not before:
-// nor when nothing can be decided any more, which it says in other words.
+// A status says when one voter more that ends would leave too few to decide anything, and not
+// before: nor when nothing can be decided any more, which it says in other words.
 func TestVoterProblems(t *testing.T) {
 	for nodes, want := range map[string]string{
 		"a":           "",
