@@ -95,18 +95,27 @@ func openSnapshots(dir string, log hclog.Logger) (*raft.FileSnapshotStore, error
 	return snaps, nil
 }
 
+// stallParts is how many parts of the wait have to pass one after the other. A process that was
+// stopped in the middle of a write finds one of them over, and the disk has still the others.
+const stallParts = 10
+
 // watched runs one write, and says that the disk is stalled when it takes too long.
 func (s *store) watched(op string, write func() error) error {
 	done := make(chan struct{})
 	defer close(done)
-	timer, stop := s.seam.Timer(s.wait)
+	timer, stop := s.seam.Timer(s.wait / stallParts)
 	go func() {
-		defer stop()
-		select {
-		case <-timer:
-			s.stalled(&StalledError{Op: op, Dir: s.dir, Wait: s.wait})
-		case <-done:
+		for range stallParts {
+			select {
+			case <-timer:
+				timer, stop = s.seam.Timer(s.wait / stallParts)
+			case <-done:
+				stop()
+				return
+			}
 		}
+		stop()
+		s.stalled(&StalledError{Op: op, Dir: s.dir, Wait: s.wait})
 	}()
 	var err error
 	if s.fault != nil {
