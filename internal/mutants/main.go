@@ -153,13 +153,14 @@ var told = regexp.MustCompile(`failed after (\d+) (faults|schedules|tests)`)
 // after is how many faults or schedules it took; "" where the check does not say.
 func (f found) after() string {
 	m := told.FindStringSubmatch(f.said)
-	switch {
-	case m == nil:
+	if m == nil {
 		return ""
-	case m[2] == "faults":
-		return m[1] + " faults"
 	}
-	return m[1] + " schedules" // which rapid calls tests
+	what := strings.Replace(m[2], "tests", "schedules", 1) // as rapid calls them
+	if m[1] == "1" {
+		what = strings.TrimSuffix(what, "s")
+	}
+	return m[1] + " " + what
 }
 
 func huntSeed(ctx context.Context, b *builder, able []check, seed int) (found, error) {

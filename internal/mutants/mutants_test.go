@@ -87,7 +87,7 @@ func TestAfter(t *testing.T) {
 	for said, want := range map[string]string{
 		"    property_test.go:101: failed after 37 faults\n":                "37 faults",
 		"    lane_test.go:30: [rapid] failed after 12 tests: 5 counted\n":   "12 schedules",
-		"    schedules_test.go:48: failed after 3 schedules; again with\n":  "3 schedules",
+		"    schedules_test.go:48: failed after 1 schedules; again with\n":  "1 schedule",
 		"--- FAIL: TestFetchCopies (0.10s)\n":                               "",
 		"panic: test timed out after 3m0s\nfailed, says the log, after all": "",
 	} {
