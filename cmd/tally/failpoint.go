@@ -12,23 +12,36 @@ import (
 	"syscall"
 
 	shared "github.com/tally-kafka/tally/internal/failpoint"
+	"github.com/tally-kafka/tally/internal/node"
 	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/internal/step"
 )
 
 // failpoint is for tests alone. With TALLY_FAILPOINT_SHARED=FILE the node shares the file's memory
-// with who tests it (see internal/failpoint), which can then hold it at a step and set its clock.
-func failpoint(getenv func(string) string, sm *seam.Seam) step.Hook {
+// with who tests it (see internal/failpoint), which can then hold it at a step, set its clock, and
+// cut its power.
+func failpoint(getenv func(string) string, sm *seam.Seam) func(*node.Config) {
 	path := getenv(shared.Env)
 	if path == "" {
-		return killAt(getenv)
+		return func(cfg *node.Config) { cfg.Step = killAt(getenv) }
 	}
 	memory, err := shared.Open(path)
 	if err != nil {
 		panic(fmt.Sprintf("%s: %v", shared.Env, err))
 	}
 	sm.Now = memory.Now
-	return memory.Hit
+	disk := shared.NewDisk()
+	go endWithoutPower(memory, disk)
+	return func(cfg *node.Config) { cfg.Step, cfg.StateFS = memory.Hit, disk }
+}
+
+// endWithoutPower ends the process, and loses what its disk may lose, when that is asked for.
+func endWithoutPower(memory *shared.Shared, disk *shared.Disk) {
+	memory.AwaitPowerCut()
+	if err := disk.LosePower(); err != nil {
+		fmt.Fprintf(os.Stderr, "failpoint: the disk has not lost its power: %v\n", err)
+	}
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 }
 
 // killAt makes the hook that TALLY_FAILPOINT=step[:n] asks for: at the n-th hit of the step the

@@ -3,9 +3,9 @@
 package main
 
 import (
+	"github.com/tally-kafka/tally/internal/node"
 	"github.com/tally-kafka/tally/internal/seam"
-	"github.com/tally-kafka/tally/internal/step"
 )
 
 // failpoint is nothing in a normal build.
-func failpoint(func(string) string, *seam.Seam) step.Hook { return nil }
+func failpoint(func(string) string, *seam.Seam) func(*node.Config) { return nil }

@@ -35,7 +35,7 @@ func mainExit() int {
 		getenv: os.Getenv,
 		seam:   seam.World(),
 	}
-	t.step = failpoint(os.Getenv, &t.seam)
+	t.failpoints = failpoint(os.Getenv, &t.seam)
 	return t.execute(ctx, os.Args[1:])
 }
 

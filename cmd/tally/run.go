@@ -122,9 +122,12 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 		DataDir: opt.dataDir, Listen: opt.listen, Advertise: opt.advertise, Join: opt.join, Name: opt.node, Zone: opt.zone,
 		Standbys: opt.standbys, Certs: opt.certs, Tokens: opt.tokens, Memory: int64(opt.memory),
 		CreateTopics: opt.createTopics, Takeover: opt.takeover, SkipGaps: opt.onGap == "skip",
-		Version: version(), Seam: t.seam, Step: t.step, Log: log, Out: t.out, TTY: t.outTTY,
+		Version: version(), Seam: t.seam, Log: log, Out: t.out, TTY: t.outTTY,
 	}
 	cfg.Pace.IntervalMax = opt.commitMax
+	if t.failpoints != nil {
+		t.failpoints(&cfg)
+	}
 	return node.Run(ctx, cfg)
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/tally-kafka/tally/internal/node"
 	"github.com/tally-kafka/tally/internal/seam"
-	"github.com/tally-kafka/tally/internal/step"
 )
 
 // tool is the outside world of a command.
@@ -22,7 +22,7 @@ type tool struct {
 	inTTY, outTTY, errTTY bool
 	getenv                func(string) string
 	seam                  seam.Seam
-	step                  step.Hook
+	failpoints            func(*node.Config) // of a build for tests, whose nodes can be held and broken; nil: none
 }
 
 // execute runs one command line and gives its exit code.

@@ -1,5 +1,6 @@
 // Package failpoint is the memory that a node of a failpoint build shares with who tests it: at
-// which step it is, at which step it is to stand still, and by how much its clock is off.
+// which step it is, at which step it is to stand still, by how much its clock is off, and whether
+// its power is cut; and the disk that loses what was not synced then.
 //
 // The memory is a file that both map, so that it outlives a kill, and telling costs the node a few
 // instructions. A node that was armed holds the goroutine that comes to the step, until it is
@@ -12,5 +13,5 @@
 //   - An armed step fires once.
 //
 // No normal build contains it: cmd/tally imports it under the tag "failpoint" alone. It imports
-// internal/step and the standard library.
+// internal/step and Pebble's file system.
 package failpoint

@@ -27,6 +27,7 @@ type memory struct {
 	held     atomic.Uint64 // the step at which one is held now
 	last     atomic.Uint64 // the step that was hit last
 	clock    atomic.Int64  // seconds by which the clock is off
+	power    atomic.Uint64 // 1: it is to be cut
 	counts   [64]atomic.Uint64
 }
 
@@ -163,6 +164,16 @@ func (s *Shared) Count(n step.Name) uint64 { return s.m.counts[s.index[n]-1].Loa
 
 // SetClock sets the node's clock off by so many seconds.
 func (s *Shared) SetClock(seconds int64) { s.m.clock.Store(seconds) }
+
+// CutPower has the node lose what its disk may lose, and end.
+func (s *Shared) CutPower() { s.m.power.Store(1) }
+
+// AwaitPowerCut is the node's: it waits until that is asked for.
+func (s *Shared) AwaitPowerCut() {
+	for s.m.power.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
 
 func name(i uint64) step.Name {
 	if i == 0 || i > uint64(len(Names)) {

@@ -157,7 +157,7 @@ var arrows = map[string]row{
 		"internal/chaos/check", "internal/chaos/history", "internal/chaos/opened", "internal/chaos/plan", "internal/chaos/world",
 		"internal/seam",
 	}},
-	"internal/failpoint": {own: []string{"internal/step"}},
+	"internal/failpoint": {own: []string{"internal/step"}, outside: []string{pebble}},
 	"internal/lint":      {},
 	"internal/mutants":   {}, // runs the tests against broken copies; nothing of it is in the product
 	"internal/seam":      {},

@@ -34,7 +34,7 @@ type card struct {
 var deck = []card{
 	{Kill, 48}, {Stop, 26}, {Restart, 4}, {Roll, 2}, {Cut, 9}, {Freeze, 9}, {OneWay, 9}, {Slow, 6}, {Lossy, 8},
 	{Drop, 8}, {Disk, 6}, {Stall, 6}, {Clock, 6}, {Wipe, 6}, {Flip, 5}, {Join, 3}, {Drain, 4}, {Move, 8}, {Submit, 3},
-	{BrokerKill, 6}, {BrokerStop, 5}, {BrokerCut, 4}, {ControllerKill, 3}, {Compact, 3},
+	{BrokerKill, 7}, {BrokerStop, 5}, {BrokerCut, 4}, {ControllerKill, 3}, {Compact, 3}, {Power, 8},
 }
 
 // evenShare is that of a kind that comes at a step, in an even deck.
@@ -124,6 +124,8 @@ func (d *drawing) fault(kind Kind, at time.Duration) (f Fault, ok bool) {
 	switch kind {
 	case Kill:
 		d.kill(&f)
+	case Power:
+		f.For = pick(d.rand, 0, 200*time.Millisecond, time.Second, 3*time.Second)
 	case Stop:
 		f.For = d.between(100*time.Millisecond, 40*time.Second)
 	case Roll:

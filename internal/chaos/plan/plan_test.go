@@ -62,7 +62,7 @@ func wantEnough(t *testing.T, s Schedule) {
 			kills += 3
 		case f.Kind == Kill && f.Target == "two":
 			kills += 2
-		case slices.Contains([]Kind{Kill, Wipe, Flip}, f.Kind):
+		case slices.Contains([]Kind{Kill, Power, Wipe, Flip}, f.Kind):
 			kills++
 		}
 	}

@@ -14,6 +14,7 @@ type Kind string
 // The kinds of faults. For is how long a fault lasts, and Param what it needs beside its target.
 const (
 	Kill    Kind = "kill"    // SIGKILL; the node starts again after For
+	Power   Kind = "power"   // as kill, and the stores lose what was not synced
 	Stop    Kind = "stop"    // SIGSTOP, and SIGCONT after For
 	Restart Kind = "restart" // SIGTERM, and a start when it has ended
 	Roll    Kind = "roll"    // that of every node in turn
@@ -48,7 +49,7 @@ var OfBrokers = []Kind{BrokerKill, BrokerStop, BrokerCut, ControllerKill}
 
 // OfNodes are the kinds that happen to a node at one moment, at a step that can be known: the
 // columns of the table of cells.
-var OfNodes = []Kind{Kill, Stop, Cut, Freeze, OneWay, Slow, Lossy, Disk, Stall, Clock}
+var OfNodes = []Kind{Kill, Power, Stop, Cut, Freeze, OneWay, Slow, Lossy, Disk, Stall, Clock}
 
 // Fault is one fault.
 type Fault struct {

@@ -72,7 +72,7 @@ func (f *fault) run(ctx context.Context) {
 
 func (f *fault) deed() func(context.Context) error {
 	return map[plan.Kind]func(context.Context) error{
-		plan.Kill: f.kill, plan.Stop: f.stop, plan.Restart: f.restart, plan.Roll: f.roll, plan.Cut: f.cut, plan.Freeze: f.cut,
+		plan.Kill: f.kill, plan.Power: f.cutPower, plan.Stop: f.stop, plan.Restart: f.restart, plan.Roll: f.roll, plan.Cut: f.cut, plan.Freeze: f.cut,
 		plan.OneWay: f.oneWay, plan.Slow: f.cut, plan.Lossy: f.cut, plan.Drop: f.drop, plan.Disk: f.disk, plan.Stall: f.stall,
 		plan.Clock: f.clock, plan.Wipe: f.wipe, plan.Flip: f.flip, plan.Join: f.join, plan.Drain: f.drain, plan.Move: f.move,
 		plan.Submit: f.submit, plan.BrokerKill: f.brokerKill, plan.BrokerStop: f.brokerStop, plan.BrokerCut: f.brokerCut,
@@ -194,6 +194,19 @@ func (f *fault) kill(ctx context.Context) error {
 		err = errors.Join(err, errors.New("there was nothing to kill"))
 	}
 	return err
+}
+
+// cutPower ends a node as a power cut does, and starts it again.
+func (f *fault) cutPower(ctx context.Context) error {
+	if err := f.choose(ctx); err != nil {
+		return err
+	}
+	n := f.w.nodes[f.hurt[0]]
+	f.came(1)
+	err := n.cutPower()
+	f.release()
+	f.last(ctx)
+	return errors.Join(err, n.start())
 }
 
 func (f *fault) startAll() (err error) {

@@ -178,7 +178,31 @@ func (n *node) doom() *process {
 	return n.proc
 }
 
-// kill ends the node as a power cut would, and says whether there was anything to kill.
+// powerMost is how long a node may take to lose its power; one that is stopped does not.
+const powerMost = 2 * time.Second
+
+// cutPower ends the node, and its stores lose what was not synced. It is an error when the node had
+// to be killed for it, and so has lost nothing.
+func (n *node) cutPower() error {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	p := n.doom()
+	if p == nil {
+		return errors.New("the node does not run")
+	}
+	defer n.gone(p)
+	n.shared.CutPower()
+	select {
+	case <-p.done:
+		return nil
+	case <-time.After(powerMost):
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGKILL)
+	<-p.done
+	return errors.New("the node did not hear that its power is cut, and was killed")
+}
+
+// kill ends the node with SIGKILL, and says whether there was anything to kill.
 func (n *node) kill() bool {
 	n.turn.Lock()
 	defer n.turn.Unlock()
