@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -27,7 +28,8 @@ const (
 func (l Lab) Reads(ctx context.Context) Table {
 	t := Table{Title: "Get beside 20,000 events/s",
 		Note: fmt.Sprintf("Three nodes, six lanes, 50k keys; %d gets a second at one node, each from the moment at which it was due, "+
-			"with the default wait of 2 s. Local: the asked node owns the group's lane.", getsPerSec),
+			"with the default wait of 2 s. Local: the asked node owns the group's lane. Beside them as many /healthz, "+
+			"which read nothing: what an answer takes here before anything is looked up.", getsPerSec),
 		Head: []string{"gets", "number", "p50 ms", "p99 ms", "max ms", "failed"}}
 	b, f := l.bandOf("reads", 3, 6, bench.Workload{Keys: 50_000, Partitions: 6})
 	var quiet, fault *gets
@@ -39,7 +41,7 @@ func (l Lab) Reads(ctx context.Context) Table {
 		return t.failed("gets", err)
 	}
 	t.Rows = []Row{
-		quiet.row("local", quiet.local, 5), quiet.row("routed", quiet.routed, 10),
+		quiet.row("/healthz", quiet.health, 0), quiet.row("local", quiet.local, 5), quiet.row("routed", quiet.routed, 10),
 		fault.row("all, while an owner is killed", append(fault.local, fault.routed...), 0),
 	}
 	for i := range t.Rows {
@@ -87,8 +89,28 @@ func (l Lab) read(ctx context.Context, b *Tally, f *Feed) (quiet, fault *gets, e
 type gets struct {
 	mu            sync.Mutex
 	local, routed []float64
+	health        []float64 // answers to nothing
 	failed        int
 	example       error
+}
+
+// healthy asks for nothing.
+func (g *gets) healthy(ctx context.Context, with *http.Client, l Lab, n *node, due time.Time) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.listen+"/healthz", nil)
+	if err == nil {
+		var resp *http.Response
+		if resp, err = with.Do(req); err == nil {
+			err = resp.Body.Close()
+		}
+	}
+	took := l.Seam.Since(due)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err != nil {
+		g.failed, g.example = g.failed+1, err
+		return
+	}
+	g.health = append(g.health, float64(took.Microseconds())/1000)
 }
 
 func (g *gets) add(asked string, took time.Duration, a api.GetAnswer, err error) {
@@ -126,14 +148,17 @@ func (g *gets) row(what string, ms []float64, p99 float64) Row {
 func (l Lab) ask(ctx context.Context, b *Tally, n *node, d time.Duration) (*gets, error) {
 	got := &gets{}
 	source := b.Workload.Source()
+	with := &http.Client{Transport: &http.Transport{DialContext: l.Seam.Dial, MaxIdleConnsPerHost: getsAtOnce}}
+	defer with.CloseIdleConnections()
 	var g errgroup.Group
-	g.SetLimit(getsAtOnce)
+	g.SetLimit(2 * getsAtOnce)
 	_, err := measure.Pace(ctx, l.Seam, getsPerSec, d, func(due time.Time) {
 		key, _ := source.Next()
 		group, err := json.Marshal([]string{livePrefix + string(key)})
 		if err != nil {
 			panic(fmt.Sprintf("failover: a string does not encode: %v", err))
 		}
+		g.Go(func() error { got.healthy(ctx, with, l, n, due); return nil })
 		g.Go(func() error {
 			a, err := n.client.Get(ctx, b.App, group, api.ReadOptions{Wait: -1})
 			got.add(n.name, l.Seam.Since(due), a, err)
