@@ -3,7 +3,9 @@ package failover
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -100,7 +102,8 @@ func (g *gets) healthy(ctx context.Context, with *http.Client, l Lab, n *node, d
 	if err == nil {
 		var resp *http.Response
 		if resp, err = with.Do(req); err == nil {
-			err = resp.Body.Close()
+			_, err = io.Copy(io.Discard, resp.Body)
+			err = errors.Join(err, resp.Body.Close())
 		}
 	}
 	took := l.Seam.Since(due)
