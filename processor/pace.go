@@ -60,11 +60,16 @@ func (l *Lane) due() time.Time {
 // and the broker more than all the rest; shortly before a commit is due what has come meanwhile
 // comes with a few fetches. What is at hand half is not left so.
 func (l *Lane) restsUntil() time.Time {
-	if l.more || l.filling.empty() || l.midway() {
+	b := l.filling
+	if l.more || b.behind || b.empty() || l.midway() {
 		return time.Time{}
 	}
-	return l.due().Add(-l.cfg.Pace.Lead)
+	due := l.due()
+	return due.Add(-max(l.cfg.Pace.Lead, due.Sub(b.first)/leadPart))
 }
+
+// leadPart: of a long wait, as where many lanes share the commits, a larger lead costs little.
+const leadPart = 8
 
 // full reports whether the filling batch takes no further event.
 func (l *Lane) full() bool {

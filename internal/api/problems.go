@@ -46,21 +46,25 @@ func drainText(node string, lanes int) string {
 // voterProblems says when one voter more that ends would leave nobody who can decide.
 func voterProblems(st Status) []string {
 	var gone []string
-	voters := 0
+	known, alive := 0, 0
 	for _, n := range st.Nodes {
-		if n.Voter {
-			voters++
-			if !n.Alive {
-				gone = append(gone, n.Name)
-			}
+		switch {
+		case !n.Voter:
+		case n.Alive:
+			known, alive = known+1, alive+1
+		default:
+			known, gone = known+1, append(gone, n.Name)
 		}
 	}
-	alive := voters - len(gone)
+	voters := max(st.Voters, known)
+	if voters > known {
+		gone = append(gone, fmt.Sprintf("%d that have never registered", voters-known))
+	}
 	if st.Leader == "" || len(gone) == 0 || 2*(alive-1) > voters {
 		return nil
 	}
 	return []string{fmt.Sprintf("%d of %d nodes that vote are alive, and when one more of them ends nothing can be decided: "+
-		"start %s again; what is gone for good: `tally node forget NODE`", alive, voters, strings.Join(gone, ", "))}
+		"start the others (%s); what is gone for good: `tally node forget NODE`", alive, voters, strings.Join(gone, ", "))}
 }
 
 // clockSkewMs is how far a clock may be off before people should know.

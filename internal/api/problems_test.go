@@ -12,13 +12,18 @@ func TestVoterProblems(t *testing.T) {
 		"a":           "",
 		"a b c":       "",
 		"a b !c":      "2 of 3 nodes that vote are alive",
-		"a b c !d !e": "start d, e again",
+		"a b c !d !e": "start the others (d, e)",
 		"a b c d !e":  "",
 		"a b c -d !e": "3 of 4",
 		"a b -c":      "",
+		"a b ?c":      "start the others (1 that have never registered)",
 	} {
 		st := Status{Leader: "a"}
 		for name := range strings.FieldsSeq(nodes) {
+			if name[0] == '?' { // not in the list
+				st.Voters = 3
+				continue
+			}
 			bare := strings.TrimLeft(name, "!-")
 			st.Nodes = append(st.Nodes, NodeStatus{Name: bare, Alive: bare == name, Voter: name[0] != '-'})
 		}

@@ -103,6 +103,7 @@ type Status struct {
 	Version string       `json:"version"`
 	Kafka   KafkaStatus  `json:"kafka"`
 	Nodes   []NodeStatus `json:"nodes"`
+	Voters  int          `json:"voters,omitempty"` // also those that have never registered
 	Apps    []AppStatus  `json:"apps"`
 	// Problems are what people should know or do, a line each.
 	Problems []string `json:"problems"`

@@ -1,7 +1,10 @@
 package failpoint
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,23 +46,22 @@ func NewDisk() *Disk {
 // end.
 func (d *Disk) LosePower() error {
 	d.mu.Lock()
-	for name, f := range d.files {
-		if err := f.lose(name); err != nil {
-			return err
+	var errs []error
+	note := func(err error) bool {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a whole store was removed past this disk
+			errs = append(errs, err)
 		}
+		return err == nil
+	}
+	for name, f := range d.files {
+		note(f.lose(name))
 	}
 	for at, r := range d.removed {
-		if err := os.Rename(at, r.was); err != nil {
-			return err
-		}
-		if r.file == nil {
-			continue
-		}
-		if err := r.file.lose(r.was); err != nil {
-			return err
+		if note(os.Rename(at, r.was)) && r.file != nil {
+			note(r.file.lose(r.was))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (f *onDisk) lose(name string) error {
@@ -84,11 +86,13 @@ func (d *Disk) change(do func() error) error {
 // Create makes a file, which is lost until its directory is synced.
 func (d *Disk) Create(name string, category vfs.DiskWriteCategory) (f vfs.File, err error) {
 	err = d.change(func() error {
+		_, gone := os.Lstat(name)
+		lay := gone == nil
 		if f, err = d.FS.Create(name, category); err != nil {
 			return err
 		}
 		had := d.files[name]
-		d.files[name] = &onDisk{named: had != nil && had.named}
+		d.files[name] = &onDisk{named: lay && had == nil || had != nil && had.named}
 		f = &diskFile{f, d, d.files[name]}
 		return nil
 	})
@@ -139,13 +143,34 @@ func (d *Disk) Rename(was, name string) error {
 		if err := d.FS.Rename(was, name); err != nil {
 			return err
 		}
-		if f := d.files[was]; f != nil {
-			f.named = true
-			d.files[name] = f
-			delete(d.files, was)
-		}
+		d.rename(was, name)
 		return nil
 	})
+}
+
+// rename takes what the table has of a file, or of what is in a directory, to another name.
+func (d *Disk) rename(was, name string) {
+	delete(d.files, name)
+	for path, f := range maps.Clone(d.files) {
+		if to, ok := moved(path, was, name); ok {
+			f.named = f.named || path == was
+			delete(d.files, path)
+			d.files[to] = f
+		}
+	}
+	for at, r := range maps.Clone(d.removed) {
+		if to, ok := moved(at, was, name); ok {
+			r.was, _ = moved(r.was, was, name)
+			delete(d.removed, at)
+			d.removed[to] = r
+		}
+	}
+}
+
+// moved is a path behind a rename of it, or of a directory above it.
+func moved(path, was, name string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, was)
+	return name + rest, ok && (rest == "" || rest[0] == filepath.Separator)
 }
 
 // unsynced is in the names at which files lie that were removed, until their directory is synced.

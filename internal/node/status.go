@@ -27,6 +27,7 @@ func (n *Node) Status(context.Context) api.Status {
 	s := api.Status{
 		Cluster: st.ClusterID, Leader: leader, Node: n.cfg.Name, Version: n.cfg.Version, Kafka: n.kafkaStatus(),
 	}
+	s.Voters, _ = n.cluster.Voters(n.dir.id.ID)
 	for _, m := range st.SortedMembers() {
 		s.Nodes = append(s.Nodes, n.nodeStatus(m))
 	}

@@ -29,7 +29,7 @@ type member struct {
 	alive    bool // after the deaths of this decision
 	live     bool // and has reported under its present incarnation
 	reaches  bool // Kafka, as far as is known
-	ill      bool // it says that its disk fails
+	ill      bool // it says that its disk fails, or the log does not reach it
 	fit      bool // to own lanes and to stand by
 	quota    int  // lanes that it shall own
 	owned    int  // lanes that it owns or that move to it
@@ -58,7 +58,7 @@ func newBoard(in Input) *board {
 		m := &member{Member: in.State.Members[id], health: in.Health[id]}
 		m.alive = m.Alive && !slices.Contains(in.Dead, ownership.Death{ID: id, Incarnation: m.Incarnation})
 		m.live = m.alive && m.health.Live && m.health.Incarnation == m.Incarnation
-		m.ill = m.live && m.health.Disk != ""
+		m.ill = m.live && (m.health.Disk != "" || m.health.Behind > b.s.BehindMax)
 		b.members = append(b.members, m)
 		b.byID[id] = m
 	}

@@ -123,6 +123,17 @@ func (b *board) behind(m *member, l *lane) int64 {
 	return m.health.Copies[l.ref].Lag
 }
 
+// unheard is who handed the lane over to an owner that is gone now, and says that it runs it still:
+// it has not heard of that yet. The next owner waits for its word too, or for so long that it is
+// the leader's no more; "" for nobody.
+func (b *board) unheard(l *lane, next *member) string {
+	m := b.member(l.old.From)
+	if m == nil || m == next || !m.live || !m.health.Copies[l.ref].Running {
+		return ""
+	}
+	return m.ID
+}
+
 // grant gives a free lane to a member. An owner that is only cut off from Kafka, or has started
 // anew, still has its copy.
 func (b *board) grant(l *lane, m *member) {
@@ -137,7 +148,7 @@ func (b *board) grant(l *lane, m *member) {
 	if last != nil && last != m && last.alive && !last.Draining && !last.ill && !slices.Contains(l.to.Standbys, last.ID) {
 		l.to.Standbys = append(l.to.Standbys, last.ID)
 	}
-	l.to.Owner, l.to.Incarnation, l.to.From, l.to.Unfenced = m.ID, m.Incarnation, "", false
+	l.to.Owner, l.to.Incarnation, l.to.From, l.to.Unfenced = m.ID, m.Incarnation, b.unheard(l, m), false
 	if l.to.Target == m.ID {
 		l.to.Target = ""
 	}

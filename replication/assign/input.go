@@ -33,7 +33,10 @@ type Health struct {
 	OldestWaiting time.Duration // of its events that are not committed
 	// Disk says what is wrong with the member's disk, "" for nothing. While that lasts it gets
 	// nothing, and what it has moves to others, if any are well.
-	Disk   string
+	Disk string
+	// Behind is for how long it has lacked what the log has. It does not hear of grants then, and
+	// answers as nobody's owner: after a while it counts as one whose disk fails.
+	Behind time.Duration
 	Copies map[ownership.LaneRef]Copy
 }
 
@@ -54,6 +57,7 @@ type Settings struct {
 	OverPercent     int           // above its share that a node is promoted to before others (25)
 	ReadyLagMax     int64         // records that a copy may be behind to be caught up (5,000)
 	KafkaAgeMax     time.Duration // then a node counts as cut off from Kafka (1.5 s)
+	BehindMax       time.Duration // that a member may lack what the log has (5 s)
 	WaitingMax      time.Duration // then an event that waits is a problem to be shown (10 s)
 	ProblemLinesMax int           // (50)
 }
@@ -65,6 +69,7 @@ func (s Settings) withDefaults() Settings {
 		OverPercent:     cmp.Or(s.OverPercent, 25),
 		ReadyLagMax:     cmp.Or(s.ReadyLagMax, 5000),
 		KafkaAgeMax:     cmp.Or(s.KafkaAgeMax, 1500*time.Millisecond),
+		BehindMax:       cmp.Or(s.BehindMax, 5*time.Second),
 		WaitingMax:      cmp.Or(s.WaitingMax, 10*time.Second),
 		ProblemLinesMax: cmp.Or(s.ProblemLinesMax, 50),
 	}

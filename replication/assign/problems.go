@@ -36,9 +36,9 @@ func (b *board) memberProblems() (lines []string) {
 		case !m.reaches:
 			lines = append(lines, fmt.Sprintf("node %s has not reached Kafka for %s: its lanes are moved", m.Name, round(m.health.KafkaAge)))
 		case m.ill && m.fit:
-			lines = append(lines, fmt.Sprintf("the disk of node %s fails (%s), and no other node can take its lanes", m.Name, m.health.Disk))
+			lines = append(lines, m.illness()+", and no other node can take its lanes")
 		case m.ill:
-			lines = append(lines, fmt.Sprintf("the disk of node %s fails (%s): its lanes are moved", m.Name, m.health.Disk))
+			lines = append(lines, m.illness()+": its lanes are moved")
 		case m.live && m.health.OldestWaiting > b.s.WaitingMax:
 			lines = append(lines, fmt.Sprintf("node %s has had an event waiting for %s", m.Name, round(m.health.OldestWaiting)))
 		case m.Draining && m.fit:
@@ -46,6 +46,14 @@ func (b *board) memberProblems() (lines []string) {
 		}
 	}
 	return lines
+}
+
+func (m *member) illness() string {
+	if m.health.Disk == "" {
+		return fmt.Sprintf("the cluster's log has not reached node %s for %s, though its pings come: see its log, and whether the others can connect to %s",
+			m.Name, round(m.health.Behind), m.Addr)
+	}
+	return fmt.Sprintf("the disk of node %s fails (%s)", m.Name, m.health.Disk)
 }
 
 func round(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }

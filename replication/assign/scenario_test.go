@@ -90,11 +90,20 @@ func (w *world) obeyNode(t *testing.T, d *datadriven.TestData, plain []string, a
 			t.Fatal(err)
 		}
 		w.setKafkaAge(plain[0], age)
+	case "behind":
+		d, err := time.ParseDuration(arg["for"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := w.health[plain[0]]
+		h.Behind = d
+		w.health[plain[0]] = h
 	case "disk":
 		w.setDisk(plain[0], arg["why"])
 	case "copy":
 		lag, _ := strconv.Atoi(arg["lag"])
-		w.setCopy(plain[1], reference(plain[0]), Copy{Ready: !slices.Contains(plain, "loading"), Lag: int64(lag)})
+		runs := slices.Contains(plain, "running")
+		w.setCopy(plain[1], reference(plain[0]), Copy{Ready: !runs && !slices.Contains(plain, "loading"), Running: runs, Lag: int64(lag)})
 	case "fenced":
 		w.fence([]ownership.LaneRef{reference(plain[0])})
 	case "drain", "undrain":

@@ -151,20 +151,19 @@ func (c *Cluster) live(ctx context.Context) {
 }
 
 // firstLook is how long a node that is in a cluster already waits for what its seeds are, so that
-// it does nothing in its own cluster when it was told to be in another. One that does not run
-// refuses at once.
+// it takes no lanes in its own when it was told to be in another. One that does not run refuses at
+// once.
 const firstLook = 250 * time.Millisecond
 
 // checkSeeds asks each of these seeds once, and returns those that have not answered, or why this
 // node cannot be where one of them is.
 func (c *Cluster) checkSeeds(ctx context.Context, seeds []string) (silent []string, err error) {
-	for _, seed := range seeds {
-		h, err := ask(ctx, c.c, seed)
-		if err != nil {
-			silent = append(silent, seed)
+	for _, a := range c.askSeeds(ctx, seeds) {
+		if a.err != nil {
+			silent = append(silent, a.seed)
 			continue
 		}
-		if err := c.checkSeed(seed, h); err != nil {
+		if err := c.checkSeed(a.seed, a.hello); err != nil {
 			return nil, err
 		}
 	}
@@ -173,10 +172,13 @@ func (c *Cluster) checkSeeds(ctx context.Context, seeds []string) (silent []stri
 
 // checkRest asks the others until all have answered.
 func (c *Cluster) checkRest(ctx context.Context, silent []string) {
-	for len(silent) > 0 && c.c.Seam.Sleep(ctx, c.c.Timing.Say) == nil {
+	for len(silent) > 0 {
 		var err error
 		if silent, err = c.checkSeeds(ctx, silent); err != nil {
 			c.failUnless(ctx, err)
+		}
+		if c.c.Seam.Sleep(ctx, c.c.Timing.Say) != nil {
+			return
 		}
 	}
 }
@@ -188,8 +190,6 @@ func (c *Cluster) checkSeed(seed string, h *Hello) error {
 		return copied(c.c, h)
 	case h.ClusterID != "" && mine != "" && h.ClusterID != mine:
 		return c.otherCluster(fmt.Sprintf("seed %s (node %s)", seed, h.Name), h.ClusterID)
-	case h.NodeID != c.c.ID:
-		c.raft.Hint(h.NodeID, h.Addr)
 	}
 	return nil
 }

@@ -146,7 +146,7 @@ func (c *Cluster) form(ctx context.Context) (join string, err error) {
 		return "", c.raft.Bootstrap([]consensus.Server{{ID: c.c.ID, Addr: c.c.Addr, Voter: true}})
 	}
 	for c.raft.Empty() {
-		answers := c.askSeeds(ctx)
+		answers := c.askSeeds(ctx, c.c.Seeds)
 		v := judge(c.c, answers)
 		switch {
 		case v.refuse != nil:
@@ -172,7 +172,7 @@ func (c *Cluster) form(ctx context.Context) (join string, err error) {
 func (c *Cluster) formNow(ctx context.Context, before []answer) (formed bool, err error) {
 	c.forming.Store(true)
 	defer c.forming.Store(false)
-	after := c.askSeeds(ctx)
+	after := c.askSeeds(ctx, c.c.Seeds)
 	v := judge(c.c, after)
 	if v.refuse != nil {
 		return false, v.refuse

@@ -58,11 +58,11 @@ type answer struct {
 	err   error
 }
 
-// askSeeds asks all seeds at once.
-func (c *Cluster) askSeeds(ctx context.Context) []answer {
-	answers := make([]answer, len(c.c.Seeds))
+// askSeeds asks all of these seeds at once.
+func (c *Cluster) askSeeds(ctx context.Context, seeds []string) []answer {
+	answers := make([]answer, len(seeds))
 	var wg sync.WaitGroup
-	for i, seed := range c.c.Seeds {
+	for i, seed := range seeds {
 		wg.Go(func() {
 			h, err := ask(ctx, c.c, seed)
 			answers[i] = answer{seed: seed, hello: h, err: err}

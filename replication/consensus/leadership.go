@@ -139,6 +139,7 @@ func (r *Raft) establish(ctx context.Context) bool {
 		r.leading.mu.Lock()
 		r.leading.term, r.leading.ctx = r.raft.CurrentTerm(), ctx
 		r.leading.mu.Unlock()
+		r.spreadSoon() // members that do not know what is committed are not vouched for
 		return ctx.Err() == nil
 	}
 	return false

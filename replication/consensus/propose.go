@@ -53,10 +53,7 @@ func (r *Raft) Propose(ctx context.Context, c ownership.Command) (ownership.Resu
 	if err != nil {
 		return ownership.Result{}, r.refusal(err)
 	}
-	select {
-	case r.followup <- struct{}{}:
-	default: // one is due already
-	}
+	r.spreadSoon()
 	switch got := response.(type) {
 	case ownership.Result:
 		return got, nil
@@ -114,6 +111,14 @@ func (r *Raft) notLeader() error {
 		return &NotLeaderError{}
 	}
 	return &NotLeaderError{ID: id, Addr: addr}
+}
+
+// spreadSoon has spread look once more.
+func (r *Raft) spreadSoon() {
+	select {
+	case r.followup <- struct{}{}:
+	default: // one is due already
+	}
 }
 
 // spread tells the other servers at once what was committed: the entry after a proposal carries it.

@@ -267,6 +267,7 @@ func health(v session.View) map[string]assign.Health {
 			KafkaAge:      time.Duration(s.Report.KafkaAgeMs)*time.Millisecond + s.Age,
 			OldestWaiting: time.Duration(s.Report.OldestWaitingMs) * time.Millisecond,
 			Disk:          s.Report.Disk,
+			Behind:        s.Behind,
 			Copies:        make(map[ownership.LaneRef]assign.Copy, len(s.Copies)),
 		}
 		for ref, c := range s.Copies {

@@ -23,9 +23,15 @@ func TestBehind(t *testing.T) {
 			t.Errorf("it was vouched for until %v after the entry that it lacks", took)
 		}
 		c.pass(5*time.Second, func() bool { return !b.member.Renewed() && a.live("b") && a.member.Renewed() })
+		if lacks := a.view().Sessions["b"].Behind; lacks < 5*time.Second {
+			t.Errorf("the leader says that it lacks the entry for %v", lacks)
+		}
 		b.lacks(nil)
 		if took := c.until(b.member.Renewed); took > 300*time.Millisecond {
 			t.Errorf("it was vouched for only %v after it had all again", took)
+		}
+		if lacks := a.view().Sessions["b"].Behind; lacks != 0 {
+			t.Errorf("it has all, and the leader says that it lacks something for %v", lacks)
 		}
 	})
 }

@@ -37,6 +37,8 @@ type entry struct {
 	why   string // it is lost
 	// waited: a pause has passed without a word of it, so it is no reason for another.
 	waited bool
+	// lacking is since when it lacks what the log has had for a while; zero: it has all.
+	lacking time.Time
 	// condemned: a proposal to declare it dead is under way, so it is not vouched for.
 	condemned bool
 
@@ -115,6 +117,17 @@ func (r *roster) behind(has uint64, now time.Time) bool {
 	}
 	due := r.versions[0]
 	return has < due.number && now.Sub(due.at) >= r.behindMax
+}
+
+// lacks keeps whether a member was told that it is behind.
+func (r *roster) lacks(id string, behind bool, now time.Time) {
+	switch e := r.sessions[id]; {
+	case e == nil:
+	case !behind:
+		e.lacking = time.Time{}
+	case e.lacking.IsZero():
+		e.lacking = now
+	}
 }
 
 // begin ends the patience with a lone member: its last ping may be older than the others' may be.

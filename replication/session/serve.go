@@ -117,6 +117,7 @@ func (t *Table) answer(s *served, p ping) (Answer, error) {
 	known, changed, err := t.r.ping(s.number, p, now)
 	a.Known, a.TTLMs = known, t.r.patience(t.cfg.TTL).Milliseconds()
 	a.Behind = t.r.behind(p.Version, now)
+	t.r.lacks(p.ID, a.Behind, now)
 	if changed {
 		t.notify()
 	}

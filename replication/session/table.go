@@ -190,7 +190,9 @@ type Session struct {
 	Live bool
 	Lost string // why it is not alive any more, "" while it is
 	// Age is the time since its last ping.
-	Age    time.Duration
+	Age time.Duration
+	// Behind is for how long it has lacked what the log has, 0 when it does not.
+	Behind time.Duration
 	Report Report // without its copies
 	Copies map[ownership.LaneRef]Copy
 }

@@ -36,6 +36,9 @@ func (e *entry) show(now time.Time) Session {
 	if !e.lost.IsZero() {
 		s.Lost = e.why
 	}
+	if !e.lacking.IsZero() {
+		s.Behind = now.Sub(e.lacking)
+	}
 	return s
 }
 

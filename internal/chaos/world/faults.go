@@ -204,6 +204,9 @@ func (f *fault) cutPower(ctx context.Context) error {
 	n := f.w.nodes[f.hurt[0]]
 	f.came(1)
 	err := n.cutPower()
+	if err != nil {
+		f.rec.Signal = 0
+	}
 	f.release()
 	f.last(ctx)
 	return errors.Join(err, n.start())
