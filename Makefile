@@ -10,8 +10,9 @@ FUZZTIME    ?= 1m
 BENCHFLAGS  ?=
 
 export CGO_ENABLED = 0
-# Tests mostly wait, for timeouts and for Kafka: more of them at a time than there are cores.
-AT_ONCE     := -p 3 -parallel 4
+# Tests mostly wait, for timeouts and for Kafka: more of them at a time than there are cores. With
+# -race they do not.
+AT_ONCE     := -parallel 4
 # Those of several nodes on three brokers take a minute and a half.
 CLUSTER     := ^(TestFleetProof|TestFleetCutProof|TestThreeNodes)$$
 # Of tests: a profile-guided build compiles every package once more, and tests need no speed.
@@ -44,7 +45,7 @@ check: ## Formatting, vet, staticcheck, the project's own rules, and the short t
 	$(GO) vet $(NOPGO) ./...
 	$(GO) vet $(NOPGO) -tags failpoint ./cmd/tally
 	$(GO) run $(STATICCHECK) ./...
-	CGO_ENABLED=1 $(GO) test $(NOPGO) -race -short $(AT_ONCE) -timeout 10m ./...
+	CGO_ENABLED=1 $(GO) test $(NOPGO) -race -short -timeout 10m ./...
 
 fuzz: ## Every fuzz target for a minute (FUZZTIME=1m), one after the other; finds go to testdata/fuzz
 	@for dir in $$(git grep -l --untracked '^func Fuzz' -- '*_test.go' | xargs -n 1 dirname | sort -u); do \
