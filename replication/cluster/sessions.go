@@ -19,7 +19,7 @@ import (
 func (c *Cluster) makeSessions() {
 	c.table = session.NewTable(session.TableConfig{
 		ID: c.c.ID, Seam: c.c.Seam, Log: c.c.Log, State: c.State, Leader: c.raft.Leader, Dial: c.dialSession,
-		TTL: c.c.Timing.TTL,
+		TTL: c.c.Timing.TTL, Leads: func(ctx context.Context) error { _, err := c.raft.Read(ctx); return err },
 	})
 	c.member = session.NewMember(session.MemberConfig{
 		Seam: c.c.Seam, Log: c.c.Log, Dial: c.dialSession, Report: c.report,

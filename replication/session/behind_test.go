@@ -69,3 +69,22 @@ func TestBehindANewLeader(t *testing.T) {
 		}
 	})
 }
+
+// TestStoodStill: a leader that stood still, and that others have deposed meanwhile, vouches for
+// nobody, itself least of all, though it does not know of that yet. One that leads still does
+// again.
+func TestStoodStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, nodes, _ := three(t)
+		c.until(func() bool { return nodes[0].member.Renewed() && nodes[1].member.Renewed() })
+		nodes[0].deposed.Store(true)
+		c.jump.Add(int64(5 * time.Second))
+		c.pass(3*time.Second, func() bool { return !nodes[0].member.Renewed() && !nodes[1].member.Renewed() })
+		nodes[0].deposed.Store(false)
+		took := c.until(func() bool { return nodes[0].member.Renewed() && nodes[1].member.Renewed() })
+		if took > 350*time.Millisecond {
+			t.Errorf("it vouched for the others only %v after it was sure", took)
+		}
+		c.pass(5*time.Second, func() bool { return nodes[0].member.Renewed() && nodes[1].member.Renewed() })
+	})
+}

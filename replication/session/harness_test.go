@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -40,6 +41,7 @@ type node struct {
 	pipes           *pipes
 	stop            context.CancelFunc
 	done            sync.WaitGroup
+	deposed         atomic.Bool // most voters say that it leads no more
 
 	mu     sync.Mutex
 	asked  int // for reports
@@ -136,6 +138,12 @@ func (c *cluster) start(id, incarnation string) *node {
 	n.table = NewTable(TableConfig{
 		ID: id, Seam: c.seam(), Log: slog.New(slog.DiscardHandler), State: c.state.Load, Dial: c.dial,
 		Leader: func() (string, string) { id, addr, _ := c.whoLeads(); return id, addr },
+		Leads: func(context.Context) error {
+			if n.deposed.Load() {
+				return errors.New("deposed")
+			}
+			return nil
+		},
 	})
 	n.member = NewMember(MemberConfig{
 		Seam: c.seam(), Log: slog.New(slog.DiscardHandler), Leader: c.whoLeads, Dial: c.dial, Report: n.report,

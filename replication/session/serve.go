@@ -118,6 +118,7 @@ func (t *Table) answer(s *served, p ping) (Answer, error) {
 	a.Known, a.TTLMs = known, t.r.patience(t.cfg.TTL).Milliseconds()
 	a.Behind = t.r.behind(p.Version, now)
 	t.r.lacks(p.ID, a.Behind, now)
+	a.Behind = a.Behind || t.doubtful(now)
 	if changed {
 		t.notify()
 	}

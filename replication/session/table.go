@@ -22,6 +22,9 @@ type TableConfig struct {
 	State func() *ownership.State
 	// Leader is the node that this one takes for the leader, for members that ask the wrong one.
 	Leader func() (id, addr string)
+	// Leads asks most voters whether this node leads still; nil means that it does. Nil: it is
+	// believed.
+	Leads func(ctx context.Context) error
 	// Dial opens a session's connection to an address. Its error wraps syscall.ECONNREFUSED where
 	// nobody listens there.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
@@ -77,6 +80,15 @@ type Table struct {
 	probing map[probed]bool
 	conns   map[uint64]*served
 	conn    uint64 // the number of the last one
+
+	// A node that stood still, and led, may have been deposed meanwhile: until it has asked, it
+	// vouches for nobody, itself least of all. turn is when it was last seen not to stand still,
+	// tick for how long that is so; doubts is how often it stood still since it was sure, and asks
+	// that it asks.
+	turn   time.Time
+	tick   time.Duration
+	doubts int
+	asks   bool
 }
 
 // NewTable makes the table of a node that does not lead.
@@ -101,7 +113,8 @@ func (t *Table) Lead(term uint64) (resign func()) {
 		panic(fmt.Sprintf("session: a leadership of term %d begins within that of term %d", term, t.r.term))
 	}
 	t.r.lead(term)
-	t.r.observe(t.cfg.State(), t.cfg.Seam.Now())
+	t.turn, t.tick, t.doubts = t.cfg.Seam.Now(), t.cfg.Tick, 0
+	t.r.observe(t.cfg.State(), t.turn)
 	t.ctx = ctx
 	for id, e := range t.r.sessions {
 		if e.alive {
@@ -122,25 +135,65 @@ func (t *Table) Lead(term uint64) (resign func()) {
 
 // judge is the clock of a leadership.
 func (t *Table) judge(ctx context.Context) {
-	last, tick := t.cfg.Seam.Now(), t.cfg.Tick
+	tick := t.cfg.Tick
 	for t.cfg.Seam.Sleep(ctx, tick) == nil {
 		state := t.cfg.State()
 		t.mu.Lock()
 		now := t.cfg.Seam.Now()
-		slip := now.Sub(last) - tick
+		slip := now.Sub(t.turn) - tick
 		if slip <= t.cfg.SlipMax {
 			slip = 0
 		} else {
 			t.cfg.Log.Warn("this node stood still; the sessions of all members are extended", "ms", slip.Milliseconds())
+			t.doubt(ctx)
 		}
-		last = now
 		t.r.observe(state, now)
 		if t.r.tick(now, slip) {
 			t.notify()
 		}
 		tick = t.untilJudgement(now)
+		t.turn, t.tick = now, tick
 		t.mu.Unlock()
 	}
+}
+
+// doubt asks whether this node leads still. The lock is held.
+func (t *Table) doubt(ctx context.Context) {
+	if t.cfg.Leads == nil {
+		return
+	}
+	t.doubts++
+	if !t.asks {
+		t.asks = true
+		t.probes.Go(func() { t.makeSure(ctx) })
+	}
+}
+
+// makeSure ends the doubts, or the leadership does. It asks twice: an answer to what was sent
+// before the node stood still counts as one to the first question.
+func (t *Table) makeSure(ctx context.Context) {
+	for {
+		t.mu.Lock()
+		doubts := t.doubts
+		t.mu.Unlock()
+		sure := t.cfg.Leads(ctx) == nil && t.cfg.Leads(ctx) == nil
+		t.mu.Lock()
+		over := ctx.Err() != nil || sure && doubts == t.doubts
+		if over {
+			t.doubts, t.asks = 0, false
+		}
+		t.mu.Unlock()
+		if over {
+			return
+		}
+		_ = t.cfg.Seam.Sleep(ctx, t.cfg.Tick)
+	}
+}
+
+// doubtful reports whether this node may have been deposed without having heard of it. The lock is
+// held.
+func (t *Table) doubtful(now time.Time) bool {
+	return t.doubts > 0 || t.cfg.Leads != nil && now.Sub(t.turn) > t.tick+t.cfg.SlipMax
 }
 
 // untilJudgement is the time until the next one. A member that has just pinged cannot be dead soon,

@@ -52,6 +52,7 @@ type Answer struct {
 	NotLeader  bool   `json:"not_leader,omitempty"`
 	// Behind: the member lacks what the log has had for a while, so the leader does not vouch for
 	// it. What it lacks may be that a lane of its has gone to somebody else.
+	// Or the leader itself has stood still, and may be none any more.
 	Behind bool  `json:"behind,omitempty"`
 	TTLMs  int64 `json:"ttl_ms"`
 }
