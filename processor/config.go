@@ -73,7 +73,7 @@ type Pace struct {
 	// back-to-back transactions by 20 ms while it writes their markers. Default 5 ms.
 	Hold time.Duration
 	// Lead is how long before a commit is due a lane that has read all that there was looks for
-	// what has come since. Default 5 ms.
+	// what has come since. Default 8 ms.
 	Lead    time.Duration
 	Refresh time.Duration // age at which a group offset is committed again; default 24 h
 }
@@ -84,7 +84,7 @@ func (p Pace) withDefaults(stages int) Pace {
 	p.Interval = or(p.Interval, [...]time.Duration{1: 25 * time.Millisecond, 2: 15 * time.Millisecond}[stages])
 	p.IntervalMax = or(p.IntervalMax, 250*time.Millisecond)
 	p.Hold = or(p.Hold, 5*time.Millisecond)
-	p.Lead = or(p.Lead, 5*time.Millisecond)
+	p.Lead = or(p.Lead, 8*time.Millisecond)
 	p.Refresh = or(p.Refresh, 24*time.Hour)
 	return p
 }

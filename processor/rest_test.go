@@ -25,14 +25,14 @@ func TestRestsUntil(t *testing.T) {
 		change func(*Lane)
 		want   time.Duration
 	}{
-		"at the end":            {func(*Lane) {}, 20 * time.Millisecond},
+		"at the end":            {func(*Lane) {}, 17 * time.Millisecond},
 		"there is more":         {func(l *Lane) { l.more = true }, -1},
 		"much has come":         {func(l *Lane) { l.filling.behind = true }, -1},
 		"nothing to commit":     {func(l *Lane) { l.filling = l.newBatch() }, -1},
 		"due at once":           {func(l *Lane) { l.eager = true }, -5 * time.Millisecond},
 		"draining":              {func(l *Lane) { l.draining = true }, -5 * time.Millisecond},
 		"its turn comes later":  {func(l *Lane) { l.filling.slot = now.Add(time.Second) }, 875 * time.Millisecond},
-		"the last has just end": {func(l *Lane) { l.lastEnd = now.Add(30 * time.Millisecond) }, 30 * time.Millisecond},
+		"the last has just end": {func(l *Lane) { l.lastEnd = now.Add(30 * time.Millisecond) }, 27 * time.Millisecond},
 	} {
 		until := lane(c.change).restsUntil()
 		if got := until.Sub(now); c.want >= 0 && got != c.want || c.want < 0 && until.After(now) {
