@@ -176,7 +176,8 @@ func (t *Table) makeSure(ctx context.Context) {
 		t.mu.Lock()
 		doubts := t.doubts
 		t.mu.Unlock()
-		sure := t.cfg.Leads(ctx) == nil && t.cfg.Leads(ctx) == nil
+		sure := t.cfg.Leads(ctx) == nil
+		sure = sure && t.cfg.Leads(ctx) == nil
 		t.mu.Lock()
 		over := ctx.Err() != nil || sure && doubts == t.doubts
 		if over {
