@@ -152,25 +152,25 @@ func (d *Disk) Rename(was, name string) error {
 func (d *Disk) rename(was, name string) {
 	delete(d.files, name)
 	for path, f := range maps.Clone(d.files) {
-		if to, ok := moved(path, was, name); ok {
+		if within(path, was) {
 			f.named = f.named || path == was
 			delete(d.files, path)
-			d.files[to] = f
+			d.files[name+path[len(was):]] = f
 		}
 	}
 	for at, r := range maps.Clone(d.removed) {
-		if to, ok := moved(at, was, name); ok {
-			r.was, _ = moved(r.was, was, name)
+		if within(at, was) {
+			r.was = name + r.was[len(was):]
 			delete(d.removed, at)
-			d.removed[to] = r
+			d.removed[name+at[len(was):]] = r
 		}
 	}
 }
 
-// moved is a path behind a rename of it, or of a directory above it.
-func moved(path, was, name string) (string, bool) {
-	rest, ok := strings.CutPrefix(path, was)
-	return name + rest, ok && (rest == "" || rest[0] == filepath.Separator)
+// within reports whether a path is this name, or in the directory of the name.
+func within(path, name string) bool {
+	rest, ok := strings.CutPrefix(path, name)
+	return ok && (rest == "" || rest[0] == filepath.Separator)
 }
 
 // unsynced is in the names at which files lie that were removed, until their directory is synced.
@@ -212,19 +212,8 @@ func (d *Disk) comesBack(name string) bool {
 // RemoveAll is kept.
 func (d *Disk) RemoveAll(name string) error {
 	return d.change(func() error {
-		within := func(path string) bool {
-			return path == name || strings.HasPrefix(path, name+string(filepath.Separator))
-		}
-		for path := range d.files {
-			if within(path) {
-				delete(d.files, path)
-			}
-		}
-		for at := range d.removed {
-			if within(at) {
-				delete(d.removed, at)
-			}
-		}
+		maps.DeleteFunc(d.files, func(path string, _ *onDisk) bool { return within(path, name) })
+		maps.DeleteFunc(d.removed, func(at string, _ removal) bool { return within(at, name) })
 		return d.FS.RemoveAll(name)
 	})
 }

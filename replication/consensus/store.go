@@ -103,18 +103,16 @@ const stallParts = 10
 func (s *store) watched(op string, write func() error) error {
 	done := make(chan struct{})
 	defer close(done)
-	timer, stop := s.seam.Timer(s.wait / stallParts)
 	go func() {
 		for range stallParts {
+			timer, stop := s.seam.Timer(s.wait / stallParts)
 			select {
 			case <-timer:
-				timer, stop = s.seam.Timer(s.wait / stallParts)
 			case <-done:
 				stop()
 				return
 			}
 		}
-		stop()
 		s.stalled(&StalledError{Op: op, Dir: s.dir, Wait: s.wait})
 	}()
 	var err error
