@@ -270,6 +270,7 @@ func TestOneProbeAtATime(t *testing.T) {
 			return nil, ctx.Err()
 		}
 		nodes[1].sleep()
+		synctest.Wait() // a ping of this instant has been heard
 		table.mu.Lock()
 		table.r.sessions["b"].conn = 0
 		for range 5 {
