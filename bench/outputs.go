@@ -37,9 +37,10 @@ func WatchOutputs(ctx context.Context, cfg kafka.Config, from kgo.Offset, topics
 	}
 }
 
-// WatchCounts tells each group's counts as they come out in topics, until ctx ends.
-func WatchCounts(ctx context.Context, cfg kafka.Config, topics []string, seen func(group string, count int64, now time.Time)) error {
-	return WatchOutputs(ctx, cfg, kgo.NewOffset().AtStart(), topics, func(rec *kgo.Record, now time.Time) error {
+// WatchCounts tells the counts of groups as they come out in topics, from an offset on until ctx
+// ends.
+func WatchCounts(ctx context.Context, cfg kafka.Config, from kgo.Offset, topics []string, seen func(group string, count int64, now time.Time)) error {
+	return WatchOutputs(ctx, cfg, from, topics, func(rec *kgo.Record, now time.Time) error {
 		group, count, err := ParseOutput(rec.Key, rec.Value)
 		if err == nil {
 			seen(group, count, now)

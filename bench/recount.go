@@ -50,6 +50,9 @@ func (r *Recount) Add(w Workload, key, value []byte) {
 	})
 }
 
+// Of is how often a group was counted.
+func (r *Recount) Of(group string) int64 { return int64(r.counts[maphash.String(r.seed, group)]) }
+
 // Groups is how many there are.
 func (r *Recount) Groups() int { return len(r.counts) }
 

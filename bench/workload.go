@@ -15,7 +15,7 @@ type Workload struct {
 	Events     int
 	Keys       int
 	Words      int // of each event's text, drawn by Zipf's law; 0: a JSON object that nobody splits
-	Bytes      int // of a JSON object; 0: 100
+	Bytes      int // of a JSON object, of digits where one has no room; 0: 100
 	Partitions int
 	Each       bool // the first Keys events have one key each, so that there are Keys groups
 	Skewed     bool // keys are drawn by Zipf's law, not evenly
@@ -24,6 +24,7 @@ type Workload struct {
 
 const (
 	vocabulary   = 50_000 // of texts
+	objectLeast  = 86     // bytes of an object: its names, and values that are not cut
 	zipfExponent = 1.1
 	// Seed is that of every workload.
 	Seed = 1
@@ -116,6 +117,9 @@ func (s *Source) object() []byte {
 	size := s.w.Bytes
 	if size == 0 {
 		size = 100
+	}
+	if size < objectLeast {
+		return s.hex(nil, size)
 	}
 	kinds := [...]string{"view", "cart", "sale", "back"}
 	v := append(make([]byte, 0, size+16), `{"kind":"`...)

@@ -39,7 +39,7 @@ type Feed struct {
 
 // open makes the topics, sends what is there before, and begins to read the outputs.
 func (f *Feed) open(ctx context.Context) (err error) {
-	f.source, f.recount, f.latency = f.Workload.Source(), bench.NewRecount(), measure.NewLatency()
+	f.source, f.recount, f.latency = f.Workload.Source(), bench.NewRecount(), measure.NewLatency(nil)
 	if err := f.fill(ctx); err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (f *Feed) open(ctx context.Context) (err error) {
 	f.stop = stop
 	f.watch, reading = errgroup.WithContext(reading)
 	f.watch.Go(func() error {
-		return bench.WatchCounts(reading, f.Kafka, []string{f.Out}, func(group string, count int64, now time.Time) {
+		return bench.WatchCounts(reading, f.Kafka, kgo.NewOffset().AtStart(), []string{f.Out}, func(group string, count int64, now time.Time) {
 			if strings.HasPrefix(group, livePrefix) {
 				f.latency.Seen(group, count, now)
 			}

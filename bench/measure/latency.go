@@ -11,6 +11,7 @@ import (
 // Latency matches each event with the first output that counts it: the n-th event of a group with
 // the first count of n or more. It may be used from several goroutines.
 type Latency struct {
+	before  func(group string) int64
 	mu      sync.Mutex
 	waiting map[string]*queue
 	open    int // events without their count yet
@@ -28,9 +29,13 @@ type queue struct {
 
 const longest = int64(10 * time.Minute / time.Microsecond)
 
-// NewLatency records events that are due at or after from; the ones before it are the warm-up.
-func NewLatency() *Latency {
-	return &Latency{waiting: map[string]*queue{}, hist: hdrhistogram.New(1, longest, 3)}
+// NewLatency records what RecordFrom says. before is how often a group was counted before its first
+// event that is told here; nil: never.
+func NewLatency(before func(group string) int64) *Latency {
+	if before == nil {
+		before = func(string) int64 { return 0 }
+	}
+	return &Latency{before: before, waiting: map[string]*queue{}, hist: hdrhistogram.New(1, longest, 3)}
 }
 
 // RecordFrom ends the warm-up, or what was recorded so far: later events are recorded, alone.
@@ -47,7 +52,7 @@ func (l *Latency) Sent(group string, due time.Time) {
 	defer l.mu.Unlock()
 	q := l.waiting[group]
 	if q == nil {
-		q = &queue{}
+		q = &queue{counted: l.before(group)}
 		l.waiting[group] = q
 	}
 	q.due = append(q.due, due)

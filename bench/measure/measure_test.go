@@ -63,7 +63,7 @@ func TestPaceIsOpenLoop(t *testing.T) {
 
 func TestLatency(t *testing.T) {
 	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
-	l := NewLatency()
+	l := NewLatency(nil)
 	l.Sent("a", at(0)) // the warm-up
 	l.Seen("a", 1, at(500))
 	l.RecordFrom(at(1000))
@@ -89,6 +89,25 @@ func TestLatency(t *testing.T) {
 	l.Seen("b", 2, at(1130))
 	if _, _, wrong := l.Result(); wrong == "" {
 		t.Error("a count that is too high is not seen")
+	}
+}
+
+// TestLatencyOfGroupsCountedBefore: their next event is counted above that.
+func TestLatencyOfGroupsCountedBefore(t *testing.T) {
+	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
+	l := NewLatency(func(group string) int64 { return map[string]int64{"a": 7}[group] })
+	l.RecordFrom(at(0))
+	l.Sent("a", at(0))
+	l.Sent("a", at(10))
+	l.Sent("b", at(20))
+	l.Seen("a", 7, at(21)) // of before
+	if l.Open() != 3 {
+		t.Errorf("%d open, not 3", l.Open())
+	}
+	l.Seen("a", 9, at(30))
+	l.Seen("b", 1, at(40))
+	if h, _, wrong := l.Result(); wrong != "" || h.TotalCount() != 3 || h.Max()/1000 != 30 {
+		t.Errorf("%q, %d latencies up to %d us", wrong, h.TotalCount(), h.Max())
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tally-kafka/tally/bench"
@@ -53,7 +54,9 @@ func (l *Lab) Apps(ctx context.Context, tally peers.Tally, n int, p Pacing) (f F
 	}
 	reading, stop := context.WithCancel(ctx)
 	g, reading := errgroup.WithContext(reading)
-	g.Go(func() error { return bench.WatchCounts(reading, l.Kafka, outs, s.latency.Seen) })
+	g.Go(func() error {
+		return bench.WatchCounts(reading, l.Kafka, kgo.NewOffset().AtStart(), outs, s.latency.Seen)
+	})
 	err = a.paced(ctx, s, p, &f)
 	stop()
 	return f, errors.Join(err, g.Wait())

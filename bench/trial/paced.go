@@ -48,25 +48,62 @@ func (l *Lab) Paced(ctx context.Context, peer peers.Peer, w bench.Workload, inte
 	if _, err := a.start(ctx); err != nil {
 		return f, err
 	}
+	return f, a.pacedAndRead(ctx, s, kgo.NewOffset().AtStart(), p, &f)
+}
+
+// PacedOver is Paced for a peer that has counted an input, and has the groups of that. The input
+// gets the events too.
+func (l *Lab) PacedOver(ctx context.Context, peer peers.Peer, in *Input, interval time.Duration, p Pacing) (f Figures, err error) {
+	a, err := l.newApp(ctx, peer, in.Workload, in.Topic, interval)
+	if err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, a.clean(ctx)) }()
+	w := in.Workload
+	w.Each = false // each group was drawn once
+	s, err := l.newSender(w, in.Recount.Clone(), func([]byte) string { return in.Topic })
+	if err != nil {
+		return f, err
+	}
+	defer s.close()
+	s.sent, s.latency = in.Workload.Events, measure.NewLatency(in.Recount.Of)
+	if _, err := a.start(ctx); err != nil {
+		return f, err
+	}
+	if err := a.awaitCounted(ctx, in.ends); err != nil {
+		return f, err
+	}
+	from := kgo.NewOffset().AfterMilli(l.Seam.Now().UnixMilli())
+	if err := a.pacedAndRead(ctx, s, from, p, &f); err != nil {
+		return f, err
+	}
+	in.ends, err = l.admin.EndOffsets(ctx, in.Topic, true)
+	in.Recount, in.Workload.Events = s.recount, s.sent
+	return f, err
+}
+
+// pacedAndRead measures beside a reader of the outputs, stops the peer, and judges what it wrote.
+func (a *app) pacedAndRead(ctx context.Context, s *sender, from kgo.Offset, p Pacing, f *Figures) error {
 	reading, stopReading := context.WithCancel(ctx)
 	g, reading := errgroup.WithContext(reading)
-	g.Go(func() error { return bench.WatchCounts(reading, l.Kafka, []string{a.job.Out()}, s.latency.Seen) })
-	err = a.paced(ctx, s, p, &f)
+	g.Go(func() error {
+		return bench.WatchCounts(reading, a.lab.Kafka, from, []string{a.job.Out()}, s.latency.Seen)
+	})
+	err := a.paced(ctx, s, p, f)
 	stopReading()
 	if err := errors.Join(err, g.Wait()); err != nil {
-		return f, fmt.Errorf("%w\n%s", err, a.proc.Log())
+		return fmt.Errorf("%w\n%s", err, a.proc.Log())
 	}
 	a.proc.Stop()
-	wrong := f.Wrong
-	outputs := f.OutputsPerEvent
-	if err := a.judge(ctx, s.recount, s.sent, &f); err != nil {
-		return f, err
+	wrong, outputs := f.Wrong, f.OutputsPerEvent
+	if err := a.judge(ctx, s.recount, s.sent, f); err != nil {
+		return err
 	}
 	f.OutputsPerEvent = outputs
 	if wrong != "" {
 		f.Wrong = wrong
 	}
-	return f, nil
+	return nil
 }
 
 // paced wakes the peer, warms it up, and records.
@@ -141,7 +178,7 @@ func (l *Lab) newSender(w bench.Workload, recount *bench.Recount, topic func(key
 		kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(1<<20),
 	)
-	return &sender{lab: l, w: w, cl: cl, topic: topic, source: w.Source(), recount: recount, latency: measure.NewLatency(),
+	return &sender{lab: l, w: w, cl: cl, topic: topic, source: w.Source(), recount: recount, latency: measure.NewLatency(nil),
 		failed: make(chan error, 1)}, err
 }
 

@@ -146,14 +146,38 @@ func (r *runner) growth(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	for _, size := range []int{100, 1000, 10_000} {
+	for _, size := range []int{10, 100, 1000, 10_000} {
 		w := bench.Workload{Events: r.scaled(min(5_000_000, 2_000_000_000/size)), Keys: r.scaled(100_000), Bytes: size, Partitions: 4}
 		if err := r.grow(ctx, work, w, fmt.Sprintf("events of %d B", size), tally, limit); err != nil {
 			return err
 		}
 	}
 	w := bench.Workload{Events: r.scaled(10_000_000), Keys: r.scaled(5_000_000), Partitions: 4, Each: true}
-	return r.grow(ctx, work, w, "5 M groups, --memory 64MB", peers.Tally{Binary: r.field.binary, Memory: "64MB"})
+	err := r.grow(ctx, work, w, "5 M groups, --memory 64MB", peers.Tally{Binary: r.field.binary, Memory: "64MB"})
+	return errors.Join(err, r.compacted(ctx, id+"-latency"))
+}
+
+// compacted is the latency of (e) where nearly each event changes another row of a large store, so
+// that Pebble flushes and compacts all the time.
+func (r *runner) compacted(ctx context.Context, id string) error {
+	w := bench.Workload{Name: id, Events: r.scaled(10_000_000), Keys: r.scaled(10_000_000), Partitions: 5, Each: true}
+	r.say("(%s) fill %d events", id, w.Events)
+	in, err := r.lab.Fill(ctx, w)
+	if err != nil {
+		return err
+	}
+	pacing := r.pacing(20_000)
+	work := r.add(&report.Work{ID: id, Kind: report.Latency,
+		Title: fmt.Sprintf("latency at 20000 events/s over a store of %d groups, while Pebble compacts", w.Keys),
+		Note: fmt.Sprintf("As in (e), each run of %v; the events are spread evenly over all groups, which were counted before.",
+			pacing.For.Round(time.Second))})
+	var cells []*cell
+	for _, p := range r.field.only(r.field.tally(1), r.field.tally(0)) {
+		cells = append(cells, &cell{peer: p, run: func(ctx context.Context) (trial.Figures, error) {
+			return r.lab.PacedOver(ctx, p, in, 0, pacing)
+		}})
+	}
+	return errors.Join(r.rounds(ctx, work, cells, time.Time{}), r.lab.Drop(ctx, in))
 }
 
 // grow is one step of growth. What the disk cannot hold is a row that says so.
