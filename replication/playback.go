@@ -27,6 +27,7 @@ type Config struct {
 	Barrier func(state.Barrier)
 
 	ChunkBytes          int64 // folded values held before they are applied; default 32 MB
+	IngestBytes         int64 // of a chunk that is ingested as a table; default: as state.LoadOptions has it
 	FetchBytes          int32 // on the wire; default 4 MB
 	FetchPartitionBytes int32 // default 1 MB
 	DecompressBytes     int   // of one batch; default 64 MB
@@ -168,7 +169,7 @@ func (p *Playback) Open() error {
 		drop()
 		return err
 	}
-	run.load = p.cfg.Store.Load(state.LoadOptions{ChunkBytes: p.cfg.ChunkBytes})
+	run.load = p.cfg.Store.Load(state.LoadOptions{ChunkBytes: p.cfg.ChunkBytes, IngestBytes: p.cfg.IngestBytes})
 	p.run, p.cl, p.drop = run, cl, drop
 	return nil
 }

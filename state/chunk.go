@@ -147,7 +147,7 @@ func (s *Store) writeTable(pos []Position, c *chunk) error {
 	if err != nil {
 		return classify(s.dir, err)
 	}
-	po := s.opt.pebbleOptions(s.watch, s.block)
+	po := s.opt.pebbleOptions(s.watch, s.block, newCompactions(s.opt.Seam))
 	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), po.MakeWriterOptions(0, s.db.TableFormat()))
 	err = fillTable(w, pos, c)
 	if cerr := w.Close(); err == nil {
@@ -185,9 +185,15 @@ func (c *chunk) touch(i int) {
 	}
 }
 
-// waitCompactions waits while too many tables overlap in L0, where each chunk lands: Pebble stops
-// batches there, but not ingests, and reads would grow slow without a bound.
-func (s *Store) waitCompactions() error {
+// restCompactions puts compactions off while few tables overlap in L0, where each chunk lands, and
+// waits for them while too many do: Pebble stops batches there, but not ingests, and reads would
+// grow slow without a bound.
+func (s *Store) restCompactions() error {
+	if s.db.Metrics().Levels[0].Sublevels < l0RestMax {
+		s.compactions.rest(loadRest)
+		return nil
+	}
+	s.compactions.rest(0)
 	for s.db.Metrics().Levels[0].Sublevels >= l0ReadsLoadMax {
 		select {
 		case <-s.watch.worked:

@@ -16,6 +16,8 @@ const grantEvery = 100 * time.Millisecond
 // compactions lets a store run as many compactions at once as Pebble allows. It does what Pebble's
 // own scheduler does, but looks at the clock only while a compaction waits: that one looks ten
 // times a second for ever, and four lanes of a node at rest cost half a percent of a core by it.
+// And it can be told to rest: while chunk after chunk is ingested, a compaction would write what
+// the next one writes again, and hold up who waits for the load.
 //
 // Invariant: while a compaction waits, either one is running, whose end grants the next, or grants
 // is.
@@ -26,6 +28,7 @@ type compactions struct {
 	mu       sync.Mutex // ordered after the DB's
 	idle     *sync.Cond // granting has become false
 	running  int
+	rests    time.Time     // nothing begins before
 	granting bool          // one at a time; the DB is called without mu
 	looking  bool          // grants runs
 	refused  bool          // since grants looked last
@@ -51,6 +54,21 @@ func (c *compactions) Unregister() {
 	}
 }
 
+// rest lets nothing begin for d from now on; 0 ends a rest. What has begun goes on.
+func (c *compactions) rest(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rests = c.seam.Now().Add(d)
+}
+
+// free is how many may begin. It is called with mu.
+func (c *compactions) free() int {
+	if c.seam.Now().Before(c.rests) {
+		return 0
+	}
+	return c.db.GetAllowedWithoutPermission() - c.running
+}
+
 func (c *compactions) over() bool {
 	select {
 	case <-c.ended:
@@ -67,7 +85,7 @@ func (c *compactions) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 	if c.over() {
 		return false, nil
 	}
-	if c.db.GetAllowedWithoutPermission() > c.running {
+	if c.free() > 0 {
 		c.running++
 		return true, c
 	}
@@ -131,7 +149,7 @@ func (c *compactions) grant() (waits bool) {
 		return false
 	}
 	c.granting = true
-	for free := c.db.GetAllowedWithoutPermission() - c.running; ; free-- {
+	for free := c.free(); ; free-- {
 		if waits = free <= 0; waits { // the DB is not made to choose one that cannot begin
 			break
 		}

@@ -15,8 +15,8 @@ type LoadOptions struct {
 	// about twice as much while it writes a chunk.
 	ChunkBytes int64
 	// IngestBytes is the size from which a chunk is written as a sorted table and ingested (default
-	// 4 MB). A smaller one goes the way of a Publish: each table costs a flush before it, syncs,
-	// and a place in L0.
+	// 4 MB, at most half of ChunkBytes). A smaller one goes the way of a Publish: each table costs
+	// a flush before it, syncs, and a place in L0.
 	IngestBytes int64
 	// FlushInterval takes the place of the store's while the load goes on, if it is longer (default
 	// 20 s), and no number of chunks asks for an apply: a group that changes again and again is
@@ -57,6 +57,8 @@ func (s *Store) Load(opt LoadOptions) *Load {
 	setDefault(&opt.IngestBytes, 4<<20)
 	setDefault(&opt.FlushInterval, 20*time.Second)
 	opt.ChunkBytes = min(opt.ChunkBytes, chunkMax)
+	// A chunk may be applied when it is half full.
+	opt.IngestBytes = min(opt.IngestBytes, opt.ChunkBytes/2)
 	s.w.Lock()
 	defer s.w.Unlock()
 	l := &Load{s: s, opt: opt, tasks: make(map[Task]*loadTask)}
@@ -243,7 +245,7 @@ func (l *Load) ingest(pos []Position) error {
 	if err := s.flush(); err != nil {
 		return err
 	}
-	if err := s.waitCompactions(); err != nil {
+	if err := s.restCompactions(); err != nil {
 		return err
 	}
 	if err := s.writeTable(pos, &l.chunk); err != nil {

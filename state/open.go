@@ -27,14 +27,15 @@ func Open(dir string, id Identity, opt Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, id: id, opt: opt, cacheMax: opt.CacheBytes, lock: lock,
-		watch:     newWatcher(opt.Log, dir),
-		block:     ownBlockCache(opt),
-		cache:     newCache(opt.CacheBytes),
-		positions: make(map[Task]Position),
-		moved:     make(map[Task]struct{}),
-		rank:      ranking{compare: opt.Compare, max: opt.RankMax},
-		filling:   make(chan struct{}, 1),
-		filter:    newFilter(opt.CacheBytes / filterShare),
+		watch:       newWatcher(opt.Log, dir),
+		compactions: newCompactions(opt.Seam),
+		block:       ownBlockCache(opt),
+		cache:       newCache(opt.CacheBytes),
+		positions:   make(map[Task]Position),
+		moved:       make(map[Task]struct{}),
+		rank:        ranking{compare: opt.Compare, max: opt.RankMax},
+		filling:     make(chan struct{}, 1),
+		filter:      newFilter(opt.CacheBytes / filterShare),
 	}
 	if err := s.open(); err != nil {
 		_ = s.release() // the first error tells more
@@ -63,7 +64,7 @@ func (s *Store) open() error {
 	if err := s.dropLeftovers(); err != nil {
 		return err
 	}
-	po := s.opt.pebbleOptions(s.watch, s.block)
+	po := s.opt.pebbleOptions(s.watch, s.block, s.compactions)
 	po.Lock = s.lock
 	s.db, err = pebble.Open(s.dir, po)
 	if failed := s.watch.failure(); failed != nil {
@@ -83,7 +84,7 @@ func (s *Store) open() error {
 // inspect opens the store read-only and checks its format and identity. A store without an identity
 // is one whose creation a crash cut off: it must be empty, and counts as not there.
 func (s *Store) inspect() (exists bool, err error) {
-	po := s.opt.pebbleOptions(newWatcher(s.opt.Log, s.dir), s.block)
+	po := s.opt.pebbleOptions(newWatcher(s.opt.Log, s.dir), s.block, newCompactions(s.opt.Seam))
 	po.Lock, po.ReadOnly = s.lock, true
 	db, err := pebble.Open(s.dir, po)
 	if errors.Is(err, pebble.ErrDBDoesNotExist) {

@@ -79,6 +79,10 @@ const (
 	// each of its chunks overlaps all others.
 	l0ReadsMax     = 96
 	l0ReadsLoadMax = 64
+	// l0RestMax is the number up to which a Load puts compactions off, and loadRest for how long
+	// behind each chunk: what restores a lane needs the time, and reads find their way by filters.
+	l0RestMax = 48
+	loadRest  = 2 * time.Second
 )
 
 func (o Options) withDefaults() (Options, error) {
@@ -135,7 +139,7 @@ func (o Options) check() error {
 }
 
 // pebbleOptions are Pebble's, with its logger and its events bound to w.
-func (o Options) pebbleOptions(w *watcher, block *BlockCache) *pebble.Options {
+func (o Options) pebbleOptions(w *watcher, block *BlockCache, c *compactions) *pebble.Options {
 	p := &pebble.Options{
 		FS:                 brake{o.FS, w},
 		Cache:              block,
@@ -151,7 +155,7 @@ func (o Options) pebbleOptions(w *watcher, block *BlockCache) *pebble.Options {
 		L0StopWritesThreshold:       l0ReadsMax,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, o.Compactions },
 	}
-	p.Experimental.CompactionScheduler = newCompactions(o.Seam)
+	p.Experimental.CompactionScheduler = c
 	// A flushable ingest would return before its table is durable.
 	p.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })

@@ -16,14 +16,15 @@ import (
 // wait for each other, and all methods are safe for concurrent use. Readers wait only while a
 // transaction becomes visible, never for Pebble's disk work.
 type Store struct {
-	dir      string
-	id       Identity
-	opt      Options
-	cacheMax int64 // what the store was opened with: its cache was made for that
-	db       *pebble.DB
-	watch    *watcher
-	lock     *pebble.Lock
-	block    *BlockCache // this store's reference
+	dir         string
+	id          Identity
+	opt         Options
+	cacheMax    int64 // what the store was opened with: its cache was made for that
+	db          *pebble.DB
+	watch       *watcher
+	compactions *compactions
+	lock        *pebble.Lock
+	block       *BlockCache // this store's reference
 
 	// w is the writer's lock; it is taken before mu. What is below is guarded by it.
 	w            sync.Mutex

@@ -32,7 +32,10 @@ func failpoint(getenv func(string) string, sm *seam.Seam) func(*node.Config) {
 	sm.Now = memory.Now
 	disk := shared.NewDisk()
 	go endWithoutPower(memory, disk)
-	return func(cfg *node.Config) { cfg.Step, cfg.StateFS = memory.Hit, disk }
+	return func(cfg *node.Config) {
+		cfg.Step, cfg.StateFS = memory.Hit, disk
+		cfg.IngestBytes = 16 << 10 // so that a lane of a test's size is ingested too
+	}
 }
 
 // endWithoutPower ends the process, and loses what its disk may lose, when that is asked for.

@@ -59,6 +59,10 @@ type Config struct {
 	// the records a second that a replay reads (default 500,000).
 	SeedRecords, SeedRate, ReplayRate int64
 
+	// IngestBytes is the size from which a chunk of a playback is ingested as a table; default: as
+	// state.LoadOptions has it.
+	IngestBytes int64
+
 	StateFS state.FS // the file system of the stores; default the disk
 
 	Exit    func(code int) // ends the process at once; default os.Exit

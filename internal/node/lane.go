@@ -331,7 +331,7 @@ func (l *lane) playback() *replication.Playback {
 	n := l.app.node
 	return replication.New(replication.Config{
 		Kafka: n.kafka, Changelog: l.app.changelog.Name, Tasks: l.tasks, Store: l.store,
-		Progress: l.restoring, Barrier: l.noteBarrier, ChunkBytes: max(l.app.memory()/16/int64(l.app.lanesN), 1<<20),
+		Progress: l.restoring, Barrier: l.noteBarrier, ChunkBytes: max(l.app.memory()/8/int64(l.app.lanesN), 1<<20), IngestBytes: n.cfg.IngestBytes,
 		Seam: n.cfg.Seam, Step: n.cfg.Step,
 	})
 }

@@ -105,19 +105,27 @@ func (f *fault) last(ctx context.Context) {
 	sleepUntil(ctx, at)
 }
 
-// choose resolves the target, and brings it to the step at which the fault shall come. Another
-// fault may take the target away meanwhile: then it is somebody else.
+// choose resolves the target, and brings it to the step at which the fault shall come. Where it
+// does not come there, as when another fault has it meanwhile, it is somebody else.
 func (f *fault) choose(ctx context.Context) error {
-	for range 3 {
+	var waited string
+	for range reachTimes {
 		if f.hurt = f.resolve(); len(f.hurt) == 0 {
 			return errors.New("no node runs")
 		}
-		if f.Step != "" && len(f.hurt) == 1 {
-			f.reach(ctx)
-		}
-		if f.rec.Exact || len(f.hurt) > 1 || f.w.nodes[f.hurt[0]].lively() {
+		if len(f.hurt) > 1 {
 			return nil
 		}
+		if others := without(f.w.alive(), waited); f.hurt[0] == waited && len(others) > 0 {
+			f.hurt[0] = pick(f.rand, others...)
+		}
+		if f.Step != "" {
+			f.reach(ctx)
+		}
+		if f.rec.Exact || (f.Step == "" || waited != "") && f.w.nodes[f.hurt[0]].lively() {
+			return nil
+		}
+		waited = f.hurt[0]
 	}
 	return nil
 }

@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// reachMost is how long a node is waited for at its step, beyond that the fault comes anyway.
-	reachMost = 7 * time.Second
+	// reachTimes is how many nodes are waited for at a step, and reachMost how long each; the fault
+	// comes anyway to the last one.
+	reachTimes = 3
+	reachMost  = 5 * time.Second
 	// holdMost is how long a node is held while the fault comes to it.
 	holdMost = 2 * time.Second
 )
