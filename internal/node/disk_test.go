@@ -114,11 +114,15 @@ func isStarting(st api.Status) bool {
 	if len(st.Apps) == 0 || len(st.Apps[0].Lanes) == 0 {
 		return true
 	}
-	switch l := st.Apps[0].Lanes[0]; l.State {
-	case api.LaneRestoring, api.LaneIdle, api.LaneStopped:
-		return true
-	case api.LaneAcquiring:
-		return l.Reason == ""
+	for _, l := range st.Apps[0].Lanes {
+		switch l.State {
+		case api.LaneRestoring, api.LaneIdle, api.LaneStopped:
+			return true
+		case api.LaneAcquiring:
+			if l.Reason == "" || strings.HasPrefix(l.Reason, "waiting for the leader") {
+				return true
+			}
+		}
 	}
 	return false
 }
