@@ -17,6 +17,7 @@ const (
 	// comes anyway to the last one.
 	reachTimes = 3
 	reachMost  = 5 * time.Second
+	trimMost   = 11 * time.Second // between two trims, and a reserve
 	// holdMost is how long a node is held while the fault comes to it.
 	holdMost = 2 * time.Second
 )
@@ -57,9 +58,10 @@ func (f *fault) hitsMost() int {
 	switch step.Name(f.Step) {
 	case step.ProduceOutput, step.ProduceChangelog, step.ProducePartial:
 		return 500
-	case step.Poll, step.Fold, step.Read, step.ProducePosition, step.Flush, step.Offsets, step.EndTxnSent, step.EndTxnAnswered,
-		step.Publish:
+	case step.Poll, step.Fold, step.Read:
 		return 15
+	case step.ProducePosition, step.Flush, step.Offsets, step.EndTxnSent, step.EndTxnAnswered, step.Publish:
+		return 6
 	case step.ProduceDead, step.CatchUp:
 		return 3
 	}
@@ -75,7 +77,11 @@ func (f *fault) release() {
 }
 
 func (f *fault) poll(ctx context.Context, look func() bool) bool {
-	for end := time.Now().Add(reachMost); time.Now().Before(end) && ctx.Err() == nil; {
+	most := reachMost
+	if f.Step == string(step.Trim) {
+		most = trimMost
+	}
+	for end := time.Now().Add(most); time.Now().Before(end) && ctx.Err() == nil; {
 		if look() {
 			return true
 		}
