@@ -151,15 +151,19 @@ func (w *world) checkChange(r *rapid.T, in Input, c ownership.LaneChange, before
 	if old.Unfenced && in.Fenced[c.LaneRef] != old.Epoch {
 		r.Fatalf("%v is granted before its fence has ended", c.LaneRef)
 	}
-	follows := h.Copies[c.LaneRef].Ready
+	follows, from := h.Copies[c.LaneRef].Ready, c.To.From
+	// Who gave it to an owner that is gone, and has not heard of that, is waited for too.
+	if from != "" && from == old.From && from != old.Owner && in.Health[from].Copies[c.LaneRef].Running {
+		from = ""
+	}
 	switch owner := before.OwnerOf(old); {
-	case c.To.From != "" && c.To.From != old.Owner:
-		r.Fatalf("%v is handed over by %s, and %s owned it", c.LaneRef, c.To.From, old.Owner)
-	case c.To.From != "" && (!follows || h.Copies[c.LaneRef].Lag > 5000 || h.Version != before.Version):
+	case from != "" && from != old.Owner:
+		r.Fatalf("%v is handed over by %s, and %s owned it", c.LaneRef, from, old.Owner)
+	case from != "" && (!follows || h.Copies[c.LaneRef].Lag > 5000 || h.Version != before.Version):
 		r.Fatalf("%v is handed over to %s, who has not caught up", c.LaneRef, c.To.Owner)
-	case old.Owner != "" && owner != nil && c.To.From == "" && w.alivePrecisely(in, old.Owner):
+	case old.Owner != "" && owner != nil && from == "" && w.alivePrecisely(in, old.Owner):
 		r.Fatalf("%v is taken from %s, who lives, without a hand-over", c.LaneRef, old.Owner)
-	case old.Owner != "" && c.To.From == "" && !follows && c.To.Owner != old.Owner:
+	case old.Owner != "" && from == "" && !follows && c.To.Owner != old.Owner:
 		r.Fatalf("%v goes from the dead to %s, who does not follow it, without a fence", c.LaneRef, c.To.Owner)
 	}
 }

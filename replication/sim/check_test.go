@@ -33,22 +33,27 @@ func (s *sim) checkEntry(before, after *ownership.State) {
 		if after.OwnerOf(l) == nil {
 			s.wrong("%v is granted to %s, who is not alive", ref, l.Incarnation)
 		}
-		s.checkGrant(ref, old, l)
+		s.checkGrant(ref, old, l, after.OwnerOf(old) == nil)
 	}
 	s.checkLimits(before, after)
 }
 
-// checkGrant: who gets a lane from another follows it, or it was fenced while nobody had it.
-func (s *sim) checkGrant(ref ownership.LaneRef, old, l ownership.Lane) {
+// checkGrant: who gets a lane from another follows it, or it was fenced while nobody had it. Who
+// gave it to an owner that is gone is waited for still, and that is no handover of its.
+func (s *sim) checkGrant(ref ownership.LaneRef, old, l ownership.Lane, gone bool) {
 	n := s.nodes[slices.IndexFunc(s.nodes, func(n *node) bool { return n.id == l.Owner })]
 	c := n.copies[ref]
 	// After a death the last that a standby said will do, although it may have given up that copy
 	// since: that costs time alone. A lane that runs elsewhere is worth more care.
 	follows := c != nil && c.ready || !n.up || n.incarnation != l.Incarnation // its process has ended since
+	from := l.From
+	if gone && from == old.From && from != old.Owner {
+		from = ""
+	}
 	switch {
-	case l.From != "" && l.From != old.Owner:
-		s.wrong("%v is handed over by %s, and %s owned it", ref, l.From, old.Owner)
-	case l.From != "" && !follows:
+	case from != "" && from != old.Owner:
+		s.wrong("%v is handed over by %s, and %s owned it", ref, from, old.Owner)
+	case from != "" && !follows:
 		s.wrong("%v is handed over to %s, who does not follow it", ref, l.Owner)
 	case old.Owner != "" && old.Owner != l.Owner && !follows && !n.said[ref]:
 		s.wrong("%v goes from %s to %s, who does not follow it, without a fence", ref, old.Owner, l.Owner)
