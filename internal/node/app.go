@@ -56,6 +56,7 @@ type app struct {
 	probed    map[state.Task]int64 // where a task's read position stood at the last look
 	stood     map[state.Task]int64 // the same, of those that are at the end
 	trimmed   map[int32]int64      // how far each partition of the repartition topic was trimmed
+	trimmable map[int32]int64      // the positions at the last look, to which the next one trims
 	trimmedAt time.Time
 
 	mu            sync.Mutex

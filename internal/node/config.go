@@ -45,7 +45,7 @@ type Config struct {
 	UnstableWait   time.Duration // how long a pending offset commit is waited for; default 15 s
 	LagInterval    time.Duration // between two looks at the end of an app's input, of ten apps; more apps wait longer; default 500 ms
 	TopicsInterval time.Duration // between two looks at the topics' ids and settings; default 10 s
-	TrimInterval   time.Duration // between two trims of a repartition topic; default 10 s
+	TrimInterval   time.Duration // between two trims of a repartition topic, each to the positions at the one before; default 10 s
 	DrainTimeout   time.Duration // bound of a clean stop, after the lanes were handed over; default 5 s
 	HandOverMax    time.Duration // that a clean stop waits until others have the lanes; default 4 s
 	DepartMax      time.Duration // that a clean stop waits for a leader to part with its vote; default 3 s

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 
 	"github.com/tally-kafka/tally/internal/kafka"
@@ -188,27 +189,29 @@ func (a *app) sent(partition int32) (next int64) {
 	return next
 }
 
-// trim deletes what the repartition topic has below the positions that are known to be committed,
-// so that its size stays bounded. It never goes ahead of them: the store's position is published
-// only after its transaction has committed, and a new owner reads from that position or a later
-// one.
+// trim deletes what the repartition topic has below the positions that were known to be committed
+// at its last look, so that its size stays bounded, and who reads the topic beside tally has an
+// interval for it. It never goes ahead of them: the store's position is published only after its
+// transaction has committed, and a new owner reads from that position or a later one.
 func (a *app) trim(ctx context.Context) {
 	now := a.node.cfg.Seam.Now()
 	if a.repartitions == 0 || now.Sub(a.trimmedAt) < a.node.cfg.TrimInterval {
 		return
 	}
-	below := map[int32]int64{}
+	a.trimmedAt = now
+	below := a.trimmable
+	a.trimmable = map[int32]int64{}
 	for _, l := range a.lanes {
 		for t, at := range l.committed() {
-			if t.Stage == state.SecondStage && at > a.trimmed[t.Partition] {
-				below[t.Partition] = at
+			if t.Stage == state.SecondStage {
+				a.trimmable[t.Partition] = at
 			}
 		}
 	}
+	maps.DeleteFunc(below, func(q int32, at int64) bool { return at <= a.trimmed[q] })
 	if len(below) == 0 {
 		return
 	}
-	a.trimmedAt = now
 	bounded, cancel := context.WithTimeout(ctx, a.node.cfg.UnreachableAt)
 	defer cancel()
 	if err := a.trimBelow(bounded, below); err != nil {
