@@ -28,7 +28,7 @@ type compactions struct {
 	mu       sync.Mutex // ordered after the DB's
 	idle     *sync.Cond // granting has become false
 	running  int
-	rests    time.Time     // nothing begins before
+	rests    int           // nothing begins before grants has looked so often
 	granting bool          // one at a time; the DB is called without mu
 	looking  bool          // grants runs
 	refused  bool          // since grants looked last
@@ -54,16 +54,16 @@ func (c *compactions) Unregister() {
 	}
 }
 
-// rest lets nothing begin for d from now on; 0 ends a rest. What has begun goes on.
+// rest lets nothing begin for d, from when it could; 0 ends a rest. What has begun goes on.
 func (c *compactions) rest(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.rests = c.seam.Now().Add(d)
+	c.rests = int(d / grantEvery)
 }
 
 // free is how many may begin. It is called with mu.
 func (c *compactions) free() int {
-	if c.seam.Now().Before(c.rests) {
+	if c.rests > 0 {
 		return 0
 	}
 	return c.db.GetAllowedWithoutPermission() - c.running
@@ -124,7 +124,7 @@ func (c *compactions) grants() {
 			return
 		}
 		c.mu.Lock()
-		c.refused = false
+		c.refused, c.rests = false, max(c.rests-1, 0)
 		c.mu.Unlock()
 		waits := c.grant()
 		c.mu.Lock()

@@ -64,6 +64,7 @@ func (s *Store) open() error {
 	if err := s.dropLeftovers(); err != nil {
 		return err
 	}
+	s.compactions.rest(openRest)
 	po := s.opt.pebbleOptions(s.watch, s.block, s.compactions)
 	po.Lock = s.lock
 	s.db, err = pebble.Open(s.dir, po)

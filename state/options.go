@@ -83,6 +83,9 @@ const (
 	// behind each chunk: what restores a lane needs the time, and reads find their way by filters.
 	l0RestMax = 48
 	loadRest  = 2 * time.Second
+	// openRest is for how long behind its opening a store compacts nothing: a start has better use
+	// for the processor.
+	openRest = time.Second
 )
 
 func (o Options) withDefaults() (Options, error) {
