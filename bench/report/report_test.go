@@ -21,6 +21,7 @@ func sample() *Results {
 	a.Row("limit", interval, "").Runs = []trial.Figures{{EventsPerSec: 2_469_134, CPUPerM: 0.55, RSSMB: 610}}
 	a.Row("pyspark", 0, "").Runs = []trial.Figures{{EventsPerSec: 1}, {EventsPerSec: 9_999, Wrong: "3 groups wrong, 0 missing"}}
 	a.Row("kafka-streams", interval, "").Failed = "it ended:\n| out of memory"
+	a.Row("tally", interval, "more").LeftOut = "it needs 38 GB"
 	d := &Work{ID: "d", Kind: Latency, Title: "paced"}
 	d.Row("tally", 0, "").Runs = []trial.Figures{{P50: 12, P95: 20, P99: 40, P999: 50, Max: 60}}
 	f := &Work{ID: "f", Kind: Restart, Title: "restart"}
@@ -48,6 +49,7 @@ func TestPage(t *testing.T) {
 		"| limit | 250 ms | 0.50 | 0.50 | 2.00 |", // better than tally, and printed like the others
 		"| pyspark | own | 2 | **wrong**: 3 groups wrong, 0 missing |",
 		"| kafka-streams | 250 ms | 0 | **wrong**: failed: it ended: / out of memory |",
+		"| tally, more | 250 ms | 0 | left out: it needs 38 GB |",
 		"| tally, SIGKILL | own | 1 | 110 | 5,000,000 |",
 		"![(d) ms from an event's timestamp to its count, less is better](performance/d-latency.svg)",
 	} {

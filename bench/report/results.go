@@ -63,6 +63,7 @@ type Row struct {
 	Variant  string        // how a process ended, how many groups; "" for none
 	Runs     []trial.Figures
 	Failed   string // why there are no figures
+	LeftOut  string // why it was not run
 }
 
 // Row finds or makes a row.
@@ -77,8 +78,11 @@ func (w *Work) Row(peer string, interval time.Duration, variant string) *Row {
 	return r
 }
 
-// Wrong is what is wrong with any of the runs, "" for nothing.
+// Wrong is what is wrong with any of the runs, or why there is none, "" for nothing.
 func (r *Row) Wrong() string {
+	if r.LeftOut != "" {
+		return "left out: " + r.LeftOut
+	}
 	if r.Failed != "" {
 		return "failed: " + r.Failed
 	}

@@ -78,7 +78,10 @@ func (w *Work) table() string {
 	for _, r := range w.Rows {
 		fmt.Fprintf(&b, "| %s | %s | %d |", r.title(), r.commit(), len(r.Runs))
 		if wrong := r.Wrong(); wrong != "" {
-			fmt.Fprintf(&b, " **wrong**: %s |%s\n", oneLine(wrong), strings.Repeat(" |", len(all)-1))
+			if r.LeftOut == "" {
+				wrong = "**wrong**: " + wrong
+			}
+			fmt.Fprintf(&b, " %s |%s\n", oneLine(wrong), strings.Repeat(" |", len(all)-1))
 			continue
 		}
 		for _, c := range all {

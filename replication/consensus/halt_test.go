@@ -85,18 +85,19 @@ func TestUnknownSnapshot(t *testing.T) {
 // up while the process is stopped, of whose wait but a part is over then.
 func TestStalledDisk(t *testing.T) {
 	t.Parallel()
-	fire := make(chan time.Time)
+	fire, stopped := make(chan time.Time), make(chan struct{}, 1)
 	said := make(chan error, 1)
 	s := &store{dir: "/data/raft", wait: 5 * time.Second, stalled: func(err error) { said <- err },
 		seam: seam.Seam{Timer: func(d time.Duration) (<-chan time.Time, func()) {
 			if d != 500*time.Millisecond {
 				t.Errorf("waits %s", d)
 			}
-			return fire, func() {}
+			return fire, func() { stopped <- struct{}{} }
 		}}}
 	if err := s.watched("entries", func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
+	<-stopped // else the first write's watch could take a tick of the second's
 	var err error
 	_ = s.watched("entries", func() error {
 		for part := range 10 {

@@ -186,7 +186,7 @@ func (r *runner) grow(ctx context.Context, work *report.Work, w bench.Workload, 
 	// The input, and twice an output, a changelog record and a row of the store for each group.
 	size := max(w.Bytes, 100)
 	if need, free := uint64(w.Events*(size+30)+4*w.Keys*120+10<<30), freeDisk(r.lab.Dir); need > free {
-		work.Row(all[0].Name(), intervals[0], variant).Failed = fmt.Sprintf("left out: it needs about %d GB of disk, and %d GB are free", need>>30, free>>30)
+		work.Row(all[0].Name(), intervals[0], variant).LeftOut = fmt.Sprintf("it needs about %d GB of disk, and %d GB are free", need>>30, free>>30)
 		return nil
 	}
 	r.say("(%s) fill %d events: %s", work.ID, w.Events, variant)
