@@ -147,7 +147,7 @@ func (s *Store) writeTable(pos []Position, c *chunk) error {
 	if err != nil {
 		return classify(s.dir, err)
 	}
-	po := s.opt.pebbleOptions(s.watch, s.block, newCompactions(s.opt.Seam))
+	po := s.opt.pebbleOptions(s.watch, s.block, s.compactions)
 	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), po.MakeWriterOptions(0, s.db.TableFormat()))
 	err = fillTable(w, pos, c)
 	if cerr := w.Close(); err == nil {

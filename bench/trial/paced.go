@@ -48,7 +48,8 @@ func (l *Lab) Paced(ctx context.Context, peer peers.Peer, w bench.Workload, inte
 	if _, err := a.start(ctx); err != nil {
 		return f, err
 	}
-	return f, a.pacedAndRead(ctx, s, kgo.NewOffset().AtStart(), p, &f)
+	err = a.pacedAndRead(ctx, s, kgo.NewOffset().AtStart(), p, &f)
+	return f, err
 }
 
 // PacedOver is Paced for a peer that has counted an input, and has the groups of that. The input

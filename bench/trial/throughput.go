@@ -59,7 +59,8 @@ func (l *Lab) Throughput(ctx context.Context, peer peers.Peer, in *Input, interv
 		return f, err
 	}
 	f.KafkaPerEvent, f.BetweenPerEvent = kept/float64(in.Workload.Events), between/float64(in.Workload.Events)
-	return f, a.judge(ctx, in.Recount, in.Workload.Events, &f)
+	err = a.judge(ctx, in.Recount, in.Workload.Events, &f)
+	return f, err
 }
 
 // count runs the peer to the end of the input and stops it.

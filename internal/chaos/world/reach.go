@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// reachTimes is how many nodes are waited for at a step, and reachMost how long each; the fault
-	// comes anyway to the last one.
+	// reachTimes is how many nodes at most are waited for at a step, and reachMost how long each;
+	// the fault comes anyway to the last one, which is the second if that lives.
 	reachTimes = 3
 	reachMost  = 5 * time.Second
 	trimMost   = 11 * time.Second // between two trims, and a reserve
