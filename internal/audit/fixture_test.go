@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"os"
 	"regexp"
 	"strings"
@@ -352,16 +351,14 @@ func (p *place) dump(r *Report) string {
 	return string(text)
 }
 
-// freeAddr is an address that nobody listens on, below the kernel's ephemeral ports.
+// freeAddr is an address that nobody listens on, and that no other test is given until this one
+// ends.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	for range 200 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(8000))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			_ = l.Close()
-			return addr
-		}
+	addr, release, err := testkafka.Claim()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free port")
-	return ""
+	t.Cleanup(release)
+	return addr
 }

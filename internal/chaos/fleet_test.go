@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/chaos/link"
+	"github.com/tally-kafka/tally/internal/testkafka"
 )
 
 // fleet is a cluster under test: its machines, those of them that run, and two apps, of one stage
@@ -86,13 +86,14 @@ func longCtx(t testing.TB) context.Context {
 	return ctx
 }
 
-// freeAddrs are addresses at which nobody listens now.
+// freeAddrs are addresses at which nobody listens, and that no other test is given until this one
+// ends.
 func freeAddrs(t testing.TB, n int) (addrs []string) {
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		addr, release, err := testkafka.Claim()
 		must(t, err)
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
+		t.Cleanup(release)
+		addrs = append(addrs, addr)
 	}
 	return addrs
 }

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -529,21 +528,16 @@ func (l *lines) count(parts ...string) (n int) {
 	return n
 }
 
-// freeAddr is an address that nobody listens on. It lies below the kernel's ephemeral ports, so
-// that no client connection takes it meanwhile.
+// freeAddr is an address that nobody listens on, and that no other test is given until this one
+// ends.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	for range 200 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(8000))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return addr
-		}
+	addr, release, err := testkafka.Claim()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free port")
-	return ""
+	t.Cleanup(release)
+	return addr
 }
 
 // wipe removes a node's state, as the README allows.

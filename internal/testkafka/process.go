@@ -2,8 +2,6 @@ package testkafka
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,21 +87,6 @@ func (p *process) ended() bool {
 	default:
 		return false
 	}
-}
-
-// FreePort finds a port that nobody listens on. It can be taken before it is used, so callers that
-// fail to bind try again with another.
-func FreePort() (int, error) {
-	const first, last = 20000, 32000 // below the usual ephemeral range, see the package comment
-	for range 200 {
-		port := first + rand.IntN(last-first)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		return port, l.Close()
-	}
-	return 0, fmt.Errorf("no free port between %d and %d", first, last)
 }
 
 // alive says whether a process with this id exists.

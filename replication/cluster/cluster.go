@@ -36,7 +36,7 @@ type Cluster struct {
 	place   sync.Mutex // held while this node registers, or leaves
 	leaving bool       // for good: it does not register again
 
-	joins sync.Mutex // held by the leader for one join or leave at a time
+	joins sync.Mutex // held by the leader for one change of the group at a time: join, leave, vote
 	puts  sync.Mutex // held by the leader for one app at a time
 
 	mu         sync.Mutex

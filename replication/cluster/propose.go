@@ -124,11 +124,12 @@ func (c *Cluster) servePropose(ctx context.Context, r proposeRequest) (any, erro
 }
 
 // leading begins one of the things that only the leader does, and that change Raft's group: one at
-// a time, and no longer than the leadership lasts. done ends it; not ok: this node does not lead.
+// a time, and no longer than the leadership lasts. done ends it; not ok: this node does not lead,
+// or whoever asked has given up while others were served.
 func (c *Cluster) leading(ctx context.Context) (held context.Context, done func(), ok bool) {
 	c.joins.Lock()
 	_, leadership, ok := c.raft.Leading()
-	if !ok {
+	if !ok || ctx.Err() != nil {
 		c.joins.Unlock()
 		return ctx, nil, false
 	}

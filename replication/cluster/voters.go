@@ -149,12 +149,7 @@ func (c *Cluster) keepVoters(ctx context.Context) {
 	w := &watch{dead: map[string]time.Time{}}
 	for ctx.Err() == nil {
 		changed := c.raft.Changed()
-		now, servers, state := c.c.Seam.Now(), c.raft.Servers(), c.State()
-		w.look(state, servers, now)
-		next := nextStep(c.c.Timing, state, servers, w, now, c.healthy)
-		if next.do != "" {
-			c.take(ctx, next)
-		}
+		c.keepVotersOnce(ctx, w)
 		timer, stop := c.c.Seam.Timer(c.c.Seam.InStep(c.c.Timing.Voters))
 		select {
 		case <-changed:
@@ -162,6 +157,21 @@ func (c *Cluster) keepVoters(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		stop()
+	}
+}
+
+// keepVotersOnce makes the next step, if there is one. Nobody joins or leaves between the look at
+// the group and the step: a node that is being let go would get its vote back.
+func (c *Cluster) keepVotersOnce(ctx context.Context, w *watch) {
+	held, done, ok := c.leading(ctx)
+	if !ok {
+		return
+	}
+	defer done()
+	now, servers, state := c.c.Seam.Now(), c.raft.Servers(), c.State()
+	w.look(state, servers, now)
+	if next := nextStep(c.c.Timing, state, servers, w, now, c.healthy); next.do != "" {
+		c.take(held, next)
 	}
 }
 

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,4 +92,34 @@ func TestDeadForHowLong(t *testing.T) {
 	if w.gone("a", at(21), 10*time.Minute) {
 		t.Error("counted on over a life")
 	}
+}
+
+// TestNoVoteForWhoLeaves: while a node is being let go, the leader gives it no vote again;
+// afterwards it fills the group up.
+func TestNoVoteForWhoLeaves(t *testing.T) {
+	t.Parallel()
+	nodes := inCluster(newNodes(t, 3))
+	leader := leaderOf(t, nodes...)
+	id := others(nodes, leader)[0].conf.ID
+	votes := func() bool {
+		return slices.ContainsFunc(leader.raft.Servers(), func(s consensus.Server) bool { return s.ID == id && s.Voter })
+	}
+	held, done, ok := leader.leading(limit(t))
+	if !ok {
+		t.Fatal("the leader does not lead")
+	}
+	if err := leader.raft.Demote(held, id); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(10 * quick.Voters)
+	if votes() && held.Err() == nil {
+		t.Error("it has got its vote back while it was let go")
+	}
+	done()
+	eventually(t, func() error {
+		if !votes() {
+			return errors.New("it has no vote")
+		}
+		return nil
+	})
 }
