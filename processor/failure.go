@@ -1,8 +1,10 @@
 package processor
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tally-kafka/tally/processor/spec"
@@ -90,8 +92,13 @@ func (h *halving) refused(task state.Task, rec *kgo.Record) (reason string, ok b
 }
 
 // failed takes note of a batch of which a record was refused. With one event left the refusal is
-// that event's own, unless it already was a dead letter: then nothing is left to try.
-func (h *halving) failed(b *batch, err error) error {
+// that event's own, unless it already was a dead letter: then nothing is left to try. own says that
+// the refused record has the time of this node, and not of an event: then it is this node's clock
+// that is refused.
+func (h *halving) failed(b *batch, own bool, err error) error {
+	if own && errors.Is(err, kerr.InvalidTimestamp) {
+		return fmt.Errorf("the clock of this node or of the brokers is off: %w", err)
+	}
 	if b.events > 1 {
 		h.events = b.events / 2
 		return err

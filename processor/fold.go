@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -206,8 +207,36 @@ func (l *Lane) foldUnreadable(t *taskDelta, rec *kgo.Record, err error) {
 		return
 	}
 	t.dead++
-	l.filling.dead = append(l.filling.dead, deadLetter{rec, err.Error()})
-	l.filling.bytes += int64(len(rec.Key) + len(rec.Value) + deadOverhead)
+	l.filling.dead = append(l.filling.dead, deadLetter{copyRecord(rec), err.Error()})
+	l.filling.bytes += int64(deadOverhead + dataBytes(rec))
+}
+
+// dataBytes is what a record has in it.
+func dataBytes(rec *kgo.Record) int {
+	n := len(rec.Key) + len(rec.Value)
+	for _, h := range rec.Headers {
+		n += len(h.Key) + len(h.Value) + headerOverhead
+	}
+	return n
+}
+
+// copyRecord copies a record with all that is in it: the client's is a part of all that was fetched
+// with it, which would stay in memory as long.
+func copyRecord(rec *kgo.Record) *kgo.Record {
+	data := make([]byte, 0, dataBytes(rec))
+	copied := func(b []byte) []byte {
+		if b == nil {
+			return nil
+		}
+		data = append(data, b...)
+		return data[len(data)-len(b) : len(data) : len(data)]
+	}
+	c := *rec
+	c.Key, c.Value, c.Headers = copied(rec.Key), copied(rec.Value), make([]kgo.RecordHeader, len(rec.Headers))
+	for i, h := range rec.Headers {
+		c.Headers[i] = kgo.RecordHeader{Key: strings.Clone(h.Key), Value: copied(h.Value)}
+	}
+	return &c
 }
 
 // strays says for each known partitioner whether it would have put the event elsewhere. A null key
@@ -232,6 +261,8 @@ const (
 	// acknowledged.
 	deltaOverhead     = 1200
 	incrementOverhead = 600
+	// What a header of a dead letter weighs besides its bytes.
+	headerOverhead = 48
 )
 
 func (b *batch) copyNumbers(src []spec.Decimal) []spec.Decimal {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -88,7 +89,9 @@ func (l *Lane) Stamp(rec state.PositionRecord) { l.cfg.Stamp = rec }
 // a closed drain it commits what it has folded and returns nil. The caller closes the session,
 // whatever Run returns, and acquires anew before the next Run.
 func (l *Lane) Run(ctx context.Context, session Session, store *state.Store, drain <-chan struct{}) error {
-	l.begin(session, store)
+	if err := l.begin(session, store); err != nil {
+		return err
+	}
 	l.eager = true
 	ctx, cancel := context.WithCancel(ctx)
 	var workers sync.WaitGroup
@@ -135,8 +138,9 @@ func (l *Lane) Run(ctx context.Context, session Session, store *state.Store, dra
 	}
 }
 
-// begin drops whatever an earlier Run held and takes the positions of the store.
-func (l *Lane) begin(session Session, store *state.Store) {
+// begin drops whatever an earlier Run held and takes the positions of the store. It refuses a store
+// that has counted for more tasks than the lane knows of.
+func (l *Lane) begin(session Session, store *state.Store) error {
 	l.session, l.store = session, store
 	l.filling, l.committing, l.pending = l.newBatch(), nil, nil
 	l.stage.reset()
@@ -152,10 +156,15 @@ func (l *Lane) begin(session Session, store *state.Store) {
 		}
 		l.refreshed[t] = time.UnixMilli(pos.Record.AtMs)
 		v := l.views[t]
+		if v == nil {
+			return fmt.Errorf("the state has counted partition %d of stage %d, which this process does not know: the topic has grown since; start it again",
+				t.Partition, t.Stage+1)
+		}
 		v.read.Store(pos.Record.Input)
 		v.lastEvent.Store(-1)
 		v.passed(pos)
 	}
+	return nil
 }
 
 func (l *Lane) stopped() error {
@@ -163,6 +172,14 @@ func (l *Lane) stopped() error {
 		return l.stop
 	}
 	return nil
+}
+
+// ownTime reports whether a refused record has the time at which it was written, as all have but
+// the outputs.
+func (l *Lane) ownTime(err error) bool {
+	var refused *txn.ProduceError
+	out := l.cfg.Spec.Output
+	return errors.As(err, &refused) && (out == nil || refused.Topic != out.Topic)
 }
 
 // fetch is one poll's result.
@@ -210,7 +227,7 @@ func (l *Lane) onEnding(e ending) error {
 	l.lastEnd, l.committing = now, nil
 	if e.err != nil {
 		if txn.Refused(e.err) {
-			return l.halving.failed(e.batch, e.err)
+			return l.halving.failed(e.batch, l.ownTime(e.err), e.err)
 		}
 		return e.err
 	}

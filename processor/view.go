@@ -52,7 +52,8 @@ type taskView struct {
 func (v *taskView) position() int64 {
 	committed := v.committed.Load()
 	read := v.read.Load() // before lastEvent: a later event then only makes the answer smaller
-	if v.lastEvent.Load() < committed {
+	// A Run that begins forgets the events of the one before, and what it had read with them.
+	if v.lastEvent.Load() < committed && v.read.Load() >= read {
 		committed = max(read, committed)
 	}
 	return max(committed, v.reached.Load())

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/txn"
 )
 
 // write puts n events into a partition of the input, by a client that knows the topic as it is now.
@@ -99,5 +100,15 @@ func TestPollBelowThePosition(t *testing.T) {
 	}
 	if err == nil || !strings.Contains(err.Error(), "got offset 2 after 4") {
 		t.Fatalf("got %d records and %v", len(recs), err)
+	}
+}
+
+// Records that were deleted between the position and what comes are a gap, also where the client
+// has passed over them.
+func TestUnbroken(t *testing.T) {
+	for start, want := range map[int64]bool{0: true, 5: true, 6: false} {
+		if err := txn.UnbrokenForTest(5, start); (err == nil) != want {
+			t.Errorf("position 5, the log begins at %d: %v", start, err)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
@@ -284,7 +285,7 @@ func (s *Session) Poll(ctx context.Context, max int) (recs []*kgo.Record, more b
 		for _, p := range t.Partitions {
 			if n := len(p.Records); n > 0 {
 				at := TopicPartition{t.Topic, p.Partition}
-				errs = append(errs, s.proper(at, t.TopicID, p.Records[0].Offset))
+				errs = append(errs, s.proper(at, t.TopicID, p.Records[0].Offset), s.unbroken(at, p.LogStartOffset))
 				recs = append(recs, p.Records...)
 				s.position[at] = p.Records[n-1].Offset + 1
 				s.waiting[at] = p.LastStableOffset - s.position[at]
@@ -321,6 +322,15 @@ func (s *Session) holdBack() {
 		s.cl.ResumeFetchTopics(s.cfg.HeldBack)
 		s.held = false
 	}
+}
+
+// unbroken refuses to read on where records between the position and what has come were deleted:
+// franz-go passes over them where it looks the bounds up, as proper says.
+func (s *Session) unbroken(p TopicPartition, start int64) error {
+	if at := s.position[p]; start > at {
+		return &GapError{Topic: p.Topic, Partition: p.Partition, Position: at, Err: kerr.OffsetOutOfRange}
+	}
+	return nil
 }
 
 // proper refuses records that the session did not ask for. franz-go moves an offset that it was

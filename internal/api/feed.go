@@ -121,7 +121,7 @@ func readBatch(stream *frameReader, limit int) (b batch, more bool) {
 // same reports whether the lanes are still where they were.
 func (f *feed) same() bool {
 	if len(f.views) > 0 || f.placed == nil {
-		views, err := f.own.pick(f.rd.app.Lanes())
+		views, err := f.own.pickNow()
 		if err != nil || !sameStores(f.views, views) {
 			return false
 		}

@@ -136,8 +136,8 @@ func (s *Server) app(name string) (*App, error) {
 
 // views waits until the lanes are loaded and have reached what the query asks for.
 func (rd *read) views(ctx context.Context) ([]LaneView, error) {
-	for {
-		views, err := rd.pick(rd.app.Lanes())
+	views, err := rd.pick(rd.app.Lanes())
+	for ; ; views, err = rd.pickNow() {
 		if err != nil {
 			return nil, err
 		}
@@ -204,11 +204,37 @@ func (rd *read) pause(ctx context.Context, why error) error {
 	if left <= 0 {
 		return why
 	}
-	if now, err := rd.s.app(rd.app.Name); err == nil && now.Generation != rd.app.Generation {
-		return &Error{Status: http.StatusConflict, Code: CodeConflict,
-			Message: fmt.Sprintf("app %s was reset meanwhile (generation %d)", now.Name, now.Generation), Next: "ask again"}
+	if _, err := rd.reopened(); err != nil {
+		return err
 	}
 	return rd.s.opt.Seam.Sleep(ctx, min(left, rd.pollInterval()))
+}
+
+// reopened is the app as it is open now, which after a change of its spec is not the one that the
+// read began with. It fails where the counts are of another generation, or of another app of the
+// name.
+func (rd *read) reopened() (*App, error) {
+	now, err := rd.s.app(rd.app.Name)
+	switch {
+	case err != nil: // it is just being opened
+		return rd.app, nil
+	case now.ID != rd.app.ID:
+		return nil, &Error{Status: http.StatusConflict, Code: CodeConflict,
+			Message: fmt.Sprintf("app %s was deleted meanwhile, and another has its name", now.Name), Next: "ask again"}
+	case now.Generation != rd.app.Generation:
+		return nil, &Error{Status: http.StatusConflict, Code: CodeConflict,
+			Message: fmt.Sprintf("app %s was reset meanwhile (generation %d)", now.Name, now.Generation), Next: "ask again"}
+	}
+	return now, nil
+}
+
+// pickNow picks of the lanes of the app as it is open now.
+func (rd *read) pickNow() ([]LaneView, error) {
+	now, err := rd.reopened()
+	if err != nil {
+		return nil, err
+	}
+	return rd.pick(now.Lanes())
 }
 
 // pollMost bounds how long a read that waits may miss what it waits for.

@@ -103,8 +103,8 @@ func (s *Server) beginNodeRead(r *http.Request) (*read, error) {
 }
 
 func (rd *read) sentHere(ctx context.Context) (sentAnswer, error) {
-	for {
-		views, err := rd.pick(rd.app.Lanes())
+	views, err := rd.pick(rd.app.Lanes())
+	for ; ; views, err = rd.pickNow() {
 		if err != nil {
 			return sentAnswer{}, err
 		}

@@ -286,7 +286,7 @@ func (l *lane) verify(ctx context.Context) error {
 	if err := l.store.Verify(ctx); err != nil {
 		return err
 	}
-	l.strange = false
+	l.strange, l.rebuilt, l.copied, l.unseeded = false, false, false, false
 	return nil
 }
 

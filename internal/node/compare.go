@@ -106,6 +106,7 @@ func (l *lane) checkBoundsOf(ctx context.Context, input string, at map[int32]int
 // those whose group offset is missing. said is what Kafka has answered so far.
 func (l *lane) compareOffsets(ctx context.Context, said *answers) ([]state.PositionRecord, error) {
 	began, admin := l.seam().Now(), l.app.node.admin
+	defer func() { l.closeFresh(admin) }()
 	offsets, unstable := said.offsets, said.unstable
 	for {
 		records, stale, err := l.compare(ctx, offsets)
@@ -123,9 +124,11 @@ func (l *lane) compareOffsets(ctx context.Context, said *answers) ([]state.Posit
 			return nil, stale
 		}
 		l.log().Warn("the consumer group is behind the position record; asking again", "reason", stale)
-		if admin, err = l.askAnew(ctx, admin); err != nil {
+		fresh, err := l.askAnew(ctx, admin)
+		if err != nil {
 			return nil, err
 		}
+		admin = fresh
 		if offsets, unstable, err = l.groupOffsets(ctx, admin); err != nil {
 			return nil, err
 		}

@@ -27,6 +27,9 @@ func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, err
 		return api.SubmitAnswer{}, err
 	}
 	change, err := c.n.submit(ctx, s)
+	if errors.As(err, new(*haltedError)) {
+		return api.SubmitAnswer{}, conflict(err.Error(), "submit the spec again once `tally status` has the reset at its end")
+	}
 	if err != nil {
 		return api.SubmitAnswer{}, notDone("submitted", err)
 	}

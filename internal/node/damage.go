@@ -42,11 +42,11 @@ func (l *lane) damagedAgain(damage error) error {
 		damagesMax, span.Round(time.Second), l.dir(), damage)
 }
 
-// rebuildable reports whether the store, made before this process began, failed its verification: a
-// new one made from the changelog alone tells whether the store or the changelog is at fault.
+// rebuildable reports whether a store failed its verification that was made before this process
+// began, or by another node: a new one made from the changelog alone tells whether the store or the
+// changelog is at fault.
 func (l *lane) rebuildable(err error) bool {
-	var digest *state.DigestError
-	return errors.As(err, &digest) && !l.rebuilt
+	return errors.As(err, new(*state.DigestError)) && !l.rebuilt
 }
 
 // diskFails reports whether an error is the disk's: the lane waits until it is well again.
@@ -102,9 +102,14 @@ func (l *lane) setAside(damage error) error {
 		return fmt.Errorf("the store is damaged (%w) and cannot be set aside: %w", damage, err)
 	}
 	l.rebuilt = true
+	wrong := l.copied && errors.As(damage, new(*state.DigestError)) // as it came: that is no damage of here
+	l.copied, l.unseeded = false, l.unseeded || wrong
 	l.log().Warn("the store is damaged: set aside, and restored from the changelog", "kept", name, "damage", damage)
 	l.mu.Lock()
 	l.status.damage = fmt.Sprintf("the store was damaged and is restored from the changelog; what was there is kept in %s", name)
 	l.mu.Unlock()
+	if wrong {
+		return nil
+	}
 	return l.damagedAgain(damage)
 }

@@ -115,7 +115,8 @@ func (a author) foreign(cluster string, now time.Time, age time.Duration) bool {
 // was submitted here; the next time it has not.
 func (n *Node) hasWatched(app string) (watched bool) {
 	n.guarded(func() {
-		watched = n.watched[app]
+		at, ok := n.watched[app]
+		watched = ok && n.cfg.Seam.Since(at) < n.cfg.WatchAge
 		delete(n.watched, app)
 	})
 	return watched
@@ -125,14 +126,14 @@ func (n *Node) hasWatched(app string) (watched bool) {
 // fencing it would end a running job by accident. An idle one is not noticed; its node then finds
 // itself fenced, says by whom, and does not fight back.
 func (a *app) watchForeign(ctx context.Context, heads map[int32]head) error {
-	cfg := a.node.cfg
+	cfg, watched := a.node.cfg, a.node.hasWatched(a.name())
 	seen := map[int32]author{}
 	for p, h := range heads {
 		if h.author.foreign(a.node.clusterID(), cfg.Seam.Now(), cfg.WatchAge) {
 			seen[p] = h.author
 		}
 	}
-	if len(seen) == 0 || cfg.Takeover || a.node.hasWatched(a.name()) {
+	if len(seen) == 0 || cfg.Takeover || watched {
 		return nil
 	}
 	cfg.Log.Info("another node has committed a moment ago; watching whether it still runs", "app", a.name(), "for", cfg.Watch)

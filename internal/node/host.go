@@ -22,6 +22,7 @@ type host struct {
 	why   string // it is not
 	fails bool   // the last try to open it was refused
 	stop  context.CancelFunc
+	gone  bool // the cluster has deleted the app
 }
 
 // keepApps hosts every app that the cluster has, until ctx ends; it returns when all have ended.
@@ -34,6 +35,7 @@ func (n *Node) keepApps(lanes, ctx context.Context, atStart []string, opened cha
 	for _, name := range atStart {
 		first[name] = opened
 	}
+	ended := make(chan struct{}, 1) // a host has: its app may be there again
 	for {
 		changed := n.cluster.Changed()
 		st := n.cluster.State()
@@ -43,14 +45,30 @@ func (n *Node) keepApps(lanes, ctx context.Context, atStart []string, opened cha
 			if h := n.newHost(ctx, rec.Name); h != nil {
 				tell := first[rec.Name]
 				delete(first, rec.Name)
-				running.Go(func() { n.host(lanes, h.ctx, h.host, tell) })
+				running.Go(func() {
+					n.host(lanes, h.ctx, h.host, tell)
+					wake(ended)
+				})
 			}
+		}
+		for name, tell := range first { // deleted since the start
+			tell <- outcome{name, errRecord}
+			delete(first, name)
 		}
 		select {
 		case <-changed:
+		case <-ended:
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// wake tells whoever listens to a channel with room for one.
+func wake(listener chan<- struct{}) {
+	select {
+	case listener <- struct{}{}:
+	default: // it has been told
 	}
 }
 
@@ -79,12 +97,14 @@ func (n *Node) endHosts(st *ownership.State) {
 	defer n.mu.Unlock()
 	for name, h := range n.hosts {
 		if st.Apps[name] == nil {
+			h.gone = true
 			h.stop()
 		}
 	}
 }
 
-// host hosts one app, one life of it after the other, until ctx ends.
+// host hosts one app, one life of it after the other, until ctx ends. first hears once of the first
+// try to open it.
 func (n *Node) host(lanes, ctx context.Context, h *host, first chan<- outcome) {
 	defer n.guarded(func() { delete(n.hosts, h.name) })
 	defer h.stop()
@@ -106,14 +126,20 @@ func (n *Node) host(lanes, ctx context.Context, h *host, first chan<- outcome) {
 			n.cfg.Log.Warn("close the app's stores", "app", h.name, "error", err)
 		}
 	}
-	if n.cluster.State().Apps[h.name] == nil {
+	if first != nil {
+		first <- outcome{h.name, errRecord}
+	}
+	var gone bool
+	n.guarded(func() { gone = h.gone })
+	if gone || n.cluster.State().Apps[h.name] == nil {
 		n.dropHosted(h.name)
 	}
 }
 
-// dropHosted removes what this node has of an app that was deleted.
+// dropHosted removes what this node has of an app that was deleted. A reset that was under way goes
+// with it: it was of what is deleted, and must not befall a later app of that name.
 func (n *Node) dropHosted(name string) {
-	err := errors.Join(os.RemoveAll(n.dir.stateDir(name)), n.dir.dropSpec(name))
+	err := errors.Join(os.RemoveAll(n.dir.stateDir(name)), n.dir.dropSpec(name), n.dir.dropIntents(name))
 	if err != nil {
 		n.cfg.Log.Warn("remove what the node has of a deleted app", "app", name, "error", err)
 		return
@@ -146,7 +172,7 @@ func (n *Node) openHosted(ctx context.Context, h *host, rec *ownership.App, firs
 			first <- outcome{h.name, err}
 			first = nil
 		}
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || errors.Is(err, errRecord) {
 			return a, err
 		}
 		if diskFails(err) {
@@ -220,13 +246,26 @@ func (n *Node) openLife(ctx context.Context, s *spec.Spec, rec *ownership.App) (
 	if err := n.keepSpec(ctx, a); err != nil {
 		return nil, errors.Join(err, a.closeStores())
 	}
-	if a.reset != nil {
-		if err := n.put(ctx, a, rec); err != nil {
+	if a.reset != nil { // else its record is rec: where there is a newer one, this life ends again
+		if a.record, err = n.putOpened(ctx, a, rec); err != nil {
 			return nil, errors.Join(err, a.closeStores())
 		}
 	}
-	a.record = n.cluster.State().Apps[a.name()]
 	return a, nil
+}
+
+// putOpened gives the cluster the generation that was opened here in the place of the record
+// before, and returns what the cluster has of it now.
+func (n *Node) putOpened(ctx context.Context, a *app, before *ownership.App) (*ownership.App, error) {
+	record := a.newRecord(before)
+	if err := n.put(ctx, record, before); err != nil {
+		return nil, err
+	}
+	now := n.cluster.State().Apps[record.Name]
+	if !sameLife(now, &record) {
+		return nil, errRecord
+	}
+	return now, nil
 }
 
 // runHosted runs an app's lanes, and after a reset here those of the new generation, until ctx ends
@@ -259,19 +298,28 @@ func (n *Node) whileRecorded(ctx context.Context, a *app) (context.Context, cont
 }
 
 // submit gives the cluster an app, or an app another spec. Nothing is submitted that could not run,
-// and nothing changes when the cluster has the same. It returns one of the api's Change constants.
+// and nothing changes when the cluster has the same. It returns one of the api's Change constants,
+// or a haltedError while the app is being reset: its topics may be half deleted.
 func (n *Node) submit(ctx context.Context, s *spec.Spec) (change string, err error) {
-	if in, err := n.dir.loadIntent(s.App); err != nil || in != nil {
-		return api.ChangeAdded, errors.Join(err, n.submitHalted(ctx, s, in))
+	if err := n.awaitDropped(ctx, s.App); err != nil {
+		return "", err
+	}
+	in, err := n.dir.loadIntent(s.App)
+	if err != nil {
+		return "", err
 	}
 	for {
 		rec := n.cluster.State().Apps[s.App]
 		change = api.ChangeUpdated
 		switch {
+		case rec == nil && in != nil:
+			return api.ChangeAdded, n.submitHalted(ctx, s, in)
 		case rec == nil:
 			change = api.ChangeAdded
 		case rec.Spec == string(s.YAML()):
 			return api.ChangeNone, nil
+		case rec.Halted != "" || in != nil:
+			return "", &haltedError{or(rec.Halted, n.resetting())}
 		}
 		if why := n.vet(n.cluster.State(), &ownership.App{Name: s.App, Spec: string(s.YAML())}); why != "" {
 			return "", conflict(why, "")
@@ -280,25 +328,39 @@ func (n *Node) submit(ctx context.Context, s *spec.Spec) (change string, err err
 		if err != nil {
 			return "", err
 		}
-		n.guarded(func() { n.watched[s.App] = true })
+		n.guarded(func() { n.watched[s.App] = n.cfg.Seam.Now() })
 		var unsure *consensus.UncertainError
-		if err := n.put(ctx, a, rec); !errors.Is(err, errRecord) && !errors.As(err, &unsure) || ctx.Err() != nil {
+		if err := n.put(ctx, a.newRecord(rec), rec); !errors.Is(err, errRecord) && !errors.As(err, &unsure) || ctx.Err() != nil {
 			return change, err
 		} // else another may have submitted meanwhile, or this try was taken: look at that
 	}
 }
 
-// put gives the cluster an app as it was examined or opened here, in the place of the record
-// before.
-func (n *Node) put(ctx context.Context, a *app, before *ownership.App) error {
-	put := &ownership.PutApp{App: a.newRecord(before)}
+// awaitDropped waits until this node has given up an app that was deleted, with what is left of a
+// reset of it.
+func (n *Node) awaitDropped(ctx context.Context, name string) error {
+	for {
+		var dropping bool
+		n.guarded(func() { dropping = n.hosts[name] != nil })
+		if !dropping || n.cluster.State().Apps[name] != nil {
+			return nil
+		}
+		if err := n.cfg.Seam.Sleep(ctx, retryPause); err != nil {
+			return err
+		}
+	}
+}
+
+// put gives the cluster a record of an app in the place of the one before.
+func (n *Node) put(ctx context.Context, record ownership.App, before *ownership.App) error {
+	put := &ownership.PutApp{App: record}
 	if before != nil {
 		put.Expect = before.Generation
 	}
 	res, err := n.cluster.Propose(ctx, ownership.Command{PutApp: put})
 	switch {
 	case err != nil:
-		return fmt.Errorf("submit app %s: %w", a.name(), err)
+		return fmt.Errorf("submit app %s: %w", record.Name, err)
 	case res.Code == ownership.Stale, res.Code == ownership.Taken, res.Code == ownership.NotFound:
 		return errRecord // another has submitted, reset or deleted it meanwhile
 	case res.Refused != "":
@@ -310,9 +372,6 @@ func (n *Node) put(ctx context.Context, a *app, before *ownership.App) error {
 // submitHalted gives the cluster an app that is to be reset before it runs again: nothing of it has
 // to fit until then.
 func (n *Node) submitHalted(ctx context.Context, s *spec.Spec, in *intent) error {
-	if in == nil || n.cluster.State().Apps[s.App] != nil {
-		return nil
-	}
 	rec := ownership.App{
 		Name: s.App, Spec: string(s.YAML()), ID: or(in.AppID, n.cfg.Seam.NewID()), Generation: max(in.Generation-1, 1), Partitions: 1,
 		Standbys: n.cfg.Standbys, Halted: n.resetting(), Intent: n.mine(in).log(), Lanes: make([]ownership.Lane, 1),

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,6 +32,8 @@ type dataDir struct {
 	path string
 	lock *os.File
 	id   identity
+
+	intents sync.Mutex // held while an intent's file is written or removed
 }
 
 // identity is node.json. The id is random, so that a node whose data dir was wiped is another node.
@@ -185,11 +188,11 @@ func (d *dataDir) dropSpec(app string) error {
 // leftovers are the apps that a copy of the spec or state is here of, sorted, but those with a
 // reset to be done.
 func (d *dataDir) leftovers() (apps []string, err error) {
-	specs, err := filepath.Glob(filepath.Join(d.path, "apps", "*.yaml"))
+	specs, err := filepath.Glob(filepath.Join(escapeGlob(d.path), "apps", "*.yaml"))
 	if err != nil {
 		return nil, err
 	}
-	states, err := filepath.Glob(filepath.Join(d.path, "state", "*"))
+	states, err := filepath.Glob(filepath.Join(escapeGlob(d.path), "state", "*"))
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +208,7 @@ func (d *dataDir) leftovers() (apps []string, err error) {
 
 // storedSpecs reads the specs of earlier starts, sorted by app.
 func (d *dataDir) storedSpecs() ([]*spec.Spec, error) {
-	files, err := filepath.Glob(filepath.Join(d.path, "apps", "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(escapeGlob(d.path), "apps", "*.yaml"))
 	if err != nil {
 		return nil, err
 	}

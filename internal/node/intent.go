@@ -92,6 +92,8 @@ func (d *dataDir) storeIntent(in *intent) error {
 		return err
 	}
 	path := d.intentFile(in.App)
+	d.intents.Lock()
+	defer d.intents.Unlock()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
@@ -118,12 +120,31 @@ func (d *dataDir) loadIntent(app string) (*intent, error) {
 	return in, nil
 }
 
-func (d *dataDir) dropIntent(app string) error {
-	path := d.intentFile(app)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+// dropIntent removes the intent of the reset to a generation; that of a later one stays.
+func (d *dataDir) dropIntent(app string, generation int) error {
+	d.intents.Lock()
+	defer d.intents.Unlock()
+	in, err := d.loadIntent(app)
+	if err != nil || in == nil || in.Generation > generation {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return d.removeIntent(app)
+}
+
+// dropIntents removes whatever reset of a deleted app was under way.
+func (d *dataDir) dropIntents(app string) error {
+	d.intents.Lock()
+	defer d.intents.Unlock()
+	return d.removeIntent(app)
+}
+
+func (d *dataDir) removeIntent(app string) error {
+	path := d.intentFile(app)
+	err := os.Remove(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(err, syncDir(filepath.Dir(path)))
 }
 
 // replaceByIntents puts the spec of a reset that is under way in the place of the stored one.

@@ -32,7 +32,9 @@ type lane struct {
 	barriers  uint64      // the highest epoch of a barrier of another process that was read
 	stays     int         // how often the lane was to be acquired
 	strange   bool        // the store has taken what others counted since, and was not verified
-	rebuilt   bool        // the store was set aside and made from nothing by this process
+	rebuilt   bool        // the store is made from the changelog alone, since one was set aside
+	copied    bool        // the store began as a copy from another node, and was not verified
+	unseeded  bool        // a copy was wrong: no other is taken until a store was verified
 	damages   []time.Time // when the last damagesMax stores were set aside
 	meter     meter
 	follows   bool // the store was verified once and has followed since
@@ -292,8 +294,20 @@ func (a *app) batchBytes(topic string) int32 {
 	default:
 		limit = recordLimit(a.changelog)
 	}
-	return int32(min(max(limit-1024, limit/2, 512), 8<<20)) // 512: the client takes no less
+	most := batchMost
+	if topic == a.dead.Name {
+		most = deadMost
+	}
+	return int32(min(max(limit-1024, limit/2, 512), most)) // 512: the client takes no less
 }
+
+const (
+	// batchMost is as large as a batch gets, however much its topic takes.
+	batchMost = 8 << 20
+	// deadMost is for dead letters, each of which holds an event of any size: the client writes no
+	// request above 100 MB.
+	deadMost = 90 << 20
+)
 
 // readLimits reads again how large a batch each written topic takes: it may have been changed since
 // the start, and then whole batches are refused of which no record is at fault.

@@ -53,13 +53,13 @@ type Node struct {
 	kafkaCluster string // Kafka's cluster id
 	embedded     *broker.Running
 
-	hosts     map[string]*host // by app
-	watched   map[string]bool  // apps that were watched for others when they were submitted here
-	adopted   []string         // apps that the data dir has run before there were clusters
-	waiting   string           // why there are no apps yet, "" when all have started
-	trouble   error            // of the last contact with Kafka
-	contactAt time.Time        // of the last good one
-	resting   time.Duration    // that the last one's age grows by no fault of Kafka's; see kafkaAge
+	hosts     map[string]*host     // by app
+	watched   map[string]time.Time // when apps were watched for others when they were submitted here
+	adopted   []string             // apps that the data dir has run before there were clusters
+	waiting   string               // why there are no apps yet, "" when all have started
+	trouble   error                // of the last contact with Kafka
+	contactAt time.Time            // of the last good one
+	resting   time.Duration        // that the last one's age grows by no fault of Kafka's; see kafkaAge
 
 	troubleSaid time.Time // when trouble was last logged
 }
@@ -100,7 +100,7 @@ func start(ctx context.Context, cfg Config, end context.CancelCauseFunc) (_ *Nod
 	}
 	n := &Node{
 		cfg: cfg, started: cfg.Seam.Now(), incarnation: cfg.Seam.NewID(), waiting: "starting",
-		budget: processor.NewBudget(cfg.CommitsPerSecond), hosts: map[string]*host{}, clustered: make(chan struct{}), watched: map[string]bool{}, end: end,
+		budget: processor.NewBudget(cfg.CommitsPerSecond), hosts: map[string]*host{}, clustered: make(chan struct{}), watched: map[string]time.Time{}, end: end,
 		disk: newDisk(),
 	}
 	if cfg.TTY {
@@ -204,6 +204,10 @@ func (n *Node) submitSpecs(ctx context.Context) error {
 func (n *Node) submitAtStart(ctx context.Context, s *spec.Spec) error {
 	for {
 		_, err := n.submit(ctx, s)
+		if errors.As(err, new(*haltedError)) { // who ends the reset may be this node, with the spec that it was given
+			n.cfg.Log.Warn("the spec was not submitted", "app", s.App, "reason", err)
+			return nil
+		}
 		if !undecided(err) || ctx.Err() != nil {
 			return err
 		}
@@ -370,7 +374,8 @@ func (n *Node) awaitOpened(ctx context.Context, apps int, opened <-chan outcome)
 	for range apps {
 		select {
 		case o := <-opened:
-			if o.err != nil && !passing(o.err) && n.refuses(o.app) {
+			deleted := n.cluster.State().Apps[o.app] == nil
+			if o.err != nil && !deleted && !passing(o.err) && n.refuses(o.app) {
 				return o.err
 			}
 		case <-ctx.Done():

@@ -362,7 +362,7 @@ func (a *app) awaitPositions(ctx context.Context) {
 		}
 	}
 	a.node.cfg.Step.At(step.ResetDone)
-	if err := a.node.dir.dropIntent(a.name()); err != nil {
+	if err := a.node.dir.dropIntent(a.name(), a.generation); err != nil {
 		a.node.cfg.Log.Warn("the reset is done, but what it was to do stays on disk; that does no harm", "app", a.name(), "error", err)
 	}
 	a.node.cfg.Log.Info("reset: done", "app", a.name(), "generation", a.generation)

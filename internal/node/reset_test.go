@@ -411,13 +411,9 @@ func TestNotedReset(t *testing.T) {
 	})
 }
 
-// A right that is missing in the middle of a reset holds it up, is said, and once granted it goes
-// on; meanwhile another reset is refused.
-func TestResetWaitsForRights(t *testing.T) {
-	p := onFake(t)
-	n, events := counted(p)
-	n = p.start(inDir(n.dir))
-	var granted atomic.Bool
+// refuseDeletes has Kafka refuse to delete topics until it is granted.
+func (p *place) refuseDeletes() (granted *atomic.Bool) {
+	granted = new(atomic.Bool)
 	p.fake.ControlKey(int16(kmsg.DeleteTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		p.fake.KeepControl()
 		if granted.Load() {
@@ -431,6 +427,16 @@ func TestResetWaitsForRights(t *testing.T) {
 		}
 		return resp, nil, true
 	})
+	return granted
+}
+
+// A right that is missing in the middle of a reset holds it up, is said, and once granted it goes
+// on; meanwhile another reset is refused.
+func TestResetWaitsForRights(t *testing.T) {
+	p := onFake(t)
+	n, events := counted(p)
+	n = p.start(inDir(n.dir))
+	granted := p.refuseDeletes()
 	done := make(chan error, 1)
 	go func() {
 		_, err := n.client.Reset(p.ctx(), p.app, api.ResetRequest{})

@@ -174,7 +174,7 @@ func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
 				if err = n.keepIntent(ctx, in); err == nil || ctx.Err() != nil {
 					return o, in
 				}
-				err = errors.Join(err, n.dir.dropIntent(a.name()))
+				err = errors.Join(err, n.dir.dropIntent(in.App, in.Generation))
 			}
 			o.begun <- begun{err: err}
 		}
@@ -216,8 +216,13 @@ func (n *Node) beginAnew(ctx context.Context, h *host, in *intent) *app {
 
 func (n *Node) openAnew(ctx context.Context, in *intent) (*app, error) {
 	rec := n.cluster.State().Apps[in.App]
-	if rec == nil {
+	if rec == nil || n.relieved(in) {
 		return nil, errRecord
+	}
+	if here, err := n.dir.loadIntent(in.App); err != nil || here == nil {
+		if err = errors.Join(err, n.dir.storeIntent(in)); err != nil { // without it the old generation would be opened
+			return nil, err
+		}
 	}
 	s, err := spec.Parse([]byte(in.Spec), n.dir.intentFile(in.App))
 	if err != nil {

@@ -45,12 +45,13 @@ func (l *lane) run(ctx context.Context, drain <-chan struct{}) {
 		if l.seam().Since(began) > 10*l.app.node.cfg.RetryMax {
 			pause = retryPause // it ran well for a while: this is a new trouble, not the old one
 		}
+		ran := l.snapshot().state == api.LaneRunning
 		if !l.after(ctx, err) {
 			<-firstOf(ctx, drain)
 			return
 		}
-		if txn.Refused(err) {
-			continue
+		if ran && txn.Refused(err) && !errors.Is(err, kerr.InvalidTimestamp) {
+			continue // with fewer events
 		}
 		wait, stop := l.seam().Timer(l.seam().Jitter(pause))
 		select {

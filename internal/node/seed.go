@@ -45,7 +45,7 @@ func (l *lane) seedingDir() string { return l.dir() + ".seeding" }
 // afterwards it is open, or the caller opens it.
 func (l *lane) seed(ctx context.Context, ends map[int32]int64) {
 	cfg, behind := l.app.node.cfg, l.behind(l.store.Positions(), ends)
-	if g, _ := l.granted(); g.part != partStandby || behind < cfg.SeedRecords || l.seam().Now().Before(l.seedAfter) {
+	if g, _ := l.granted(); g.part != partStandby || behind < cfg.SeedRecords || l.unseeded || l.seam().Now().Before(l.seedAfter) {
 		return
 	}
 	l.seedAfter = l.seam().Now().Add(seedPause)
@@ -93,7 +93,7 @@ func (l *lane) seeders() (from []*ownership.Member) {
 // seedFrom takes a copy from a member, unless the changelog is cheaper.
 func (l *lane) seedFrom(ctx context.Context, m *ownership.Member, behind int64) (seeded bool, err error) {
 	n, began := l.app.node, l.seam().Now()
-	ask := checkpointAsk{LaneRef: l.ref(), Identity: l.identity(), Look: true}
+	ask := checkpointAsk{LaneRef: l.ref(), Identity: l.identity(), Look: true, Tasks: len(l.tasks)}
 	var answer checkpointAnswer
 	if err := n.call(ctx, m.Addr, callCheckpoint, ask, &answer); err != nil {
 		return false, err
@@ -152,7 +152,7 @@ func (l *lane) adopt() error {
 	l.abandonStore()
 	err := state.Adopt(l.seedFiles(), l.dir(), l.identity(), l.storeOptions())
 	if err == nil {
-		l.follows = false // it is verified once it has come to the end
+		l.follows, l.rebuilt, l.copied = false, false, true // it is verified once it has come to the end
 		err = l.openStore()
 	}
 	l.dropSeed()

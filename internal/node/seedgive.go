@@ -27,8 +27,9 @@ const (
 type checkpointAsk struct {
 	ownership.LaneRef
 	Identity state.Identity `json:"identity"`
-	ID       string         `json:"id,omitempty"`   // one that was offered before, to go on with
-	Look     bool           `json:"look,omitempty"` // only say what it would be
+	ID       string         `json:"id,omitempty"`    // one that was offered before, to go on with
+	Look     bool           `json:"look,omitempty"`  // only say what it would be
+	Tasks    int            `json:"tasks,omitempty"` // of the lane as who asks knows it; a topic may have grown since
 }
 
 // checkpointAnswer says how large the copy is, and unless that was all, offers its checkpoint.
@@ -84,6 +85,10 @@ func (n *Node) offerCheckpoint(ctx context.Context, body []byte) (any, error) {
 func (l *lane) offerCheckpoint(ctx context.Context, ask checkpointAsk) (answer checkpointAnswer, err error) {
 	if id := l.identity(); ask.Identity != id {
 		return answer, conflict(fmt.Sprintf("the state of lane %d here is of %+v, and a copy of %+v is asked for", l.k, id, ask.Identity), "")
+	}
+	if ask.Tasks != 0 && ask.Tasks != len(l.tasks) {
+		return answer, conflict(fmt.Sprintf("lane %d has %d partitions here, and %d on the node that asks for a copy: one of them was started before the topic grew",
+			l.k, len(l.tasks), ask.Tasks), "")
 	}
 	l.mu.Lock()
 	store, loaded := l.store, l.loaded

@@ -178,6 +178,11 @@ func (l *lane) follow(ctx context.Context) error {
 		return err
 	}
 	l.seed(ctx, ends)
+	if l.copied { // it may be of a moment within a transaction, which has ended since
+		if ends, err = l.changelogEnds(ctx); err != nil {
+			return err
+		}
+	}
 	if l.store == nil {
 		if err := l.openStore(); err != nil {
 			return err

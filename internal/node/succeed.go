@@ -67,15 +67,19 @@ func (n *Node) resumed(ctx context.Context, rec *ownership.App) (text string, er
 		return rec.Spec, nil
 	case rec.Halted == "" && here.planned() && log != nil && log.Generation >= here.Generation:
 		if elsewhere || log.Generation > here.Generation { // another has ended it
-			return rec.Spec, n.dir.dropIntent(rec.Name)
+			return rec.Spec, n.dir.dropIntent(rec.Name, here.Generation)
 		}
 		return n.specOfReset(here, rec), nil // all but the first positions is done
+	case rec.Halted == "" && here.planned() && (here.AppID != rec.ID || here.Generation != rec.Generation+1):
+		// Of an app of this name that was deleted since: nothing of this one was begun.
+		n.cfg.Log.Warn("a reset of a deleted app of this name is forgotten", "app", rec.Name, "generation", here.Generation)
+		return rec.Spec, n.dir.dropIntent(rec.Name, here.Generation)
 	case rec.Halted != "" && n.succeeds(n.cluster.State(), rec, log):
 		n.cfg.Log.Info("reset: going on in the place of a node that is gone", "app", rec.Name, "generation", log.Generation)
 		return or(log.Spec, rec.Spec), n.keepIntent(ctx, n.mine(log))
 	case rec.Halted != "" && elsewhere:
 		if here != nil && here.planned() { // it went on without this node
-			err = n.dir.dropIntent(rec.Name)
+			err = n.dir.dropIntent(rec.Name, here.Generation)
 		}
 		return "", errors.Join(&haltedError{rec.Halted}, err)
 	case rec.Halted == n.resetting() && here == nil: // a person has removed what it was to do
