@@ -28,7 +28,7 @@ func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, err
 	}
 	change, err := c.n.submit(ctx, s)
 	if errors.As(err, new(*haltedError)) {
-		return api.SubmitAnswer{}, conflict(err.Error(), "submit the spec again once `tally status` has the reset at its end")
+		return api.SubmitAnswer{}, conflict(err.Error(), "submit the spec again when that is done: see `tally status`")
 	}
 	if err != nil {
 		return api.SubmitAnswer{}, notDone("submitted", err)
@@ -51,15 +51,21 @@ func (c control) Delete(ctx context.Context, name string, topics bool) (api.Dele
 	if rec == nil {
 		return api.DeleteAnswer{}, c.n.unknownApp(name)
 	}
-	if err := c.propose(ctx, ownership.Command{DropApp: &ownership.DropApp{Name: name}}); err != nil {
-		return api.DeleteAnswer{}, err
-	}
 	answer := api.DeleteAnswer{App: name}
+	drop := ownership.Command{DropApp: &ownership.DropApp{Name: name}}
 	if !topics {
-		return answer, nil
+		return answer, c.propose(ctx, drop)
+	}
+	// The name is free only when the topics are gone: what is submitted under it would begin with
+	// them.
+	if err := c.propose(ctx, ownership.Command{HaltApp: &ownership.HaltApp{Name: name, Halted: deleting}}); err != nil {
+		return api.DeleteAnswer{}, err
 	}
 	var err error
 	answer.Topics, err = c.n.deleteOwned(ctx, rec)
+	if dropped := c.propose(context.WithoutCancel(ctx), drop); dropped != nil {
+		return answer, dropped
+	}
 	if err != nil {
 		err = &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
 			Message: fmt.Sprintf("app %s is stopped, but not all of its topics are deleted: %v", name, err),
@@ -67,6 +73,10 @@ func (c control) Delete(ctx context.Context, name string, topics bool) (api.Dele
 	}
 	return answer, err
 }
+
+// deleting is why an app is halted whose topics are being deleted. Should the node that does it end
+// before it is done, the app stays so until it is deleted once more.
+const deleting = "the app is being deleted with its topics; if it stays so, delete it again"
 
 func ownedTopics(app string) []string {
 	return []string{app + ".dead", app + ".repartition", app + ".changelog"}

@@ -348,3 +348,15 @@ func (p *place) timesAreKept(n *tally) {
 		}
 	}
 }
+
+// A dead letter may be as large as its topic takes, whatever a batch of other records may be.
+func TestDeadLettersHaveRoom(t *testing.T) {
+	large := map[string]string{"max.message.bytes": fmt.Sprint(20 << 20)}
+	a := &app{dead: kafka.Topic{Name: "x.dead", Configs: large}, output: kafka.Topic{Name: "out", Configs: large}}
+	if got := a.batchBytes("x.dead"); got != 20<<20-1024 {
+		t.Errorf("dead letters: %d bytes", got)
+	}
+	if got := a.batchBytes("out"); got != 8<<20 {
+		t.Errorf("outputs: %d bytes", got)
+	}
+}

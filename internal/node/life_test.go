@@ -263,6 +263,46 @@ func TestBandDeletesWhileANodeOpens(t *testing.T) {
 	b.whole()
 }
 
+// While an app is deleted with its topics, nothing can be submitted under its name that would begin
+// with them.
+func TestBandSubmitsWhileTopicsGo(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	b := p.band(2)
+	other := b.beside("x", 4)
+	_, err := other.submit(0, wordcount)
+	p.must(err)
+	other.appRuns()
+	events := other.events(20, 0)
+	other.send(events...)
+	other.counted(events)
+	var let atomic.Bool
+	reached := make(chan struct{})
+	var once sync.Once
+	p.fake.ControlKey(int16(kmsg.DeleteGroups), func(kmsg.Request) (kmsg.Response, error, bool) {
+		p.fake.KeepControl()
+		if let.Load() {
+			return nil, nil, false
+		}
+		once.Do(func() { close(reached) })
+		return nil, errors.New("no answer"), true
+	})
+	deleted := make(chan error, 1)
+	go func() {
+		_, err := b.nodes[0].client.Delete(p.ctx(), other.app, true)
+		deleted <- err
+	}()
+	<-reached
+	_, err = other.submit(1, wordcount+"on_error: skip\n")
+	says(t, err, "being deleted")
+	let.Store(true)
+	p.must(<-deleted)
+	other.gone()
+	_, err = other.submit(1, wordcount)
+	p.must(err)
+	other.counted(events)
+}
+
 // A watch goes on under another spec of the app.
 func TestSpecChangesUnderAWatch(t *testing.T) {
 	p := onFake(t)

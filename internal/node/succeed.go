@@ -63,6 +63,8 @@ func (n *Node) resumed(ctx context.Context, rec *ownership.App) (text string, er
 	}
 	elsewhere := log != nil && log.Node != n.dir.id.ID
 	switch {
+	case rec.Halted == deleting:
+		return "", &haltedError{rec.Halted}
 	case rec.Halted == "" && here == nil:
 		return rec.Spec, nil
 	case rec.Halted == "" && here.planned() && log != nil && log.Generation >= here.Generation:
@@ -128,12 +130,15 @@ func successor(st *ownership.State) (id string) {
 	return id
 }
 
-// relieved reports whether another node has a reset in hand that this one had: it was given up for
-// dead.
+// relieved reports whether another node has a reset in hand that this one had, which was given up
+// for dead; or one is deleting the app.
 func (n *Node) relieved(in *intent) bool {
 	rec := n.cluster.State().Apps[in.App]
 	if rec == nil {
 		return false // its context ends
+	}
+	if rec.Halted == deleting {
+		return true
 	}
 	log, err := resetOf(rec)
 	return err == nil && log != nil && log.Node != n.dir.id.ID && log.Generation >= in.Generation

@@ -38,6 +38,9 @@ type Cluster struct {
 
 	joins sync.Mutex // held by the leader for one change of the group at a time: join, leave, vote
 	puts  sync.Mutex // held by the leader for one app at a time
+	// unsure is closed when the last app that was put is in the log or will not be; nil when that
+	// is known. Guarded by puts.
+	unsure <-chan struct{}
 
 	mu         sync.Mutex
 	failure    error
@@ -170,11 +173,16 @@ func (c *Cluster) checkSeeds(ctx context.Context, seeds []string) (silent []stri
 	return silent, nil
 }
 
-// checkRest asks the others until all have answered.
+// checkRest asks the others until all have answered. An address of --join that has passed to
+// another cluster ends no node that is in its own.
 func (c *Cluster) checkRest(ctx context.Context, silent []string) {
 	for len(silent) > 0 {
 		var err error
 		if silent, err = c.checkSeeds(ctx, silent); err != nil {
+			if errors.As(err, new(*otherClusterError)) && c.isIn() {
+				c.c.Log.Warn("a seed is not of this cluster any more: take it out of --join", "err", err)
+				return
+			}
 			c.failUnless(ctx, err)
 		}
 		if c.c.Seam.Sleep(ctx, c.c.Timing.Say) != nil {
@@ -194,10 +202,15 @@ func (c *Cluster) checkSeed(seed string, h *Hello) error {
 	return nil
 }
 
+// otherClusterError says that another node is of another cluster.
+type otherClusterError struct{ text string }
+
+func (e *otherClusterError) Error() string { return e.text }
+
 func (c *Cluster) otherCluster(who, theirs string) error {
-	return fmt.Errorf("this node is of cluster %s, and %s of cluster %s: start it with another --join or --data-dir; "+
+	return &otherClusterError{fmt.Sprintf("this node is of cluster %s, and %s of cluster %s: start it with another --join or --data-dir; "+
 		"or, to give up its place in cluster %s, remove node.json, %s and raft in %s, and it joins as a new node",
-		c.ClusterID(), who, theirs, c.ClusterID(), pastFile, c.c.DataDir)
+		c.ClusterID(), who, theirs, c.ClusterID(), pastFile, c.c.DataDir)}
 }
 
 // remember writes down the cluster's id once it is known, and this node's address.
@@ -245,6 +258,13 @@ func (c *Cluster) failUnless(ctx context.Context, err error) {
 	if ctx.Err() == nil {
 		c.fail(err)
 	}
+}
+
+// isIn reports whether this process was registered once.
+func (c *Cluster) isIn() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wasIn
 }
 
 // Wait returns when this node is registered, or with the reason why it cannot be, which Halt gets

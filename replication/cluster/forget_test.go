@@ -1,10 +1,14 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
@@ -35,9 +39,12 @@ func TestForget(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(leader.raft.Servers()) != 2 || leader.State().Members[gone.conf.ID] != nil {
-		t.Errorf("it is still there: %v", leader.raft.Servers())
-	}
+	eventually(t, func() error { // another one may lead by now
+		if len(leader.raft.Servers()) != 2 || leader.State().Members[gone.conf.ID] != nil {
+			return fmt.Errorf("it is still there: %v", leader.raft.Servers())
+		}
+		return nil
+	})
 	leader.put("by-two")
 	newNode(t, gone.conf.Name, leader.gate.addr).start().in().has("by-two")
 	leader.voters(3)
@@ -80,5 +87,99 @@ func TestVetted(t *testing.T) {
 		if err != nil || result.Refused != "not x" || result.Code != ownership.Unfit {
 			t.Errorf("%s: %+v %v", n.conf.Name, result, err)
 		}
+	}
+}
+
+// TestForgottenWhileCutOff: who was cut off, and forgotten meanwhile, is let in anew when it is
+// back, although nobody of the group speaks to it and its own log has it as a member.
+func TestForgottenWhileCutOff(t *testing.T) {
+	t.Parallel()
+	nodes := newNodes(t, 4)
+	for _, n := range nodes {
+		n.wrap = func(real Call) Call {
+			return func(ctx context.Context, addr, call string, in, out any) error {
+				n.gate.mu.Lock()
+				cut := n.gate.cut
+				n.gate.mu.Unlock()
+				if cut {
+					return errCut
+				}
+				return real(ctx, addr, call, in, out)
+			}
+		}
+	}
+	nodes = inCluster(nodes)
+	leader := leaderOf(t, nodes...)
+	rest := others(nodes, leader)
+	asked, gone := rest[0], rest[1]
+	gone.gate.cutOff(true)
+	eventually(t, func() error { return asked.Forget(limit(t), gone.conf.ID, false) })
+	eventually(t, func() error {
+		if id, _ := gone.raft.Leader(); id != "" {
+			return fmt.Errorf("it still hears of leader %s", id)
+		}
+		return nil
+	})
+	if !gone.Registered() {
+		t.Error("its own log does not have it any more")
+	}
+	leader.voters(3)
+	leader.stop() // Raft goes on to call who was removed for a while; the next leader never has
+	leader = leaderOf(t, asked, rest[2])
+	gone.gate.cutOff(false)
+	eventually(t, func() error {
+		now := leaderOf(t, asked, rest[2])
+		if m := now.State().Members[gone.conf.ID]; m == nil || !m.Alive {
+			return fmt.Errorf("it is not a member: %+v", m)
+		}
+		return nil
+	})
+	leader.put("by-three")
+	gone.has("by-three")
+}
+
+// TestForeignAddress: a node of another cluster at an address that was a member's does not end a
+// node that comes back to its own.
+func TestForeignAddress(t *testing.T) {
+	t.Parallel()
+	nodes := inCluster(newNodes(t, 3))
+	back := others(nodes, leaderOf(t, nodes...))[0]
+	back.stop()
+	var asked atomic.Int32
+	back.wrap = func(real Call) Call {
+		return func(ctx context.Context, addr, call string, in, out any) error {
+			if a, ok := out.(*joinAnswer); ok && asked.Add(1) == 1 {
+				*a = joinAnswer{ClusterID: "another", Refused: "start it with another --join"}
+				return nil
+			}
+			return real(ctx, addr, call, in, out)
+		}
+	}
+	back.start().in()
+	if asked.Load() < 2 {
+		t.Errorf("%d nodes were asked", asked.Load())
+	}
+}
+
+// TestPutAfterAnUnsureOne: an app is not held against the others while it is not known whether the
+// last one is among them.
+func TestPutAfterAnUnsureOne(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, "n0")
+	n.conf.Vet = func(*ownership.State, *ownership.App) string { return "" }
+	n.start().in()
+	settled := make(chan struct{})
+	n.puts.Lock()
+	n.unsure = settled
+	n.puts.Unlock()
+	app := ownership.Command{PutApp: &ownership.PutApp{App: ownership.App{Name: "x", ID: "1", Generation: 1, Partitions: 1, Lanes: make([]ownership.Lane, 1)}}}
+	soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := n.decide(soon, app); !errors.As(err, new(*consensus.NotLeaderError)) {
+		t.Errorf("decided: %v", err)
+	}
+	close(settled)
+	if r, err := n.decide(limit(t), app); err != nil || r.Refused != "" {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

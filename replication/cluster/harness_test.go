@@ -67,6 +67,8 @@ type gate struct {
 	mu   sync.Mutex
 	ln   net.Listener // nil: refused
 	up   *ports       // nil: connections are closed at once
+	out  []net.Conn   // that the node has opened for Raft and sessions
+	cut  bool         // so are those that come while the node is cut off, and it opens none
 }
 
 type ports struct {
@@ -137,6 +139,9 @@ func (g *gate) listen() {
 func (g *gate) pass(conn net.Conn) {
 	g.mu.Lock()
 	up := g.up
+	if g.cut {
+		up = nil
+	}
 	g.mu.Unlock()
 	if up == nil {
 		conn.Close()
@@ -199,13 +204,43 @@ func (g *gate) shut() {
 	g.up = nil
 }
 
+// cutOff drops all that a node has open, and lets nothing in or out until it is undone.
+func (g *gate) cutOff(yes bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cut = yes; !yes {
+		return
+	}
+	for _, c := range append(g.out, g.up.taken()...) {
+		c.Close()
+	}
+	g.out = nil
+}
+
+func (p *ports) taken() []net.Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.conns)
+}
+
+var errCut = errors.New("the node is cut off")
+
 // dialer opens connections that begin with one byte.
-func dialer(kind string) func(context.Context, string) (net.Conn, error) {
+func (g *gate) dialer(kind string) func(context.Context, string) (net.Conn, error) {
 	return func(ctx context.Context, addr string) (net.Conn, error) {
+		g.mu.Lock()
+		cut := g.cut
+		g.mu.Unlock()
+		if cut {
+			return nil, errCut
+		}
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 		if err != nil {
 			return nil, err
 		}
+		g.mu.Lock()
+		g.out = append(g.out, conn)
+		g.mu.Unlock()
 		_, err = io.WriteString(conn, kind)
 		return conn, err
 	}
@@ -233,7 +268,7 @@ func newNode(t testing.TB, name string, seeds ...string) *tnode {
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level})).With("node", name)
 	n.conf = Config{
 		ID: s.NewID(), Name: name, Addr: n.gate.addr, Release: "test", Seeds: seeds, DataDir: t.TempDir(),
-		DialRaft: dialer("R"), DialSession: dialer("S"),
+		DialRaft: n.gate.dialer("R"), DialSession: n.gate.dialer("S"),
 		Halt:  func(err error) { n.halted <- err },
 		Fence: func(context.Context, string, int) error { return nil },
 		Seam:  s, Log: log, Timing: quick, Raft: quickRaft,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/ownership"
@@ -22,6 +23,7 @@ type routed struct {
 	NotLeader  bool   `json:"not_leader,omitempty"`
 	LeaderID   string `json:"leader_id,omitempty"`
 	LeaderAddr string `json:"leader_addr,omitempty"`
+	Of         string `json:"-"` // the cluster that the answer is of, where it says so
 }
 
 func (r routed) notLeader() routed { return r }
@@ -33,6 +35,12 @@ type joinAnswer struct {
 	Later     string `json:"later,omitempty"`   // why not now
 }
 
+func (a joinAnswer) notLeader() routed {
+	r := a.routed
+	r.Of = a.ClusterID
+	return r
+}
+
 // stayRegistered registers this process, and again whenever the log has it as dead, or the leader
 // does not know it: a node that was taken out of the group hears that from the leader alone.
 func (c *Cluster) stayRegistered(ctx context.Context, first string) {
@@ -40,12 +48,8 @@ func (c *Cluster) stayRegistered(ctx context.Context, first string) {
 		changed := c.raft.Changed()
 		if c.Registered() {
 			c.nowIn()
-			select {
-			case <-changed:
+			if !c.unheardOf(ctx, changed) {
 				continue
-			case <-ctx.Done():
-				continue
-			case <-c.member.Unknown():
 			}
 		}
 		why, refused := c.register(ctx, first)
@@ -60,6 +64,35 @@ func (c *Cluster) stayRegistered(ctx context.Context, first string) {
 			continue
 		}
 		c.pause(ctx, changed)
+	}
+}
+
+// unheardOf waits until a member has to register again although its log has it, and false when the
+// log has changed before: when a leader says that it does not know it, or when none has been heard
+// of for Timing.Say. A node that was cut off, and forgotten meanwhile, hears from nobody.
+func (c *Cluster) unheardOf(ctx context.Context, changed <-chan struct{}) bool {
+	for {
+		leaders := c.raft.LeaderChanged()
+		var late <-chan time.Time
+		stop := func() {}
+		if _, addr := c.raft.Leader(); addr == "" {
+			late, stop = c.c.Seam.Timer(c.c.Timing.Say)
+		}
+		select {
+		case <-leaders:
+			stop()
+			continue
+		case <-late:
+		case <-c.member.Unknown():
+		case <-changed:
+			stop()
+			return false
+		case <-ctx.Done():
+			stop()
+			return false
+		}
+		stop()
+		return true
 	}
 }
 
@@ -94,13 +127,13 @@ func (c *Cluster) register(ctx context.Context, first string) (why string, refus
 	}
 	request := joinRequest{Member: c.c.member(), ClusterID: c.past.ClusterID}
 	if _, _, ok := c.raft.Leading(); ok {
-		return c.joined("", c.admit(ctx, request))
+		return c.joined(c.admit(ctx, request))
 	}
-	answer, at, why := askLeader[joinAnswer](ctx, c, first, "join", request)
+	answer, _, why := askLeader[joinAnswer](ctx, c, first, "join", request)
 	if why != "" {
 		return why, nil
 	}
-	return c.joined(at, answer)
+	return c.joined(answer)
 }
 
 // askLeader makes a call that is for the leader, wherever it is: a node that has been taken out of
@@ -117,6 +150,12 @@ func askLeader[A interface{ notLeader() routed }](
 				break
 			}
 			r := a.notLeader()
+			if !r.NotLeader && c.foreign(r.Of) {
+				// Its address was a member's once; it is no reason to give up this node's own
+				// cluster.
+				why = c.otherCluster("the node at "+addr, r.Of).Error()
+				break
+			}
 			if !r.NotLeader {
 				return a, addr, ""
 			}
@@ -130,6 +169,12 @@ func askLeader[A interface{ notLeader() routed }](
 	return answer, "", why
 }
 
+// foreign reports whether a cluster is another one than this node's.
+func (c *Cluster) foreign(id string) bool {
+	mine := c.ClusterID()
+	return id != "" && mine != "" && id != mine
+}
+
 // call asks another node, with time for the leader to write what was asked.
 func (c *Cluster) call(ctx context.Context, addr, call string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, c.c.Timing.Propose)
@@ -137,12 +182,9 @@ func (c *Cluster) call(ctx context.Context, addr, call string, in, out any) erro
 	return c.c.Call(ctx, addr, call, in, out)
 }
 
-func (c *Cluster) joined(at string, a joinAnswer) (why string, refused error) {
-	switch mine := c.ClusterID(); {
-	case a.Refused != "":
+func (c *Cluster) joined(a joinAnswer) (why string, refused error) {
+	if a.Refused != "" {
 		return "", errors.New(a.Refused)
-	case a.ClusterID != "" && mine != "" && a.ClusterID != mine:
-		return "", c.otherCluster("the node at "+at, a.ClusterID)
 	}
 	return a.Later, nil
 }

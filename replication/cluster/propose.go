@@ -96,16 +96,41 @@ func (c *Cluster) proposeOnce(ctx context.Context, command ownership.Command) (o
 // decide proposes at the leader. Two apps that are fit to run, but not beside each other, come one
 // after the other here, wherever they were submitted.
 func (c *Cluster) decide(ctx context.Context, command ownership.Command) (ownership.Result, error) {
-	if _, _, leads := c.raft.Leading(); command.PutApp == nil || c.c.Vet == nil || !leads {
+	if _, _, leads := c.raft.Leading(); !leads { // or not yet: what was committed before may be missing here
+		return ownership.Result{}, &consensus.NotLeaderError{}
+	}
+	if command.PutApp == nil || c.c.Vet == nil {
 		return c.raft.Propose(ctx, command)
 	}
 	c.puts.Lock()
 	defer c.puts.Unlock()
+	if err := c.settlePut(ctx); err != nil {
+		return ownership.Result{}, err
+	}
 	state := c.State()
 	if why := c.c.Vet(state, &command.PutApp.App); why != "" {
 		return ownership.Result{Version: state.Version, Code: ownership.Unfit, Refused: why}, nil
 	}
-	return c.raft.Propose(ctx, command)
+	result, err := c.raft.Propose(ctx, command)
+	if unsure := new(consensus.UncertainError); errors.As(err, &unsure) {
+		c.unsure = unsure.Settled
+	}
+	return result, err
+}
+
+// settlePut waits until it is known what has become of the last app that was put, if its sender has
+// gone before; the caller holds puts.
+func (c *Cluster) settlePut(ctx context.Context) error {
+	if c.unsure == nil {
+		return nil
+	}
+	select {
+	case <-c.unsure:
+		c.unsure = nil
+		return nil
+	case <-ctx.Done():
+		return &consensus.NotLeaderError{}
+	}
 }
 
 func (c *Cluster) servePropose(ctx context.Context, r proposeRequest) (any, error) {

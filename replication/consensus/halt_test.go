@@ -382,6 +382,12 @@ func TestAddresses(t *testing.T) {
 	moved.Register.Member.Addr = "state:2"
 	state, _ = state.Take(moved)
 	is("x", "state:2")
+	a.hint("x", "heard:3")
+	moved.Register.Member.Addr, moved.Register.Member.Incarnation = "heard:3", "third"
+	state, _ = state.Take(moved)
+	moved.Register.Member.Addr, moved.Register.Member.Incarnation = "state:2", "fourth"
+	state, _ = state.Take(moved)
+	is("x", "state:2") // it is back where it was when it was heard elsewhere
 }
 
 func TestLogRepeats(t *testing.T) {

@@ -22,14 +22,21 @@ func (e *NotLeaderError) Error() string {
 }
 
 // UncertainError says that a proposal may or may not be taken later: look at the state before it is
-// made again.
-type UncertainError struct{ Err error }
+// made again. Settled, where it is not nil, is closed as soon as that is known: until then nothing
+// else is committed either, since the log has one order.
+type UncertainError struct {
+	Err     error
+	Settled <-chan struct{}
+}
 
 func (e *UncertainError) Error() string {
 	return fmt.Sprintf("whether the change is made is not known: %v", e.Err)
 }
 
 func (e *UncertainError) Unwrap() error { return e.Err }
+
+// Unsettled is Settled, for packages that do not know this one.
+func (e *UncertainError) Unsettled() <-chan struct{} { return e.Settled }
 
 // Propose changes the state, at the leader alone. The error is nil when the command was committed
 // and applied here, even if the Result says that it was refused; else a NotLeaderError (nothing has
@@ -77,18 +84,19 @@ func (r *Raft) await(ctx context.Context, do func() error) error {
 	case <-r.done:
 		return raft.ErrRaftShutdown
 	}
-	answer := make(chan error, 1)
+	answer, settled := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer func() { <-r.slots }()
+		defer close(settled)
 		answer <- do()
 	}()
 	select {
 	case err := <-answer:
 		return err
 	case <-ctx.Done():
-		return &UncertainError{fmt.Errorf("no answer from most voters: %w", context.Cause(ctx))}
+		return &UncertainError{fmt.Errorf("no answer from most voters: %w", context.Cause(ctx)), settled}
 	case <-r.done:
-		return &UncertainError{raft.ErrRaftShutdown}
+		return &UncertainError{Err: raft.ErrRaftShutdown}
 	}
 }
 
@@ -99,7 +107,7 @@ func (r *Raft) refusal(err error) error {
 		errors.Is(err, raft.ErrEnqueueTimeout), errors.As(err, new(*DiskError)): // then it has stepped down
 		return r.notLeader()
 	case errors.Is(err, raft.ErrLeadershipLost):
-		return &UncertainError{err}
+		return &UncertainError{Err: err}
 	}
 	return err
 }

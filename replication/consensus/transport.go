@@ -170,7 +170,14 @@ type addresses struct {
 	hints map[string]hint
 }
 
-type hint struct{ addr, instead string }
+// hint is an address that was heard, and what the state said of the node then: where it was, and in
+// which life. A node that moves and comes back is in another one.
+type hint struct {
+	addr    string
+	instead place
+}
+
+type place struct{ addr, incarnation string }
 
 func (a *addresses) of(id, fallback string) string {
 	if id == a.self {
@@ -183,14 +190,14 @@ func (a *addresses) of(id, fallback string) string {
 	if ok && h.instead == known {
 		return h.addr
 	}
-	return cmp.Or(known, fallback)
+	return cmp.Or(known.addr, fallback)
 }
 
-func (a *addresses) member(id string) string {
+func (a *addresses) member(id string) place {
 	if m := a.state().Members[id]; m != nil {
-		return m.Addr
+		return place{m.Addr, m.Incarnation}
 	}
-	return ""
+	return place{}
 }
 
 func (a *addresses) hint(id, addr string) {

@@ -3,6 +3,7 @@ package lead
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -36,6 +37,7 @@ type Config struct {
 	Rest         int           // how many times longer Tick is while there is one member and nothing to do (8)
 	RestMax      time.Duration // between two looks; else as long as the last one took (100 ms)
 	RefusedMax   time.Duration // until a plan is made again that was refused as wrong (5 s)
+	UnsureMax    time.Duration // that a plan without an answer is waited for (1 min)
 	FenceTimeout time.Duration // of one call (15 s)
 	FenceRetry   time.Duration // after a fence that has failed, at first (250 ms)
 	FenceWaitMax time.Duration // after one that has failed often (5 s)
@@ -49,6 +51,7 @@ func (c Config) withDefaults() Config {
 	c.Rest = cmp.Or(c.Rest, 8)
 	c.RestMax = cmp.Or(c.RestMax, 100*time.Millisecond)
 	c.RefusedMax = cmp.Or(c.RefusedMax, 5*time.Second)
+	c.UnsureMax = cmp.Or(c.UnsureMax, time.Minute)
 	c.FenceTimeout = cmp.Or(c.FenceTimeout, 15*time.Second)
 	c.FenceRetry = cmp.Or(c.FenceRetry, 250*time.Millisecond)
 	c.FenceWaitMax = cmp.Or(c.FenceWaitMax, 5*time.Second)
@@ -202,7 +205,7 @@ func (l *Lead) propose(ctx context.Context, p ownership.Plan) after {
 	case err != nil:
 		l.cfg.Log.Warn("a plan was not taken", "version", p.Base, "err", err)
 		l.setRefusal(fmt.Sprintf("the plan for version %d has not come into the log: %v", p.Base, err))
-		return wait
+		return l.outcome(ctx, p, err)
 	case result.Code == ownership.Stale:
 		if l.cfg.State().Version != p.Base {
 			return again
@@ -216,6 +219,33 @@ func (l *Lead) propose(ctx context.Context, p ownership.Plan) after {
 	l.setRefusal("")
 	l.say(p)
 	return again
+}
+
+// outcome waits until it is known what became of a plan that the log has not answered: it may come
+// into it at any time until then, and nothing else can before. Those that it declares dead stay
+// condemned meanwhile.
+func (l *Lead) outcome(ctx context.Context, p ownership.Plan, err error) after {
+	var unsure interface{ Unsettled() <-chan struct{} }
+	if !errors.As(err, &unsure) || unsure.Unsettled() == nil {
+		return wait
+	}
+	late, stop := l.cfg.Seam.Timer(l.cfg.UnsureMax)
+	defer stop()
+	for {
+		changed := l.cfg.Changed()
+		if l.cfg.State().Version != p.Base {
+			return again
+		}
+		select {
+		case <-changed:
+		case <-unsure.Unsettled():
+			return again
+		case <-late: // Raft has been seen never to answer
+			return wait
+		case <-ctx.Done():
+			return wait
+		}
+	}
 }
 
 // say logs what was decided.

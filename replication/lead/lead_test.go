@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -318,6 +319,37 @@ func TestLogDoesNotAnswer(t *testing.T) {
 		if p := strings.Join(c.lead.Problems(), "\n"); strings.Contains(p, "most voters") {
 			t.Errorf("problems are still %q", p)
 		}
+	})
+}
+
+// unsure is an answer of the log that says nothing yet.
+type unsure struct{ settled chan struct{} }
+
+func (u *unsure) Error() string              { return "no answer from most voters" }
+func (u *unsure) Unsettled() <-chan struct{} { return u.settled }
+
+// TestUnsureOfAPlan: while it is not known whether a plan comes into the log, no other is proposed,
+// and nobody is vouched for whom it has for dead.
+func TestUnsureOfAPlan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := settled(t, Config{}, 3, 12, 1)
+		open := &unsure{make(chan struct{})}
+		var tried atomic.Int32
+		c.mu.Lock()
+		c.before = func(ownership.Plan) (*ownership.Result, error) {
+			tried.Add(1)
+			return nil, open
+		}
+		c.mu.Unlock()
+		wake, hung := c.hang("n1"), c.members["n1"].session
+		c.until(func() bool { return tried.Load() > 0 })
+		wake()
+		c.pass(30*time.Second, func() bool { return tried.Load() == 1 && !hung.Renewed() })
+		c.mu.Lock()
+		c.before = nil
+		c.mu.Unlock()
+		close(open.settled)
+		c.until(func() bool { return hung.Renewed() || !c.read().Members["n1"].Alive })
 	})
 }
 

@@ -28,20 +28,24 @@ func (n *Network) whose(client net.Conn) string {
 	if !ok1 || !ok2 {
 		panic(fmt.Sprintf("link: a connection of %T", client))
 	}
-	n.looking <- struct{}{} // few at a time, since each look costs
-	defer func() { <-n.looking }()
 	for try := 1; ; try++ {
-		inode, err := inodeOf(far, near)
-		if err != nil {
-			return Unknown // it is closed already
-		}
-		if place := n.placeOf(inode); place != "" {
-			return place
-		}
-		if try == whoseTries || n.seam.Sleep(n.ctx, whosePause) != nil {
-			return Unknown
+		place, open := n.look(far, near)
+		if place != "" || !open || try == whoseTries || n.seam.Sleep(n.ctx, whosePause) != nil {
+			return cmp.Or(place, Unknown)
 		}
 	}
+}
+
+// look looks once. Few do at a time, since each look costs; who has given up meanwhile is not
+// looked for, or those that wait would become more and more.
+func (n *Network) look(far, near *net.TCPAddr) (place string, open bool) {
+	n.looking <- struct{}{}
+	defer func() { <-n.looking }()
+	inode, err := inodeOf(far, near)
+	if err != nil || inode == 0 { // the kernel has it, and no process has
+		return "", false
+	}
+	return n.placeOf(inode), true
 }
 
 // inodeOf asks the kernel for the socket of this machine between two addresses. (The tables in
