@@ -85,7 +85,7 @@ func TestReadThroughReset(t *testing.T) {
 	a := newTestApp(t, wordcount, 1, 1)
 	n := &testNode{apps: []*testApp{a}}
 	s := NewServer(n, Options{Seam: seam.World()})
-	rd := &read{s: s, app: &App{Name: a.Name, Generation: 1}, deadline: time.Now().Add(time.Hour)}
+	rd := &read{s: s, app: &App{Name: a.Name, ID: a.ID, Generation: 1}, deadline: time.Now().Add(time.Hour)}
 	if err := rd.pause(t.Context(), errResync); err != nil {
 		t.Errorf("%v", err)
 	}
