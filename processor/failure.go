@@ -3,6 +3,7 @@ package processor
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -59,12 +60,14 @@ func (e *PartialError) Error() string {
 func (e *PartialError) Unwrap() error { return e.Err }
 
 // halving finds the event whose record a broker refuses. After a refusal the batch is repeated with
-// half as many events, down to one; that one gets its on_error. Each success doubles the size
-// again.
+// half as many events, down to one; when that one is refused twice in a row, it gets its on_error.
+// (Once may be the batch's fault: a topic's limit was lowered, and is read anew before the second.)
+// Each success doubles the size again.
 //
 // It outlives a Run: the batch is repeated only after a new acquire.
 type halving struct {
-	events   int // size of the next batch; 0: not bounded
+	events   int                  // size of the next batch; 0: not bounded
+	suspects map[state.Task]int64 // the events of a batch of one that was refused
 	verdicts map[state.Task]verdict
 }
 
@@ -100,7 +103,11 @@ func (h *halving) failed(b *batch, own bool, err error) error {
 		return fmt.Errorf("the clock of this node or of the brokers is off: %w", err)
 	}
 	if b.events > 1 {
-		h.events = b.events / 2
+		h.events, h.suspects = b.events/2, nil
+		return err
+	}
+	h.events = 1
+	if !h.again(b) {
 		return err
 	}
 	for task, t := range b.tasks {
@@ -118,12 +125,24 @@ func (h *halving) failed(b *batch, own bool, err error) error {
 		}
 		h.verdicts[task] = verdict{t.lastEvent, "refused by the broker: " + err.Error()}
 	}
-	h.events = 1
 	return err
+}
+
+// again reports whether a batch of one event was refused before it, too, and remembers that it was.
+func (h *halving) again(b *batch) bool {
+	before := h.suspects
+	h.suspects = map[state.Task]int64{}
+	for task, t := range b.tasks {
+		if t.lastEvent >= 0 {
+			h.suspects[task] = t.lastEvent
+		}
+	}
+	return maps.Equal(before, h.suspects)
 }
 
 // succeeded doubles the size of the next batch, until most is reached.
 func (h *halving) succeeded(most int) {
+	h.suspects = nil
 	if h.events == 0 {
 		return
 	}

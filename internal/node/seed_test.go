@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -163,6 +165,38 @@ func TestBandSeedsFromADamagingNode(t *testing.T) {
 	}
 }
 
+// A copy that turns out wrong at its verification is set aside and not taken again, and is neither
+// a damage of this node's disk nor held against the changelog, from which the store is made then.
+func TestWrongCopy(t *testing.T) {
+	s, err := spec.Parse([]byte("app: x\ninput: {topic: in, format: text}\ngroup: [key]\naggregates: {n: count}\n"), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &Node{cfg: Config{Seam: seam.World(), Log: slog.New(slog.DiscardHandler)}, dir: &dataDir{path: t.TempDir()}}
+	l := &lane{app: &app{node: n, spec: s}}
+	wrong := &state.DigestError{}
+	for range 2 * damagesMax {
+		l.rebuilt, l.copied = false, true // as adopt leaves it
+		if !l.rebuildable(wrong) {
+			t.Fatal("it is held against the changelog")
+		}
+		if err := l.setAside(wrong); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !l.unseeded || l.rebuildable(wrong) {
+		t.Errorf("unseeded %v, rebuilt %v", l.unseeded, l.rebuilt)
+	}
+	for range damagesMax - 1 {
+		if err := l.setAside(state.ErrDamaged); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.setAside(state.ErrDamaged); err == nil {
+		t.Error("the disk may damage the state for ever")
+	}
+}
+
 // identity is what the stores of a wordcount say of themselves.
 func (p *place) identity(lane int) state.Identity {
 	p.t.Helper()
@@ -196,10 +230,11 @@ func TestCheckpointIsRefused(t *testing.T) {
 		return call(p.ctx(), addr, callCheckpoint, a, &checkpointAnswer{})
 	}
 	for what, change := range map[string]func(*checkpointAsk){
-		"a copy of":        func(a *checkpointAsk) { a.Identity.Generation++ },
-		"is of":            func(a *checkpointAsk) { a.Identity.AppID = "other" },
-		"has no lane 1":    func(a *checkpointAsk) { a.Lane = 1 },
-		"no lane 0 of app": func(a *checkpointAsk) { a.App = "other" },
+		"a copy of":                func(a *checkpointAsk) { a.Identity.Generation++ },
+		"is of":                    func(a *checkpointAsk) { a.Identity.AppID = "other" },
+		"has no lane 1":            func(a *checkpointAsk) { a.Lane = 1 },
+		"no lane 0 of app":         func(a *checkpointAsk) { a.App = "other" },
+		"1 partitions here, and 2": func(a *checkpointAsk) { a.Tasks = 2 },
 	} {
 		says(t, ask(change), what)
 	}
