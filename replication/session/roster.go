@@ -245,13 +245,13 @@ func (r *roster) tick(now time.Time, slip time.Duration) (changed bool) {
 	return r.suspect(now) || changed
 }
 
-// suspect begins and ends a pause: more than half of the members gone within one TTL are more
-// likely this node's fault than theirs.
+// suspect begins and ends a pause: more than half of the members gone within one TTL, or before the
+// log has the first of them, are more likely this node's fault than theirs.
 func (r *roster) suspect(now time.Time) (changed bool) {
 	for r.paused.IsZero() && len(r.deaths) > 0 && now.Sub(r.deaths[0]) > r.ttl {
 		r.deaths = r.deaths[1:]
 	}
-	all, lost, recent := len(r.deaths), 0, 0
+	all, lost, recent := len(r.deaths), 0, false
 	for _, e := range r.sessions {
 		if !e.alive {
 			continue
@@ -261,12 +261,10 @@ func (r *roster) suspect(now time.Time) (changed bool) {
 			continue
 		}
 		lost++
-		if now.Sub(e.lost) <= r.ttl {
-			recent++
-		}
+		recent = recent || now.Sub(e.lost) <= r.ttl
 	}
 	switch {
-	case r.paused.IsZero() && recent > 0 && 2*(recent+len(r.deaths)) > all:
+	case r.paused.IsZero() && recent && 2*(lost+len(r.deaths)) > all:
 		r.paused = now
 	case !r.paused.IsZero() && 2*(lost+len(r.deaths)) <= all:
 		r.paused = time.Time{}
