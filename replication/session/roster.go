@@ -269,14 +269,33 @@ func (r *roster) suspect(now time.Time) (changed bool) {
 	case !r.paused.IsZero() && 2*(lost+len(r.deaths)) <= all:
 		r.paused = time.Time{}
 	case !r.paused.IsZero() && now.Sub(r.paused) >= r.pauseMax:
-		r.paused, r.deaths = time.Time{}, nil
-		for _, e := range r.sessions {
-			e.waited = !e.lost.IsZero()
-		}
+		r.waitedFor(now, all-len(r.deaths))
 	default:
 		return false
 	}
 	return true
+}
+
+// waitedFor ends a pause for those that have been lost for as long as it may last. Where those that
+// were lost during it are more than half as well, it goes on for them.
+func (r *roster) waitedFor(now time.Time, all int) {
+	r.paused, r.deaths = time.Time{}, nil
+	rest, first := 0, now
+	for _, e := range r.sessions {
+		switch {
+		case !e.alive || e.lost.IsZero():
+		case now.Sub(e.lost) >= r.pauseMax:
+			e.waited = true
+		default:
+			rest++
+			if e.lost.Before(first) {
+				first = e.lost
+			}
+		}
+	}
+	if 2*rest > all {
+		r.paused = first
+	}
 }
 
 // condemn withdraws the leader's word from members that are about to be declared dead; false when
