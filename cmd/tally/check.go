@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 
@@ -40,7 +41,7 @@ Needs no Kafka and no node. Exits 2 when the spec is not right.`,
 	return cmd
 }
 
-func runCheck(ctx context.Context, t *tool, opt checkOptions) error {
+func runCheck(ctx context.Context, t *tool, opt checkOptions) (err error) {
 	s, err := readSpec(opt.file)
 	if err != nil {
 		return err
@@ -53,7 +54,9 @@ func runCheck(ctx context.Context, t *tool, opt checkOptions) error {
 		key = func(line []byte) ([]byte, []byte, error) { return nil, line, nil }
 	}
 	out := bufio.NewWriter(t.out)
-	defer out.Flush() // also of what was checked before an interruption
+	defer func() { // also of what was checked before an interruption
+		err = cmp.Or(err, out.Flush())
+	}()
 	if !opt.json {
 		describeSpec(out, s)
 	}

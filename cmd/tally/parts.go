@@ -42,8 +42,10 @@ func standsAt(parts []api.Part, of api.Part) string {
 
 // lagOf is what all parts of an answer are behind the input, in offsets.
 func lagOf(parts []api.Part) (lag int64) {
+	input := int64(0) // of the same events, whichever part it is said of
 	for _, p := range parts {
-		lag += p.Lag
+		lag += p.Lag - p.InputLag
+		input = max(input, p.InputLag)
 	}
-	return lag
+	return lag + input
 }

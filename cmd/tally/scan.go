@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -43,7 +44,7 @@ commit boundary of each lane. With --json: a line {"group","values"} a group, an
 	return cmd
 }
 
-func runScan(ctx context.Context, t *tool, opt scanOptions) error {
+func runScan(ctx context.Context, t *tool, opt scanOptions) (err error) {
 	a, err := opt.resolve(ctx, t)
 	if err != nil {
 		return err
@@ -53,7 +54,9 @@ func runScan(ctx context.Context, t *tool, opt scanOptions) error {
 		return err
 	}
 	out := bufio.NewWriter(t.out)
-	defer out.Flush() // also of an answer that broke off
+	defer func() { // also of an answer that broke off
+		err = cmp.Or(err, out.Flush())
+	}()
 	if opt.json {
 		end, err := a.client.Scan(ctx, a.name, prefix, a.opt, func(c api.Count) error { return printJSON(out, c) })
 		if err != nil {

@@ -42,8 +42,11 @@ func runStatus(ctx context.Context, t *tool, opt statusOptions) error {
 	}
 	for {
 		st, err := client.Status(ctx)
-		if err != nil {
+		if err != nil && opt.watch {
 			return endless(ctx, err)
+		}
+		if err != nil {
+			return err
 		}
 		if err := printStatus(t, st, opt); err != nil || !opt.watch {
 			return err

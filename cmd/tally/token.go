@@ -71,7 +71,9 @@ func runTokenCreate(t *tool, file, name, scopeText string, ttl time.Duration) er
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(t.out, text)
+	if _, err := fmt.Fprintln(t.out, text); err != nil {
+		return fmt.Errorf("the token %s was made, and could not be printed: `tally token revoke %s`, and make another: %w", name, name, err)
+	}
 	fmt.Fprintf(t.err, "The token %s of the scope %s is good %s. It is in no file, only its hash is in %s: copy that to each node's --tokens.\n",
 		entry.Name, entry.Scope, goodUntil(entry), file)
 	return nil

@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -179,7 +180,7 @@ func (c *Client) stream(ctx context.Context, path string, opt ReadOptions, body 
 		var plain bool
 		if l.Count, plain = plainCount(bytes.Clone(lines.Bytes())); !plain {
 			if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
-				return ErrIncomplete // a line that was cut off
+				return cmp.Or(ctx.Err(), ErrIncomplete) // a line that was cut off
 			}
 		}
 		if l.Error != nil {

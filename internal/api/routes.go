@@ -77,6 +77,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.stopping, cancel)()
+	if r.ContentLength != 0 { // until readBody: a body that is announced and never sent ends here
+		_ = http.NewResponseController(w).SetReadDeadline(s.opt.Seam.Now().Add(s.opt.BodyTimeout))
+	}
 	dw := &deadlineWriter{ResponseWriter: w, ctl: http.NewResponseController(w), now: s.opt.Seam.Now,
 		timeout: s.opt.WriteTimeout}
 	s.mux.ServeHTTP(dw, r.WithContext(ctx))
@@ -94,9 +97,20 @@ type deadlineWriter struct {
 
 func (d *deadlineWriter) Write(b []byte) (int, error) {
 	d.started = true
+	d.arm()
+	return d.ResponseWriter.Write(b)
+}
+
+// FlushError sends what was written, or the header alone, within a deadline of its own.
+func (d *deadlineWriter) FlushError() error {
+	d.started = true
+	d.arm()
+	return d.ctl.Flush()
+}
+
+func (d *deadlineWriter) arm() {
 	// Not every ResponseWriter has deadlines (a test's has none); then there is nothing to bound.
 	_ = d.ctl.SetWriteDeadline(d.now().Add(d.timeout))
-	return d.ResponseWriter.Write(b)
 }
 
 func (d *deadlineWriter) WriteHeader(code int) {

@@ -170,6 +170,7 @@ func (a sentAnswer) proved() bool {
 func (rd *read) withInputLag(parts []Part) []Part {
 	for i := range parts {
 		parts[i].Lag += rd.inputLag
+		parts[i].InputLag = rd.inputLag
 	}
 	return parts
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -86,7 +87,7 @@ func parseAfter(app *App, text string) (bound, error) {
 	topic, partitionText, ok2 := cutLast(place, "/")
 	partition, err := strconv.ParseInt(partitionText, 10, 32)
 	offset, err2 := strconv.ParseInt(offsetText, 10, 64)
-	if !ok || !ok2 || err != nil || err2 != nil || partition < 0 || offset < 0 {
+	if !ok || !ok2 || err != nil || err2 != nil || partition < 0 || offset < 0 || offset == math.MaxInt64 {
 		return bound{}, badRequest("after=%q is not TOPIC/PARTITION:OFFSET, for example %s/0:1234", text, app.Input)
 	}
 	b := bound{partition: int32(partition), position: offset + 1}

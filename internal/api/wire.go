@@ -20,7 +20,10 @@ type Part struct {
 	Epoch     uint64           `json:"epoch"`
 	Position  map[string]int64 `json:"position"` // "TOPIC/PARTITION": next offset to read
 	Lag       int64            `json:"lag"`
-	AsOfMs    int64            `json:"as_of_ms"`
+	// InputLag is what Lag has of the input of an app of two stages: the same in each part, since
+	// any of them may be concerned.
+	InputLag int64 `json:"input_lag,omitempty"`
+	AsOfMs   int64 `json:"as_of_ms"`
 	// Values are the group's values in this partition; absent when the partition has none, and in
 	// answers about many groups.
 	Values json.RawMessage `json:"values,omitempty"`

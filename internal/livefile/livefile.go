@@ -38,7 +38,8 @@ type Value[T any] struct {
 	now     T
 	looked  time.Time
 	looking bool          // one goroutine is at the files; the others go on with what there is
-	seen    []os.FileInfo // of each file before it was last read; nil: it was not there
+	seen    []os.FileInfo // of each file before it was last read well; nil: it was not there
+	failed  string        // why it could not be used at the last look, "" when it could
 }
 
 // Open reads the value, which must be good. A read takes all of the files.
@@ -66,31 +67,38 @@ func (v *Value[T]) Get() T {
 		return v.now
 	}
 	v.looked, v.looking = v.opt.Seam.Now(), true
-	before := v.seen
+	before, failed := v.seen, v.failed
 	v.mu.Unlock()
 	// Looked at before it is read: what is written meanwhile is a change at the next look.
 	seen := look(v.files)
-	value, ok := v.readChanged(before, seen)
+	var value T
+	var err error
+	changed := !slices.EqualFunc(seen, before, same)
+	if changed {
+		value, err = v.readChanged(failed)
+	}
 	v.mu.Lock()
-	v.seen, v.looking = seen, false
-	if ok {
-		v.now = value
+	v.looking, v.failed = false, ""
+	switch {
+	case err != nil: // read again at the next look: a mended right or clock changes nothing that is seen
+		v.failed = err.Error()
+	case changed:
+		v.now, v.seen = value, seen
 	}
 	return v.now
 }
 
-// readChanged reads files that have changed; not ok: they have not, or cannot be used.
-func (v *Value[T]) readChanged(before, seen []os.FileInfo) (value T, ok bool) {
-	if slices.EqualFunc(seen, before, same) {
-		return value, false
-	}
+// readChanged reads files that have changed. failed is why they could not be used before: it is said
+// once.
+func (v *Value[T]) readChanged(failed string) (T, error) {
 	value, err := v.read()
-	if err != nil {
+	switch {
+	case err == nil:
+		v.opt.Log.Info("read anew", "files", strings.Join(v.files, ", "))
+	case err.Error() != failed:
 		v.opt.Log.Warn("changed files cannot be used; going on with what they held before", "error", err)
-		return value, false
 	}
-	v.opt.Log.Info("read anew", "files", strings.Join(v.files, ", "))
-	return value, true
+	return value, err
 }
 
 func look(files []string) []os.FileInfo {

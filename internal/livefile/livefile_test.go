@@ -56,9 +56,10 @@ func TestChangedFiles(t *testing.T) {
 		{"", time.Millisecond, "second!", 1},
 		{"", time.Minute, "second!", 1},
 		{"bad one", time.Second, "second!", 2},
-		{"", time.Minute, "second!", 2}, // not read again while nothing changes
-		{"-", time.Second, "second!", 3},
-		{"third", time.Second, "third", 4},
+		{"", time.Minute, "second!", 3}, // what mends it may change nothing that is seen, such as a right
+		{"-", time.Second, "second!", 4},
+		{"third", time.Second, "third", 5},
+		{"", time.Minute, "third", 5}, // not read again while nothing changes
 	} {
 		switch step.write {
 		case "":

@@ -281,7 +281,8 @@ func (p *Port) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			return p.certs.Server([]string{protocols[k]}, true), nil
 		}
 	}
-	return p.certs.Server([]string{"h2", "http/1.1"}, false), nil
+	// Not h2: in that a write's deadline ends a stream on which nothing is being written.
+	return p.certs.Server([]string{"http/1.1"}, false), nil
 }
 
 // sayRefused logs why a connection was refused: a wrong certificate is worth to be seen, a scanner

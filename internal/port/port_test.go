@@ -182,7 +182,7 @@ func TestOnePortIsThree(t *testing.T) {
 				t.Errorf("node call: %q", got)
 			}
 			if b.Secure() {
-				want = "HTTP/2.0 people"
+				want = "HTTP/1.1 people"
 			}
 			if got := get(t, trusting(t, dir), a.URL(a.Addr().String())+"/"); got != want {
 				t.Errorf("people: %q, not %q", got, want)
@@ -521,7 +521,7 @@ func TestPeopleKeepNoNodeCallOut(t *testing.T) {
 	serve(t, a)
 	b := listen(t, Config{Certs: dir + "/b"})
 	url := "https://" + a.Addr().String()
-	if got := get(t, trusting(t, dir), url); got != "HTTP/2.0 people" {
+	if got := get(t, trusting(t, dir), url); got != "HTTP/1.1 people" {
 		t.Fatalf("%q", got)
 	}
 	if resp, err := trusting(t, dir).Get(url); err == nil {

@@ -140,10 +140,22 @@ func replace(path string, text []byte, dir *os.File) error {
 		return err
 	}
 	_, err = f.Write(text)
+	if was, e := os.Stat(path); e == nil && err == nil { // who could read it shall read it still
+		err = f.Chmod(was.Mode().Perm())
+		keepOwner(f, was)
+	}
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return errors.Join(os.Rename(path+".new", path), dir.Sync())
+}
+
+// keepOwner gives a file the owner that another has, as far as this process may: a node that runs as
+// another user is to read it.
+func keepOwner(f *os.File, as os.FileInfo) {
+	if st, ok := as.Sys().(*syscall.Stat_t); ok {
+		_ = f.Chown(int(st.Uid), int(st.Gid))
+	}
 }
 
 // Options say how a File looks at its file. Zero means the default.
