@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"strings"
@@ -33,7 +32,8 @@ wrong is mended, such as the spec's on_error or a limit.
 
 A dead letter stays where it is. The new event says in the header tally.replay which letter it was, and
 the input is searched for that before anything is sent: a letter that was replayed before is left out,
-unless --again. On a large input the search takes a while; --again does without.`,
+unless --again. On a large input the search takes a while; --again does without. Event and replay both
+stay in the input: a later reset, or another app, reads both.`,
 		Example: `  tally dead replay 0:17 2:3
   tally dead replay --where-error 'not JSON' --dry-run
   tally dead replay --all --yes`,
@@ -97,15 +97,24 @@ func runDeadReplay(ctx context.Context, t *tool, opt deadReplayOptions) error {
 	if err != nil {
 		return err
 	}
-	answer := replayed{Chosen: plan.Len() + len(plan.Before), Before: len(plan.Before), DryRun: opt.dryRun}
+	answer := replayed{
+		Chosen: plan.Len() + len(plan.Before) + len(plan.Unsure), Before: len(plan.Before), Unsure: len(plan.Unsure), DryRun: opt.dryRun,
+	}
 	if n := len(plan.Before); n > 0 {
 		fmt.Fprintf(t.err, "%d were replayed before and are left out (the first: %s); --again sends them once more\n", n, plan.Before[0])
+	}
+	if n := len(plan.Unsure); n > 0 {
+		fmt.Fprintf(t.err, "%d are left out, since they may have been replayed before: the input no longer holds all that came after them (the first: %s); --again sends them\n",
+			n, plan.Unsure[0])
 	}
 	if opt.dryRun {
 		return printReplayed(t, opt, answer, plan.Len())
 	}
-	if ask && plan.Len() > 0 && !askReplay(t, plan.Len()) {
-		return nil
+	if ask && plan.Len() > 0 {
+		fmt.Fprintf(t.out, "Send %d events to the input again? [y/N] ", plan.Len())
+		if yes, err := t.saysYes(ctx); err != nil || !yes {
+			return err
+		}
 	}
 	answer.Sent, err = plan.Send(ctx)
 	if e := printReplayed(t, opt, answer, answer.Sent); err == nil {
@@ -118,6 +127,7 @@ func runDeadReplay(ctx context.Context, t *tool, opt deadReplayOptions) error {
 type replayed struct {
 	Chosen int  `json:"chosen"`
 	Before int  `json:"replayed_before"` // of those, left out
+	Unsure int  `json:"unsure"`          // left out too: the input does not say any more
 	Sent   int  `json:"sent"`
 	DryRun bool `json:"dry_run,omitempty"`
 }
@@ -132,18 +142,4 @@ func printReplayed(t *tool, opt deadReplayOptions, a replayed, n int) error {
 	}
 	_, err := fmt.Fprintf(t.out, "%s %d of %d dead letters\n", verb, n, a.Chosen)
 	return err
-}
-
-func askReplay(t *tool, n int) bool {
-	fmt.Fprintf(t.out, "Send %d events to the input again? [y/N] ", n)
-	line, _ := bufio.NewReader(t.in).ReadString('\n')
-	return isYes(line)
-}
-
-func isYes(line string) bool {
-	switch strings.ToLower(strings.TrimSpace(line)) {
-	case "y", "yes":
-		return true
-	}
-	return false
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -75,8 +74,8 @@ func runReset(ctx context.Context, t *tool, opt resetOptions) error {
 		return noteReset(t, opt, s, none)
 	}
 	if err == nil && !opt.yes && !opt.json && t.inTTY && t.outTTY {
-		if !askReset(t, answer) {
-			return nil
+		if yes, err := askReset(ctx, t, answer); err != nil || !yes {
+			return err
 		}
 		req.DryRun = false
 		answer, err = client.Reset(ctx, opt.app, req)
@@ -117,13 +116,12 @@ func noteReset(t *tool, opt resetOptions, s *spec.Spec, none error) error {
 	return nil
 }
 
-func askReset(t *tool, plan api.ResetAnswer) bool {
+func askReset(ctx context.Context, t *tool, plan api.ResetAnswer) (bool, error) {
 	resetText(t.out, plan)
 	fmt.Fprint(t.out, "Reset? [y/N] ")
-	line, _ := bufio.NewReader(t.in).ReadString('\n')
-	if isYes(line) {
-		return true
+	yes, err := t.saysYes(ctx)
+	if !yes {
+		fmt.Fprintln(t.out, "Nothing was done.")
 	}
-	fmt.Fprintln(t.out, "Nothing was done.")
-	return false
+	return yes, err
 }

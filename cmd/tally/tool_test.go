@@ -5,13 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/processor/spec"
 )
@@ -174,5 +178,48 @@ func TestLoggerFlags(t *testing.T) {
 	log.Warn("yes")
 	if got := fmt.Sprint(tl.err); strings.Contains(got, `"no"`) || !strings.Contains(got, `"msg":"yes"`) {
 		t.Error(got)
+	}
+}
+
+// full is a disk without room.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// What cannot be written is no success.
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	node := httptest.NewServer(cannedNode())
+	defer node.Close()
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "spec.yaml"), cannedSpec)
+	for _, line := range []string{
+		"scan --server " + node.URL, "scan --json --server " + node.URL, "check " + dir + "/spec.yaml",
+		"token create ann --tokens " + dir + "/tokens.json",
+	} {
+		tl := testTool()
+		tl.out = full{}
+		if code := tl.execute(t.Context(), strings.Fields(line)); code != 1 {
+			t.Errorf("%s: exit %d, not 1", line, code)
+		}
+	}
+}
+
+// A question to a person ends with the command.
+func TestQuestionIsInterrupted(t *testing.T) {
+	r, w := io.Pipe()
+	defer w.Close()
+	tl := testTool()
+	tl.in = r
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if yes, err := tl.saysYes(ctx); yes || !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, %v", yes, err)
+	}
+}
+
+func TestLagOfTwoStages(t *testing.T) {
+	parts := []api.Part{{Lag: 5, InputLag: 5}, {Lag: 7, InputLag: 5}, {Lag: 5, InputLag: 5}}
+	if got := lagOf(parts); got != 7 {
+		t.Errorf("lag %d", got)
 	}
 }

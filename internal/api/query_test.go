@@ -3,7 +3,10 @@ package api
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -99,6 +102,7 @@ func TestAfter(t *testing.T) {
 		{"input_event:0", 400, "is not TOPIC/PARTITION:OFFSET"},
 		{"input_event/x:0", 400, "is not TOPIC/PARTITION:OFFSET"},
 		{"input_event/0:-1", 400, "is not TOPIC/PARTITION:OFFSET"},
+		{"input_event/0:9223372036854775807", 400, "is not TOPIC/PARTITION:OFFSET"},
 	} {
 		u := server.URL + "/v1/apps/wordcount/get?wait=1ms&after=" + url.QueryEscape(c.after)
 		status, body := ask(t, "POST", u, `["k","w"]`)
@@ -390,5 +394,23 @@ func TestLongWaitsLookSeldom(t *testing.T) {
 		if got := rd.pollInterval(); got < want || got > want+5*time.Millisecond {
 			t.Errorf("after %s it looks again after %s, not %s", waited, got, want)
 		}
+	}
+}
+
+// A body that is announced and does not come holds its connection for as long as one may take, also
+// where the answer does not need it.
+func TestBodyThatNeverComes(t *testing.T) {
+	s := NewServer(&testNode{}, Options{Seam: seam.World(), BodyTimeout: 100 * time.Millisecond})
+	server := httptest.NewServer(s)
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /v1/nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.Copy(io.Discard, conn); err != nil {
+		t.Errorf("the connection is still held: %v", err)
 	}
 }

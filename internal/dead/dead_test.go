@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/seam"
@@ -278,5 +279,62 @@ func TestLettersThatChanged(t *testing.T) {
 	}
 	if got := p.input(); len(got) != 0 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A replay is found where it was sent before the input grew; and where the input no longer holds
+// all that came after a letter, or an open transaction hides it, nothing is sent a second time
+// unasked.
+func TestReplayedAndGrown(t *testing.T) {
+	p := newPlace(t)
+	var key []byte
+	for i := 0; ; i++ { // one that goes elsewhere once there are six partitions
+		key = fmt.Append(nil, "k", i)
+		if kafka.PartitionMurmur2(key, 3) != kafka.PartitionMurmur2(key, 6) {
+			break
+		}
+	}
+	p.send(letter(0, key, []byte("bad"), "not JSON", 0, 0))
+	if n, _ := p.replay(Choice{}); n != 1 {
+		t.Fatalf("%d were replayed", n)
+	}
+	p.must(p.admin.AddPartitions(p.ctx(), "in", 6))
+	if n, before := p.replay(Choice{}); n != 0 || len(before) != 1 {
+		t.Errorf("%d were replayed a second time, %v before", n, before)
+	}
+}
+
+func TestReplayOfWhatIsGone(t *testing.T) {
+	p := newPlace(t)
+	p.send(kafka.Record{Topic: "in", Value: []byte("bad"), TimestampMs: 1700000000123})
+	p.send(letter(0, nil, []byte("bad"), "not JSON", 0, 0))
+	if n, _ := p.replay(Choice{}); n != 1 {
+		t.Fatalf("%d were replayed", n)
+	}
+	p.must(p.admin.DeleteRecords(p.ctx(), "in", map[int32]int64{0: 2}))
+	plan, err := p.box().Plan(p.ctx(), Choice{})
+	p.must(err)
+	if plan.Len() != 0 || len(plan.Unsure) != 1 {
+		t.Errorf("%d are to be sent, %v are unsure", plan.Len(), plan.Unsure)
+	}
+	if n, _ := p.replay(Choice{Again: true}); n != 1 {
+		t.Errorf("--again sends %d", n)
+	}
+}
+
+func TestReplayBehindAnOpenTransaction(t *testing.T) {
+	p := newPlace(t)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(p.cfg.Brokers...), kgo.TransactionalID("open"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	p.must(err)
+	defer cl.Close()
+	p.must(cl.BeginTransaction())
+	p.must(cl.ProduceSync(p.ctx(), &kgo.Record{Topic: "in", Value: []byte("x")}).FirstErr())
+	p.send(letter(0, nil, []byte("bad"), "not JSON", 0, 0))
+	if _, err := p.box().Plan(p.ctx(), Choice{}); err == nil || !strings.Contains(err.Error(), "a transaction is open in in/0") {
+		t.Errorf("%v", err)
+	}
+	p.must(cl.EndTransaction(p.ctx(), kgo.TryCommit))
+	if n, _ := p.replay(Choice{}); n != 1 {
+		t.Errorf("%d were replayed", n)
 	}
 }

@@ -27,6 +27,9 @@ type Choice struct {
 type Plan struct {
 	// Before are the letters that are left out, since their replay is in the input already.
 	Before []Place
+	// Unsure are left out too: the input no longer holds all that came after them, so a replay of
+	// them may have been there.
+	Unsure []Place
 	box    *Box
 	sends  []send
 }
@@ -34,10 +37,12 @@ type Plan struct {
 // send is one letter to be sent.
 type send struct {
 	Place
-	topic string
-	to    int32  // partition
-	from  int64  // no replay of it lies before this offset
-	sum   uint64 // of key and value: a marker alone may be of the time before a reset
+	topic     string
+	to        int32  // partition
+	source    int32  // that the event was read from
+	after     int64  // the event: no replay of it lies before this offset there
+	writtenMs int64  // of the letter: no replay of it was written before
+	sum       uint64 // of key and value: a marker alone may be of the time before a reset
 }
 
 // Len is how many letters will be sent.
@@ -108,12 +113,12 @@ func (b *Box) plan(ctx context.Context, l Letter, partitions map[string]int) (se
 		}
 		n, partitions[l.Topic] = t.Partitions, t.Partitions
 	}
-	s := send{Place: l.Place, topic: l.Topic, to: l.SourcePartition, sum: sum(l.Key, l.Value)}
+	s := send{
+		Place: l.Place, topic: l.Topic, to: l.SourcePartition, source: l.SourcePartition, after: l.SourceOffset + 1,
+		writtenMs: l.WrittenMs, sum: sum(l.Key, l.Value),
+	}
 	if l.Key != nil {
 		s.to = kafka.PartitionMurmur2(l.Key, n)
-	}
-	if s.to == l.SourcePartition {
-		s.from = l.SourceOffset + 1
 	}
 	return s, nil
 }
@@ -124,65 +129,6 @@ func sum(key, value []byte) uint64 {
 	_, _ = h.Write([]byte{0})
 	_, _ = h.Write(value)
 	return h.Sum64()
-}
-
-// source is a partition of an input.
-type source struct {
-	topic     string
-	partition int32
-}
-
-// leaveOut takes those out of the plan whose replay is in the input.
-func (p *Plan) leaveOut(ctx context.Context) error {
-	from := map[source]int64{}
-	sums := map[string]uint64{}
-	for _, s := range p.sends {
-		at := source{s.topic, s.to}
-		if lowest, ok := from[at]; !ok || s.from < lowest {
-			from[at] = s.from
-		}
-		sums[marker(p.box.topic.Name, s.Place)] = s.sum
-	}
-	found := map[string]bool{}
-	for at, lowest := range from {
-		if err := p.search(ctx, at, lowest, sums, found); err != nil {
-			return err
-		}
-	}
-	rest := p.sends[:0]
-	for _, s := range p.sends {
-		if found[marker(p.box.topic.Name, s.Place)] {
-			p.Before = append(p.Before, s.Place)
-			continue
-		}
-		rest = append(rest, s)
-	}
-	p.sends = rest
-	return nil
-}
-
-func (p *Plan) search(ctx context.Context, at source, from int64, sums map[string]uint64, found map[string]bool) error {
-	admin := p.box.admin
-	starts, err := admin.StartOffsets(ctx, at.topic)
-	if err != nil {
-		return err
-	}
-	ends, err := admin.EndOffsets(ctx, at.topic, true)
-	if err != nil {
-		return err
-	}
-	from = max(from, starts[at.partition])
-	return admin.Records(ctx, at.topic, at.partition, from, ends[at.partition], func(r kafka.Record) error {
-		for _, h := range r.Headers {
-			if h.Key != ReplayHeader {
-				continue
-			}
-			if want, ok := sums[string(h.Value)]; ok && want == sum(r.Key, r.Value) {
-				found[string(h.Value)] = true
-			}
-		}
-		return nil
-	})
 }
 
 // Send sends the events of the plan and returns how many the input has acknowledged.

@@ -63,11 +63,14 @@ type fetched struct {
 
 // fetchAll hands one answer after the other over until the read position has reached to.
 func (a *Admin) fetchAll(ctx context.Context, topic string, partition int32, from, to int64, answers chan<- fetched) {
-	for from < to {
+	for empty := 0; from < to; {
 		fp, next, err := a.fetch(ctx, topic, partition, from)
 		if err == nil && next == from {
 			if fp.LastStableOffset >= to {
-				return // an empty answer below the last stable offset: nothing is left there
+				empty++
+			}
+			if empty == emptyMax {
+				return // below the last stable offset: nothing is left there
 			}
 			if err = a.cfg.Seam.Sleep(ctx, backoffMin); err != nil {
 				err = fmt.Errorf("read %s/%d up to offset %d: it stays at %d, its last stable offset is %d: %w",
@@ -82,9 +85,15 @@ func (a *Admin) fetchAll(ctx context.Context, topic string, partition int32, fro
 		if err != nil {
 			return
 		}
-		from = next
+		if next > from {
+			from, empty = next, 0
+		}
 	}
 }
+
+// emptyMax is how many empty answers running below the last stable offset say that nothing is left
+// there. One may be a broker's that has to fetch it from a remote storage first.
+const emptyMax = 3
 
 // fetch reads one answer's worth of committed records from the partition's leader, and the offset
 // that follows what was read.

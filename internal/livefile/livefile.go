@@ -88,8 +88,8 @@ func (v *Value[T]) Get() T {
 	return v.now
 }
 
-// readChanged reads files that have changed. failed is why they could not be used before: it is said
-// once.
+// readChanged reads files that have changed. failed is why they could not be used before: it is
+// said once.
 func (v *Value[T]) readChanged(failed string) (T, error) {
 	value, err := v.read()
 	switch {

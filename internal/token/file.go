@@ -150,8 +150,8 @@ func replace(path string, text []byte, dir *os.File) error {
 	return errors.Join(os.Rename(path+".new", path), dir.Sync())
 }
 
-// keepOwner gives a file the owner that another has, as far as this process may: a node that runs as
-// another user is to read it.
+// keepOwner gives a file the owner that another has, as far as this process may: a node that runs
+// as another user is to read it.
 func keepOwner(f *os.File, as os.FileInfo) {
 	if st, ok := as.Sys().(*syscall.Stat_t); ok {
 		_ = f.Chown(int(st.Uid), int(st.Gid))

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"strings"
+)
+
+// saysYes reads what a person answers to a question, unless ctx ends before.
+func (t *tool) saysYes(ctx context.Context) (bool, error) {
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(t.in).ReadString('\n')
+		answer <- line
+	}()
+	select {
+	case line := <-answer:
+		return isYes(line), nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+func isYes(line string) bool {
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes":
+		return true
+	}
+	return false
+}
