@@ -52,7 +52,7 @@ func TestDeadCommands(t *testing.T) {
 		{"dead replay --app orders --all", "! tally: --all without a terminal to ask at: say --yes, or --dry-run to see how many\nexit 2\n"},
 		{"dead replay --app orders --all --dry-run", "would replay 2 of 2 dead letters\nexit 0\n"},
 		{"dead replay --app orders --where-error JSON", "replayed 1 of 1 dead letters\nexit 0\n"},
-		{"dead replay --app orders --all --yes --json", "{\"chosen\":2,\"replayed_before\":1,\"sent\":1}\n" +
+		{"dead replay --app orders --all --yes --json", "{\"chosen\":2,\"replayed_before\":1,\"unsure\":0,\"sent\":1}\n" +
 			"! 1 were replayed before and are left out (the first: 0:0); --again sends them once more\nexit 0\n"},
 	} {
 		if got := run(step.line); got != step.want {

@@ -119,6 +119,7 @@ type audit struct {
 	storeAt                                      map[int32]int64  // the input positions of its answer
 	groups, counters, spanning                   int64
 	gone                                         int64                      // counters whose outputs are deleted
+	elsewhere                                    int64                      // counters whose outputs are in an output topic of before
 	thin                                         int64                      // counters with fewer outputs than items
 	midstore                                     int64                      // groups of which the answer is between two positions
 	offsets                                      map[string]map[int32]int64 // of the consumer group, by topic

@@ -83,7 +83,7 @@ func (a *audit) outputFits(c *counter, now *recounted) bool {
 // recordsAre says whether the counter has as many outputs as items, where that can be known. With
 // two stages each partial has an output, and nobody knows how many there were.
 func (a *audit) recordsAre(c *counter, now *recounted) bool {
-	if c.task.second != nil {
+	if c.task.second != nil || a.history.moved() {
 		return c.output.records <= now.items
 	}
 	return c.output.records == now.items || !a.history.always(spec.EmitEvery) || slices.Contains(a.outputCut, c.task.partition)
@@ -92,7 +92,7 @@ func (a *audit) recordsAre(c *counter, now *recounted) bool {
 // noteThin counts the counters that have fewer outputs than items although emit is `every` now: it
 // may have been `latest` before, at a time of which nothing is left.
 func (a *audit) noteThin(c *counter, allowed []bool) {
-	if c.output == nil || c.task.second != nil || !a.history.cut || a.spec.Output.Emit != spec.EmitEvery || slices.Contains(a.outputCut, c.task.partition) {
+	if c.output == nil || c.task.second != nil || a.history.moved() || !a.history.cut || a.spec.Output.Emit != spec.EmitEvery || slices.Contains(a.outputCut, c.task.partition) {
 		return
 	}
 	for i, ok := range allowed {
@@ -123,6 +123,9 @@ func (a *audit) outputDiffers(group []byte, c *counter) {
 	switch {
 	case c.output == nil && slices.Contains(a.outputCut, t.partition):
 		a.gone++
+		return
+	case c.output == nil && a.history.moved(): // it has not changed since
+		a.elsewhere++
 		return
 	case c.output == nil:
 		d.Kind, d.Why = OutputMissing, fmt.Sprintf("counted last by this event, and %s/%d has nothing up to offset %d", a.output.Name, t.partition, t.outputEnd)
@@ -171,6 +174,9 @@ func (a *audit) noteGaps() {
 	}
 	if a.gone > 0 {
 		a.cannot("%d counters have no output any more: their last ones are deleted", a.gone)
+	}
+	if a.elsewhere > 0 {
+		a.cannot("%d counters have no output in %s: output.topic was another one before, and what is there is not looked at", a.elsewhere, a.output.Name)
 	}
 	if a.thin > 0 {
 		a.cannot("%d counters have fewer outputs than items, which is right only if emit was `latest` once: the position records of that time are compacted away", a.thin)

@@ -279,6 +279,29 @@ func TestEmitChanged(t *testing.T) {
 	}
 }
 
+// After a change of the output topic, what was written to the one before is not missing.
+func TestOutputTopicChanged(t *testing.T) {
+	for _, emit := range []string{"latest", "every"} {
+		t.Run(emit, func(t *testing.T) {
+			p := onFake(t)
+			p.topic(p.in, 1)
+			p.use(strings.Replace(words, "$OUT}", "$OUT, emit: "+emit+"}", 1))
+			n := p.start()
+			p.send(p.in, event(0, "a", "x y"))
+			n.settled(1)
+			n.stop()
+			p.use(strings.Replace(words, "$OUT}", p.out+"2, emit: "+emit+"}", 1))
+			n = p.start(n.dir)
+			p.send(p.in, event(0, "a", "x"))
+			n.settled(2)
+			r := p.audit()
+			if r.Found != 0 || r.Verdict != Undecided || !strings.Contains(fmt.Sprint(r.Undecided), "1 counters have no output in "+p.out+"2") {
+				t.Error(p.dump(r))
+			}
+		})
+	}
+}
+
 // Groups in several partitions are counted in each.
 func TestStrays(t *testing.T) {
 	p := onFake(t)

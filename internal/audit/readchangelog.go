@@ -23,6 +23,10 @@ type history struct {
 // always says that the app has had this emit since its beginning.
 func (h *history) always(e spec.Emit) bool { return !h.cut && len(h.emits) == 1 && h.emits[e] }
 
+// moved says that the app has written to another output topic before: what was counted then and has
+// not changed since has no output in the one that it has now.
+func (h *history) moved() bool { return len(h.outputTopics) > 1 }
+
 func (h *history) add(text string) {
 	if h.seen[text] {
 		return

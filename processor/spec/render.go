@@ -132,6 +132,20 @@ var yamlWords = map[string]bool{
 	"null": true, "nan": true, "inf": true,
 }
 
+// escaped are the characters that are not written as they are: what cannot be seen, breaks a line, or
+// turns the direction of what follows. They are a list of this program's own, which never changes:
+// with Unicode's tables of "printable", which grow with each release of Go, the canonical form of a
+// spec would change, and with it the fingerprint that its stores were written with.
+var escaped = &unicode.RangeTable{
+	R16: []unicode.Range16{
+		{Lo: 0, Hi: 0x1f, Stride: 1}, {Lo: 0x7f, Hi: 0xa0, Stride: 1}, {Lo: 0xad, Hi: 0xad, Stride: 1},
+		{Lo: 0x200b, Hi: 0x200f, Stride: 1}, {Lo: 0x2028, Hi: 0x202e, Stride: 1}, {Lo: 0x2060, Hi: 0x206f, Stride: 1},
+		{Lo: 0xfeff, Hi: 0xfeff, Stride: 1}, {Lo: 0xfff0, Hi: 0xffff, Stride: 1},
+	},
+	R32:         []unicode.Range32{{Lo: 0xe0000, Hi: 0xe0fff, Stride: 1}},
+	LatinOffset: 3,
+}
+
 func quote(s string) string {
 	if plain.MatchString(s) && !yamlWords[strings.ToLower(s)] {
 		return s
@@ -142,7 +156,7 @@ func quote(s string) string {
 		switch {
 		case r == '"' || r == '\\':
 			b.WriteString(`\` + string(r))
-		case unicode.IsPrint(r):
+		case !unicode.Is(escaped, r):
 			b.WriteRune(r)
 		case r > 0xffff:
 			b.WriteString(`\U` + hexDigits(r, 8))
