@@ -43,6 +43,9 @@ type asked struct {
 
 // resolve finds the app, and its spec: the names and kinds of the parts of its groups.
 func (f *readFlags) resolve(ctx context.Context, t *tool) (*asked, error) {
+	if f.wait < 0 {
+		return nil, usagef("--wait %v: say how long, such as 2s, or 0 for an answer at once", f.wait)
+	}
 	client, err := f.client(t)
 	if err != nil {
 		return nil, err

@@ -14,11 +14,17 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tally-kafka/tally/internal/seam"
 )
 
 const (
 	// answerTimeout is what an answer may take beyond the wait that was asked for.
 	answerTimeout = 30 * time.Second
+	// quietMax is how long a stream may be silent until its node is asked whether it lives, and
+	// aliveTimeout what that may take.
+	quietMax     = 10 * time.Second
+	aliveTimeout = 5 * time.Second
 	// answerBytesMax bounds an answer that is not a stream.
 	answerBytesMax = 256 << 20
 	// lineBytesMax bounds a line of a stream: a group, or the parts of the end.
@@ -30,6 +36,8 @@ type Client struct {
 	server string
 	token  string // "" for none; in no log and no error
 	http   *http.Client
+	seam   seam.Seam
+	quiet  time.Duration // without a line of a stream, until the node is asked whether it lives
 }
 
 // NoNodeError says that nothing answers at the server's address.
@@ -164,7 +172,55 @@ type streamLine struct {
 	Error *Error `json:"error"`
 }
 
-func (c *Client) stream(ctx context.Context, path string, opt ReadOptions, body []byte, fn func(streamLine) error) error {
+func (c *Client) stream(parent context.Context, path string, opt ReadOptions, body []byte, fn func(streamLine) error) error {
+	ctx, end := context.WithCancelCause(parent)
+	defer end(nil)
+	heard := make(chan struct{}, 1)
+	go c.guard(ctx, heard, end)
+	err := c.streamLines(ctx, path, opt, body, func(l streamLine) error {
+		select {
+		case heard <- struct{}{}:
+		default:
+		}
+		return fn(l)
+	})
+	if cause := context.Cause(ctx); cause != nil && parent.Err() == nil {
+		return cause // the node is gone, which the reader only knows as its own end
+	}
+	return err
+}
+
+// guard ends a stream of which nothing comes and whose node does not answer another question
+// either: the connection of a machine that has stopped stays open.
+func (c *Client) guard(ctx context.Context, heard <-chan struct{}, end func(error)) {
+	for {
+		late, stop := c.seam.Timer(c.quiet)
+		select {
+		case <-heard:
+		case <-late:
+			if err := c.alive(ctx); err != nil {
+				end(fmt.Errorf("%w: nothing has come for %s, and %w", ErrIncomplete, c.quiet, err))
+			}
+		case <-ctx.Done():
+		}
+		stop()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+func (c *Client) alive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
+	defer cancel()
+	resp, err := c.send(ctx, http.MethodGet, "/healthz", nil, nil)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+func (c *Client) streamLines(ctx context.Context, path string, opt ReadOptions, body []byte, fn func(streamLine) error) error {
 	resp, err := c.send(ctx, http.MethodPost, path, opt.query(), body)
 	if err != nil {
 		return err

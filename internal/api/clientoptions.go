@@ -42,6 +42,8 @@ func NewClient(server string, sm seam.Seam, options ...ClientOption) (*Client, e
 	return &Client{
 		server: u.Scheme + "://" + u.Host,
 		token:  opt.token,
+		seam:   sm,
+		quiet:  quietMax,
 		http: &http.Client{
 			// No proxy: it would see everything, or nothing that it could serve.
 			Transport: &http.Transport{DialContext: sm.Dial, DisableCompression: true,

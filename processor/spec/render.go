@@ -132,10 +132,10 @@ var yamlWords = map[string]bool{
 	"null": true, "nan": true, "inf": true,
 }
 
-// escaped are the characters that are not written as they are: what cannot be seen, breaks a line, or
-// turns the direction of what follows. They are a list of this program's own, which never changes:
-// with Unicode's tables of "printable", which grow with each release of Go, the canonical form of a
-// spec would change, and with it the fingerprint that its stores were written with.
+// escaped are the characters that are not written as they are: what cannot be seen, breaks a line,
+// or turns the direction of what follows. They are a list of this program's own, which never
+// changes: with Unicode's tables of "printable", which grow with each release of Go, the canonical
+// form of a spec would change, and with it the fingerprint that its stores were written with.
 var escaped = &unicode.RangeTable{
 	R16: []unicode.Range16{
 		{Lo: 0, Hi: 0x1f, Stride: 1}, {Lo: 0x7f, Hi: 0xa0, Stride: 1}, {Lo: 0xad, Hi: 0xad, Stride: 1},
