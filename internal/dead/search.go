@@ -23,9 +23,9 @@ type source struct {
 	empty     bool
 }
 
-// leaveOut takes those out of the plan whose replay is in the input, or may have been. All
-// partitions are searched: since a letter was replayed the input may have grown, and its key's hash
-// named another partition then.
+// leaveOut takes those out of the plan whose replay is in the input, or may have been. A letter
+// with a key is searched for in all partitions: since it was replayed the input may have grown, and
+// its key's hash named another partition then.
 func (p *Plan) leaveOut(ctx context.Context) error {
 	byTopic := map[string][]source{}
 	sums := map[string]uint64{}
@@ -66,27 +66,28 @@ func (p *Plan) leaveOut(ctx context.Context) error {
 // partition that still has something from before the letter was written has all from after it.
 func (s send) unsure(all []source) bool {
 	for _, at := range all {
-		from := int64(0)
-		if at.partition == s.source {
-			from = s.after
-		}
-		if at.start > from && (at.empty || at.firstMs >= s.writtenMs) {
+		from, ok := s.from(at.partition)
+		if ok && at.start > from && (at.empty || at.firstMs >= s.writtenMs) {
 			return true
 		}
 	}
 	return false
 }
 
+// from is the first offset of a partition at which a replay of the letter can be; not ok: none can.
+func (s send) from(partition int32) (offset int64, ok bool) {
+	if partition == s.source {
+		return s.after, true
+	}
+	return 0, !s.keyless
+}
+
 // lowest is the first offset of a partition at which a replay of one of the plan's letters can be.
 func (p *Plan) lowest(at source) int64 {
 	lowest := at.end
 	for _, s := range p.sends {
-		switch {
-		case s.topic != at.topic:
-		case s.source != at.partition:
-			return at.start
-		default:
-			lowest = min(lowest, s.after)
+		if from, ok := s.from(at.partition); ok && s.topic == at.topic {
+			lowest = min(lowest, from)
 		}
 	}
 	return max(lowest, at.start)
