@@ -3,7 +3,6 @@ package processor
 import (
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -59,6 +58,16 @@ func (e *PartialError) Error() string {
 // Unwrap gives the broker's refusal.
 func (e *PartialError) Unwrap() error { return e.Err }
 
+// ClockError says that Kafka refuses the time of this node.
+type ClockError struct{ Err error }
+
+func (e *ClockError) Error() string {
+	return fmt.Sprintf("the clock of this node or of the brokers is off: %v", e.Err)
+}
+
+// Unwrap gives the broker's refusal.
+func (e *ClockError) Unwrap() error { return e.Err }
+
 // halving finds the event whose record a broker refuses. After a refusal the batch is repeated with
 // half as many events, down to one; when that one is refused twice in a row, it gets its on_error.
 // (Once may be the batch's fault: a topic's limit was lowered, and is read anew before the second.)
@@ -100,10 +109,10 @@ func (h *halving) refused(task state.Task, rec *kgo.Record) (reason string, ok b
 // that is refused.
 func (h *halving) failed(b *batch, own bool, err error) error {
 	if own && errors.Is(err, kerr.InvalidTimestamp) {
-		return fmt.Errorf("the clock of this node or of the brokers is off: %w", err)
+		return &ClockError{err}
 	}
 	if b.events > 1 {
-		h.events, h.suspects = b.events/2, nil
+		h.events = b.events / 2
 		return err
 	}
 	h.events = 1
@@ -128,21 +137,30 @@ func (h *halving) failed(b *batch, own bool, err error) error {
 	return err
 }
 
-// again reports whether a batch of one event was refused before it, too, and remembers that it was.
-func (h *halving) again(b *batch) bool {
-	before := h.suspects
-	h.suspects = map[state.Task]int64{}
+// again reports whether the event of a batch of one was refused before, too, and remembers that it
+// was.
+func (h *halving) again(b *batch) (again bool) {
 	for task, t := range b.tasks {
-		if t.lastEvent >= 0 {
-			h.suspects[task] = t.lastEvent
+		if t.lastEvent < 0 {
+			continue
 		}
+		at, ok := h.suspects[task]
+		again = ok && at == t.lastEvent
+		if h.suspects == nil {
+			h.suspects = map[state.Task]int64{}
+		}
+		h.suspects[task] = t.lastEvent
 	}
-	return maps.Equal(before, h.suspects)
+	return again
 }
 
 // succeeded doubles the size of the next batch, until most is reached.
-func (h *halving) succeeded(most int) {
-	h.suspects = nil
+func (h *halving) succeeded(b *batch, most int) {
+	for task, t := range b.tasks {
+		if t.lastEvent >= 0 { // it has come past the event
+			delete(h.suspects, task)
+		}
+	}
 	if h.events == 0 {
 		return
 	}

@@ -231,7 +231,7 @@ func (l *Lane) onEnding(e ending) error {
 		}
 		return e.err
 	}
-	l.halving.succeeded(l.cfg.Limits.TxnEvents)
+	l.halving.succeeded(e.batch, l.cfg.Limits.TxnEvents)
 	for _, pos := range e.positions {
 		l.records[pos.Record.Task] = pos.Record
 		l.refreshed[pos.Record.Task] = now

@@ -40,6 +40,7 @@ type send struct {
 	topic     string
 	to        int32  // partition
 	keyless   bool   // then it goes where it was, however many partitions there are
+	hash      uint32 // of the key
 	source    int32  // that the event was read from
 	after     int64  // the event: no replay of it lies before this offset there
 	writtenMs int64  // of the letter: no replay of it was written before
@@ -116,7 +117,7 @@ func (b *Box) plan(ctx context.Context, l Letter, partitions map[string]int) (se
 	}
 	s := send{
 		Place: l.Place, topic: l.Topic, to: l.SourcePartition, source: l.SourcePartition, after: l.SourceOffset + 1,
-		writtenMs: l.WrittenMs, sum: sum(l.Key, l.Value), keyless: l.Key == nil,
+		writtenMs: l.WrittenMs, sum: sum(l.Key, l.Value), keyless: l.Key == nil, hash: kafka.Murmur2(l.Key),
 	}
 	if l.Key != nil {
 		s.to = kafka.PartitionMurmur2(l.Key, n)

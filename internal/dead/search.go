@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/kafka"
@@ -19,8 +20,8 @@ type source struct {
 	partition int32
 	start     int64 // of what it still holds
 	end       int64
-	firstMs   int64 // the time of its first record; only where there is one
-	empty     bool
+	firstMs   int64 // the time of its first event that is no replay
+	empty     bool  // there is none
 }
 
 // leaveOut takes those out of the plan whose replay is in the input, or may have been. A letter
@@ -42,7 +43,7 @@ func (p *Plan) leaveOut(ctx context.Context) error {
 	found := map[string]bool{}
 	for _, all := range byTopic {
 		for _, at := range all {
-			if err := p.search(ctx, at, sums, found); err != nil {
+			if err := p.search(ctx, at, len(all), sums, found); err != nil {
 				return err
 			}
 		}
@@ -63,38 +64,46 @@ func (p *Plan) leaveOut(ctx context.Context) error {
 }
 
 // unsure reports whether a replay of the letter may have been in what the input no longer holds. A
-// partition that still has something from before the letter was written has all from after it.
+// partition that still has an event from well before the letter was written has all from after it.
 func (s send) unsure(all []source) bool {
 	for _, at := range all {
-		from, ok := s.from(at.partition)
-		if ok && at.start > from && (at.empty || at.firstMs >= s.writtenMs) {
+		from, ok := s.from(at.partition, len(all))
+		if ok && at.start > from && (at.empty || at.firstMs+lateMost.Milliseconds() >= s.writtenMs) {
 			return true
 		}
 	}
 	return false
 }
 
-// from is the first offset of a partition at which a replay of the letter can be; not ok: none can.
-func (s send) from(partition int32) (offset int64, ok bool) {
-	if partition == s.source {
-		return s.after, true
+// lateMost is how late an event may come, by its time.
+const lateMost = 24 * time.Hour
+
+// from is the first offset of a partition at which a replay of the letter can be, of an input that
+// has so many now; not ok: none can. When the event was read, it had at least those up to its own.
+func (s send) from(partition int32, partitions int) (offset int64, ok bool) {
+	can := partition == s.source && s.keyless
+	for n := int(s.source) + 1; n <= partitions && !s.keyless; n++ {
+		can = can || int32(int(s.hash)%n) == partition
 	}
-	return 0, !s.keyless
+	if partition == s.source {
+		return s.after, can
+	}
+	return 0, can
 }
 
 // lowest is the first offset of a partition at which a replay of one of the plan's letters can be.
-func (p *Plan) lowest(at source) int64 {
+func (p *Plan) lowest(at source, partitions int) int64 {
 	lowest := at.end
 	for _, s := range p.sends {
-		if from, ok := s.from(at.partition); ok && s.topic == at.topic {
+		if from, ok := s.from(at.partition, partitions); ok && s.topic == at.topic {
 			lowest = min(lowest, from)
 		}
 	}
 	return max(lowest, at.start)
 }
 
-func (p *Plan) search(ctx context.Context, at source, sums map[string]uint64, found map[string]bool) error {
-	return p.box.admin.Records(ctx, at.topic, at.partition, p.lowest(at), at.end, func(r kafka.Record) error {
+func (p *Plan) search(ctx context.Context, at source, partitions int, sums map[string]uint64, found map[string]bool) error {
+	return p.box.admin.Records(ctx, at.topic, at.partition, p.lowest(at, partitions), at.end, func(r kafka.Record) error {
 		for _, h := range r.Headers {
 			if h.Key != ReplayHeader {
 				continue
@@ -122,6 +131,9 @@ func (b *Box) sources(ctx context.Context, topic string) ([]source, error) {
 		at := source{topic: topic, partition: partition, start: starts[partition], end: end, empty: true}
 		if at.start > 0 {
 			err := b.admin.Records(ctx, topic, partition, at.start, end, func(r kafka.Record) error {
+				if slices.ContainsFunc(r.Headers, func(h kafka.Header) bool { return h.Key == ReplayHeader }) {
+					return nil // it has the time of the event that it repeats
+				}
 				at.firstMs, at.empty = r.TimestampMs, false
 				return ErrEnough
 			})

@@ -5,8 +5,11 @@ import "hash/crc32"
 // PartitionMurmur2 is the partition that Java's producer, kafka-python and franz-go give to a key
 // that is not null, of n partitions.
 func PartitionMurmur2(key []byte, n int) int32 {
-	return int32(int(murmur2(key)&0x7fffffff) % n)
+	return int32(int(Murmur2(key)) % n)
 }
+
+// Murmur2 is the positive hash of a key, of which a partition is the rest by their number.
+func Murmur2(key []byte) uint32 { return murmur2(key) & 0x7fffffff }
 
 // PartitionCRC32 is the partition that librdkafka's default, consistent_random, gives to a key that
 // is neither null nor empty: confluent-kafka and most clients that wrap librdkafka.

@@ -63,7 +63,13 @@ func (c control) Delete(ctx context.Context, name string, topics bool) (api.Dele
 	}
 	var err error
 	answer.Topics, err = c.n.deleteOwned(ctx, rec)
-	if dropped := c.propose(context.WithoutCancel(ctx), drop); dropped != nil {
+	if gone := c.n.isDeleting(rec); gone != nil {
+		return answer, gone
+	}
+	if ctx.Err() != nil { // it stays halted, with its name
+		return answer, err
+	}
+	if dropped := c.propose(ctx, drop); dropped != nil {
 		return answer, dropped
 	}
 	if err != nil {
@@ -82,6 +88,17 @@ func ownedTopics(app string) []string {
 	return []string{app + ".dead", app + ".repartition", app + ".changelog"}
 }
 
+// isDeleting fails when an app is not any more the one that is being deleted here.
+func (n *Node) isDeleting(rec *ownership.App) error {
+	switch now := n.cluster.State().Apps[rec.Name]; {
+	case now == nil || now.ID != rec.ID:
+		return conflict("app "+rec.Name+" was deleted by another at the same time", "see `tally apps`")
+	case now.Halted != deleting:
+		return conflict("app "+rec.Name+" was begun again while it was being deleted", "delete it again")
+	}
+	return nil
+}
+
 // deleteOwned deletes what tally owns of an app that was dropped: fenced first, so that a node
 // which has not heard of it yet commits nothing any more. The changelog goes last, as in a reset;
 // the consumer group's offsets go too, since without a changelog they would only refuse a new
@@ -96,6 +113,9 @@ func (n *Node) deleteOwned(ctx context.Context, rec *ownership.App) (deleted []s
 		return nil, err
 	}
 	for _, topic := range ownedTopics(rec.Name) {
+		if err := n.isDeleting(rec); err != nil {
+			return deleted, err
+		}
 		t, there, err := n.admin.Topic(ctx, topic)
 		if err != nil {
 			return deleted, err

@@ -257,6 +257,9 @@ func (n *Node) openLife(ctx context.Context, s *spec.Spec, rec *ownership.App) (
 // putOpened gives the cluster the generation that was opened here in the place of the record
 // before, and returns what the cluster has of it now.
 func (n *Node) putOpened(ctx context.Context, a *app, before *ownership.App) (*ownership.App, error) {
+	if n.relieved(a.reset) {
+		return nil, errRecord
+	}
 	record := a.newRecord(before)
 	if err := n.put(ctx, record, before); err != nil {
 		return nil, err

@@ -50,7 +50,7 @@ func (l *lane) run(ctx context.Context, drain <-chan struct{}) {
 			<-firstOf(ctx, drain)
 			return
 		}
-		if ran && txn.Refused(err) && !errors.Is(err, kerr.InvalidTimestamp) {
+		if ran && txn.Refused(err) && !errors.As(err, new(*processor.ClockError)) {
 			continue // with fewer events
 		}
 		wait, stop := l.seam().Timer(l.seam().Jitter(pause))

@@ -35,6 +35,9 @@ func (e *haltedError) Error() string { return e.why }
 
 // haltFor takes the lanes of an app from their owners while this node resets it.
 func (n *Node) haltFor(ctx context.Context, in *intent) error {
+	if rec := n.cluster.State().Apps[in.App]; rec != nil && rec.Halted == deleting {
+		return &haltedError{deleting}
+	}
 	return n.decide(ctx, ownership.Command{HaltApp: &ownership.HaltApp{Name: in.App, Halted: n.resetting(), Intent: n.mine(in).log()}})
 }
 

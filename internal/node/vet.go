@@ -14,6 +14,9 @@ import (
 // what another writes is a chain, and may.
 func (n *Node) vet(st *ownership.State, rec *ownership.App) (why string) {
 	before := st.Apps[rec.Name]
+	if before != nil && before.Halted == deleting {
+		return fmt.Sprintf("app %s: %s", rec.Name, deleting)
+	}
 	s, err := spec.Parse([]byte(rec.Spec), "the spec")
 	if err != nil || before == nil && n.adopts(rec.Name) || before != nil && before.Halted != "" {
 		return ""

@@ -40,7 +40,9 @@ type Cluster struct {
 	puts  sync.Mutex // held by the leader for one app at a time
 	// unsure is closed when the last app that was put is in the log or will not be; nil when that
 	// is known. Guarded by puts.
-	unsure <-chan struct{}
+	unsure      <-chan struct{}
+	unsureTerm  uint64 // of the leadership in which it was put
+	unsureSince time.Time
 
 	mu         sync.Mutex
 	failure    error

@@ -170,7 +170,8 @@ func TestPutAfterAnUnsureOne(t *testing.T) {
 	n.start().in()
 	settled := make(chan struct{})
 	n.puts.Lock()
-	n.unsure = settled
+	n.unsure, n.unsureSince = settled, time.Now()
+	n.unsureTerm, _, _ = n.raft.Leading()
 	n.puts.Unlock()
 	app := ownership.Command{PutApp: &ownership.PutApp{App: ownership.App{Name: "x", ID: "1", Generation: 1, Partitions: 1, Lanes: make([]ownership.Lane, 1)}}}
 	soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)

@@ -46,13 +46,17 @@ func (a joinAnswer) notLeader() routed {
 func (c *Cluster) stayRegistered(ctx context.Context, first string) {
 	for ctx.Err() == nil {
 		changed := c.raft.Changed()
+		asking, stop := ctx, func() {}
 		if c.Registered() {
 			c.nowIn()
 			if !c.unheardOf(ctx, changed) {
 				continue
 			}
+			// While nobody is heard of this is a try, which must not be in the way of the next.
+			asking, stop = context.WithTimeout(ctx, c.c.Timing.Say)
 		}
-		why, refused := c.register(ctx, first)
+		why, refused := c.register(asking, first)
+		stop()
 		if refused != nil {
 			c.failUnless(ctx, refused)
 			return

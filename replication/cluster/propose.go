@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 
 	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/ownership"
@@ -96,7 +97,8 @@ func (c *Cluster) proposeOnce(ctx context.Context, command ownership.Command) (o
 // decide proposes at the leader. Two apps that are fit to run, but not beside each other, come one
 // after the other here, wherever they were submitted.
 func (c *Cluster) decide(ctx context.Context, command ownership.Command) (ownership.Result, error) {
-	if _, _, leads := c.raft.Leading(); !leads { // or not yet: what was committed before may be missing here
+	term, _, leads := c.raft.Leading()
+	if !leads { // or not yet: what was committed before may be missing here
 		return ownership.Result{}, &consensus.NotLeaderError{}
 	}
 	if command.PutApp == nil || c.c.Vet == nil {
@@ -104,7 +106,7 @@ func (c *Cluster) decide(ctx context.Context, command ownership.Command) (owners
 	}
 	c.puts.Lock()
 	defer c.puts.Unlock()
-	if err := c.settlePut(ctx); err != nil {
+	if err := c.settlePut(ctx, term); err != nil {
 		return ownership.Result{}, err
 	}
 	state := c.State()
@@ -113,15 +115,20 @@ func (c *Cluster) decide(ctx context.Context, command ownership.Command) (owners
 	}
 	result, err := c.raft.Propose(ctx, command)
 	if unsure := new(consensus.UncertainError); errors.As(err, &unsure) {
-		c.unsure = unsure.Settled
+		c.unsure, c.unsureTerm, c.unsureSince = unsure.Settled, term, c.c.Seam.Now()
 	}
 	return result, err
 }
 
+// unsureMax is how long what became of an app is waited for.
+const unsureMax = time.Minute
+
 // settlePut waits until it is known what has become of the last app that was put, if its sender has
-// gone before; the caller holds puts.
-func (c *Cluster) settlePut(ctx context.Context) error {
-	if c.unsure == nil {
+// gone before; the caller holds puts. The barrier of a later term has settled it, and Raft has been
+// seen never to answer.
+func (c *Cluster) settlePut(ctx context.Context, term uint64) error {
+	if c.unsure == nil || c.unsureTerm != term || c.c.Seam.Since(c.unsureSince) > unsureMax {
+		c.unsure = nil
 		return nil
 	}
 	select {
