@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -288,15 +289,21 @@ func TestBandSubmitsWhileTopicsGo(t *testing.T) {
 		return nil, errors.New("no answer"), true
 	})
 	deleted := make(chan error, 1)
+	asking, hangUp := context.WithCancel(p.ctx())
 	go func() {
-		_, err := b.nodes[0].client.Delete(p.ctx(), other.app, true)
+		_, err := b.nodes[0].client.Delete(asking, other.app, true)
 		deleted <- err
 	}()
 	<-reached
+	hangUp() // it is cut short, and the name stays taken
+	if err := <-deleted; err == nil {
+		t.Error("it is deleted")
+	}
 	_, err = other.submit(1, wordcount+"on_error: skip\n")
 	says(t, err, "being deleted")
 	let.Store(true)
-	p.must(<-deleted)
+	_, err = b.nodes[1].client.Delete(p.ctx(), other.app, true)
+	p.must(err)
 	other.gone()
 	_, err = other.submit(1, wordcount)
 	p.must(err)
