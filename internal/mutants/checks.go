@@ -56,7 +56,7 @@ var checks = []check{
 		return []string{fmt.Sprint("SIM_SEED=", 10_000*seed), "SIM_SCHEDULES=400"}
 	}},
 	{"lead: TestSchedules", "replication/lead", "^TestSchedules$", none, func(seed int) []string {
-		return []string{fmt.Sprintf("SCHEDULES=%d+60", 10_000*seed)}
+		return []string{fmt.Sprintf("SCHEDULES=%d+300", 10_000*seed)}
 	}},
 	{"TestNodeCountsExactly", "internal/node", "^TestNodeCountsExactly$", none,
 		func(seed int) []string { return []string{fmt.Sprint("PROPERTY_SEED=", seed)} }},
