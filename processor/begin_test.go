@@ -109,8 +109,7 @@ func TestPositionWhileARunBegins(t *testing.T) {
 		defer close(done)
 		for range 200_000 {
 			v.folded(100)
-			v.read.Store(50)
-			v.lastEvent.Store(-1)
+			v.begin(50)
 		}
 	}()
 	for {

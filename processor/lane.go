@@ -160,8 +160,7 @@ func (l *Lane) begin(session Session, store *state.Store) error {
 			return fmt.Errorf("the state has counted partition %d of stage %d, which this process does not know: the topic has grown since; start it again",
 				t.Partition, t.Stage+1)
 		}
-		v.read.Store(pos.Record.Input)
-		v.lastEvent.Store(-1)
+		v.begin(pos.Record.Input)
 		v.passed(pos)
 	}
 	return nil

@@ -45,15 +45,24 @@ type taskView struct {
 	// reached is where position stood when the first event that is not committed yet was folded, so
 	// that it never goes back.
 	reached atomic.Int64
+	// begun counts the Runs. It changes between what begin takes back: who has seen the old read
+	// and no event has seen two numbers.
+	begun atomic.Int64
+}
+
+// begin forgets the events that the Run before had folded and not committed.
+func (v *taskView) begin(at int64) {
+	v.read.Store(at)
+	v.begun.Add(1)
+	v.lastEvent.Store(-1)
 }
 
 // position is the read position: the committed one, moved past control records, aborted data and
 // gaps behind it when no event lies between.
 func (v *taskView) position() int64 {
-	committed := v.committed.Load()
+	committed, begun := v.committed.Load(), v.begun.Load()
 	read := v.read.Load() // before lastEvent: a later event then only makes the answer smaller
-	// A Run that begins forgets the events of the one before, and what it had read with them.
-	if v.lastEvent.Load() < committed && v.read.Load() >= read {
+	if v.lastEvent.Load() < committed && v.begun.Load() == begun {
 		committed = max(read, committed)
 	}
 	return max(committed, v.reached.Load())
