@@ -116,10 +116,10 @@ func settableFlags(root *cobra.Command) []string {
 
 // settingValues are what a YAML value says, one string for each time the flag is given.
 func settingValues(v any) []string {
-	list, ok := v.([]any)
 	if v == nil { // "zone:" without a value
 		return []string{""}
 	}
+	list, ok := v.([]any)
 	if !ok {
 		return []string{fmt.Sprint(v)}
 	}

@@ -42,10 +42,10 @@ func runStatus(ctx context.Context, t *tool, opt statusOptions) error {
 	}
 	for {
 		st, err := client.Status(ctx)
-		if err != nil && opt.watch {
+		switch {
+		case err != nil && opt.watch:
 			return endless(ctx, err)
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 		if err := printStatus(t, st, opt); err != nil || !opt.watch {

@@ -77,11 +77,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.stopping, cancel)()
+	ctl := http.NewResponseController(w)
 	if r.ContentLength != 0 { // until readBody: a body that is announced and never sent ends here
-		_ = http.NewResponseController(w).SetReadDeadline(s.opt.Seam.Now().Add(s.opt.BodyTimeout))
+		_ = ctl.SetReadDeadline(s.opt.Seam.Now().Add(s.opt.BodyTimeout))
 	}
-	dw := &deadlineWriter{ResponseWriter: w, ctl: http.NewResponseController(w), now: s.opt.Seam.Now,
-		timeout: s.opt.WriteTimeout}
+	dw := &deadlineWriter{ResponseWriter: w, ctl: ctl, now: s.opt.Seam.Now, timeout: s.opt.WriteTimeout}
 	s.mux.ServeHTTP(dw, r.WithContext(ctx))
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -242,38 +240,14 @@ func (a *audit) sources() (names []string) {
 	return names
 }
 
-// stableEnds gives for each partition a last stable offset that is not below what the high
-// watermark was at the call: at it no transaction is cut in two, and all that was written before
-// the call is below it.
+// stableEnds are kafka.Admin's, or which transactions have to be ended first.
 func (a *audit) stableEnds(ctx context.Context, topic string) (map[int32]int64, error) {
-	marks, err := a.admin.EndOffsets(ctx, topic, false)
-	if err != nil {
-		return nil, err
+	ends, open, err := a.admin.StableEnds(ctx, topic, a.cfg.CutWait)
+	if err == nil && len(open) > 0 {
+		err = fmt.Errorf("a transaction is open in %s, partitions %v, and did not end within %s: end it (kafka-transactions --list shows it), and try again",
+			topic, open, a.cfg.CutWait)
 	}
-	ends := map[int32]int64{}
-	for began := a.cfg.Seam.Now(); ; {
-		stable, err := a.admin.EndOffsets(ctx, topic, true)
-		if err != nil {
-			return nil, err
-		}
-		for p, at := range stable {
-			if _, done := ends[p]; !done && at >= marks[p] {
-				ends[p] = at
-			}
-		}
-		if len(ends) >= len(marks) {
-			return ends, nil
-		}
-		if a.cfg.Seam.Since(began) >= a.cfg.CutWait {
-			open := slices.Sorted(maps.Keys(marks))
-			open = slices.DeleteFunc(open, func(p int32) bool { _, done := ends[p]; return done })
-			return nil, fmt.Errorf("a transaction is open in %s, partitions %v, and did not end within %s: end it (kafka-transactions --list shows it), and try again",
-				topic, open, a.cfg.CutWait)
-		}
-		if err := a.cfg.Seam.Sleep(ctx, pollEvery); err != nil {
-			return nil, err
-		}
-	}
+	return ends, err
 }
 
 // read calls fn for each committed record of a part of a partition, and shows how far it is.

@@ -202,7 +202,7 @@ type running struct {
 func (p *place) start(dir ...string) *running {
 	p.t.Helper()
 	n := &running{p: p, ended: make(chan error, 1), dir: append(dir, p.t.TempDir())[0]}
-	addr := freeAddr(p.t)
+	addr := testkafka.FreeAddr(p.t)
 	var log bytes.Buffer
 	cfg := node.Config{
 		Specs: []*spec.Spec{p.sp}, Brokers: p.cfg.Brokers, Listen: addr, Name: "node-a", DataDir: n.dir, Memory: 32 << 20,
@@ -349,16 +349,4 @@ func (p *place) dump(r *Report) string {
 	text, err := json.MarshalIndent(r, "", " ")
 	p.must(err)
 	return string(text)
-}
-
-// freeAddr is an address that nobody listens on, and that no other test is given until this one
-// ends.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	addr, release, err := testkafka.Claim()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(release)
-	return addr
 }

@@ -90,10 +90,7 @@ func longCtx(t testing.TB) context.Context {
 // ends.
 func freeAddrs(t testing.TB, n int) (addrs []string) {
 	for range n {
-		addr, release, err := testkafka.Claim()
-		must(t, err)
-		t.Cleanup(release)
-		addrs = append(addrs, addr)
+		addrs = append(addrs, testkafka.FreeAddr(t))
 	}
 	return addrs
 }

@@ -29,6 +29,16 @@ func (b *band) beside(name string, partitions int) *band {
 	return &band{place: &p, nodes: b.nodes, addrs: b.addrs, standbys: b.standbys}
 }
 
+// running is beside, with the app submitted and running.
+func (b *band) running(name string, partitions int) *band {
+	b.t.Helper()
+	other := b.beside(name, partitions)
+	_, err := other.submit(0, wordcount)
+	b.must(err)
+	other.appRuns()
+	return other
+}
+
 // submit gives the cluster a spec at one of its nodes.
 func (b *band) submit(node int, text string) (api.SubmitAnswer, error) {
 	b.t.Helper()
@@ -235,16 +245,13 @@ func TestBandDeletesBehindANode(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 4)
 	b := p.band(3)
-	other := b.beside("two", 2)
-	_, err := other.submit(0, wordcount)
-	p.must(err)
-	other.appRuns()
+	other := b.running("two", 2)
 	until(t, func() error {
 		_, err := os.Stat(filepath.Join(b.nodes[2].dir, "apps", other.app+".yaml"))
 		return err
 	})
 	b.nodes[2].stop()
-	_, err = b.nodes[0].client.Delete(p.ctx(), other.app, true)
+	_, err := b.nodes[0].client.Delete(p.ctx(), other.app, true)
 	p.must(err)
 	b.nodes[2] = b.launch(2, inDir(b.nodes[2].dir), func(c *Config) { c.Specs = []*spec.Spec{} })
 	other.nodes = b.nodes
@@ -302,10 +309,7 @@ func TestBandOfTwoAppsOneUnfit(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 4)
 	b := p.band(2)
-	other := b.beside("two", 2)
-	_, err := other.submit(0, wordcount)
-	p.must(err)
-	other.appRuns()
+	other := b.running("two", 2)
 	b.nodes[1].stop()
 	p.must(p.admin.DeleteTopics(p.ctx(), other.in))
 	b.nodes[1] = b.launch(1, inDir(b.nodes[1].dir), func(c *Config) { c.Specs = []*spec.Spec{} })

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/testkafka"
 	"github.com/tally-kafka/tally/processor/spec"
 )
 
@@ -85,7 +86,7 @@ func TestBandRaftRestored(t *testing.T) {
 // given a lane when they start has a copy of it, which knows more than Kafka.
 func TestBandKafkaRestored(t *testing.T) {
 	t.Parallel()
-	addr, dir, copied := freeAddr(t), t.TempDir(), t.TempDir()
+	addr, dir, copied := testkafka.FreeAddr(t), t.TempDir(), t.TempDir()
 	fake := fakeAt(t, addr, dir)
 	p := newPlace(t, []string{addr})
 	p.topic(p.in, 4)

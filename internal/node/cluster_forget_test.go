@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/testkafka"
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/replication/ownership"
 )
@@ -60,7 +61,7 @@ func TestBandForgets(t *testing.T) {
 func TestAskedWhileJoining(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 4)
-	lost := p.launch(joined([]string{freeAddr(t), freeAddr(t)}), named("node-a"), func(c *Config) { c.SettleWait = 100 * time.Millisecond })
+	lost := p.launch(joined([]string{testkafka.FreeAddr(t), testkafka.FreeAddr(t)}), named("node-a"), func(c *Config) { c.SettleWait = 100 * time.Millisecond })
 	asks := map[string]func(*tally) error{
 		"drain": func(n *tally) error {
 			_, err := n.client.Drain(p.ctx(), "node-b", api.DrainRequest{DryRun: true})
@@ -104,7 +105,7 @@ func TestAskedWhileJoining(t *testing.T) {
 func TestAskedWhileForming(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 4)
-	seeds := []string{freeAddr(t), freeAddr(t), freeAddr(t)}
+	seeds := []string{testkafka.FreeAddr(t), testkafka.FreeAddr(t), testkafka.FreeAddr(t)}
 	var nodes []*tally
 	for i, addr := range seeds {
 		nodes = append(nodes, p.launch(listening(addr), joined(seeds), named(nodeName(i))))

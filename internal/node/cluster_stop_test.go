@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/testkafka"
 	"github.com/tally-kafka/tally/processor/spec"
 )
 
@@ -20,7 +21,7 @@ func TestBandStopsTogether(t *testing.T) {
 	b.nodes[1].stop()
 	b.whole()
 	early := b.launch(1, inDir(b.nodes[1].dir), func(c *Config) {
-		c.Brokers, c.UnreachableAt = []string{freeAddr(t)}, 200*time.Millisecond
+		c.Brokers, c.UnreachableAt = []string{testkafka.FreeAddr(t)}, 200*time.Millisecond
 	})
 	until(t, func() error {
 		if early.log.count("Kafka does not answer") == 0 {
@@ -59,7 +60,7 @@ func TestBandStopsTogether(t *testing.T) {
 func TestStopWithoutMajority(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 2)
-	seeds := []string{freeAddr(t), freeAddr(t)}
+	seeds := []string{testkafka.FreeAddr(t), testkafka.FreeAddr(t)}
 	hasty := func(d time.Duration) option { return func(c *Config) { c.HandOverMax, c.DepartMax = d, d } }
 	first := p.launch(listening(seeds[0]), joined(seeds), named("node-a"), hasty(1)) // as good as a kill
 	second := p.launch(listening(seeds[1]), joined(seeds), named("node-b"), hasty(200*time.Millisecond))

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/testkafka"
 	"github.com/tally-kafka/tally/processor/spec"
 )
 
@@ -38,7 +39,7 @@ func (p *place) band(n int, opts ...option) *band {
 	cfg := p.config(opts...)
 	b.standbys = min(cfg.Standbys, n-1)
 	for range n {
-		b.addrs = append(b.addrs, freeAddr(p.t))
+		b.addrs = append(b.addrs, testkafka.FreeAddr(p.t))
 	}
 	for i := range n {
 		b.nodes = append(b.nodes, b.launch(i, opts...))

@@ -99,7 +99,7 @@ func (n *Node) isDeleting(rec *ownership.App) error {
 	return nil
 }
 
-// deleteOwned deletes what tally owns of an app that was dropped: fenced first, so that a node
+// deleteOwned deletes what tally owns of an app that is halted for it: fenced first, so that a node
 // which has not heard of it yet commits nothing any more. The changelog goes last, as in a reset;
 // the consumer group's offsets go too, since without a changelog they would only refuse a new
 // start.

@@ -138,7 +138,7 @@ func (p *place) ends() string {
 // on exactly from what Kafka has.
 func TestKafkaRestoredFromOlderCopy(t *testing.T) {
 	t.Parallel()
-	addr, dir, copied := freeAddr(t), t.TempDir(), t.TempDir()
+	addr, dir, copied := testkafka.FreeAddr(t), t.TempDir(), t.TempDir()
 	fake := fakeAt(t, addr, dir)
 	p := newPlace(t, []string{addr})
 	testKafkaRestored(p, func() {
@@ -227,7 +227,7 @@ func (p *place) changelogEnd(partition int32) int64 {
 // one's state has: that state is of another past, adds up to another digest, and is made anew.
 func TestStateOfAnotherPast(t *testing.T) {
 	t.Parallel()
-	addr, dir, copied := freeAddr(t), t.TempDir(), t.TempDir()
+	addr, dir, copied := testkafka.FreeAddr(t), t.TempDir(), t.TempDir()
 	fake := fakeAt(t, addr, dir)
 	p := newPlace(t, []string{addr})
 	n, events := counted(p)

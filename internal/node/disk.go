@@ -54,10 +54,7 @@ func (d *disk) fail(why string, now time.Time) (news bool) {
 	} else {
 		d.need = diskTrials
 	}
-	select {
-	case d.failed <- struct{}{}:
-	default: // nobody has looked yet
-	}
+	wake(d.failed)
 	return true
 }
 

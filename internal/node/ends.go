@@ -10,10 +10,7 @@ import (
 
 // look asks for a look at the input's end, now or as soon as lookSpacing allows.
 func (a *app) look() {
-	select {
-	case a.nudge <- struct{}{}:
-	default: // one is asked for already
-	}
+	wake(a.nudge)
 }
 
 // lookAtEnds asks for the last stable offsets of what the tasks read, so that lag is known while

@@ -212,7 +212,7 @@ func (p *place) config(opts ...option) Config {
 	p.t.Helper()
 	cfg := Config{
 		Specs:   nil,
-		Brokers: p.addrs, Listen: freeAddr(p.t), Name: "node-a", Memory: 32 << 20,
+		Brokers: p.addrs, Listen: testkafka.FreeAddr(p.t), Name: "node-a", Memory: 32 << 20,
 		CommitsPerSecond: 500, Pace: processor.Pace{Interval: 5 * time.Millisecond, IntervalMax: 20 * time.Millisecond},
 		Watch: time.Second, WatchAge: 3 * time.Second, OffsetsWait: 200 * time.Millisecond,
 		LagInterval: 20 * time.Millisecond, TrimInterval: 50 * time.Millisecond, RetryMax: 100 * time.Millisecond, UnreachableAt: 500 * time.Millisecond,
@@ -526,18 +526,6 @@ func (l *lines) count(parts ...string) (n int) {
 		}
 	}
 	return n
-}
-
-// freeAddr is an address that nobody listens on, and that no other test is given until this one
-// ends.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	addr, release, err := testkafka.Claim()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(release)
-	return addr
 }
 
 // wipe removes a node's state, as the README allows.

@@ -68,7 +68,7 @@ func (n *Node) keepApps(lanes, ctx context.Context, atStart []string, opened cha
 func wake(listener chan<- struct{}) {
 	select {
 	case listener <- struct{}{}:
-	default: // it has been told
+	default: // it has been told, and has not looked yet
 	}
 }
 

@@ -67,7 +67,7 @@ func TestBandChangesWhileANodeOpens(t *testing.T) {
 			b.must(err)
 		},
 		"a reset": func(b *band) {
-			go func() { _, _ = b.nodes[0].client.Reset(b.ctx(), b.app, api.ResetRequest{}) }()
+			b.nodes[0].resetting(api.ResetRequest{})
 			until(b.t, func() error {
 				if info, err := b.nodes[0].client.App(b.ctx(), b.app); err != nil || info.Generation != 2 {
 					return fmt.Errorf("%+v, %v", info, err)
@@ -152,11 +152,7 @@ func TestDeleteEndsAReset(t *testing.T) {
 	n, events := counted(p)
 	n = p.start(inDir(n.dir))
 	granted := p.refuseDeletes()
-	done := make(chan error, 1)
-	go func() {
-		_, err := n.client.Reset(p.ctx(), p.app, api.ResetRequest{Spec: string(p.spec(lines2).YAML())})
-		done <- err
-	}()
+	done := n.resetting(api.ResetRequest{Spec: string(p.spec(lines2).YAML())})
 	n.until("the reset is stuck", func(st api.Status) bool {
 		return strings.Contains(st.Apps[0].Lanes[0].Reason, "TOPIC_AUTHORIZATION_FAILED")
 	})
@@ -198,11 +194,7 @@ func TestResetBehindAReset(t *testing.T) {
 			}
 		}
 	})
-	first := make(chan error, 1)
-	go func() {
-		_, err := n.client.Reset(p.ctx(), p.app, api.ResetRequest{})
-		first <- err
-	}()
+	first := n.resetting(api.ResetRequest{})
 	<-reached
 	answer, err := n.client.Reset(p.ctx(), p.app, api.ResetRequest{})
 	p.must(err)
@@ -236,10 +228,7 @@ func TestBandDeletesWhileANodeOpens(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 4)
 	b := p.band(2)
-	other := b.beside("x", 2)
-	_, err := other.submit(0, wordcount)
-	p.must(err)
-	other.appRuns()
+	other := b.running("x", 2)
 	b.nodes[1].stop()
 	var once sync.Once
 	var deleted atomic.Bool
@@ -256,7 +245,7 @@ func TestBandDeletesWhileANodeOpens(t *testing.T) {
 	})
 	b.nodes[1] = b.launch(1, inDir(b.nodes[1].dir), func(c *Config) { c.Specs = append(c.Specs, p.spec(wordcount), other.spec(wordcount)) })
 	<-reached
-	_, err = b.nodes[0].client.Delete(p.ctx(), other.app, false)
+	_, err := b.nodes[0].client.Delete(p.ctx(), other.app, false)
 	p.must(err)
 	deleted.Store(true)
 	other.gone()
@@ -270,10 +259,7 @@ func TestBandSubmitsWhileTopicsGo(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 4)
 	b := p.band(2)
-	other := b.beside("x", 4)
-	_, err := other.submit(0, wordcount)
-	p.must(err)
-	other.appRuns()
+	other := b.running("x", 4)
 	events := other.events(20, 0)
 	other.send(events...)
 	other.counted(events)
@@ -299,7 +285,7 @@ func TestBandSubmitsWhileTopicsGo(t *testing.T) {
 	if err := <-deleted; err == nil {
 		t.Error("it is deleted")
 	}
-	_, err = other.submit(1, wordcount+"on_error: skip\n")
+	_, err := other.submit(1, wordcount+"on_error: skip\n")
 	says(t, err, "being deleted")
 	let.Store(true)
 	_, err = b.nodes[1].client.Delete(p.ctx(), other.app, true)

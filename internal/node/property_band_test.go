@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/testkafka"
 	"github.com/tally-kafka/tally/processor"
 	"github.com/tally-kafka/tally/state"
 	"github.com/tally-kafka/tally/txn"
@@ -91,7 +92,7 @@ func newBandTrial(t *testing.T, seed uint64, sim *simulation) *bandTrial {
 	w.input = newInputs(w.place, seed, trialPartitions, false)
 	w.sim.enlarge(w.trial)
 	for range 3 {
-		w.addrs = append(w.addrs, freeAddr(t))
+		w.addrs = append(w.addrs, testkafka.FreeAddr(t))
 	}
 	w.net = newBandNet(w.addrs)
 	w.band = make([]*member, len(w.addrs))

@@ -411,6 +411,16 @@ func TestNotedReset(t *testing.T) {
 	})
 }
 
+// resetting asks for a reset, and gives what it comes to.
+func (n *tally) resetting(req api.ResetRequest) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		_, err := n.client.Reset(n.p.ctx(), n.p.app, req)
+		done <- err
+	}()
+	return done
+}
+
 // refuseDeletes has Kafka refuse to delete topics until it is granted.
 func (p *place) refuseDeletes() (granted *atomic.Bool) {
 	granted = new(atomic.Bool)
@@ -437,11 +447,7 @@ func TestResetWaitsForRights(t *testing.T) {
 	n, events := counted(p)
 	n = p.start(inDir(n.dir))
 	granted := p.refuseDeletes()
-	done := make(chan error, 1)
-	go func() {
-		_, err := n.client.Reset(p.ctx(), p.app, api.ResetRequest{})
-		done <- err
-	}()
+	done := n.resetting(api.ResetRequest{})
 	n.until("the status says what is missing", func(st api.Status) bool {
 		return strings.Contains(st.Apps[0].Lanes[0].Reason, "being reset") &&
 			strings.Contains(st.Apps[0].Lanes[0].Reason, "TOPIC_AUTHORIZATION_FAILED")

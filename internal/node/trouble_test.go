@@ -47,7 +47,7 @@ func fakeAt(t *testing.T, addr, dir string) *kfake.Cluster {
 // A broker that is not there yet is waited for, and that is said again and again.
 func TestUnreachableAtStart(t *testing.T) {
 	t.Parallel()
-	addr, dir := freeAddr(t), t.TempDir()
+	addr, dir := testkafka.FreeAddr(t), t.TempDir()
 	p := newPlace(t, []string{addr})
 	fake := fakeAt(t, addr, dir)
 	p.topic(p.in, 2)
@@ -87,7 +87,7 @@ func TestUnreachableAtStart(t *testing.T) {
 // A node that waits for its broker stops at once.
 func TestStopWhileUnreachable(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t, []string{freeAddr(t)})
+	p := newPlace(t, []string{testkafka.FreeAddr(t)})
 	n := p.launch()
 	until(t, func() error {
 		if n.log.count("Kafka does not answer") == 0 {
@@ -106,7 +106,7 @@ func TestStopWhileUnreachable(t *testing.T) {
 // cannot know, and goes on by itself.
 func TestBrokerGoesAway(t *testing.T) {
 	t.Parallel()
-	addr, dir := freeAddr(t), t.TempDir()
+	addr, dir := testkafka.FreeAddr(t), t.TempDir()
 	fake := fakeAt(t, addr, dir)
 	p := newPlace(t, []string{addr})
 	p.topic(p.in, 2)

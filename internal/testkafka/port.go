@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"testing"
 )
 
 // Ports are of this range: below the kernel's usual ephemeral ports, so that no client's connection
@@ -21,14 +22,19 @@ func FreePort() (int, error) {
 	return port, nil
 }
 
-// Claim finds a loopback address as FreePort does and keeps it: until release no other Claim or
-// FreePort of this machine gives it out, whether somebody listens there or not. The claim is a UDP
-// socket of the same number, so that it ends with the process.
-func Claim() (addr string, release func(), err error) {
+// FreeAddr finds a loopback address as FreePort does and keeps it for the test: until that ends, no
+// other FreeAddr or FreePort of this machine gives it out, whether somebody listens there or not.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
 	port, release, err := claim()
-	return loopback(port), release, err
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	return loopback(port)
 }
 
+// claim keeps a port by a UDP socket of the same number, so that the claim ends with the process.
 func claim() (port int, release func(), err error) {
 	for range 200 {
 		port := firstPort + rand.IntN(lastPort-firstPort)

@@ -194,11 +194,10 @@ func (c *Cluster) checkRest(ctx context.Context, silent []string) {
 }
 
 func (c *Cluster) checkSeed(seed string, h *Hello) error {
-	mine := c.ClusterID()
 	switch {
 	case isCopy(c.c, h):
 		return copied(c.c, h)
-	case h.ClusterID != "" && mine != "" && h.ClusterID != mine:
+	case c.foreign(h.ClusterID):
 		return c.otherCluster(fmt.Sprintf("seed %s (node %s)", seed, h.Name), h.ClusterID)
 	}
 	return nil

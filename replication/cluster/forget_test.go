@@ -98,11 +98,8 @@ func TestForgottenWhileCutOff(t *testing.T) {
 	for _, n := range nodes {
 		n.wrap = func(real Call) Call {
 			return func(ctx context.Context, addr, call string, in, out any) error {
-				n.gate.mu.Lock()
-				cut := n.gate.cut
-				n.gate.mu.Unlock()
-				if cut {
-					return errCut
+				if err := n.gate.isCut(); err != nil {
+					return err
 				}
 				return real(ctx, addr, call, in, out)
 			}

@@ -223,16 +223,23 @@ func (p *ports) taken() []net.Conn {
 	return slices.Clone(p.conns)
 }
 
+// isCut says that the node is cut off; nil: it is not.
+func (g *gate) isCut() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cut {
+		return errCut
+	}
+	return nil
+}
+
 var errCut = errors.New("the node is cut off")
 
 // dialer opens connections that begin with one byte.
 func (g *gate) dialer(kind string) func(context.Context, string) (net.Conn, error) {
 	return func(ctx context.Context, addr string) (net.Conn, error) {
-		g.mu.Lock()
-		cut := g.cut
-		g.mu.Unlock()
-		if cut {
-			return nil, errCut
+		if err := g.isCut(); err != nil {
+			return nil, err
 		}
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 		if err != nil {

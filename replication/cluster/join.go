@@ -23,10 +23,12 @@ type routed struct {
 	NotLeader  bool   `json:"not_leader,omitempty"`
 	LeaderID   string `json:"leader_id,omitempty"`
 	LeaderAddr string `json:"leader_addr,omitempty"`
-	Of         string `json:"-"` // the cluster that the answer is of, where it says so
 }
 
 func (r routed) notLeader() routed { return r }
+
+// cluster is the id of the cluster that the answer is of, "" where it does not say so.
+func (r routed) cluster() string { return "" }
 
 type joinAnswer struct {
 	routed
@@ -35,11 +37,7 @@ type joinAnswer struct {
 	Later     string `json:"later,omitempty"`   // why not now
 }
 
-func (a joinAnswer) notLeader() routed {
-	r := a.routed
-	r.Of = a.ClusterID
-	return r
-}
+func (a joinAnswer) cluster() string { return a.ClusterID }
 
 // stayRegistered registers this process, and again whenever the log has it as dead, or the leader
 // does not know it: a node that was taken out of the group hears that from the leader alone.
@@ -142,7 +140,10 @@ func (c *Cluster) register(ctx context.Context, first string) (why string, refus
 
 // askLeader makes a call that is for the leader, wherever it is: a node that has been taken out of
 // the group does not hear from it. why says that nobody has answered as the leader.
-func askLeader[A interface{ notLeader() routed }](
+func askLeader[A interface {
+	notLeader() routed
+	cluster() string
+}](
 	ctx context.Context, c *Cluster, first, call string, in any,
 ) (answer A, at, why string) {
 	why = "no node of the cluster answers"
@@ -154,10 +155,10 @@ func askLeader[A interface{ notLeader() routed }](
 				break
 			}
 			r := a.notLeader()
-			if !r.NotLeader && c.foreign(r.Of) {
+			if !r.NotLeader && c.foreign(a.cluster()) {
 				// Its address was a member's once; it is no reason to give up this node's own
 				// cluster.
-				why = c.otherCluster("the node at "+addr, r.Of).Error()
+				why = c.otherCluster("the node at "+addr, a.cluster()).Error()
 				break
 			}
 			if !r.NotLeader {

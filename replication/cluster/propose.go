@@ -115,7 +115,7 @@ func (c *Cluster) decide(ctx context.Context, command ownership.Command) (owners
 	}
 	result, err := c.raft.Propose(ctx, command)
 	if unsure := new(consensus.UncertainError); errors.As(err, &unsure) {
-		c.unsure, c.unsureTerm, c.unsureSince = unsure.Settled, term, c.c.Seam.Now()
+		c.unsure, c.unsureTerm, c.unsureSince = unsure.Settled(), term, c.c.Seam.Now()
 	}
 	return result, err
 }

@@ -22,11 +22,10 @@ func (e *NotLeaderError) Error() string {
 }
 
 // UncertainError says that a proposal may or may not be taken later: look at the state before it is
-// made again. Settled, where it is not nil, is closed as soon as that is known: until then nothing
-// else is committed either, since the log has one order.
+// made again.
 type UncertainError struct {
 	Err     error
-	Settled <-chan struct{}
+	settled <-chan struct{}
 }
 
 func (e *UncertainError) Error() string {
@@ -35,8 +34,9 @@ func (e *UncertainError) Error() string {
 
 func (e *UncertainError) Unwrap() error { return e.Err }
 
-// Unsettled is Settled, for packages that do not know this one.
-func (e *UncertainError) Unsettled() <-chan struct{} { return e.Settled }
+// Settled is closed as soon as it is known what became of the proposal, and nil where that is never
+// heard: until then nothing else is committed either, since the log has one order.
+func (e *UncertainError) Settled() <-chan struct{} { return e.settled }
 
 // Propose changes the state, at the leader alone. The error is nil when the command was committed
 // and applied here, even if the Result says that it was refused; else a NotLeaderError (nothing has

@@ -225,8 +225,8 @@ func (l *Lead) propose(ctx context.Context, p ownership.Plan) after {
 // into it at any time until then, and nothing else can before. Those that it declares dead stay
 // condemned meanwhile.
 func (l *Lead) outcome(ctx context.Context, p ownership.Plan, err error) after {
-	var unsure interface{ Unsettled() <-chan struct{} }
-	if !errors.As(err, &unsure) || unsure.Unsettled() == nil {
+	var unsure interface{ Settled() <-chan struct{} }
+	if !errors.As(err, &unsure) || unsure.Settled() == nil {
 		return wait
 	}
 	late, stop := l.cfg.Seam.Timer(l.cfg.UnsureMax)
@@ -238,7 +238,7 @@ func (l *Lead) outcome(ctx context.Context, p ownership.Plan, err error) after {
 		}
 		select {
 		case <-changed:
-		case <-unsure.Unsettled():
+		case <-unsure.Settled():
 			return again
 		case <-late: // Raft has been seen never to answer
 			return wait

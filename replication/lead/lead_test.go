@@ -325,8 +325,8 @@ func TestLogDoesNotAnswer(t *testing.T) {
 // unsure is an answer of the log that says nothing yet.
 type unsure struct{ settled chan struct{} }
 
-func (u *unsure) Error() string              { return "no answer from most voters" }
-func (u *unsure) Unsettled() <-chan struct{} { return u.settled }
+func (u *unsure) Error() string            { return "no answer from most voters" }
+func (u *unsure) Settled() <-chan struct{} { return u.settled }
 
 // TestUnsureOfAPlan: while it is not known whether a plan comes into the log, no other is proposed,
 // and nobody is vouched for whom it has for dead.
