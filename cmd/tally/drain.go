@@ -88,7 +88,7 @@ func drained(ctx context.Context, t *tool, client *api.Client, answer api.DrainA
 	return poll(ctx, t, client, wait, func(st api.Status) error {
 		for _, n := range st.Nodes {
 			if n.Name == answer.Node && n.Lanes > 0 {
-				return fmt.Errorf("node %s still has lanes after %s (%d left), and they go on moving: see `tally status`", answer.Node, wait, n.Lanes)
+				return fmt.Errorf("node %s still has lanes after %s (%d left); each moves as soon as another node can take it: see `tally status`", answer.Node, wait, n.Lanes)
 			}
 		}
 		for _, a := range st.Apps {

@@ -90,12 +90,17 @@ func runMove(ctx context.Context, t *tool, opt moveOptions) error {
 	return nil
 }
 
-// moved waits until the lane runs at its new owner.
+// moved waits until the lane runs at its new owner, or until the leader has given that up.
 func moved(ctx context.Context, t *tool, client *api.Client, m api.MoveAnswer, wait time.Duration) error {
+	began := false
 	return poll(ctx, t, client, wait, func(st api.Status) error {
 		l := laneOf(st, m.App, m.Lane)
 		if l.Owner == m.To && l.State == api.LaneRunning && l.Epoch > m.Epoch {
 			return nil
+		}
+		if began = began || l.Target == m.To; began && l.Target == "" && l.Owner != "" && l.Owner != m.To {
+			return &overError{fmt.Errorf("%s lane %d stays at node %s: node %s could not take it any more, and the move was given up; "+
+				"`tally status` says what it lacks", m.App, m.Lane, l.Owner, m.To)}
 		}
 		return fmt.Errorf("%s lane %d is at node %s (%s) after %s; the move goes on: see `tally status`",
 			m.App, m.Lane, orDash(l.Owner), orDash(l.State), wait)

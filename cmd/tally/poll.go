@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
@@ -10,8 +11,13 @@ import (
 // pollEvery is how often a command looks whether what it has asked for has come.
 const pollEvery = 50 * time.Millisecond
 
+// overError says that what a command waits for will not come.
+type overError struct{ error }
+
+func (e *overError) Unwrap() error { return e.error }
+
 // poll asks for the status until arrived gives no error, and returns its last one when the wait is
-// over. A status that cannot be had meanwhile is asked for again.
+// over, or at once when that is an overError. A status that cannot be had meanwhile is asked for again.
 func poll(ctx context.Context, t *tool, client *api.Client, wait time.Duration, arrived func(api.Status) error) error {
 	deadline := t.seam.Now().Add(wait)
 	for {
@@ -19,7 +25,8 @@ func poll(ctx context.Context, t *tool, client *api.Client, wait time.Duration, 
 		if err == nil {
 			err = arrived(st)
 		}
-		if err == nil || t.seam.Now().After(deadline) {
+		var over *overError
+		if err == nil || errors.As(err, &over) || t.seam.Now().After(deadline) {
 			return err
 		}
 		if err := t.seam.Sleep(ctx, pollEvery); err != nil {

@@ -94,8 +94,21 @@ func (c *Client) Apps(ctx context.Context) ([]AppInfo, error) {
 	return a.Apps, err
 }
 
-// App finds an app; an empty name means the only one.
+// hearsay is how long a node may take to hear of an app that was submitted at another one.
+const hearsay = 250 * time.Millisecond
+
+// App finds an app; an empty name means the only one. An app that the node does not know is looked
+// for once more, after a moment.
 func (c *Client) App(ctx context.Context, name string) (AppInfo, error) {
+	info, err := c.find(ctx, name)
+	var e *Error
+	if !errors.As(err, &e) || e.Code != CodeUnknownApp || c.seam.Sleep(ctx, hearsay) != nil {
+		return info, err
+	}
+	return c.find(ctx, name)
+}
+
+func (c *Client) find(ctx context.Context, name string) (AppInfo, error) {
 	apps, err := c.Apps(ctx)
 	if err != nil {
 		return AppInfo{}, err

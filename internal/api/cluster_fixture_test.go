@@ -125,6 +125,15 @@ func (n *clusterNode) Apps() []*App {
 	return []*App{&app}
 }
 
+func (n *clusterNode) Records() []AppInfo {
+	a := n.c.app.App
+	info := AppInfo{App: a.Name, AppID: a.ID, Generation: a.Generation, Spec: string(a.Spec.YAML()), Source: a.Source, Lanes: a.LaneCount}
+	for p := range int32(a.counted()) {
+		info.Partitions = append(info.Partitions, p)
+	}
+	return []AppInfo{info}
+}
+
 func (n *clusterNode) Reset(context.Context, string, ResetRequest) (ResetAnswer, error) {
 	return ResetAnswer{}, errors.New("not here")
 }

@@ -60,25 +60,28 @@ func (s *Server) serveApps(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	answer := AppsAnswer{Apps: []AppInfo{}}
-	for _, a := range s.node.Apps() {
-		info := AppInfo{App: a.Name, AppID: a.ID, Generation: a.Generation, Spec: string(a.Spec.YAML()),
-			Source: a.Source, Partitions: []int32{}}
-		for _, v := range a.Lanes() {
-			info.Lanes++
-			for _, t := range v.Tasks {
-				info.Partitions = append(info.Partitions, t.Partition)
-			}
+	if s.opt.Cluster != nil { // this node may be about to open one, or the other nodes have its lanes
+		answer.Apps = append(answer.Apps, s.opt.Cluster.Records()...)
+	} else {
+		for _, a := range s.node.Apps() {
+			answer.Apps = append(answer.Apps, a.info())
 		}
-		if s.opt.Cluster != nil { // the other nodes have the rest
-			info.Lanes = a.LaneCount
-			for p := range int32(a.counted()) {
-				info.Partitions = append(info.Partitions, p)
-			}
-		}
-		slices.Sort(info.Partitions)
-		info.Partitions = slices.Compact(info.Partitions)
-		answer.Apps = append(answer.Apps, info)
 	}
 	writeJSON(w, http.StatusOK, answer)
 	return nil
+}
+
+// info is what a client must know of the app, as far as this node can answer for it.
+func (a *App) info() AppInfo {
+	info := AppInfo{App: a.Name, AppID: a.ID, Generation: a.Generation, Spec: string(a.Spec.YAML()),
+		Source: a.Source, Partitions: []int32{}}
+	for _, v := range a.Lanes() {
+		info.Lanes++
+		for _, t := range v.Tasks {
+			info.Partitions = append(info.Partitions, t.Partition)
+		}
+	}
+	slices.Sort(info.Partitions)
+	info.Partitions = slices.Compact(info.Partitions)
+	return info
 }

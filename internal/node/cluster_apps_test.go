@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -96,6 +97,32 @@ func (b *band) gone() {
 		}
 		return nil
 	})
+}
+
+// An app can be asked about at each node as soon as it is submitted: what a command has to know of it
+// is in the cluster's log, and a read waits until the app is open.
+func TestBandAskedAtOnce(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	b := p.band(3)
+	other := b.beside("two", 2)
+	sent := sentences(2, 40)
+	other.send(sent...)
+	_, err := other.submit(0, wordcount)
+	p.must(err)
+	var all sync.WaitGroup
+	defer all.Wait()
+	for i, n := range b.nodes {
+		all.Go(func() {
+			info, err := n.client.App(p.ctx(), other.app)
+			if err != nil || info.Lanes != 2 || len(info.Partitions) != 2 || info.Source != other.in {
+				t.Errorf("node %d: %+v (%v)", i, info, err)
+			}
+			if _, err := n.client.Top(p.ctx(), other.app, 5, api.ReadOptions{Wait: 10 * time.Second, Fresh: true}); err != nil {
+				t.Errorf("node %d: %v", i, err)
+			}
+		})
+	}
 }
 
 // The same spec, submitted by three nodes at once: one app.

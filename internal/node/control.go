@@ -148,6 +148,9 @@ func (c control) Drain(ctx context.Context, node string, req api.DrainRequest) (
 	}
 	if req.DryRun && !req.Undo {
 		f, err := c.n.cluster.DryRunDrain(ctx, m.ID)
+		if err == nil && f.Refused != "" {
+			return answer, conflict(f.Refused, "")
+		}
 		answer.Moves, answer.Plan = c.n.foreseen(st, f), f.Lines
 		return answer, cannotDecide(err)
 	}
@@ -232,10 +235,16 @@ func (c control) Move(ctx context.Context, app string, lane int, req api.MoveReq
 		return answer, nil
 	}
 	ref := ownership.LaneRef{App: app, Lane: lane}
-	if req.DryRun {
-		f, err := c.n.cluster.DryRunMove(ctx, ref, to.ID)
-		answer.Plan = f.Lines
+	f, err := c.n.cluster.DryRunMove(ctx, ref, to.ID)
+	if err != nil {
 		return answer, cannotDecide(err)
+	}
+	if f.Refused != "" { // by the state, or since the leader would give the move up at once
+		return answer, conflict(f.Refused, "")
+	}
+	if req.DryRun {
+		answer.Plan = f.Lines
+		return answer, nil
 	}
 	return answer, c.propose(ctx, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref, Target: to.ID}})
 }

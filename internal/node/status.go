@@ -157,7 +157,7 @@ func (n *Node) silent() time.Duration {
 func (n *Node) inTouch() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.cfg.Seam.Since(n.contactAt) <= contactTTL
+	return n.cfg.Seam.Age(n.contactAt) <= contactTTL
 }
 
 func (a *app) status() api.AppStatus {

@@ -3,10 +3,13 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/processor/spec"
 )
 
 // view is the cluster as the api sees it: its Cluster.
@@ -62,6 +65,27 @@ func (n *Node) notSettled(why string) error {
 	return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
 		Message: fmt.Sprintf("node %s has started, and is still joining its cluster: %s", n.cfg.Name, why),
 		Next:    "ask again, or ask another node with --server"}
+}
+
+// Records are the apps of the cluster. What their positions count in is told by their specs.
+func (v view) Records() []api.AppInfo {
+	st := v.n.cluster.State()
+	var all []api.AppInfo
+	for _, name := range slices.Sorted(maps.Keys(st.Apps)) {
+		rec := st.Apps[name]
+		info := api.AppInfo{App: name, AppID: rec.ID, Generation: rec.Generation, Spec: rec.Spec, Lanes: len(rec.Lanes), Partitions: []int32{}}
+		counted := rec.Partitions
+		if rec.Repartitions > 0 {
+			info.Source, counted = repartitionTopic(name), rec.Repartitions
+		} else if s, err := spec.Parse([]byte(rec.Spec), "the stored spec of app "+name); err == nil {
+			info.Source = s.Input.Topic
+		}
+		for p := range int32(counted) {
+			info.Partitions = append(info.Partitions, p)
+		}
+		all = append(all, info)
+	}
+	return all
 }
 
 // Place says who has the lanes of an app.

@@ -47,6 +47,17 @@ func World() Seam {
 // Since is the time that has passed since t.
 func (s Seam) Since(t time.Time) time.Duration { return s.Now().Sub(t) }
 
+// Age is how long ago t was, at most: unlike Since it also counts the time for which this machine
+// was suspended, while its monotonic clock stood still. What was promised for a time goes by Age; a
+// wall clock that is set forward ends such a promise early, and one that is set back does not
+// lengthen it.
+func (s Seam) Age(t time.Time) time.Duration { return Passed(t, s.Now()) }
+
+// Passed is Age between two times.
+func Passed(from, to time.Time) time.Duration {
+	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
+}
+
 // Sleep waits for d or until ctx ends; then it returns ctx's error.
 func (s Seam) Sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {

@@ -70,20 +70,21 @@ func newBoard(in Input) *board {
 	return b
 }
 
-// judgeReach finds who is cut off from Kafka. Where most are, it is Kafka that is gone, and to move
-// lanes would help nobody.
+// judgeReach finds who is cut off from Kafka: who has not reached it for long, while most have just
+// now. Where Kafka itself is gone, to move lanes would help nobody; its last answers to the nodes
+// are then up to a look at it apart, so that the first who is late tells nothing yet.
 func (b *board) judgeReach() {
-	var live, reach int
+	var live, sure int
 	for _, m := range b.members {
 		if m.live {
 			live++
-			if m.health.KafkaAge <= b.s.KafkaAgeMax {
-				reach++
+			if m.health.KafkaAge <= b.s.KafkaAgeMax/2 {
+				sure++
 			}
 		}
 	}
 	for _, m := range b.members {
-		m.reaches = !m.live || m.health.KafkaAge <= b.s.KafkaAgeMax || 2*reach < live || reach == 0
+		m.reaches = !m.live || m.health.KafkaAge <= b.s.KafkaAgeMax || 2*sure < live || sure == 0
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 type Foreseen struct {
 	Lines []string        `json:"lines"`           // for people
 	Moves []ForeseenOwner `json:"moves,omitempty"` // lanes that would have another owner
+	// Refused says why the command would be, "" if it would not. Then nothing else is set.
+	Refused string `json:"refused,omitempty"`
 }
 
 // ForeseenOwner is a lane's owner now and then, by node id; "" for nobody.
@@ -28,13 +30,33 @@ func DryRunDrain(in Input, id string) Foreseen {
 
 // DryRunMove says what a move of a lane would come to.
 func DryRunMove(in Input, ref ownership.LaneRef, target string) Foreseen {
-	return dryRun(in, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref, Target: target}})
+	f := dryRun(in, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref, Target: target}})
+	if f.Refused == "" {
+		if lacks := newBoard(in).lacks(target); lacks != "" {
+			return Foreseen{Refused: fmt.Sprintf("%s cannot move to node %s: %s", ref, in.State.NameOf(target), lacks)}
+		}
+	}
+	return f
+}
+
+// lacks says why a member that the state would let have a lane would not be given it, or would give
+// it back at once; "" when it can have it.
+func (b *board) lacks(id string) string {
+	switch m := b.byID[id]; {
+	case !m.live:
+		return "it has not reported to the leader yet"
+	case !m.reaches:
+		return fmt.Sprintf("it has not reached Kafka for %s", round(m.health.KafkaAge))
+	case !m.fit:
+		return m.illness()
+	}
+	return ""
 }
 
 func dryRun(in Input, c ownership.Command) (f Foreseen) {
 	s, result := in.State.Take(c)
 	if result.Refused != "" {
-		return Foreseen{Lines: []string{result.Refused}}
+		return Foreseen{Refused: result.Refused}
 	}
 	after := settle(in, s)
 	for ref, l := range after.Lanes() {

@@ -123,10 +123,16 @@ func (w *world) obeyNode(t *testing.T, d *datadriven.TestData, plain []string, a
 }
 
 func (w *world) dryRun(plain []string) string {
+	var f Foreseen
 	if plain[0] == "drain" {
-		return strings.Join(append(DryRunDrain(w.input(), plain[1]).Lines, ""), "\n")
+		f = DryRunDrain(w.input(), plain[1])
+	} else {
+		f = DryRunMove(w.input(), reference(plain[1]), plain[2])
 	}
-	return strings.Join(append(DryRunMove(w.input(), reference(plain[1]), plain[2]).Lines, ""), "\n")
+	if f.Refused != "" {
+		return f.Refused + "\n"
+	}
+	return strings.Join(append(f.Lines, ""), "\n")
 }
 
 func (w *world) describeLoads() string {

@@ -119,7 +119,7 @@ func (m *Member) Renewed() bool {
 	if !alone {
 		ttl = min(ttl, m.cfg.TTL)
 	}
-	return m.known && !m.renewed.IsZero() && m.cfg.Seam.Since(m.renewed) < ttl
+	return m.known && !m.renewed.IsZero() && m.cfg.Seam.Age(m.renewed) < ttl
 }
 
 // RenewedAt is when the last ping was sent that a leader has answered with its word; zero: never.

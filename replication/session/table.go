@@ -140,12 +140,13 @@ func (t *Table) judge(ctx context.Context) {
 		state := t.cfg.State()
 		t.mu.Lock()
 		now := t.cfg.Seam.Now()
-		slip := now.Sub(t.turn) - tick
+		if late := seam.Passed(t.turn, now) - tick; late > t.cfg.SlipMax {
+			t.cfg.Log.Warn("this node stood still; the sessions of all members are extended", "ms", late.Milliseconds())
+			t.doubt(ctx)
+		}
+		slip := now.Sub(t.turn) - tick // as the sessions' ages go
 		if slip <= t.cfg.SlipMax {
 			slip = 0
-		} else {
-			t.cfg.Log.Warn("this node stood still; the sessions of all members are extended", "ms", slip.Milliseconds())
-			t.doubt(ctx)
 		}
 		t.r.observe(state, now)
 		if t.r.tick(now, slip) {
@@ -194,7 +195,7 @@ func (t *Table) makeSure(ctx context.Context) {
 // doubtful reports whether this node may have been deposed without having heard of it. The lock is
 // held.
 func (t *Table) doubtful(now time.Time) bool {
-	return t.doubts > 0 || t.cfg.Leads != nil && now.Sub(t.turn) > t.tick+t.cfg.SlipMax
+	return t.doubts > 0 || t.cfg.Leads != nil && seam.Passed(t.turn, now) > t.tick+t.cfg.SlipMax
 }
 
 // untilJudgement is the time until the next one. A member that has just pinged cannot be dead soon,
