@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -102,7 +103,23 @@ func (b brake) Link(from, to string) error {
 	if b.outside(to) {
 		return b.FS.Link(from, to)
 	}
-	return b.unlessGone(func() error { return b.FS.Link(from, to) })
+	return b.unlessGone(func() error {
+		err := b.FS.Link(from, to)
+		if noLinks(err) {
+			err = vfs.Copy(b.FS, from, to) // as Pebble would, which never hears of the error
+		}
+		return err
+	})
+}
+
+// noLinks reports whether a file system refuses hard links as such.
+func noLinks(err error) bool {
+	for _, no := range []error{syscall.ENOSYS, syscall.ENOTSUP, syscall.EOPNOTSUPP, syscall.EXDEV, syscall.EPERM, syscall.EMLINK} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
 }
 
 func (b brake) Rename(from, to string) error {

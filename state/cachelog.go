@@ -37,7 +37,6 @@ const (
 const (
 	segmentBitsMin = 10
 	segmentBitsMax = 18
-	cacheBytesMax  = 1 << (32 + unitBits - 2) // so that places do not run out, dirty entries included
 )
 
 // entry is a header and what follows it, up to the end of its segment.

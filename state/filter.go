@@ -17,11 +17,11 @@ import (
 //
 // It may have keys that Pebble has not. It forgets nothing, since a store deletes no groups.
 type filter struct {
-	limit  int64       // of all layers' bytes; beyond it the last layer takes more keys than is good
 	active bool        // keys are added; guarded by the writer's lock
 	ready  atomic.Bool // its answers count
 
 	mu     sync.Mutex // whoever adds: the writer, and the build beside it
+	limit  int64      // of all layers' bytes; beyond it the last layer takes more keys than is good
 	layers atomic.Pointer[[]*filterLayer]
 }
 

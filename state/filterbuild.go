@@ -56,14 +56,15 @@ func (s *Store) buildFilter() error {
 	if err != nil {
 		return err
 	}
-	s.filter.active = true
-	s.filter.expect(int(s.groups()))
+	f := s.filter // that of the store may be another one by the time the build ends
+	f.active = true
+	f.expect(int(s.groups()))
 	go func() {
 		defer cut.Close()
-		err := cut.fillFilter()
+		err := cut.fill(f)
 		switch {
 		case err == nil:
-			s.filter.ready.Store(true)
+			f.ready.Store(true)
 		case !errors.Is(err, ErrClosed):
 			s.watch.fail(err) // what a scan cannot read, no read can be sure of
 		}
@@ -71,16 +72,16 @@ func (s *Store) buildFilter() error {
 	return nil
 }
 
-func (c *Cut) fillFilter() error {
+func (c *Cut) fill(f *filter) error {
 	run := make([]uint64, 0, filterRun)
 	lower := storeKey(KindValue)
 	err := c.scan(context.Background(), lower, after(lower), func(key, _ []byte) error {
 		if run = append(run, hashKey(key)); len(run) == filterRun {
-			c.s.filter.add(run)
+			f.add(run)
 			run = run[:0]
 		}
 		return nil
 	})
-	c.s.filter.add(run)
+	f.add(run)
 	return err
 }

@@ -43,3 +43,50 @@ func TestSetCacheBytes(t *testing.T) {
 		t.Fatalf("the bound is %d, beyond what the store was opened with", s.opt.CacheBytes)
 	}
 }
+
+// TestSetCacheBytesBoundsTheFilter: a filter that has grown under a larger bound does not take the
+// place of the cache under a smaller one, and what comes after it is counted right.
+func TestSetCacheBytesBoundsTheFilter(t *testing.T) {
+	const groups, bound = 60_000, 64 << 10
+	opt := smallOptions(vfs.NewMem(), newClock())
+	opt.CacheBytes, opt.ApplyBytes = 512<<10, 64<<10
+	s := mustOpen(t, "lane", opt)
+	defer func() { must(t, s.Close()) }()
+	pos, ch := number(1, groups)
+	must(t, s.Publish(pos, ch))
+	must(t, s.Apply())
+	if got := s.filter.bytes(); got <= bound {
+		t.Fatalf("the filter has %d bytes: too few for this test to show anything", got)
+	}
+	s.SetCacheBytes(bound)
+	must(t, s.Apply())
+	if got := s.Metrics().CacheBytes; got > bound {
+		t.Errorf("cache and filter have %d bytes after they were bounded to %d", got, bound)
+	}
+	hot := func() {
+		for g := range 10 {
+			v, ok, err := s.Get(Task{Partition: int32(g % 2)}, fmt.Appendf(nil, "g%d", g), nil)
+			if err != nil || !ok || binary.BigEndian.Uint64(v) == 0 {
+				t.Fatalf("group %d: %x %v %v", g, v, ok, err)
+			}
+		}
+	}
+	hot()
+	before := s.Metrics().Misses
+	for range 5 {
+		hot()
+	}
+	if missed := s.Metrics().Misses - before; missed > 0 {
+		t.Errorf("of 50 reads of ten groups %d were not in the cache", missed)
+	}
+	for n := uint64(2); n < 12; n++ { // with groups that no filter knows yet
+		pos, ch := number(n, groups+int(n)*100)
+		must(t, s.Publish(pos, ch))
+	}
+	must(t, s.Apply())
+	for g := range groups + 200 {
+		if v, ok, err := s.Get(Task{Partition: int32(g % 2)}, fmt.Appendf(nil, "g%d", g), nil); err != nil || !ok || binary.BigEndian.Uint64(v) != 11 {
+			t.Fatalf("group %d: %x %v %v", g, v, ok, err)
+		}
+	}
+}

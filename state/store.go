@@ -59,7 +59,7 @@ type Store struct {
 	// under w.
 	copying sync.RWMutex
 
-	filter *filter // has its own rules
+	filter *filter // has its own rules; which one it is changes under w and mu alone
 
 	cuts  cutSet
 	subs  subscriptions

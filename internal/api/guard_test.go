@@ -269,7 +269,7 @@ func TestNodeCalls(t *testing.T) {
 			writeJSON(w, 200, map[string]string{"to": in.Name})
 		}
 	}))
-	call := NewCaller(http.DefaultClient, func(addr string) string { return "http://" + addr })
+	call := NewCaller(http.DefaultClient, func(addr string) string { return "http://" + addr }, 0)
 	addr := strings.TrimPrefix(server, "http://")
 	var out struct{ To string }
 	if err := call(t.Context(), addr, "hello", map[string]string{"name": "b"}, &out); err != nil || out.To != "b" {

@@ -68,7 +68,12 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 
 // call asks another node.
 func (n *Node) call(ctx context.Context, addr, call string, in, out any) error {
-	return api.NewCaller(n.port.Client(), n.port.URL)(ctx, addr, call, in, out)
+	return n.callFor(ctx, 0, addr, call, in, out)
+}
+
+// callFor is call where an answer may take so much longer.
+func (n *Node) callFor(ctx context.Context, wait time.Duration, addr, call string, in, out any) error {
+	return api.NewCaller(n.port.Client(), n.port.URL, wait)(ctx, addr, call, in, out)
 }
 
 // halted ends the node: it cannot follow the cluster's log any more. A disk that stalls is not

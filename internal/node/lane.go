@@ -167,7 +167,13 @@ func (l *lane) openStore() error {
 	return nil
 }
 
-func (l *lane) cacheBytes() int64 { return l.app.memory() * 3 / 8 / int64(l.app.lanesN) }
+func (l *lane) cacheBytes() int64 { return cacheShare(l.app.memory(), l.app.lanesN) }
+
+// cacheShare is the cache of one of an app's lanes, within what a store takes: with much memory and
+// one lane there is more than a cache can use.
+func cacheShare(memory int64, lanes int) int64 {
+	return min(max(memory*3/8/int64(lanes), state.CacheBytesMin), state.CacheBytesMax)
+}
 
 func (l *lane) shareMemory() {
 	l.mu.Lock()

@@ -21,6 +21,9 @@ const (
 	// seedStart is about what a seed takes beyond its transfer: the flush and the checksums before
 	// it, the checks behind it.
 	seedStart = time.Second
+	// checkpointWait is how long another node may take to make a checkpoint: it reads the whole of
+	// it for its sums, and makes one at a time.
+	checkpointWait = 10 * time.Minute
 	// seedPause is how long a lane whose seed has failed is not seeded again: it reads on instead.
 	seedPause = time.Minute
 )
@@ -104,18 +107,24 @@ func (l *lane) seedFrom(ctx context.Context, m *ownership.Member, behind int64) 
 	remembered := filepath.Join(l.seedingDir(), "offer.json")
 	ask.Look, ask.ID = false, seed.Remembered(remembered)
 	l.setState(api.LaneStandby, "waiting for a copy from node "+m.Name)
-	if err := n.call(ctx, m.Addr, callCheckpoint, ask, &answer); err != nil {
+	if err := n.callFor(ctx, checkpointWait, m.Addr, callCheckpoint, ask, &answer); err != nil {
 		return false, err
 	}
 	if err := errors.Join(os.MkdirAll(l.seedingDir(), 0o755), seed.Remember(remembered, answer.Offer)); err != nil {
 		return false, err
 	}
 	if err := l.fetchSeed(ctx, m, answer.Offer); err != nil {
+		if errors.Is(err, seed.ErrDisk) { // the room is needed for the changelog
+			l.dropSeed()
+		}
 		return false, err
 	}
 	ask.ID = answer.Offer.ID
 	if err := n.call(ctx, m.Addr, callCheckpointDone, ask, nil); err != nil {
 		l.log().Warn("say that a checkpoint is done with", "node", m.Name, "error", err)
+	}
+	if ctx.Err() != nil { // the lane is granted to this node, say: it has no time for that
+		return false, ctx.Err()
 	}
 	if err := l.adopt(); err != nil {
 		return false, err

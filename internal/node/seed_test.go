@@ -219,7 +219,7 @@ func TestCheckpointIsRefused(t *testing.T) {
 	n := p.start(func(c *Config) { c.Name = "node-a" })
 	p.send(event(0, "k", "a b c"))
 	st := n.settled(1)
-	call := api.NewCaller(http.DefaultClient, func(addr string) string { return "http://" + addr })
+	call := api.NewCaller(http.DefaultClient, func(addr string) string { return "http://" + addr }, 0)
 	addr := strings.TrimPrefix(n.url, "http://")
 	id := p.identity(0)
 	id.AppID = st.AppID

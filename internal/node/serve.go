@@ -69,7 +69,13 @@ func (l *lane) own(ctx context.Context, over <-chan struct{}, g grant) {
 	l.epoch, l.stays, l.loaded = g.epoch, 0, false
 	l.mu.Unlock()
 	l.setState(api.LaneAcquiring, "")
+	dropped := make(chan struct{})
+	go func() { // many files, maybe: the lane does not wait for that
+		defer close(dropped)
+		l.dropSeed()
+	}()
 	l.run(ctx, over)
+	<-dropped
 	if ctx.Err() == nil {
 		l.tellReleased(ctx)
 	}
@@ -79,8 +85,12 @@ func (l *lane) own(ctx context.Context, over <-chan struct{}, g grant) {
 func (l *lane) putDown() {
 	l.setState(api.LaneIdle, "")
 	l.follows = false // what is written to the changelog from now on is not followed
+	had := l.store != nil
 	if err := l.closeStore(); err != nil {
 		l.log().Warn("close the store of a lane that this node no longer has", "error", err)
+	}
+	if had { // else this node has just started, and may be about to go on with it
+		l.dropSeed()
 	}
 }
 

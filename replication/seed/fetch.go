@@ -53,7 +53,11 @@ func Fetch(ctx context.Context, f Fetching) error {
 	}
 	var done int64
 	for _, file := range f.Offer.Files {
-		if err := f.file(ctx, file, done); err != nil {
+		err := ctx.Err() // looked at for each file: what is there already may take long to sum up
+		if err == nil {
+			err = f.file(ctx, file, done)
+		}
+		if err != nil {
 			return fmt.Errorf("fetch %s: %w", file.Name, err)
 		}
 		done += file.Bytes
@@ -79,6 +83,17 @@ func (f *Fetching) clear() error {
 	return err
 }
 
+// ErrDisk says that the disk here does not take what comes: to fetch it again would not help.
+var ErrDisk = errors.New("a copy cannot be written")
+
+// disk marks what the disk here has said.
+func disk(err error) error {
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDisk, err)
+	}
+	return nil
+}
+
 // SumError says that a file came over otherwise than it was offered.
 type SumError struct {
 	File      string
@@ -96,7 +111,7 @@ func (f *Fetching) file(ctx context.Context, file File, before int64) error {
 	for tries := 0; ; {
 		got, err := f.pieces(ctx, path, file, before)
 		if err == nil {
-			if err = verify(path, file); err == nil {
+			if err = verify(ctx, path, file); err == nil {
 				return nil
 			}
 			if wrong++; wrong > 1 {
@@ -106,7 +121,7 @@ func (f *Fetching) file(ctx context.Context, file File, before int64) error {
 		if got > 0 {
 			tries = 0
 		}
-		if tries++; tries > triesMax || errors.Is(err, ErrGone) || ctx.Err() != nil {
+		if tries++; tries > triesMax || errors.Is(err, ErrGone) || errors.Is(err, ErrDisk) || ctx.Err() != nil {
 			return err
 		}
 		if f.Log != nil {
@@ -122,22 +137,31 @@ func (f *Fetching) file(ctx context.Context, file File, before int64) error {
 func (f *Fetching) pieces(ctx context.Context, path string, file File, before int64) (got int64, err error) {
 	out, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		return 0, err
+		return 0, disk(err)
 	}
-	defer func() { err = errors.Join(err, out.Close()) }()
+	defer func() { err = errors.Join(err, disk(out.Close())) }()
 	at, err := out.Seek(0, io.SeekEnd)
 	if err == nil && at > file.Bytes {
 		at, err = 0, errors.Join(out.Truncate(0), rewind(out))
 	}
+	err = disk(err)
 	for err == nil && at < file.Bytes {
 		var n int64
-		n, err = f.piece(ctx, out, file, at, before)
+		n, err = f.piece(ctx, written{out}, file, at, before)
 		at, got = at+n, got+n
 	}
 	if err != nil {
 		return got, err
 	}
-	return got, out.Sync()
+	return got, disk(out.Sync())
+}
+
+// written is a file whose errors are told from those of what is read.
+type written struct{ f *os.File }
+
+func (w written) Write(b []byte) (int, error) {
+	n, err := w.f.Write(b)
+	return n, disk(err)
 }
 
 func rewind(f *os.File) error {
@@ -183,8 +207,8 @@ func (a *arriving) Read(b []byte) (int, error) {
 
 // verify compares a file that is there as a whole with what was offered, and removes one that
 // differs.
-func verify(path string, file File) error {
-	sum, bytes, err := sumFile(path)
+func verify(ctx context.Context, path string, file File) error {
+	sum, bytes, err := sumFile(ctx, path)
 	if err != nil {
 		return err
 	}

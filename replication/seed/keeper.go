@@ -88,7 +88,7 @@ func (k *Keeper) Offer(ctx context.Context, w Wish, checkpoint func(ctx context.
 	if err := errors.Join(os.RemoveAll(w.Dir), checkpoint(ctx, w.Dir)); err != nil {
 		return Offer{}, err
 	}
-	o, err := list(k.cfg.Seam.NewID(), w.Dir)
+	o, err := list(ctx, k.cfg.Seam.NewID(), w.Dir)
 	if err != nil {
 		return Offer{}, errors.Join(err, os.RemoveAll(w.Dir))
 	}

@@ -1,6 +1,7 @@
 package seed
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -56,8 +57,8 @@ func plainName(name string) bool {
 	return name != "" && name != "." && name != ".." && len(name) < 256 && !strings.ContainsAny(name, `/\:`+"\x00")
 }
 
-// list makes the offer of a directory's files, in the order of their names.
-func list(id, dir string) (Offer, error) {
+// list makes the offer of a directory's files, in the order of their names. It reads them all.
+func list(ctx context.Context, id, dir string) (Offer, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return Offer{}, fmt.Errorf("list a checkpoint: %w", err)
@@ -68,7 +69,7 @@ func list(id, dir string) (Offer, error) {
 			continue
 		}
 		f := File{Name: e.Name()}
-		if f.Sum, f.Bytes, err = sumFile(filepath.Join(dir, f.Name)); err != nil {
+		if f.Sum, f.Bytes, err = sumFile(ctx, filepath.Join(dir, f.Name)); err != nil {
 			return Offer{}, fmt.Errorf("list a checkpoint: %w", err)
 		}
 		o.Files = append(o.Files, f)
@@ -80,12 +81,25 @@ func list(id, dir string) (Offer, error) {
 // lockName is the file that Pebble makes by itself in each directory that it opens.
 const lockName = "LOCK"
 
-func sumFile(path string) (sum uint64, bytes int64, err error) {
+func sumFile(ctx context.Context, path string) (sum uint64, bytes int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, 0, err
 	}
 	h := xxhash.New()
-	bytes, err = io.CopyBuffer(h, struct{ io.Reader }{f}, make([]byte, bufferBytes))
+	bytes, err = io.CopyBuffer(h, untilDone{ctx, f}, make([]byte, bufferBytes))
 	return h.Sum64(), bytes, errors.Join(err, f.Close())
+}
+
+// untilDone reads until its context ends: a store may have more to read than a lane can wait for.
+type untilDone struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u untilDone) Read(b []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(b)
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -278,6 +279,39 @@ func TestFetchEnds(t *testing.T) {
 	err := Fetch(ctx, Fetching{Dir: s.to, Offer: o, Source: source, Pace: NewPace(s.world.seam(), 1<<20), Seam: s.world.seam()})
 	if err == nil {
 		t.Error("it goes on after its end")
+	}
+
+	must(t, s.fetch(o, s.source(o, nil)))
+	err = Fetch(ctx, Fetching{Dir: s.to, Offer: o, Source: source, Pace: NewPace(s.world.seam(), 1<<20), Seam: s.world.seam()})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("with all files there it is not ended by its context: %v", err)
+	}
+}
+
+// What the disk here does not take is not asked for again.
+func TestFetchOntoAFullDisk(t *testing.T) {
+	s := newStand(t)
+	o := s.offer("lane", "")
+	must(t, os.MkdirAll(s.to, 0o755))
+	must(t, os.Symlink("/dev/full", filepath.Join(s.to, o.Files[1].Name)))
+	asked := 0
+	err := s.fetch(o, s.source(o, func(_ string, _ int64, r io.Reader) io.Reader { asked++; return r }))
+	if !errors.Is(err, ErrDisk) || !errors.Is(err, syscall.ENOSPC) || asked != 1 {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
+}
+
+// An offer that nobody waits for any more is not summed up to its end, and not kept.
+func TestOfferEndsWithItsCaller(t *testing.T) {
+	s := newStand(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := s.keeper.Offer(ctx, Wish{Dir: s.dir, Of: "lane"}, func(_ context.Context, dir string) error {
+		defer cancel()
+		must(t, os.MkdirAll(dir, 0o755))
+		return os.WriteFile(filepath.Join(dir, "000001.sst"), []byte("x"), 0o644)
+	})
+	if !errors.Is(err, context.Canceled) || there(s.dir) {
+		t.Errorf("%v, and the checkpoint is left: %v", err, there(s.dir))
 	}
 }
 
