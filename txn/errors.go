@@ -79,12 +79,15 @@ func Fenced(err error) bool {
 	return false
 }
 
-// endOutcome tells what an answer to EndTxn says of the transaction.
+// endOutcome tells what an answer to EndTxn says of the transaction. That of a fence says nothing:
+// the client sends EndTxn again by itself when a connection breaks, and the first one may have been
+// carried out, with its answer lost, before the lane was fenced.
 func endOutcome(err error) Outcome {
 	switch {
 	case err == nil:
 		return Committed
-	case Fenced(err), errors.Is(err, kerr.TransactionAbortable), errors.Is(err, kerr.TransactionalIDAuthorizationFailed):
+	case errors.Is(err, kerr.OperationNotAttempted), // the client did not send it
+		errors.Is(err, kerr.TransactionAbortable), errors.Is(err, kerr.TransactionalIDAuthorizationFailed):
 		return Aborted
 	default:
 		return Unknown

@@ -24,7 +24,8 @@ consumer = KafkaConsumer(
 )
 latest = {}
 for record in consumer:
-    user, value = record.key.decode(), json.loads(record.value)
+    user = "(no key)" if record.key is None else record.key.decode()
+    value = json.loads(record.value)
     word, count = value["item"], value["count"]
     print(f"{user}: {word} = {count}")
     # The output keeps its counter's partition, so (partition, user, word) names one counter.

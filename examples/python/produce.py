@@ -21,7 +21,7 @@ events = [
 ]
 
 producer = KafkaProducer(bootstrap_servers=bootstrap)
-for user, text in events:
-    producer.send(topic, key=user.encode(), value=text.encode())
-producer.flush()
+sent = [producer.send(topic, key=user.encode(), value=text.encode()) for user, text in events]
+for event in sent:
+    event.get(timeout=60)  # raises what Kafka has refused it with: a topic that is not there, say
 print(f"sent {len(events)} events to {topic}")

@@ -21,8 +21,18 @@ events = [
     ("user-3", "Привет, Kafka"),
 ]
 
+refused = []
+
+
+def delivered(error, _):
+    if error is not None:
+        refused.append(error)
+
+
 producer = Producer({"bootstrap.servers": bootstrap})
 for user, text in events:
-    producer.produce(topic, key=user, value=text)
-producer.flush()
+    producer.produce(topic, key=user, value=text, on_delivery=delivered)
+left = producer.flush(60)
+if refused or left:
+    sys.exit(f"{len(refused)} of {len(events)} events were refused, {left} not delivered: {refused[:1]}")
 print(f"sent {len(events)} events to {topic}")

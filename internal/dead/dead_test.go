@@ -338,3 +338,20 @@ func TestReplayBehindAnOpenTransaction(t *testing.T) {
 		t.Errorf("%d were replayed", n)
 	}
 }
+
+// An input that was made again: what was replayed into it is found though its offsets began anew,
+// and a letter of a partition that is no more is named.
+func TestReplayIntoAnInputMadeAgain(t *testing.T) {
+	p := newPlace(t)
+	p.send(letter(0, nil, []byte("bad"), "not JSON", 0, 5000))
+	if n, _ := p.replay(Choice{}); n != 1 {
+		t.Fatalf("%d were replayed", n)
+	}
+	if n, before := p.replay(Choice{}); n != 0 || len(before) != 1 {
+		t.Errorf("%d were replayed a second time, %v before", n, before)
+	}
+	p.send(letter(1, nil, []byte("worse"), "not JSON", 5, 0))
+	if _, err := p.box().Plan(p.ctx(), Choice{}); err == nil || !strings.Contains(err.Error(), "partition 5 of topic in, which has 3 partitions now") {
+		t.Errorf("a letter of a partition that is no more: %v", err)
+	}
+}

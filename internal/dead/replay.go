@@ -115,6 +115,11 @@ func (b *Box) plan(ctx context.Context, l Letter, partitions map[string]int) (se
 		}
 		n, partitions[l.Topic] = t.Partitions, t.Partitions
 	}
+	if int(l.SourcePartition) >= n {
+		return send{}, fmt.Errorf("dead letter %s is an event of partition %d of topic %s, which has %d partitions now: the topic was made again since, "+
+			"and what was replayed into the one before cannot be told; replay the others by their places, or send its event anew with `tally produce`",
+			l.Place, l.SourcePartition, l.Topic, n)
+	}
 	s := send{
 		Place: l.Place, topic: l.Topic, to: l.SourcePartition, source: l.SourcePartition, after: l.SourceOffset + 1,
 		writtenMs: l.WrittenMs, sum: sum(l.Key, l.Value), keyless: l.Key == nil, hash: kafka.Murmur2(l.Key),

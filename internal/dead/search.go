@@ -23,6 +23,15 @@ type source struct {
 	empty      bool  // there is none
 }
 
+// from is the first offset at which a replay can be that cannot be before this one. An input that
+// ends below it was made again since: all that it holds is of later.
+func (s source) from(offset int64) int64 {
+	if offset > s.end {
+		return 0
+	}
+	return offset
+}
+
 // leaveOut takes those out of the plan whose replay is in the input, or may have been. A letter
 // with a key is searched for in all partitions: since it was replayed the input may have grown, and
 // its key's hash named another partition then.
@@ -39,7 +48,8 @@ func (p *Plan) leaveOut(ctx context.Context) error {
 		}
 		all := byTopic[s.topic]
 		for partition, from := range s.places(len(all)) {
-			all[partition].lowest = min(all[partition].lowest, from)
+			at := &all[partition]
+			at.lowest = min(at.lowest, at.from(from))
 		}
 		sums[marker(p.box.topic.Name, s.Place)] = s.sum
 	}
@@ -71,7 +81,7 @@ func (p *Plan) leaveOut(ctx context.Context) error {
 func (s send) unsure(all []source) bool {
 	for partition, from := range s.places(len(all)) {
 		at := all[partition]
-		if at.start > from && (at.empty || at.firstMs+lateMost.Milliseconds() >= s.writtenMs) {
+		if at.start > at.from(from) && (at.empty || at.firstMs+lateMost.Milliseconds() >= s.writtenMs) {
 			return true
 		}
 	}
@@ -87,7 +97,9 @@ const lateMost = 24 * time.Hour
 func (s send) places(partitions int) iter.Seq2[int32, int64] {
 	return func(yield func(int32, int64) bool) {
 		if s.keyless {
-			yield(s.source, s.after)
+			if int(s.source) < partitions {
+				yield(s.source, s.after)
+			}
 			return
 		}
 		for n := int(s.source) + 1; n <= partitions; n++ {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/seam"
@@ -22,6 +24,8 @@ type Config struct {
 	ClientID string // "": tally
 	Seam     seam.Seam
 	Log      *slog.Logger // nil: nothing is logged
+	// DialTimeout bounds one connection, with TLS; zero: 4 s.
+	DialTimeout time.Duration
 	Warnings []string     // what Load left unused, in sentences for the user
 
 	user string // of SASL, for String only; the password lies in SASL alone
@@ -34,7 +38,10 @@ const (
 	backoffMax     = time.Second
 	metadataMinAge = 50 * time.Millisecond
 	metadataMaxAge = time.Minute
-	tlsTimeout     = 10 * time.Second
+
+	// dialTimeout bounds one connection. Where one of several brokers is a host that swallows what
+	// is sent to it, a command that has ten seconds must get to another one.
+	dialTimeout = 4 * time.Second
 
 	// requestTimeout is how long a broker is waited for beyond the time that a request itself
 	// grants it, before the connection counts as dead. With franz-go's 10 s, and 10 s more for a
@@ -89,8 +96,30 @@ func (c Config) Client(opts ...kgo.Opt) (*kgo.Client, error) {
 	return cl, nil
 }
 
-// dial connects through the seam and, when asked for, speaks TLS to the host that was named.
+// dial is connect within dialTimeout. A broker that does not answer by then looks as it does to the
+// system's own connect, so that the next one is asked, and not like the end of the caller's time.
 func (c Config) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	bound := c.DialTimeout
+	if bound == 0 {
+		bound = dialTimeout
+	}
+	inner, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	conn, err := c.connect(inner, network, addr)
+	if err != nil && inner.Err() != nil && ctx.Err() == nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: hostPort(addr), Err: os.NewSyscallError("connect", syscall.ETIMEDOUT)}
+	}
+	return conn, err
+}
+
+// hostPort is an address as it was given.
+type hostPort string
+
+func (hostPort) Network() string  { return "tcp" }
+func (h hostPort) String() string { return string(h) }
+
+// connect connects through the seam and, when asked for, speaks TLS to the host that was named.
+func (c Config) connect(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := c.Seam.Dial(ctx, network, addr)
 	if err != nil || c.TLS == nil {
 		return conn, err
@@ -102,8 +131,6 @@ func (c Config) dial(ctx context.Context, network, addr string) (net.Conn, error
 	}
 	own := c.TLS.Clone()
 	own.ServerName = host
-	ctx, cancel := context.WithTimeout(ctx, tlsTimeout)
-	defer cancel()
 	secure := tls.Client(conn, own)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()

@@ -23,8 +23,10 @@ func (a *Admin) StableEnds(ctx context.Context, topic string, wait time.Duration
 			return nil, nil, err
 		}
 		for p, at := range stable {
-			if _, done := ends[p]; !done && at >= marks[p] {
-				ends[p] = at
+			if mark, was := marks[p]; was && at >= mark { // a partition may have come since
+				if _, done := ends[p]; !done {
+					ends[p] = at
+				}
 			}
 		}
 		if len(ends) >= len(marks) {
