@@ -103,8 +103,8 @@ press: ## At the highest rate of this machine, faults every 10 s: memory, gorout
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),20m) $(if $(SEED),-seed $(SEED)) \
 	  -keys 20000 -press -shrink 0 $(CHAOSFLAGS)
 
-proof: gosource mutants ## The long proofs: the main job, the mutants, and every kill that the tests know
-	TALLY_PROOF=1 $(GO) test $(NOPGO) -count=1 -timeout 60m -run Proof ./...
+proof: gosource mutants sim ## The long proofs: the main job, the mutants, the simulation, and all tests at their longest
+	TALLY_PROOF=1 $(GO) test $(NOPGO) $(AT_ONCE) -count=1 -timeout 90m ./...
 
 clean: ## Remove what was built and fetched
 	rm -rf bin .cache tally-data
