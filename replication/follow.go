@@ -133,5 +133,18 @@ func (r *run) applyWhole() error {
 	if len(r.loose) > 0 {
 		return nil
 	}
-	return r.load.Apply()
+	if err := r.load.Apply(); err != nil || !r.torn {
+		return err
+	}
+	r.torn = false
+	r.cfg.Torn(false)
+	return nil
+}
+
+// early is called before a chunk is made visible because it is full.
+func (r *run) early() {
+	if r.endless && len(r.loose) > 0 && !r.torn {
+		r.torn = true
+		r.cfg.Torn(true)
+	}
 }

@@ -227,3 +227,58 @@ func TestPausedFollowIsHurried(t *testing.T) {
 	})
 	c.check(t, store)
 }
+
+// TestFollowIsTornAloud: a transaction that is larger than what a follow holds back is seen in parts,
+// and not without a word: who asks the store while it has not said so sees the state of a commit.
+func TestFollowIsTornAloud(t *testing.T) {
+	const groups = 3000
+	c := newChangelog(t, fake(t), 1)
+	c.commitMany(t, groups)
+	store := c.open(t)
+	cfg := c.config(store)
+	cfg.ChunkBytes, cfg.IngestBytes = 8<<10, 4<<10
+	var torn atomic.Bool
+	var times atomic.Int64 // that it was torn
+	cfg.Torn = func(is bool) {
+		if is {
+			times.Add(1)
+		}
+		torn.Store(is)
+	}
+	p := replication.New(cfg)
+	ready, stop := c.follow(t, p, map[int32]int64{0: c.fence(t)[0] + 2})
+	defer p.Close()
+	eventually(t, "the follow is ready", func() bool { return ready.Load() == 1 })
+	ctx, cancel := context.WithCancel(t.Context())
+	looked := make(chan int)
+	go func() {
+		n := 0
+		for ; ctx.Err() == nil; n++ {
+			var first, last []byte
+			before, was := times.Load(), torn.Load()
+			err := store.View(func(v state.View) (err error) {
+				if first, _, err = v.Get(state.Task{}, []byte("group 0"), nil); err == nil {
+					last, _, err = v.Get(state.Task{}, fmt.Append(nil, "group ", groups-1), nil)
+				}
+				return err
+			})
+			if err != nil || !was && times.Load() == before && string(first) != string(last) {
+				t.Errorf("group 0 is %s and group %d is %s: %v", first, groups-1, last, err)
+				break
+			}
+		}
+		looked <- n
+	}()
+	for range 4 {
+		c.commitMany(t, groups)
+	}
+	at := c.fence(t)[0] + 2
+	eventually(t, "the standby has followed", func() bool { return changelogAt(store) == at })
+	eventually(t, "the store is whole", func() bool { return !torn.Load() })
+	cancel()
+	if n := <-looked; n == 0 || times.Load() == 0 {
+		t.Errorf("of %d looks none can have been at a torn store: this test shows nothing", n)
+	}
+	c.check(t, store)
+	stop()
+}

@@ -26,6 +26,11 @@ type Config struct {
 	// whether or not a position follows. Default: nothing.
 	Barrier func(state.Barrier)
 
+	// Torn is told, by a follow, true before what the store shows may be of a moment within a
+	// transaction, one that is too large to be held back, and false when it is the state of a commit
+	// again. Default: nothing.
+	Torn func(torn bool)
+
 	ChunkBytes          int64 // folded values held before they are applied; default 32 MB
 	IngestBytes         int64 // of a chunk that is ingested as a table; default: as state.LoadOptions has it
 	FetchBytes          int32 // on the wire; default 4 MB
@@ -45,6 +50,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Barrier == nil {
 		c.Barrier = func(state.Barrier) {}
+	}
+	if c.Torn == nil {
+		c.Torn = func(bool) {}
 	}
 	if c.ChunkBytes == 0 {
 		c.ChunkBytes = 32 << 20
@@ -169,7 +177,7 @@ func (p *Playback) Open() error {
 		drop()
 		return err
 	}
-	run.load = p.cfg.Store.Load(state.LoadOptions{ChunkBytes: p.cfg.ChunkBytes, IngestBytes: p.cfg.IngestBytes})
+	run.load = p.cfg.Store.Load(state.LoadOptions{ChunkBytes: p.cfg.ChunkBytes, IngestBytes: p.cfg.IngestBytes, Early: run.early})
 	p.run, p.cl, p.drop = run, cl, drop
 	return nil
 }
@@ -225,6 +233,7 @@ type run struct {
 	progress Progress
 	began    time.Time
 	endless  bool // a follow: what is behind to is taken as well
+	torn     bool // Config.Torn was told so
 }
 
 // readTo says how far each partition is read.

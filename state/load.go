@@ -22,6 +22,9 @@ type LoadOptions struct {
 	// 20 s), and no number of chunks asks for an apply: a group that changes again and again is
 	// written once in that time. It bounds what a standby that was killed reads again.
 	FlushInterval time.Duration
+	// Early is called before a chunk is made visible only since it is full: what is seen then may be
+	// of a moment within a transaction. Nil: nobody is told.
+	Early func()
 }
 
 // Load takes a changelog's records into the store, in bounded chunks: the playback of a restore and
@@ -89,9 +92,16 @@ func (l *Load) Value(t Task, group, values []byte, offset int64) error {
 	l.chunk.add(p.index, t, group, values)
 	p.pos.Changelog = offset + 1
 	if l.chunk.size() >= l.opt.ChunkBytes {
-		return l.Apply()
+		return l.applyEarly()
 	}
 	return nil
+}
+
+func (l *Load) applyEarly() error {
+	if l.opt.Early != nil {
+		l.opt.Early()
+	}
+	return l.Apply()
 }
 
 // Position takes a position record at the changelog offset; it becomes the task's record. One of
@@ -106,7 +116,7 @@ func (l *Load) Position(t Task, rec PositionRecord, offset int64) error {
 	}
 	p.pos = Position{Record: rec, Changelog: offset + 1}
 	if l.chunk.size() >= l.opt.ChunkBytes/2 { // a transaction's end: better here than within the next
-		return l.Apply()
+		return l.applyEarly()
 	}
 	return nil
 }

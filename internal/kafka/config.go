@@ -26,7 +26,7 @@ type Config struct {
 	Log      *slog.Logger // nil: nothing is logged
 	// DialTimeout bounds one connection, with TLS; zero: 4 s.
 	DialTimeout time.Duration
-	Warnings []string     // what Load left unused, in sentences for the user
+	Warnings    []string // what Load left unused, in sentences for the user
 
 	user string // of SASL, for String only; the password lies in SASL alone
 }

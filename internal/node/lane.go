@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
@@ -49,6 +50,7 @@ type lane struct {
 	status laneStatus
 	store  *state.Store // nil: not open
 	loaded bool         // the store has been caught up to a barrier once
+	torn   atomic.Bool  // a standby's store shows a moment within a transaction
 	// following is the playback of a standby; nil for none.
 	following *replication.Playback
 	// endOfStay ends the stay that the lane is in; nil without one.
@@ -351,7 +353,7 @@ func (l *lane) playback() *replication.Playback {
 	n := l.app.node
 	return replication.New(replication.Config{
 		Kafka: n.kafka, Changelog: l.app.changelog.Name, Tasks: l.tasks, Store: l.store,
-		Progress: l.restoring, Barrier: l.noteBarrier, ChunkBytes: max(l.app.memory()/8/int64(l.app.lanesN), 1<<20), IngestBytes: n.cfg.IngestBytes,
+		Progress: l.restoring, Barrier: l.noteBarrier, Torn: l.torn.Store, ChunkBytes: max(l.app.memory()/8/int64(l.app.lanesN), 1<<20), IngestBytes: n.cfg.IngestBytes,
 		Seam: n.cfg.Seam, Step: n.cfg.Step,
 	})
 }

@@ -239,6 +239,7 @@ func (l *lane) followed(ctx context.Context) error {
 	l.mu.Lock()
 	l.loaded, l.follows = true, true
 	l.mu.Unlock()
+	l.torn.Store(false) // of an earlier follow
 	l.setState(api.LaneStandby, l.snapshot().damage)
 	l.dropSeed() // of a copy that a later seed would have gone on with
 	l.log().Info("standing by")

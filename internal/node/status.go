@@ -301,9 +301,12 @@ func (l *lane) queryView() api.LaneView {
 		v.Read = func(p int32) int64 { return l.position(state.Task{Partition: p}) }
 		v.Sent, v.InputLag = l.proc.Sent, l.inputLag
 	}
-	if loaded {
+	switch torn := l.torn.Load(); {
+	case loaded && (!torn || st.state != api.LaneStandby):
 		v.Store = store
-	} else {
+	case loaded:
+		v.Why = "this copy is within a large transaction"
+	default:
 		v.Why = st.state
 		if st.reason != "" {
 			v.Why += ": " + st.reason
