@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -335,5 +336,40 @@ func TestShutdownEndsStreams(t *testing.T) {
 	}
 	if _, err := net.Listen("tcp", l.Addr().String()); err != nil {
 		t.Fatalf("the port is free again: %v", err)
+	}
+}
+
+// TestShutdownCutsOff: a request that does not end is cut off when the time for a stop is over, and
+// that is no error: a node that was told to stop has stopped.
+func TestShutdownCutsOff(t *testing.T) {
+	s := NewServer(&testNode{apps: []*testApp{newTestApp(t, wordcount, 1, 1)}}, Options{Seam: seam.World()})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := make(chan struct{})
+	s.http.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateActive {
+			close(begun)
+		}
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST /v1/apps/wordcount/get HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil || ctx.Err() == nil {
+		t.Errorf("a stop with a request that does not end: %v; its time is over: %v", err, ctx.Err() != nil)
+	}
+	if err := <-served; err != nil {
+		t.Fatal(err)
 	}
 }
