@@ -228,8 +228,9 @@ func TestPausedFollowIsHurried(t *testing.T) {
 	c.check(t, store)
 }
 
-// TestFollowIsTornAloud: a transaction that is larger than what a follow holds back is seen in parts,
-// and not without a word: who asks the store while it has not said so sees the state of a commit.
+// TestFollowIsTornAloud: a transaction that is larger than what a follow holds back is seen in
+// parts, and not without a word: who asks the store while it has not said so sees the state of a
+// commit.
 func TestFollowIsTornAloud(t *testing.T) {
 	const groups = 3000
 	c := newChangelog(t, fake(t), 1)

@@ -27,8 +27,8 @@ type Config struct {
 	Barrier func(state.Barrier)
 
 	// Torn is told, by a follow, true before what the store shows may be of a moment within a
-	// transaction, one that is too large to be held back, and false when it is the state of a commit
-	// again. Default: nothing.
+	// transaction, one that is too large to be held back, and false when it is the state of a
+	// commit again. Default: nothing.
 	Torn func(torn bool)
 
 	ChunkBytes          int64 // folded values held before they are applied; default 32 MB

@@ -152,6 +152,15 @@ func (c *cache) evict(others int64) {
 	}
 	if c.bytes() > limit {
 		c.log.dropSpare()
+		c.trim()
+	}
+}
+
+// trim gives back the room for more entries than there are.
+func (c *cache) trim() {
+	c.slots.shrink()
+	if 2*len(c.dirty) < cap(c.dirty) {
+		c.dirty = append(make([]uint32, 0, len(c.dirty)), c.dirty...)
 	}
 }
 

@@ -22,8 +22,8 @@ type LoadOptions struct {
 	// 20 s), and no number of chunks asks for an apply: a group that changes again and again is
 	// written once in that time. It bounds what a standby that was killed reads again.
 	FlushInterval time.Duration
-	// Early is called before a chunk is made visible only since it is full: what is seen then may be
-	// of a moment within a transaction. Nil: nobody is told.
+	// Early is called before a chunk is made visible only since it is full: what is seen then may
+	// be of a moment within a transaction. Nil: nobody is told.
 	Early func()
 }
 

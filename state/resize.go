@@ -19,7 +19,7 @@ func (s *Store) SetCacheBytes(bound int64) {
 	s.opt.CacheBytes, s.opt.ApplyBytes, s.cache.limit = bound, bound/4, bound
 	s.boundFilter(bound / filterShare)
 	s.evict()
-	s.cache.slots.shrink()
+	s.cache.trim()
 }
 
 // boundFilter gives up a filter that is larger than it may be now, else the cache would have no

@@ -17,7 +17,8 @@ type overError struct{ error }
 func (e *overError) Unwrap() error { return e.error }
 
 // poll asks for the status until arrived gives no error, and returns its last one when the wait is
-// over, or at once when that is an overError. A status that cannot be had meanwhile is asked for again.
+// over, or at once when that is an overError. A status that cannot be had meanwhile is asked for
+// again.
 func poll(ctx context.Context, t *tool, client *api.Client, wait time.Duration, arrived func(api.Status) error) error {
 	deadline := t.seam.Now().Add(wait)
 	for {

@@ -15,7 +15,8 @@ type Cluster interface {
 	// Settled returns once this node is a member and knows the cluster's apps. It waits a while for
 	// that, and then says as an *Error what is waited for.
 	Settled(ctx context.Context) error
-	// Records are the apps of the cluster, sorted by name, also those that this node has not opened.
+	// Records are the apps of the cluster, sorted by name, also those that this node has not
+	// opened.
 	Records() []AppInfo
 	// Place says who has the lanes of an app, as far as this node knows; nil for an app that it
 	// does not know.

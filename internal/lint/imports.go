@@ -157,18 +157,20 @@ var arrows = map[string]row{
 		"internal/chaos/check", "internal/chaos/history", "internal/chaos/opened", "internal/chaos/plan", "internal/chaos/world",
 		"internal/seam",
 	}},
-	"internal/failpoint": {own: []string{"internal/step"}, outside: []string{pebble}},
-	"internal/lint":      {},
-	"internal/mutants":   {}, // runs the tests against broken copies; nothing of it is in the product
-	"internal/seam":      {},
-	"internal/step":      {},
+	"internal/failpoint":     {own: []string{"internal/step"}, outside: []string{pebble}},
+	"internal/lint":          {},
+	"internal/mutants":       {}, // runs the tests against broken copies; nothing of it is in the product
+	"internal/seam":          {},
+	"internal/seam/seamtest": {}, // for tests
+	"internal/step":          {},
 }
 
 // forTests is what any test file may import besides its package's row: a broker to run against, the
 // modules that only tests need, and the package that it tests from outside.
 var forTests = row{
 	own: []string{
-		"internal/broker", "internal/kafka", "internal/seam", "internal/step", "internal/testkafka", "processor/spec",
+		"internal/broker", "internal/kafka", "internal/seam", "internal/seam/seamtest", "internal/step", "internal/testkafka",
+		"processor/spec",
 	},
 	outside: []string{
 		franz, pebble + "/v2/vfs", "pgregory.net/rapid", "github.com/cockroachdb/datadriven", golangX,

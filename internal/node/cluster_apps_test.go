@@ -99,8 +99,8 @@ func (b *band) gone() {
 	})
 }
 
-// An app can be asked about at each node as soon as it is submitted: what a command has to know of it
-// is in the cluster's log, and a read waits until the app is open.
+// An app can be asked about at each node as soon as it is submitted: what a command has to know of
+// it is in the cluster's log, and a read waits until the app is open.
 func TestBandAskedAtOnce(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 4)

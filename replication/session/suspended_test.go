@@ -11,8 +11,8 @@ import (
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
-// TestSuspended: on a machine that was suspended the monotonic clock has stood still. A member's word
-// is old all the same when the machine goes on, and a leader doubts whether it leads.
+// TestSuspended: on a machine that was suspended the monotonic clock has stood still. A member's
+// word is old all the same when the machine goes on, and a leader doubts whether it leads.
 func TestSuspended(t *testing.T) {
 	now := time.Now()
 	s := seam.World()

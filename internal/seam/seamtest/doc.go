@@ -1,0 +1,5 @@
+// Package seamtest makes times, for tests, that the real clocks show only after a machine has been
+// suspended.
+//
+// This package imports only the standard library.
+package seamtest
