@@ -74,7 +74,16 @@ func (l *lane) own(ctx context.Context, over <-chan struct{}, g grant) {
 		defer close(dropped)
 		l.dropSeed()
 	}()
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-over:
+			l.tellCutOff(ctx)
+		case <-ended:
+		}
+	}()
 	l.run(ctx, over)
+	close(ended)
 	<-dropped
 	if ctx.Err() == nil {
 		l.tellReleased(ctx)
@@ -123,6 +132,19 @@ func (l *lane) awaitRelease(ctx context.Context, over <-chan struct{}, g grant) 
 		}
 	}
 }
+
+// tellCutOff tells the lane's new owner at once that this node is done with it, where this one does
+// not reach Kafka: it answers as the owner no more since the grant is over, and could only wait to
+// end a transaction that the new owner's fence ends.
+func (l *lane) tellCutOff(ctx context.Context) {
+	if l.app.node.kafkaAge() > cutOffAge {
+		l.tellReleased(ctx)
+	}
+}
+
+// cutOffAge is from when on a node's last contact with Kafka says that it is cut off: below what
+// the leader moves its lanes for.
+const cutOffAge = time.Second
 
 // tellReleased tells the lane's new owner, if there is one, that this node is done with it.
 func (l *lane) tellReleased(ctx context.Context) {

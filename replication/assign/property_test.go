@@ -156,7 +156,17 @@ func (w *world) checkChange(r *rapid.T, in Input, c ownership.LaneChange, before
 	if from != "" && from == old.From && from != old.Owner && in.Health[from].Copies[c.LaneRef].Running {
 		from = ""
 	}
+	last := in.Health[old.Owner]
+	cutOff := last.Live && last.Incarnation == old.Incarnation && last.KafkaAge > 1500*time.Millisecond && c.To.Owner != old.Owner
+	if w.taken == nil {
+		w.taken = map[ownership.LaneRef]string{}
+	}
+	if delete(w.taken, c.LaneRef); cutOff && from == old.Owner {
+		w.taken[c.LaneRef], from = from, ""
+	}
 	switch owner := before.OwnerOf(old); {
+	case cutOff && owner != nil && c.To.From != old.Owner:
+		r.Fatalf("%v is taken from %s, who may answer as its owner still, and nobody waits for its word", c.LaneRef, old.Owner)
 	case from != "" && from != old.Owner:
 		r.Fatalf("%v is handed over by %s, and %s owned it", c.LaneRef, from, old.Owner)
 	case from != "" && (!follows || h.Copies[c.LaneRef].Lag > 5000 || h.Version != before.Version):
@@ -177,7 +187,7 @@ func (w *world) alivePrecisely(in Input, id string) bool {
 func (w *world) checkLimits(r *rapid.T, p *ownership.Plan, before *ownership.State) {
 	perNode, all, begun := map[string]int{}, 0, 0
 	for ref, l := range w.s.Lanes() {
-		if l.From == "" || w.s.OwnerOf(l) == nil { // whoever waits for the word is gone
+		if l.From == "" || l.From == w.taken[ref] || w.s.OwnerOf(l) == nil { // whoever waits for the word is gone
 			continue
 		}
 		all++

@@ -13,6 +13,7 @@ import (
 // world is a cluster as the assignor sees it: the state, and nodes that do what the state says when
 // they are told to.
 type world struct {
+	taken  map[ownership.LaneRef]string // from whom, who was only cut off from Kafka
 	t      testing.TB
 	s      *ownership.State
 	health map[string]Health

@@ -23,6 +23,8 @@ func (s *sim) checkBase(entry []byte, before, after *ownership.State) {
 func (s *sim) checkEntry(before, after *ownership.State) {
 	for ref, l := range after.Lanes() {
 		old, _ := before.Lane(ref)
+		at, cutOff := s.cutOff[l.From]
+		s.taken[ref] = l.From != "" && (s.taken[ref] && l.From == old.From || cutOff && s.now-at < 1000)
 		if l.Epoch < old.Epoch {
 			s.wrong("%v: its epoch falls from %d to %d", ref, old.Epoch, l.Epoch)
 		}
@@ -65,7 +67,7 @@ func (s *sim) checkGrant(ref ownership.LaneRef, old, l ownership.Lane, gone bool
 func (s *sim) checkLimits(before, after *ownership.State) {
 	all, begun, perNode := 0, false, map[string]int{}
 	for ref, l := range after.Lanes() {
-		if l.From == "" || after.OwnerOf(l) == nil { // whoever waits for the word is gone
+		if l.From == "" || s.taken[ref] || after.OwnerOf(l) == nil { // whoever waits for the word is gone
 			continue
 		}
 		old, _ := before.Lane(ref)

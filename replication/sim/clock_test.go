@@ -25,8 +25,12 @@ type sim struct {
 	term   int
 	calm   bool // no more faults
 
-	fences  map[fence]bool // that have ended
-	moves   int            // of lanes, as the log shows
+	fences map[fence]bool   // that have ended
+	cutOff map[string]int64 // when a leader last had a node for cut off from Kafka
+	// taken are the lanes whose owner waits for the word of one that was cut off from Kafka: nobody
+	// has asked that one to hand them over.
+	taken   map[ownership.LaneRef]bool
+	moves   int // of lanes, as the log shows
 	fault   string
 	history []string
 }

@@ -111,6 +111,11 @@ func (l *lead) tick() {
 
 func (l *lead) decide() {
 	in := l.input()
+	for id, h := range in.Health {
+		if h.KafkaAge > 1500*time.Millisecond {
+			l.s.cutOff[id] = l.s.now
+		}
+	}
 	d := assign.Decide(in)
 	for _, ref := range d.Fence {
 		l.fence(ref)

@@ -17,6 +17,7 @@ func newSim(seed uint64, mutant string) *sim {
 	s := &sim{
 		rng: rand.New(rand.NewPCG(seed, 7)), mutant: mutant, kafka: kafka{},
 		states: []*ownership.State{ownership.New()}, fences: map[fence]bool{},
+		cutOff: map[string]int64{}, taken: map[ownership.LaneRef]bool{},
 	}
 	for i := range 3 + s.rng.IntN(3) {
 		s.nodes = append(s.nodes, &node{s: s, id: string(rune('a' + i)), state: ownership.New()})
