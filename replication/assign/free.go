@@ -123,10 +123,10 @@ func (b *board) behind(m *member, l *lane) int64 {
 	return m.health.Copies[l.ref].Lag
 }
 
-// unheard is who may answer as the lane's owner for a while yet: an owner that lives, and is only cut
-// off from Kafka; or who handed the lane over to an owner that is gone now, and says that it runs it
-// still. The next owner waits for its word, or for so long that it is the leader's no more; "" for
-// nobody.
+// unheard is who may answer as the lane's owner for a while yet: an owner that lives, and is only
+// cut off from Kafka; or who handed the lane over to an owner that is gone now, and says that it
+// runs it still. The next owner waits for its word, or for so long that it is the leader's no more;
+// "" for nobody.
 func (b *board) unheard(l *lane, next *member) string {
 	if o := b.member(l.old.Owner); o != nil && o != next && o.live && l.old.Owns(o.Member) {
 		return o.ID
