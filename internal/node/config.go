@@ -40,7 +40,7 @@ type Config struct {
 	Pace             processor.Pace
 
 	Watch          time.Duration // how long to watch for another cluster's commits; default 3 s
-	WatchAge       time.Duration // age of a foreign position record that asks for the watch; default 10 s
+	WatchAge       time.Duration // how long a watch at a submit holds for the app's start; default 10 s
 	OffsetsWait    time.Duration // how long a lower group offset is asked again; default 60 s
 	UnstableWait   time.Duration // how long a pending offset commit is waited for; default 15 s
 	LagInterval    time.Duration // between two looks at the end of an app's input, of ten apps; more apps wait longer; default 500 ms

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -96,15 +97,47 @@ func TestSecondNode(t *testing.T) {
 	})
 }
 
+// To a node whose clock is fast each record of another cluster looks old. It watches all the same,
+// and is refused, while the other commits; and when that has stopped it starts.
+func TestSecondNodeByAFastClock(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 2)
+	first := p.start(named("prod-1"))
+	stop := p.stream(2)
+	first.until("the first commits", func(st api.Status) bool { return st.Apps[0].Processed > 10 })
+	fast := func(c *Config) { c.Seam.Now = func() time.Time { return time.Now().Add(time.Hour) } }
+	err := p.refused(named("prod-2"), fast)
+	says(t, err, p.app, "prod-1", "--takeover")
+	if code := exitCode(err); code != 5 {
+		t.Errorf("exit code %d, not 5", code)
+	}
+	var elsewhere *RunningElsewhereError
+	if !errors.As(err, &elsewhere) || elsewhere.Age > time.Second {
+		t.Errorf("the age of the last commit, which was seen in a watch of a second: %v", err)
+	}
+	events := stop()
+	first.right(events)
+	first.stop()
+	second := p.start(named("prod-2"), fast)
+	if second.log.count("another cluster's node", "watching") != 1 {
+		t.Error("it has not watched for the node that was the last to commit")
+	}
+	second.right(events)
+	second.stop()
+	if second = p.start(named("prod-2"), inDir(second.dir), fast); second.log.count("watching") != 0 {
+		t.Error("it has watched for its own cluster")
+	}
+}
+
 // A node that has stopped is no obstacle: the watch sees no commit.
 func TestSecondNodeAfterTheFirst(t *testing.T) {
 	p := onFake(t)
 	n, events := counted(p)
-	if n.log.count("another node") != 0 {
+	if n.log.count("watching") != 0 {
 		t.Error("the first start has watched for another node")
 	}
 	n = p.start(named("node-b"))
-	if n.log.count("another node", "watching") != 1 {
+	if n.log.count("another cluster's node", "watching") != 1 {
 		t.Error("it has not watched for the node that had committed a moment ago")
 	}
 	n.right(events)
