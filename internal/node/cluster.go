@@ -170,7 +170,7 @@ type epochError struct {
 }
 
 func (e *epochError) Error() string {
-	return fmt.Sprintf("the lane's records have epoch %d, and its grant epoch %d: asking for a later grant", e.floor, e.grant)
+	return fmt.Sprintf("the lane's records have epoch %d, and its grant epoch %d", e.floor, e.grant)
 }
 
 // raiseGrant asks for a grant above the epoch that the lane's records know. One that is over by now
@@ -179,6 +179,7 @@ func (l *lane) raiseGrant(ctx context.Context, behind *epochError) error {
 	if now, _ := l.granted(); now.part != partOwner || now.epoch != behind.grant {
 		return errors.New("the lane is another's by now")
 	}
+	l.log().Warn("asking for a later grant", "error", behind)
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
 	return l.app.node.decide(ctx, ownership.Command{RaiseEpoch: &ownership.RaiseEpoch{

@@ -76,6 +76,13 @@ func TestBandRaftRestored(t *testing.T) {
 	}
 	b.again()
 	b.epochs(before)
+	raised := 0
+	for _, n := range b.nodes {
+		raised += n.log.count("level=WARN", "asking for a later grant")
+	}
+	if raised == 0 {
+		t.Error("no node says that it asks for a later grant")
+	}
 	more := b.events(50, len(sent))
 	b.send(more...)
 	b.counted(append(sent, more...))

@@ -121,7 +121,6 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 	case errors.As(err, &lost):
 		return l.lose(lost)
 	case errors.As(err, &behind):
-		l.log().Warn("asking for a later grant", "error", err)
 		err = l.raiseGrant(ctx, behind)
 	case txn.Fenced(err):
 		if by := l.fencedBy(ctx); by != nil {
