@@ -2,6 +2,7 @@ package certs
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -252,8 +253,12 @@ func TestWhy(t *testing.T) {
 			t.Errorf("%s: connected", tc.say)
 			continue
 		}
-		if got := tc.client.Why(err, "10.0.0.1:7400").Error(); !strings.Contains(got, tc.say) || !strings.Contains(got, "10.0.0.1:7400") {
-			t.Errorf("%s, not %q", got, tc.say)
+		why := tc.client.Why(err, "10.0.0.1:7400")
+		if got := why.Error(); !strings.Contains(got, tc.say) || !strings.Contains(got, "10.0.0.1:7400") || !errors.As(why, new(*TrustError)) {
+			t.Errorf("%s (%T), not %q", got, why, tc.say)
 		}
+	}
+	if why := a.Why(io.EOF, "10.0.0.1:7400"); errors.As(why, new(*TrustError)) {
+		t.Errorf("%v counts as a certificate's", why)
 	}
 }

@@ -33,8 +33,29 @@ func why(err error, cert *x509.Certificate, now time.Time, authority string) err
 	return err
 }
 
-// Why says, of an error of a connection to a node at addr, what is wrong and the next step.
+// TrustError says that two nodes do not take each other's certificates. No waiting changes that.
+type TrustError struct{ err error }
+
+func (e *TrustError) Error() string { return e.err.Error() }
+func (e *TrustError) Unwrap() error { return e.err }
+
+// Untrusted tells those who know nothing of certificates what kind of error it is.
+func (e *TrustError) Untrusted() bool { return true }
+
+// Why says, of an error of a connection to a node at addr, what is wrong and the next step. It is a
+// *TrustError where that is something about certificates.
 func (s *Set) Why(err error, addr string) error {
+	if said := s.whyUntrusted(err, addr); said != nil {
+		return &TrustError{said}
+	}
+	if strings.Contains(err.Error(), "no application protocol") {
+		return fmt.Errorf("at %s there is no tally node, or one of another version (%w)", addr, err)
+	}
+	return fmt.Errorf("reach the node at %s: %w", addr, err)
+}
+
+// whyUntrusted is nil for what has nothing to do with certificates.
+func (s *Set) whyUntrusted(err error, addr string) error {
 	var verify *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	text := err.Error()
@@ -49,8 +70,6 @@ func (s *Set) Why(err error, addr string) error {
 	case strings.Contains(text, "expired certificate"):
 		return fmt.Errorf("the node at %s says that the certificate in %s is out of date, which ends on %s: make a new one, or set its clock (%w)",
 			addr, s.dir, day(s.Until()), err)
-	case strings.Contains(text, "no application protocol"):
-		return fmt.Errorf("at %s there is no tally node, or one of another version (%w)", addr, err)
 	}
-	return fmt.Errorf("reach the node at %s: %w", addr, err)
+	return nil
 }

@@ -45,7 +45,7 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 		}
 	}
 	n.cluster, err = cluster.Start(ctx, cluster.Config{
-		ID: n.dir.id.ID, Name: cfg.Name, Incarnation: n.incarnation, Addr: n.port.Advertise(), Zone: cfg.Zone,
+		ID: n.dir.id.ID, Name: cfg.Name, Incarnation: n.incarnation, Started: n.started, Addr: n.port.Advertise(), Zone: cfg.Zone,
 		Release: cfg.Version, Seeds: cfg.Join, DataDir: cfg.DataDir,
 		RaftListener: n.port.Raft(), DialRaft: n.port.DialRaft, SessionListener: n.port.Sessions(), DialSession: n.port.DialSession,
 		Call: n.call, Report: n.report, Fence: n.fenceLane, Vet: n.vet, Halt: n.halted, DiskFailed: n.diskFailed, Seam: cfg.Seam, Log: cfg.Log,

@@ -49,7 +49,7 @@ type Cluster struct {
 	failed     chan struct{} // closed with failure
 	wasIn      bool          // registered once
 	registered chan struct{} // closed with wasIn
-	waitsFor   string        // for a person; "" for nothing
+	waitsFor   error         // for a person; nil for nothing
 	said       time.Time     // when that was logged last
 	// departing are those, by node id, that have told this leader of their end. One of an earlier
 	// leadership or incarnation does no harm: see departs.
@@ -281,8 +281,8 @@ func (c *Cluster) Wait(ctx context.Context) error {
 	case <-c.ctx.Done():
 		return errors.New("the node is being stopped")
 	case <-ctx.Done():
-		if w := c.waiting(); w != "" {
-			return fmt.Errorf("%w: %s", ctx.Err(), w)
+		if w := c.waiting(); w != nil {
+			return fmt.Errorf("%w: %w", ctx.Err(), w)
 		}
 		return ctx.Err()
 	}

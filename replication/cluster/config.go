@@ -30,10 +30,13 @@ type Config struct {
 	ID          string // random, of the data dir
 	Name        string // unique in the cluster
 	Incarnation string // random, of this process
-	Addr        string // HOST:PORT that the others reach this node at
-	Zone        string
-	Release     string // of the program
-	Capacity    int    // 0: 1
+	// Started is when this process was: of two that cannot form a cluster together the later one
+	// ends. Zero: when it calls Start.
+	Started  time.Time
+	Addr     string // HOST:PORT that the others reach this node at
+	Zone     string
+	Release  string // of the program
+	Capacity int    // 0: 1
 	// Seeds are what --join names: all the nodes that form the cluster, or any of a cluster that
 	// there is. Empty: this node is a cluster of one.
 	Seeds   []string
@@ -111,6 +114,7 @@ func (c Config) orDefaults() (Config, error) {
 	if c.ID == "" || c.Name == "" || c.Incarnation == "" || c.Addr == "" || c.DataDir == "" {
 		return c, errors.New("cluster: a node needs an id, a name, an incarnation, an address and a data dir")
 	}
+	c.Started = cmp.Or(c.Started, c.Seam.Now())
 	var err error
 	c.Seeds, err = seedList(c.Seeds)
 	return c, err

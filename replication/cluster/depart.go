@@ -54,9 +54,9 @@ func (c *Cluster) departOnce(ctx context.Context) (why string) {
 	if !votes || voters == 1 {
 		return ""
 	}
-	answer, _, why := askLeader[departAnswer](ctx, c, "", "depart", departRequest{ID: c.c.ID, Incarnation: c.c.Incarnation})
-	if why != "" {
-		return why
+	answer, _, err := askLeader[departAnswer](ctx, c, "", "depart", departRequest{ID: c.c.ID, Incarnation: c.c.Incarnation})
+	if err != nil {
+		return err.Error()
 	}
 	return answer.Later
 }

@@ -34,8 +34,8 @@ func (c *Cluster) dryRun(ctx context.Context, r dryRunRequest) (assign.Foreseen,
 		return f, nil
 	}
 	answer, _, why := askLeader[dryRunAnswer](ctx, c, "", "dry_run", r)
-	if why != "" {
-		return assign.Foreseen{}, &NoLeaderError{why}
+	if why != nil {
+		return assign.Foreseen{}, &NoLeaderError{why.Error()}
 	}
 	return answer.Foreseen, nil
 }

@@ -33,29 +33,29 @@ func (c *Cluster) Forget(ctx context.Context, id string, dryRun bool) error {
 	for {
 		answer, why := c.askToForget(ctx, forgetRequest{id, dryRun})
 		switch {
-		case why == "" && answer.Alive:
+		case why == nil && answer.Alive:
 			return ErrAlive
-		case why == "" && answer.Refused != "":
+		case why == nil && answer.Refused != "":
 			return errors.New(answer.Refused)
-		case why == "" && answer.Later == "":
+		case why == nil && answer.Later == "":
 			return nil
 		}
 		if c.c.Seam.Sleep(ctx, c.c.Seam.Jitter(c.c.Timing.Retry)) == nil {
 			continue
 		}
-		if why != "" {
-			return &NoLeaderError{why}
+		if why != nil {
+			return &NoLeaderError{why.Error()}
 		}
 		return errors.New(answer.Later)
 	}
 }
 
-func (c *Cluster) askToForget(ctx context.Context, r forgetRequest) (answer forgetAnswer, why string) {
+func (c *Cluster) askToForget(ctx context.Context, r forgetRequest) (answer forgetAnswer, why error) {
 	if _, _, ok := c.raft.Leading(); ok {
 		if answer = c.forget(ctx, r); !answer.NotLeader {
-			return answer, ""
+			return answer, nil
 		}
-		return answer, noLeader(c.State())
+		return answer, &NoLeaderError{noLeader(c.State())}
 	}
 	answer, _, why = askLeader[forgetAnswer](ctx, c, "", "forget", r)
 	return answer, why

@@ -13,7 +13,8 @@ import (
 
 // verdict is what the seeds' answers come to; one field is set.
 type verdict struct {
-	wait   string             // why there is nothing to do yet, for a person
+	wait   error              // why there is nothing to do yet, for a person
+	warn   bool               // and no waiting mends it: somebody has to
 	refuse error              // why this node cannot go on
 	join   string             // an address of a node of the cluster that there is
 	form   []consensus.Server // what this node is to form a cluster of
@@ -22,7 +23,7 @@ type verdict struct {
 // judge says what a node that is in no cluster does after it has asked its seeds. It is a pure
 // function of the answers.
 func judge(c Config, answers []answer) verdict {
-	here, err := strangers(c, answers)
+	here, clash, err := strangers(c, answers)
 	if err != nil {
 		return verdict{refuse: err}
 	}
@@ -31,30 +32,53 @@ func judge(c Config, answers []answer) verdict {
 	}
 	if len(here) > 0 && here[0] == c.ID { // this node is one of the seeds
 		for _, a := range answers {
-			if a.hello != nil && !slices.Equal(a.hello.Seeds, c.Seeds) {
-				return verdict{refuse: otherSeeds(c, a)}
+			if a.hello == nil || slices.Equal(a.hello.Seeds, c.Seeds) {
+				continue
+			}
+			if clash = otherSeeds(c, a); !first(c, a.hello) {
+				return verdict{refuse: clash}
 			}
 		}
 	}
-	if missing := silent(answers); missing != "" {
-		return verdict{wait: "these seeds do not answer: " + missing}
+	if clash != nil {
+		return verdict{wait: fmt.Errorf("%w; this node waits until that is mended", clash), warn: true}
+	}
+	if missing := silent(answers); missing != nil {
+		return verdict{wait: fmt.Errorf("these seeds do not answer: %w", missing), warn: untrusted(missing)}
 	}
 	if here[0] != c.ID {
-		return verdict{wait: fmt.Sprintf("no cluster at %s yet. This node is not in its own --join, so it forms none: "+
+		return verdict{wait: fmt.Errorf("no cluster at %s yet. This node is not in its own --join, so it forms none: "+
 			"the nodes that form one are all started with the same --join, which names all of them", strings.Join(c.Seeds, ", "))}
 	}
 	for _, a := range answers {
 		if h := a.hello; h.NodeID != c.ID && (h.Forming || !h.Empty) {
-			return verdict{wait: fmt.Sprintf("node %s at %s is forming the cluster", h.Name, a.seed)}
+			return verdict{wait: fmt.Errorf("node %s at %s is forming the cluster", h.Name, a.seed)}
 		}
 	}
 	return lowest(c, answers)
 }
 
+// first reports whether this node's process was there before another's with which it cannot form a
+// cluster: the later one ends, so that a mistake on one machine ends none that waits on another. By
+// clocks that differ another one ends than a person would have chosen, and no more. Where the two
+// times are equal, or one is not known, neither was first, and both end.
+//
+// It decides who ends, never who forms. Of three seeds a node forms the cluster only when all three
+// answer with its own list and with names of their own: two that agree do not form it over a wrong
+// third, nor while that one is down, and each of two with different lists finds the other's in its
+// way. That a node waits where it might have ended adds nothing to this: it forms, if at all, after
+// it has found all well in two rounds of asking, as one would that was started just then.
+func first(c Config, other *Hello) bool {
+	mine := unixMs(c.Started)
+	return mine != 0 && other.StartedMs != 0 && mine < other.StartedMs
+}
+
 // strangers returns the ids of the seeds that have answered, this node's own first if it is among
-// them; and an error when two of them cannot be in one cluster.
-func strangers(c Config, answers []answer) (ids []string, err error) {
-	byName := map[string]answer{c.Name: {hello: &Hello{NodeID: c.ID, Name: c.Name, Addr: c.Addr}}}
+// them. err says why this node can be in no cluster with them, clash why two of them cannot, of
+// whom it need not be this one that ends.
+func strangers(c Config, answers []answer) (ids []string, clash, err error) {
+	self := &Hello{NodeID: c.ID, Name: c.Name, Addr: c.Addr}
+	byName := map[string]answer{c.Name: {hello: self}}
 	byID := map[string]string{}
 	for _, a := range answers {
 		h := a.hello
@@ -62,26 +86,33 @@ func strangers(c Config, answers []answer) (ids []string, err error) {
 			continue
 		}
 		if isCopy(c, h) {
-			return nil, copied(c, h)
+			return nil, nil, copied(c, h)
 		}
-		if other, ok := byName[h.Name]; ok && other.hello.NodeID != h.NodeID {
-			return nil, fmt.Errorf("two nodes are named %s, at %s and at %s: give each a --node of its own",
+		switch other, ok := byName[h.Name]; {
+		case !ok:
+			byName[h.Name] = a
+		case other.hello.NodeID != h.NodeID:
+			clash = fmt.Errorf("two nodes are named %s, at %s and at %s: give each a --node of its own",
 				h.Name, other.hello.Addr, h.Addr)
+			// One that is in a cluster keeps its name, and judges nobody any more.
+			if h.Name == c.Name && (!h.Empty || !first(c, h)) {
+				return nil, nil, clash
+			}
 		}
 		if seed, ok := byID[h.NodeID]; ok {
-			return nil, fmt.Errorf("--join names one node twice: %s and %s are both node %s", seed, a.seed, h.Name)
+			return nil, nil, fmt.Errorf("--join names one node twice: %s and %s are both node %s", seed, a.seed, h.Name)
 		}
 		if h.Format < oldestFormat {
-			return nil, fmt.Errorf("node %s at %s runs tally %s, which knows format %d, and this tally %s needs at least %d: "+
+			return nil, nil, fmt.Errorf("node %s at %s runs tally %s, which knows format %d, and this tally %s needs at least %d: "+
 				"bring that node to a newer release first", h.Name, h.Addr, h.Release, h.Format, c.Release, oldestFormat)
 		}
-		byName[h.Name], byID[h.NodeID] = a, a.seed
+		byID[h.NodeID] = a.seed
 		ids = append(ids, h.NodeID)
 	}
 	if i := slices.Index(ids, c.ID); i > 0 {
 		ids[0], ids[i] = ids[i], ids[0]
 	}
-	return ids, nil
+	return ids, clash, nil
 }
 
 // oldestFormat is that of the oldest cluster that this program can be in.
@@ -116,21 +147,25 @@ func otherSeeds(c Config, a answer) error {
 		strings.Join(c.Seeds, ","))
 }
 
-func silent(answers []answer) string {
-	var missing []string
+// silent names the seeds that have not answered, with the reasons; nil for none.
+func silent(answers []answer) (missing error) {
 	for _, a := range answers {
-		if a.hello == nil {
-			missing = append(missing, fmt.Sprintf("%s (%v)", a.seed, a.err))
+		switch {
+		case a.hello != nil:
+		case missing == nil:
+			missing = fmt.Errorf("%s (%w)", a.seed, a.err)
+		default:
+			missing = fmt.Errorf("%w, %s (%w)", missing, a.seed, a.err)
 		}
 	}
-	return strings.Join(missing, ", ")
+	return missing
 }
 
 // lowest lets the one with the lowest id form the cluster.
 func lowest(c Config, answers []answer) verdict {
-	first := slices.MinFunc(answers, func(a, b answer) int { return cmp.Compare(a.hello.NodeID, b.hello.NodeID) })
-	if first.hello.NodeID != c.ID {
-		return verdict{wait: fmt.Sprintf("node %s at %s has the lowest id, and forms the cluster", first.hello.Name, first.seed)}
+	former := slices.MinFunc(answers, func(a, b answer) int { return cmp.Compare(a.hello.NodeID, b.hello.NodeID) })
+	if former.hello.NodeID != c.ID {
+		return verdict{wait: fmt.Errorf("node %s at %s has the lowest id, and forms the cluster", former.hello.Name, former.seed)}
 	}
 	var servers []consensus.Server
 	for _, a := range answers {
@@ -158,7 +193,7 @@ func (c *Cluster) form(ctx context.Context) (join string, err error) {
 				return "", err
 			}
 		default:
-			c.say(v.wait)
+			c.say(v.wait, v.warn)
 		}
 		if err := c.c.Seam.Sleep(ctx, c.c.Seam.Jitter(c.c.Timing.Ask)); err != nil {
 			return "", err

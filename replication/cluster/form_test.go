@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -148,7 +149,7 @@ func TestTwoWouldForm(t *testing.T) {
 		t.Errorf("2 does not see that 1 has come: %+v", v)
 	}
 	one := Config{ID: "1", Name: "n1", Incarnation: "i", Seeds: seeds}
-	if v := judge(one, at(hello("1", true), hello("2", true))); v.form != nil || v.wait == "" {
+	if v := judge(one, at(hello("1", true), hello("2", true))); v.form != nil || v.wait == nil {
 		t.Errorf("1 forms a cluster although 2 has said that it does: %+v", v)
 	}
 }
@@ -205,7 +206,7 @@ func TestFormAsksTwice(t *testing.T) {
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	seeds := []string{"a:1", "b:1", "c:1"}
-	conf := Config{ID: "1", Name: "n1", Incarnation: "i1", Addr: "a:1", Release: "9", DataDir: "/d", Seeds: seeds}
+	conf := Config{ID: "1", Name: "n1", Incarnation: "i1", Started: time.UnixMilli(100), Addr: "a:1", Release: "9", DataDir: "/d", Seeds: seeds}
 	hello := func(id string, change ...func(*Hello)) *Hello {
 		h := &Hello{NodeID: id, Name: "n" + id, Incarnation: "i" + id, Addr: "at-" + id, Release: "9", Format: 1, Empty: true, Seeds: seeds}
 		for _, c := range change {
@@ -214,11 +215,14 @@ func TestJudge(t *testing.T) {
 		return h
 	}
 	in := func(cluster string) func(*Hello) { return func(h *Hello) { h.ClusterID, h.Empty = cluster, false } }
+	list := func(seeds ...string) func(*Hello) { return func(h *Hello) { h.Seeds = seeds } }
+	named := func(name string) func(*Hello) { return func(h *Hello) { h.Name = name } }
+	at := func(ms int64) func(*Hello) { return func(h *Hello) { h.StartedMs = ms } }
 	gone := (*Hello)(nil)
 	for _, c := range []struct {
 		name string
 		of   [3]*Hello
-		want string // wait, join, form, refuse: and words of it
+		want string // wait, warn, join, form, refuse: and words of it
 	}{
 		{"all empty, this one the lowest", [3]*Hello{hello("1"), hello("2"), hello("3")}, "form 1 2 3"},
 		{"all empty, another the lowest", [3]*Hello{hello("1"), hello("0"), hello("3")}, "wait n0 at b:1 has the lowest id"},
@@ -229,11 +233,26 @@ func TestJudge(t *testing.T) {
 		{"two clusters", [3]*Hello{hello("1"), hello("2", in("x")), hello("3", in("y"))}, "refuse cluster x, and c:1 in cluster y"},
 		{"one is about to form it", [3]*Hello{hello("1"), hello("2", func(h *Hello) { h.Forming = true }), hello("3")}, "wait n2 at b:1 is forming"},
 		{"one has heard of a group", [3]*Hello{hello("1"), hello("2", func(h *Hello) { h.Empty = false }), hello("3")}, "wait n2 at b:1 is forming"},
-		{"another list", [3]*Hello{hello("1"), gone, hello("3", func(h *Hello) { h.Seeds = []string{"a:1", "c:1"} })},
+		{"another list", [3]*Hello{hello("1"), gone, hello("3", list("a:1", "c:1"))}, "refuse n3 at c:1 was started with --join a:1,c:1"},
+		{"another list, of an earlier one", [3]*Hello{hello("1"), hello("2"), hello("3", list("a:1", "c:1"), at(99))},
 			"refuse n3 at c:1 was started with --join a:1,c:1"},
-		{"no list", [3]*Hello{hello("1"), hello("2", func(h *Hello) { h.Seeds = nil }), hello("3")}, "refuse --join nothing"},
-		{"another list, and this one is no seed", [3]*Hello{hello("4"), hello("2", func(h *Hello) { h.Seeds = nil }), hello("3")}, "wait not in its own"},
-		{"one name twice", [3]*Hello{hello("1"), hello("2", func(h *Hello) { h.Name = "n1" }), hello("3")}, "refuse two nodes are named n1"},
+		{"another list, of one of the same time", [3]*Hello{hello("1"), hello("2"), hello("3", list("a:1"), at(100))}, "refuse need the same list"},
+		{"another list, of a later one", [3]*Hello{hello("1"), hello("2"), hello("3", list("a:1", "c:1"), at(101))},
+			"warn n3 at c:1 was started with --join a:1,c:1, and this one with --join a:1,b:1,c:1"},
+		{"other lists, of an earlier and a later one", [3]*Hello{hello("1"), hello("2", list("b:1"), at(99)), hello("3", list("c:1"), at(101))},
+			"refuse n2 at b:1 was started with --join b:1"},
+		{"no list", [3]*Hello{hello("1"), hello("2", list()), hello("3")}, "refuse --join nothing"},
+		{"another list, and this one is no seed", [3]*Hello{hello("4"), hello("2", list()), hello("3")}, "wait not in its own"},
+		{"one name twice", [3]*Hello{hello("1"), hello("2", named("n1")), hello("3")}, "refuse two nodes are named n1"},
+		{"one name twice, the other earlier", [3]*Hello{hello("1"), hello("2", named("n1"), at(99)), hello("3")}, "refuse two nodes are named n1"},
+		{"one name twice, the other later", [3]*Hello{hello("1", at(100)), hello("2", named("n1"), at(101)), hello("3")},
+			"warn two nodes are named n1, at a:1 and at at-2: give each a --node of its own"},
+		{"one name twice, the other later, and first to answer", [3]*Hello{hello("2", named("n1"), at(101)), hello("1", at(100)), hello("3")},
+			"warn two nodes are named n1"},
+		{"one name twice, the other later and in a cluster", [3]*Hello{hello("1"), hello("2", named("n1"), at(101), in("x")), hello("3")},
+			"refuse two nodes are named n1"},
+		{"one name twice, of others", [3]*Hello{hello("1"), hello("2"), hello("3", named("n2"))}, "warn two nodes are named n2, at at-2 and at at-3"},
+		{"one name twice, of others, of whom one is in a cluster", [3]*Hello{hello("1"), hello("2", in("x")), hello("3", named("n2"))}, "join b:1"},
 		{"one node twice", [3]*Hello{hello("1"), hello("2"), hello("2")}, "refuse names one node twice: b:1 and c:1"},
 		{"a copy of this node", [3]*Hello{hello("1", func(h *Hello) { h.Incarnation = "other" }), hello("2"), hello("3")}, "refuse is a copy"},
 		{"a newer cluster", [3]*Hello{hello("1"), gone, hello("3", in("x"), func(h *Hello) { h.ClusterAt, h.Release = 7, "12" })},
@@ -244,23 +263,48 @@ func TestJudge(t *testing.T) {
 		for i, h := range c.of {
 			answers = append(answers, answer{seed: seeds[i], hello: h, err: errors.New("gone")})
 		}
-		v := judge(conf, answers)
-		got := "wait " + v.wait
-		switch {
-		case v.refuse != nil:
-			got = "refuse " + v.refuse.Error()
-		case v.join != "":
-			got = "join " + v.join
-		case v.form != nil:
-			got = "form"
-			for _, s := range v.form {
-				got += " " + s.ID
-			}
-		}
+		got := judge(conf, answers).text()
 		kind, words, _ := strings.Cut(c.want, " ")
 		if !strings.HasPrefix(got, kind+" ") || !strings.Contains(got, words) {
 			t.Errorf("%s: %s; want %s", c.name, got, c.want)
 		}
+	}
+}
+
+// text is the verdict in words, what it is first.
+func (v verdict) text() string {
+	switch {
+	case v.refuse != nil:
+		return "refuse " + v.refuse.Error()
+	case v.join != "":
+		return "join " + v.join
+	case v.warn:
+		return "warn " + v.wait.Error()
+	case v.wait != nil:
+		return "wait " + v.wait.Error()
+	}
+	text := "form"
+	for _, s := range v.form {
+		text += " " + s.ID
+	}
+	return text
+}
+
+// TestHelloOfBefore: what a node says of itself is read by those that know no time of a start, and
+// theirs is one that is not known.
+func TestHelloOfBefore(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, "a", newGate(t).addr).start()
+	text, err := json.Marshal(n.hello())
+	if err != nil || !strings.Contains(string(text), fmt.Sprintf(`"started_ms":%d,`, n.Cluster.c.Started.UnixMilli())) {
+		t.Errorf("%s, %v", text, err)
+	}
+	var before Hello
+	if err := json.Unmarshal([]byte(`{"node_id":"1","name":"b","incarnation":"i","addr":"x:1","format":1,"empty":true}`), &before); err != nil {
+		t.Fatal(err)
+	}
+	if first(n.Cluster.c, &before) {
+		t.Error("a node whose start is not known counts as the later one")
 	}
 }
 
@@ -278,19 +322,128 @@ func TestSeedList(t *testing.T) {
 	}
 }
 
-// TestDifferentSeeds, over real calls.
+// TestDifferentSeeds, over real calls: a node that is started with another list ends, and those that
+// wait go on waiting, say what for, and form the cluster once that one has the right list. By a
+// clock that is off it is one of the others that ends; no cluster comes of that either.
 func TestDifferentSeeds(t *testing.T) {
 	t.Parallel()
 	nodes := newNodes(t, 3)
-	nodes[1].conf.Seeds = nodes[1].conf.Seeds[:2]
+	seeds, began := nodes[0].conf.Seeds, time.Now()
+	two := slices.Clone(seeds[:2])
+	slices.Sort(two)
+	for i, n := range nodes {
+		n.conf.Started = began.Add(time.Duration(i) * time.Second)
+	}
+	nodes[0].start()
+	nodes[1].conf.Seeds = two
 	nodes[1].start()
-	nodes[0].refused("node n1 at", "--join", "need the same list")
+	nodes[1].halts("node n0 at", "--join "+strings.Join(two, ","), "need the same list")
+	nodes[1].stop()
+	nodes[2].start()
+	nodes[1].conf.Started = began.Add(-time.Second)
+	nodes[1].start()
+	for _, n := range []*tnode{nodes[0], nodes[2]} {
+		n.halts("node n1 at", "--join "+strings.Join(two, ","))
+		n.stop()
+		n.start()
+		n.halts("need the same list")
+		n.stop()
+	}
+	if !nodes[1].raft.Empty() {
+		t.Error("it has formed a cluster")
+	}
+	nodes[1].stop()
+
+	nodes[0].start()
+	nodes[2].start()
+	nodes[1].conf.Started = began.Add(3 * time.Second)
+	nodes[1].start()
+	for _, n := range []*tnode{nodes[0], nodes[2]} {
+		n.waits("node n1 at", "need the same list", "this node waits until that is mended")
+	}
+	nodes[1].halts("need the same list")
+	nodes[1].stop()
+	nodes[1].conf.Seeds = seeds
+	inAfter(nodes, nodes[1])
 }
 
+// TestNameTwice: the later one ends, and the other two wait until it has a name of its own.
 func TestNameTwice(t *testing.T) {
 	t.Parallel()
-	nodes := newNodes(t, 2)
-	nodes[1].conf.Name = "n0"
+	nodes := newNodes(t, 3)
+	began := time.Now()
+	for i, n := range nodes {
+		n.conf.Started = began.Add(time.Duration(i) * time.Second)
+	}
+	nodes[2].conf.Name = "n0"
+	nodes[0].start()
 	nodes[1].start()
-	nodes[0].refused("two nodes are named n0", "--node")
+	nodes[2].start()
+	for _, n := range nodes[:2] {
+		n.waits("two nodes are named n0", "--node", "this node waits until that is mended")
+	}
+	nodes[2].halts("two nodes are named n0", "--node")
+	nodes[2].stop()
+	for _, n := range nodes[:2] {
+		n.waits("these seeds do not answer: " + nodes[2].gate.addr)
+	}
+	nodes[2].conf.Name = "n2"
+	inAfter(nodes, nodes[2])
+}
+
+// TestStarted at the same moment, as far as is known: both end.
+func TestStarted(t *testing.T) {
+	t.Parallel()
+	nodes := newNodes(t, 2)
+	for _, n := range nodes {
+		n.conf.Name, n.conf.Started = "n", time.UnixMilli(1)
+		n.start()
+	}
+	for _, n := range nodes {
+		n.halts("two nodes are named n")
+	}
+}
+
+// inAfter starts the last node of those that wait for it, and each is in one cluster then.
+func inAfter(nodes []*tnode, last *tnode) {
+	last.start()
+	for _, n := range nodes {
+		n.in()
+		if n.ClusterID() != nodes[0].ClusterID() {
+			n.t.Errorf("%s is in cluster %s, not %s", n.conf.Name, n.ClusterID(), nodes[0].ClusterID())
+		}
+	}
+}
+
+// waits waits until the node says that it waits for something, in these words.
+func (n *tnode) waits(words ...string) {
+	n.t.Helper()
+	eventually(n.t, func() error {
+		for _, w := range words {
+			if why := n.Waits(); !strings.Contains(why, w) {
+				return fmt.Errorf("%s waits for %q, which does not say %q", n.conf.Name, why, w)
+			}
+		}
+		return nil
+	})
+	select {
+	case err := <-n.halted:
+		n.t.Errorf("%s has ended: %v", n.conf.Name, err)
+	default:
+	}
+}
+
+// halts waits until the running node ends by itself, with words of the reason.
+func (n *tnode) halts(words ...string) {
+	n.t.Helper()
+	select {
+	case err := <-n.halted:
+		for _, w := range words {
+			if !strings.Contains(err.Error(), w) {
+				n.t.Errorf("%s ends with %q, which does not say %q", n.conf.Name, err, w)
+			}
+		}
+	case <-limit(n.t).Done():
+		n.t.Fatalf("%s has not ended; it waits for %q", n.conf.Name, n.Waits())
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/tally-kafka/tally/replication/ownership"
 )
@@ -13,6 +14,7 @@ type Hello struct {
 	NodeID      string `json:"node_id"`
 	Name        string `json:"name"`
 	Incarnation string `json:"incarnation"`
+	StartedMs   int64  `json:"started_ms,omitempty"` // of the process, by its clock; 0: of before it was said
 	Addr        string `json:"addr"`
 	Release     string `json:"release"`
 	Format      int    `json:"format"` // the newest that the program knows
@@ -31,10 +33,18 @@ func (c *Cluster) hello() Hello {
 	// Forming before Empty: a node that has formed its cluster between the two is not empty.
 	forming := c.forming.Load()
 	return Hello{
-		NodeID: c.c.ID, Name: c.c.Name, Incarnation: c.c.Incarnation, Addr: c.c.Addr, Release: c.c.Release,
+		NodeID: c.c.ID, Name: c.c.Name, Incarnation: c.c.Incarnation, StartedMs: unixMs(c.c.Started), Addr: c.c.Addr, Release: c.c.Release,
 		Format: ownership.Format, ClusterID: c.ClusterID(), ClusterAt: c.State().Format,
 		Forming: forming, Empty: c.raft.Empty(), Seeds: c.c.Seeds,
 	}
+}
+
+// unixMs is 0 for a time that is not known.
+func unixMs(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
 }
 
 // ask asks a node who it is.

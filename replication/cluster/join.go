@@ -59,8 +59,8 @@ func (c *Cluster) stayRegistered(ctx context.Context, first string) {
 			c.failUnless(ctx, refused)
 			return
 		}
-		if why != "" {
-			c.say(why)
+		if why != nil {
+			c.say(why, untrusted(why))
 		}
 		if c.Registered() {
 			continue
@@ -113,7 +113,7 @@ func (c *Cluster) pause(ctx context.Context, changed <-chan struct{}) {
 func (c *Cluster) nowIn() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waitsFor = ""
+	c.waitsFor = nil
 	if !c.wasIn {
 		c.wasIn = true
 		close(c.registered)
@@ -121,50 +121,56 @@ func (c *Cluster) nowIn() {
 }
 
 // register asks the leader once, wherever it is. why says what it waits for; refused is for good.
-func (c *Cluster) register(ctx context.Context, first string) (why string, refused error) {
+func (c *Cluster) register(ctx context.Context, first string) (why, refused error) {
 	c.place.Lock()
 	defer c.place.Unlock()
 	if c.leaving {
-		return "", nil
+		return nil, nil
 	}
 	request := joinRequest{Member: c.c.member(), ClusterID: c.past.ClusterID}
 	if _, _, ok := c.raft.Leading(); ok {
 		return c.joined(c.admit(ctx, request))
 	}
 	answer, _, why := askLeader[joinAnswer](ctx, c, first, "join", request)
-	if why != "" {
+	if why != nil {
 		return why, nil
 	}
 	return c.joined(answer)
 }
 
 // askLeader makes a call that is for the leader, wherever it is: a node that has been taken out of
-// the group does not hear from it. why says that nobody has answered as the leader.
+// the group does not hear from it. why says that nobody has answered as the leader; of several
+// reasons, the one that no waiting mends.
 func askLeader[A interface {
 	notLeader() routed
 	cluster() string
 }](
 	ctx context.Context, c *Cluster, first, call string, in any,
-) (answer A, at, why string) {
-	why = "no node of the cluster answers"
+) (answer A, at string, why error) {
+	why = errors.New("no node of the cluster answers")
+	note := func(err error) {
+		if !untrusted(why) {
+			why = err
+		}
+	}
 	for _, addr := range c.whoMayLead(first) {
 		for range 2 { // a node, and the leader that it names
 			var a A
 			if err := c.call(ctx, addr, call, in, &a); err != nil {
-				why = fmt.Sprintf("the node at %s does not answer: %v", addr, err)
+				note(fmt.Errorf("the node at %s does not answer: %w", addr, err))
 				break
 			}
 			r := a.notLeader()
 			if !r.NotLeader && c.foreign(a.cluster()) {
 				// Its address was a member's once; it is no reason to give up this node's own
 				// cluster.
-				why = c.otherCluster("the node at "+addr, a.cluster()).Error()
+				note(c.otherCluster("the node at "+addr, a.cluster()))
 				break
 			}
 			if !r.NotLeader {
-				return a, addr, ""
+				return a, addr, nil
 			}
-			why = noLeader(c.State())
+			note(&NoLeaderError{noLeader(c.State())})
 			if r.LeaderAddr == "" || r.LeaderAddr == addr {
 				break
 			}
@@ -187,11 +193,14 @@ func (c *Cluster) call(ctx context.Context, addr, call string, in, out any) erro
 	return c.c.Call(ctx, addr, call, in, out)
 }
 
-func (c *Cluster) joined(a joinAnswer) (why string, refused error) {
-	if a.Refused != "" {
-		return "", errors.New(a.Refused)
+func (c *Cluster) joined(a joinAnswer) (why, refused error) {
+	switch {
+	case a.Refused != "":
+		return nil, errors.New(a.Refused)
+	case a.Later != "":
+		return errors.New(a.Later), nil
 	}
-	return a.Later, nil
+	return nil, nil
 }
 
 // whoMayLead lists addresses at which the leader may be, or a node that knows it, the likeliest

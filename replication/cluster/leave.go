@@ -74,7 +74,7 @@ func (c *Cluster) askToLeave(ctx context.Context) (answer leaveAnswer, done bool
 		return answer, !answer.NotLeader
 	}
 	answer, _, why := askLeader[leaveAnswer](ctx, c, "", "leave", request)
-	return answer, why == ""
+	return answer, why == nil
 }
 
 func (c *Cluster) serveLeave(ctx context.Context, r leaveRequest) (any, error) {

@@ -1,67 +1,45 @@
 package cluster
 
-import (
-	"fmt"
-	"strings"
-)
+import "errors"
 
-// say notes what this node waits for, and logs it, once in Timing.Say.
-func (c *Cluster) say(what string) {
+// say notes what this node waits for, and logs it, once in Timing.Say: as a warning where waiting
+// alone does not mend it.
+func (c *Cluster) say(why error, warn bool) {
 	now := c.c.Seam.Now()
 	c.mu.Lock()
-	c.waitsFor = what
+	c.waitsFor = why
 	due := now.Sub(c.said) >= c.c.Timing.Say
 	if due {
 		c.said = now
 	}
 	c.mu.Unlock()
-	if due {
-		c.c.Log.Info("waiting for the cluster: " + what)
+	switch {
+	case due && warn:
+		c.c.Log.Warn("waiting for the cluster: " + why.Error())
+	case due:
+		c.c.Log.Info("waiting for the cluster: " + why.Error())
 	}
 }
 
-func (c *Cluster) waiting() string {
+func (c *Cluster) waiting() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.waitsFor
 }
 
-// Problems are what a person should know of this node's place in the cluster, a line each.
-func (c *Cluster) Problems() []string {
-	var list []string
-	if w := c.waiting(); w != "" {
-		list = append(list, w)
+// Waits says what this node waits for before it has its place in the cluster, "" for nothing. That
+// there is no leader is no such thing for one that knows its cluster: State and Leader say it.
+func (c *Cluster) Waits() string {
+	why := c.waiting()
+	if why == nil || errors.As(why, new(*NoLeaderError)) && len(c.State().Members) > 0 {
+		return ""
 	}
-	if id, _, _ := c.Leader(); id == "" && c.waiting() == "" {
-		list = append(list, noLeader(c.State()))
-	}
-	return append(list, c.voterProblems()...)
+	return why.Error()
 }
 
-func (c *Cluster) voterProblems() []string {
-	state := c.State()
-	var voters int
-	var dead []string
-	for _, s := range c.raft.Servers() {
-		if !s.Voter {
-			continue
-		}
-		voters++
-		if m := state.Members[s.ID]; m != nil && !m.Alive {
-			dead = append(dead, m.Name)
-		}
-	}
-	alive := voters - len(dead)
-	var list []string
-	switch {
-	case voters == 2 && len(dead) == 0:
-		list = append(list, "with two nodes that vote no lane can be taken over when one of them fails: start a third")
-	case len(dead) > 0 && alive-1 < voters/2+1:
-		list = append(list, fmt.Sprintf("%d of %d voters are alive: when one more fails, nothing can be taken over", alive, voters))
-	}
-	if len(dead) > 0 {
-		list = append(list, fmt.Sprintf("these nodes vote and are not alive: %s; a node that has no vote gets theirs after %s",
-			strings.Join(dead, ", "), c.c.Timing.DeadVoter))
-	}
-	return list
+// untrusted reports whether two nodes do not take each other's certificates. Whoever dials wraps
+// such an error in one that says so of itself.
+func untrusted(err error) bool {
+	var u interface{ Untrusted() bool }
+	return errors.As(err, &u) && u.Untrusted()
 }
