@@ -6,7 +6,7 @@ import (
 )
 
 // Cluster is what the server needs to know of the other nodes. All methods may be called from many
-// goroutines at any time; only Do and Settled wait. Without a cluster every lane is this node's.
+// goroutines at any time; only Do, Problems and Settled wait. Without a cluster every lane is this node's.
 type Cluster interface {
 	// Members are the nodes of the cluster, this one among them, sorted by name.
 	Members() []Member
@@ -21,6 +21,9 @@ type Cluster interface {
 	// Place says who has the lanes of an app, as far as this node knows; nil for an app that it
 	// does not know.
 	Place(app string) []Placement
+	// Problems asks the leader what keeps the cluster from being as it shall be, until ctx ends. Of
+	// a leader that does not answer it has nothing.
+	Problems(ctx context.Context) ClusterProblems
 	// Do sends a request to another member as this node. req.URL has the path and the query alone.
 	Do(ctx context.Context, member string, req *http.Request) (*http.Response, error)
 }
@@ -35,6 +38,19 @@ type Member struct {
 	Alive    bool
 	Draining bool
 	Self     bool // the node that is asked
+}
+
+// ClusterProblems are for people.
+type ClusterProblems struct {
+	Waits     string             // what this node waits for before it has its place in the cluster, "" for nothing
+	Leader    []string           // what the leader alone can see, a line each
+	Ownerless map[LaneRef]string // why lanes have nobody who runs them, as the leader knows
+}
+
+// LaneRef names a lane of an app.
+type LaneRef struct {
+	App  string
+	Lane int
 }
 
 // Placement says which nodes have a lane. Nodes are member ids.

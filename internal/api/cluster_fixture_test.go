@@ -24,6 +24,8 @@ type testCluster struct {
 	mu     sync.Mutex
 	leader string
 	placed []Placement
+	known  ClusterProblems
+	silent bool // the leader does not say what is wrong
 }
 
 // clusterNode is one of them: its Node, and its Cluster.
@@ -35,6 +37,7 @@ type clusterNode struct {
 
 	// Guarded by testCluster.mu.
 	refuses, hangs bool
+	outside        bool        // it is in no cluster yet
 	sees           []Placement // what it believes of the lanes; nil: the truth
 	copies         map[int]*state.Store
 	asked          []string // what other nodes asked: verb and lanes
@@ -185,6 +188,9 @@ func (n *clusterNode) standsBy(lane int) (yes bool) {
 func (n *clusterNode) Members() []Member {
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
+	if n.outside {
+		return nil
+	}
 	var members []Member
 	for _, of := range n.c.nodes {
 		m := of.member
@@ -192,6 +198,17 @@ func (n *clusterNode) Members() []Member {
 		members = append(members, m)
 	}
 	return members
+}
+
+// Problems are what the test says. Of a leader that is silent nothing comes until ctx ends.
+func (n *clusterNode) Problems(ctx context.Context) (p ClusterProblems) {
+	var silent bool
+	n.c.change(func() { p, silent = n.c.known, n.c.silent })
+	if silent {
+		<-ctx.Done()
+		p.Leader, p.Ownerless = nil, nil
+	}
+	return p
 }
 
 // Settled fails at a node that refuses.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -77,16 +78,82 @@ func TestStatusOfAllNodes(t *testing.T) {
 	}
 }
 
+// problemsOf are the lines of a node's status.
+func (c *testCluster) problemsOf(node int) []string {
+	c.t.Helper()
+	code, body := ask(c.t, "GET", c.nodes[node].server.URL+"/v1/status", "")
+	if code != 200 {
+		c.t.Fatalf("status %d %s", code, body)
+	}
+	return decode[Status](c.t, body).Problems
+}
+
+func (c *testCluster) hasProblems(node int, want ...string) {
+	c.t.Helper()
+	if got := c.problemsOf(node); !slices.Equal(got, want) {
+		c.t.Errorf("problems\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// What the leader alone can see is in the status of any node, each thing once; why a lane has no
+// owner stands with the lane. A leader that does not say it holds nobody up longer than a node that
+// does not answer, and all else is said.
+func TestStatusOfTheLeader(t *testing.T) {
+	c := newTestCluster(t, newTestApp(t, wordcount, 3, 3), 3, Options{StatusWait: 200 * time.Millisecond})
+	const pause = "2 of 3 nodes were lost at once: lanes stay where they are until more are back, or for 10s"
+	c.change(func() {
+		c.placed[0].Owner, c.nodes[2].member.Alive = "", false
+		c.known = ClusterProblems{
+			Leader: []string{pause, "the plan for version 7 was refused: it is bad"},
+			Ownerless: map[LaneRef]string{
+				{"wordcount", 0}: "its fence has failed 3 times: no broker answers; it is tried again",
+				{"wordcount", 1}: "of a lane that runs by now",
+				{"wordcount", 2}: "its standbys have not reported yet",
+				{"other", 0}:     "of another app",
+			},
+		}
+	})
+	for node := range 2 {
+		c.hasProblems(node, pause, "the plan for version 7 was refused: it is bad", "node c is not alive",
+			"wordcount lane 0 has no owner: its fence has failed 3 times: no broker answers; it is tried again",
+			"wordcount lane 2 is node c's, which does not answer: its standbys have not reported yet")
+	}
+	c.change(func() { c.silent = true })
+	began := time.Now()
+	c.hasProblems(1, "node c is not alive", "wordcount lane 0 has no owner", "wordcount lane 2 is node c's, which does not answer")
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("the status took %s", took)
+	}
+}
+
+// A node that is in no cluster yet says what it waits for, and nothing of a leader that it does not
+// miss; one that knows its cluster says both.
+func TestStatusOfWhoWaits(t *testing.T) {
+	c := newTestCluster(t, newTestApp(t, wordcount, 1, 1), 1, Options{})
+	c.change(func() {
+		c.leader, c.nodes[0].outside = "", true
+		c.known.Waits = "these seeds do not answer: 127.0.0.1:7403 (connection refused)"
+	})
+	waits := "node a waits for the cluster: these seeds do not answer: 127.0.0.1:7403 (connection refused)"
+	c.hasProblems(0, waits)
+	c.change(func() { c.nodes[0].outside = false })
+	c.hasProblems(0, waits, "the cluster has no leader: lanes stay where they are until a majority of a is back; "+
+		"if most of them are lost for good: `tally node recover`")
+}
+
 func TestClockFarOff(t *testing.T) {
-	a := newTestApp(t, wordcount, 1, 1)
-	c := newTestCluster(t, a, 2, Options{})
-	off := c.nodes[1].api.opt.Seam
-	now := off.Now
-	off.Now = func() time.Time { return now().Add(-5 * time.Second) }
-	c.nodes[1].api.opt.Seam = off
-	_, body := ask(t, "GET", c.nodes[0].server.URL+"/v1/status", "")
-	if st := decode[Status](t, body); len(st.Problems) != 1 || !strings.Contains(st.Problems[0], "the clock of node b is -") {
-		t.Fatalf("%v", st.Problems)
+	for off, want := range map[time.Duration]string{
+		-5 * time.Second: "the clock of node b is [45]\\d\\d\\d ms behind node a's: set both by NTP",
+		5 * time.Second:  "the clock of node b is [45]\\d\\d\\d ms ahead of node a's: set both by NTP",
+	} {
+		c := newTestCluster(t, newTestApp(t, wordcount, 1, 1), 2, Options{})
+		clock := c.nodes[1].api.opt.Seam
+		now := clock.Now
+		clock.Now = func() time.Time { return now().Add(off) }
+		c.nodes[1].api.opt.Seam = clock
+		if got := c.problemsOf(0); len(got) != 1 || !regexp.MustCompile("^"+want+"$").MatchString(got[0]) {
+			t.Errorf("%s off: %q", off, got)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,25 +20,29 @@ type report struct {
 	skewMs int64 // how far its clock is ahead of this node's, 0 when it may be right
 }
 
-// gather asks all nodes of the cluster how they are, and makes one status of it. A node that does
-// not answer in time is said to have not.
+// gather asks all nodes of the cluster how they are, and the leader what it has to say of all, and
+// makes one status of it. A node that does not answer in time is said to have not.
 func (s *Server) gather(ctx context.Context, own Status) Status {
+	ctx, cancel := context.WithTimeout(ctx, s.opt.StatusWait)
+	defer cancel()
+	var known ClusterProblems
+	var asked sync.WaitGroup
+	asked.Go(func() { known = s.opt.Cluster.Problems(ctx) })
 	reports := s.reports(ctx, own)
+	asked.Wait()
 	st := own
 	st.Leader, st.Nodes, st.Apps = s.opt.Cluster.Leader(), nil, nil
 	for _, name := range appNames(reports) {
-		st.Apps = append(st.Apps, s.gatherApp(name, reports))
+		st.Apps = append(st.Apps, s.gatherApp(name, reports, known.Ownerless))
 	}
 	for _, r := range reports {
 		st.Nodes = append(st.Nodes, gatherNode(r, own, st.Apps))
 	}
-	st.Problems = s.problems(st, reports)
+	st.Problems = s.problems(st, reports, known)
 	return st
 }
 
 func (s *Server) reports(ctx context.Context, own Status) []report {
-	ctx, cancel := context.WithTimeout(ctx, s.opt.StatusWait)
-	defer cancel()
 	members := s.opt.Cluster.Members()
 	reports := make([]report, len(members))
 	var asked sync.WaitGroup
@@ -94,8 +99,9 @@ func appNames(reports []report) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// gatherApp makes one app of what the nodes say of it: each lane as its owner does.
-func (s *Server) gatherApp(name string, reports []report) AppStatus {
+// gatherApp makes one app of what the nodes say of it: each lane as its owner does, or, where
+// nobody runs it, as the leader does.
+func (s *Server) gatherApp(name string, reports []report, ownerless map[LaneRef]string) AppStatus {
 	var app AppStatus
 	var elsewhere int64 // lag of partitions that no lane has yet
 	byNode := map[string]map[int]LaneStatus{}
@@ -128,7 +134,11 @@ func (s *Server) gatherApp(name string, reports []report) AppStatus {
 	}
 	app.Lanes = nil
 	for _, p := range s.placed(name, byNode) {
-		app.Lanes = append(app.Lanes, gatherLane(p, byNode, names))
+		l := gatherLane(p, byNode, names)
+		if l.State == LaneIdle || l.State == LaneUnknown {
+			l.Reason = cmp.Or(l.Reason, ownerless[LaneRef{name, l.Lane}])
+		}
+		app.Lanes = append(app.Lanes, l)
 	}
 	app.SumLanes()
 	app.Lag += elsewhere

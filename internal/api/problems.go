@@ -6,24 +6,21 @@ import (
 	"strings"
 )
 
-// problems are what people should know or do, worst first.
-func (s *Server) problems(st Status, reports []report) []string {
+// problems are what people should know or do, worst first. Each fact has one source: the leader
+// says what it alone can see, and all else comes of what the nodes say of themselves and of the log
+// as this node has it, so that it is known without a leader, too.
+func (s *Server) problems(st Status, reports []report, known ClusterProblems) []string {
 	var lines []string
-	if st.Leader == "" {
+	if known.Waits != "" {
+		lines = append(lines, fmt.Sprintf("node %s waits for the cluster: %s", st.Node, known.Waits))
+	}
+	if st.Leader == "" && len(st.Nodes) > 0 { // before it is in a cluster it misses no leader
 		lines = append(lines, fmt.Sprintf("the cluster has no leader: lanes stay where they are until a majority of %s is back; "+
 			"if most of them are lost for good: `tally node recover`", nodeNames(st.Nodes)))
 	}
+	lines = append(lines, known.Leader...)
 	for _, r := range reports {
-		if r.err != nil {
-			lines = append(lines, r.err.Error())
-		}
-		if r.skewMs > clockSkewMs || r.skewMs < -clockSkewMs {
-			lines = append(lines, fmt.Sprintf("the clock of node %s is %d ms ahead of node %s's: set both by NTP",
-				r.member.Name, r.skewMs, st.Node))
-		}
-		if r.member.Draining && r.member.Alive {
-			lines = append(lines, drainText(r.member.Name, lanesAt(st, r.member.Name)))
-		}
+		lines = append(lines, reportProblems(st, r)...)
 	}
 	lines = append(lines, voterProblems(st)...)
 	for _, n := range st.Nodes {
@@ -36,6 +33,22 @@ func (s *Server) problems(st Status, reports []report) []string {
 	return append(lines, s.standbyProblems(st)...)
 }
 
+func reportProblems(st Status, r report) (lines []string) {
+	if r.err != nil {
+		lines = append(lines, r.err.Error())
+	}
+	if off, from := r.skewMs, "ahead of"; off > clockSkewMs || off < -clockSkewMs {
+		if off < 0 {
+			off, from = -off, "behind"
+		}
+		lines = append(lines, fmt.Sprintf("the clock of node %s is %d ms %s node %s's: set both by NTP", r.member.Name, off, from, st.Node))
+	}
+	if r.member.Draining && r.member.Alive {
+		lines = append(lines, drainText(r.member.Name, lanesAt(st, r.member.Name)))
+	}
+	return lines
+}
+
 func drainText(node string, lanes int) string {
 	if lanes == 0 {
 		return fmt.Sprintf("node %s is drained: it gets no lanes until `tally drain %[1]s --undo`", node)
@@ -43,12 +56,15 @@ func drainText(node string, lanes int) string {
 	return fmt.Sprintf("node %s is draining: it still has %d lanes", node, lanes)
 }
 
-// voterProblems says when one voter more that ends would leave nobody who can decide.
+// voterProblems says which nodes vote and are gone, and when one voter more that ends would leave
+// nobody who can decide.
 func voterProblems(st Status) []string {
 	var gone []string
-	known, alive := 0, 0
+	known, alive, spare := 0, 0, 0 // spare: it gets a vote soon, if there are too few
 	for _, n := range st.Nodes {
 		switch {
+		case !n.Voter && n.Alive && !n.Draining:
+			spare++
 		case !n.Voter:
 		case n.Alive:
 			known, alive = known+1, alive+1
@@ -60,11 +76,19 @@ func voterProblems(st Status) []string {
 	if voters > known {
 		gone = append(gone, fmt.Sprintf("%d that have never registered", voters-known))
 	}
-	if st.Leader == "" || len(gone) == 0 || 2*(alive-1) > voters {
+	what := "and the others vote still"
+	switch {
+	case st.Leader == "":
 		return nil
+	case voters == 2 && len(gone) == 0 && spare == 0:
+		return []string{"two nodes vote, and when one of them ends nothing can be decided, and no lane be taken over: start a third"}
+	case len(gone) == 0:
+		return nil
+	case 2*(alive-1) <= voters:
+		what = "and when one more of them ends nothing can be decided"
 	}
-	return []string{fmt.Sprintf("%d of %d nodes that vote are alive, and when one more of them ends nothing can be decided: "+
-		"start the others (%s); what is gone for good: `tally node forget NODE`", alive, voters, strings.Join(gone, ", "))}
+	return []string{fmt.Sprintf("%d of %d nodes that vote are alive, %s: "+
+		"start the others (%s); what is gone for good: `tally node forget NODE`", alive, voters, what, strings.Join(gone, ", "))}
 }
 
 // clockSkewMs is how far a clock may be off before people should know.
@@ -107,15 +131,22 @@ func laneProblems(st Status) (lines []string) {
 		for _, l := range a.Lanes {
 			switch {
 			case l.State == LaneIdle:
-				lines = append(lines, fmt.Sprintf("%s lane %d has no owner", a.App, l.Lane))
+				lines = append(lines, fmt.Sprintf("%s lane %d has no owner", a.App, l.Lane)+because(l.Reason))
 			case l.State == LaneUnknown:
-				lines = append(lines, fmt.Sprintf("%s lane %d is node %s's, which does not answer", a.App, l.Lane, l.Owner))
+				lines = append(lines, fmt.Sprintf("%s lane %d is node %s's, which does not answer", a.App, l.Lane, l.Owner)+because(l.Reason))
 			case l.Reason != "":
 				lines = append(lines, fmt.Sprintf("%s lane %d is %s: %s", a.App, l.Lane, l.State, l.Reason))
 			}
 		}
 	}
 	return lines
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
 }
 
 // standbyProblems says which lanes have fewer copies to take over from than were asked for. A lone

@@ -5,15 +5,18 @@ import (
 	"testing"
 )
 
-// A status says when one voter more that ends would leave too few to decide anything, and not
-// before: nor when nothing can be decided any more, which it says in other words.
+// A status says which nodes vote and are gone, and when one more would leave too few to decide
+// anything, as with two it always does; not when nothing can be decided any more, which it says in
+// other words.
 func TestVoterProblems(t *testing.T) {
 	for nodes, want := range map[string]string{
 		"a":           "",
 		"a b c":       "",
+		"a b":         "two nodes vote, and when one of them ends nothing can be decided, and no lane be taken over: start a third",
 		"a b !c":      "2 of 3 nodes that vote are alive",
 		"a b c !d !e": "start the others (d, e)",
-		"a b c d !e":  "",
+		"a b c d !e":  "4 of 5 nodes that vote are alive, and the others vote still: start the others (e); what is gone for good: `tally node forget NODE`",
+		"a b -!c":     "two nodes vote",
 		"a b c -d !e": "3 of 4",
 		"a b -c":      "",
 		"a b ?c":      "start the others (1 that have never registered)",

@@ -50,7 +50,8 @@ var arrows = map[string]row{
 			"state", "txn",
 		},
 		outside: []string{franz, prometheus, mpb, golangX},
-		tests:   []string{"internal/audit", "internal/dead"}, // both read what the processor writes
+		// The first two read what the processor writes; the last makes what a node's certs is to be.
+		tests: []string{"internal/audit", "internal/dead", "internal/certs"},
 	},
 	"processor": {
 		own:     []string{"internal/seam", "internal/step", "processor/spec", "state", "txn"},

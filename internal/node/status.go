@@ -12,6 +12,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/processor"
+	"github.com/tally-kafka/tally/replication/assign"
 	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/state"
 )
@@ -67,9 +68,33 @@ func (n *Node) nodeStatus(m *ownership.Member) api.NodeStatus {
 	s := api.NodeStatus{Name: m.Name, ID: m.ID, Addr: m.Addr, Alive: m.Alive, Incarnation: m.Incarnation}
 	_, s.Voter = n.cluster.Voters(m.ID)
 	if m.ID == n.dir.id.ID {
-		s.Pid, s.StartedMs, s.Problem = os.Getpid(), n.started.UnixMilli(), n.disk.trouble()
+		s.Pid, s.StartedMs, s.Problem = os.Getpid(), n.started.UnixMilli(), n.unfitness()
 	}
 	return s
+}
+
+// unfitness is why this node gets no lanes while another can have them, as far as it knows itself;
+// "" for nothing.
+func (n *Node) unfitness() string {
+	if why := n.disk.trouble(); why != "" {
+		return why
+	}
+	age := n.kafkaAge()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	text := ""
+	switch {
+	case n.contactAt.IsZero() && n.trouble != nil:
+		text = "it has not reached Kafka yet"
+	case n.contactAt.IsZero() || age <= assign.KafkaAgeMax: // it has just begun to look, or all is well
+		return ""
+	default:
+		text = fmt.Sprintf("it has not reached Kafka for %s", age.Round(100*time.Millisecond))
+	}
+	if n.trouble != nil {
+		text += ": " + n.trouble.Error()
+	}
+	return text
 }
 
 func (n *Node) kafkaStatus() api.KafkaStatus {

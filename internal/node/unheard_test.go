@@ -9,7 +9,8 @@ import (
 
 // TestUnheardGrant: an owner that the log does not reach, while all else does, hears nothing of it
 // that its lane goes to another node. When that one runs the lane, the old one answers no more as
-// its owner, though no event comes by whose commit it would find itself fenced.
+// its owner, though no event comes by whose commit it would find itself fenced; and before long
+// every other node's status names it.
 func TestUnheardGrant(t *testing.T) {
 	w := newBandTrial(t, 1, nil)
 	w.input.send()
@@ -51,5 +52,17 @@ func TestUnheardGrant(t *testing.T) {
 	}
 	if l.role() == api.RoleOwner {
 		t.Errorf("%s answers as the owner of lane %d while %s runs it", before.Owner, lane, to)
+	}
+	for _, m := range w.up() {
+		if m == owner {
+			continue
+		}
+		w.until(func() error { // once it is so for long
+			st, err := m.client.Status(w.ctx())
+			if err != nil {
+				return err
+			}
+			return oneProblem(st, "though its pings come", ": its lanes are moved", "the cluster's log has not reached node "+before.Owner)
+		})
 	}
 }

@@ -33,6 +33,23 @@ func (v view) Leader() string {
 	return name
 }
 
+// Problems are what this node waits for, and what the leader says while it answers. Who does not
+// answer the status is named there; the leader is one of them.
+func (v view) Problems(ctx context.Context) api.ClusterProblems {
+	c := v.n.cluster
+	p := api.ClusterProblems{Waits: c.Waits()}
+	h, err := c.Health(ctx)
+	if err != nil {
+		v.n.cfg.Log.Debug("the leader does not say what is wrong", "error", err)
+		return p
+	}
+	p.Leader, p.Ownerless = h.Problems, map[api.LaneRef]string{}
+	for _, o := range h.Ownerless {
+		p.Ownerless[api.LaneRef{App: o.App, Lane: o.Lane}] = o.Why
+	}
+	return p
+}
+
 // Settled waits until this node has opened what the cluster runs, as far as it can.
 func (v view) Settled(ctx context.Context) error {
 	n := v.n

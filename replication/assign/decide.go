@@ -11,7 +11,7 @@ func Decide(in Input) Decision {
 	b := newBoard(in)
 	d := Decision{Fence: b.unfenced()}
 	if in.Paused {
-		d.Problems = b.problems()
+		d.Problems, d.Ownerless = b.problems(), b.ownerless()
 		return d
 	}
 	b.tidy()
@@ -28,7 +28,7 @@ func Decide(in Input) Decision {
 	b.trimStandbys()
 	b.improveStandbys()
 	d.Plan = b.plan()
-	d.Problems = b.problems()
+	d.Problems, d.Ownerless = b.problems(), b.ownerless()
 	return d
 }
 

@@ -1,6 +1,7 @@
 package assign
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -29,20 +30,30 @@ func TestPromotionAboveTheShareIsBounded(t *testing.T) {
 	}
 }
 
-// An event that waits for long is a problem, and no list of problems is endless.
+// An event that waits for long is a problem, and no list of problems is endless, nor one of lanes.
 func TestProblemsAreShown(t *testing.T) {
 	w := newWorld(t)
-	w.start(ownership.Member{ID: "a"})
-	w.app("p", 60, 1)
-	w.settle()
-	h := w.health["a"]
-	h.OldestWaiting = 12 * time.Second
-	w.health["a"] = h
+	for i := range 60 {
+		id := fmt.Sprintf("n%02d", i)
+		w.start(ownership.Member{ID: id})
+		h := w.health[id]
+		h.OldestWaiting = 12 * time.Second
+		w.health[id] = h
+	}
+	w.app("p", 60, 0)
 	lines := Decide(w.input()).Problems
-	if lines[0] != "node a has had an event waiting for 12s" {
+	if lines[0] != "node n00 has had an event waiting for 12s" {
 		t.Error(lines[0])
 	}
-	if len(lines) != 51 || lines[50] != "and 11 more" {
+	if len(lines) != 51 || lines[50] != "and 10 more" {
 		t.Errorf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))
+	}
+	w.settle()
+	for i := range 59 {
+		w.kill(fmt.Sprintf("n%02d", i))
+	}
+	w.decide()
+	if d := Decide(w.input()); len(d.Ownerless) != 50 {
+		t.Errorf("%d lanes without owner", len(d.Ownerless))
 	}
 }

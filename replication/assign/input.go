@@ -50,6 +50,10 @@ type Copy struct {
 	Lag     int64  // records behind the end
 }
 
+// KafkaAgeMax is for how long, with the defaults, a node may not have reached Kafka until it counts
+// as cut off.
+const KafkaAgeMax = 1500 * time.Millisecond
+
 // Settings are the limits. The zero value has the defaults.
 type Settings struct {
 	MovesPerNode    int           // moves at a time that one node gives or takes (2)
@@ -59,7 +63,7 @@ type Settings struct {
 	KafkaAgeMax     time.Duration // then a node counts as cut off from Kafka (1.5 s)
 	BehindMax       time.Duration // that a member may lack what the log has (5 s)
 	WaitingMax      time.Duration // then an event that waits is a problem to be shown (10 s)
-	ProblemLinesMax int           // (50)
+	ProblemLinesMax int           // of the problems, and as many ownerless lanes (50)
 }
 
 func (s Settings) withDefaults() Settings {
@@ -68,7 +72,7 @@ func (s Settings) withDefaults() Settings {
 		MovesMax:        cmp.Or(s.MovesMax, 8),
 		OverPercent:     cmp.Or(s.OverPercent, 25),
 		ReadyLagMax:     cmp.Or(s.ReadyLagMax, 5000),
-		KafkaAgeMax:     cmp.Or(s.KafkaAgeMax, 1500*time.Millisecond),
+		KafkaAgeMax:     cmp.Or(s.KafkaAgeMax, KafkaAgeMax),
 		BehindMax:       cmp.Or(s.BehindMax, 5*time.Second),
 		WaitingMax:      cmp.Or(s.WaitingMax, 10*time.Second),
 		ProblemLinesMax: cmp.Or(s.ProblemLinesMax, 50),
@@ -82,6 +86,9 @@ type Decision struct {
 	// Fence are the lanes that belong to nobody and may have an open transaction: the leader fences
 	// each once, and says so in Input.Fenced when that call has ended.
 	Fence []ownership.LaneRef
-	// Problems are for people, a line each.
+	// Problems are for people, a line each, worst first: of what the leader alone can see. What a
+	// node says of itself, and what the log shows, whoever is asked knows without it.
 	Problems []string
+	// Ownerless says why lanes have nobody who runs them.
+	Ownerless map[ownership.LaneRef]string
 }

@@ -5,14 +5,26 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tally-kafka/tally/replication/ownership"
 )
 
-// problems are what people should know, nodes first.
-func (b *board) problems() []string {
-	lines := b.memberProblems()
-	for _, l := range b.lanes {
-		if line := b.laneProblem(l); line != "" {
-			lines = append(lines, line)
+// problems are what people should know and the leader alone can tell.
+func (b *board) problems() (lines []string) {
+	if b.kafkaIsGone() {
+		lines = append(lines, "most nodes do not reach Kafka: no lane is moved for that")
+	}
+	byName := slices.SortedFunc(slices.Values(b.members), func(x, y *member) int { return strings.Compare(x.Name, y.Name) })
+	for _, m := range byName {
+		switch {
+		case m.deaf() && m.fit:
+			lines = append(lines, b.deafness(m)+", and no other node can take its lanes")
+		case m.deaf():
+			lines = append(lines, b.deafness(m)+": its lanes are moved")
+		case m.live && m.health.OldestWaiting > b.s.WaitingMax:
+			lines = append(lines, fmt.Sprintf("node %s has had an event waiting for %s", m.Name, round(m.health.OldestWaiting)))
+		case m.Draining && m.fit && m.owned > 0:
+			lines = append(lines, fmt.Sprintf("node %s is to be drained, and no other node can take its lanes: start one", m.Name))
 		}
 	}
 	if more := len(lines) - b.s.ProblemLinesMax; more > 0 {
@@ -21,39 +33,13 @@ func (b *board) problems() []string {
 	return lines
 }
 
-func (b *board) memberProblems() (lines []string) {
-	if b.in.Paused {
-		lines = append(lines, "more than half of the nodes are gone at once: nothing is reassigned until they are back, for a while")
-	}
-	if b.kafkaIsGone() {
-		lines = append(lines, "most nodes do not reach Kafka: no lane is moved for that")
-	}
-	byName := slices.SortedFunc(slices.Values(b.members), func(x, y *member) int { return strings.Compare(x.Name, y.Name) })
-	for _, m := range byName {
-		switch {
-		case !m.alive:
-			lines = append(lines, fmt.Sprintf("node %s is not alive", m.Name))
-		case !m.reaches:
-			lines = append(lines, fmt.Sprintf("node %s has not reached Kafka for %s: its lanes are moved", m.Name, round(m.health.KafkaAge)))
-		case m.ill && m.fit:
-			lines = append(lines, m.illness()+", and no other node can take its lanes")
-		case m.ill:
-			lines = append(lines, m.illness()+": its lanes are moved")
-		case m.live && m.health.OldestWaiting > b.s.WaitingMax:
-			lines = append(lines, fmt.Sprintf("node %s has had an event waiting for %s", m.Name, round(m.health.OldestWaiting)))
-		case m.Draining && m.fit:
-			lines = append(lines, fmt.Sprintf("node %s is to be drained, and no other node can take its lanes: start one", m.Name))
-		}
-	}
-	return lines
-}
+// deaf: the log does not reach it, and nothing is known to be wrong with its disk, which it would
+// say itself.
+func (m *member) deaf() bool { return m.ill && m.health.Disk == "" }
 
-func (m *member) illness() string {
-	if m.health.Disk == "" {
-		return fmt.Sprintf("the cluster's log has not reached node %s for %s, though its pings come: see its log, and whether the others can connect to %s",
-			m.Name, round(m.health.Behind), m.Addr)
-	}
-	return fmt.Sprintf("the disk of node %s fails (%s)", m.Name, m.health.Disk)
+func (b *board) deafness(m *member) string {
+	return fmt.Sprintf("the cluster's log has not reached node %s for %s, though its pings come: see its log, and whether the others can connect to %s",
+		m.Name, round(m.health.Behind), m.Addr)
 }
 
 func round(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
@@ -66,45 +52,27 @@ func (b *board) kafkaIsGone() bool {
 	})
 }
 
-func (b *board) laneProblem(l *lane) string {
+// ownerless says why lanes have nobody who runs them, of as many as are lines of problems at most.
+func (b *board) ownerless() map[ownership.LaneRef]string {
+	whys := map[ownership.LaneRef]string{}
+	for _, l := range b.lanes {
+		if why := b.whyOwnerless(l); why != "" && len(whys) < b.s.ProblemLinesMax {
+			whys[l.ref] = why
+		}
+	}
+	return whys
+}
+
+func (b *board) whyOwnerless(l *lane) string {
 	switch {
 	case l.app.Halted != "":
 		return ""
 	case l.to.Unfenced:
-		return fmt.Sprintf("%s has no owner: its last one is fenced before it is granted again", l.ref)
+		return "its last owner is fenced before it is granted again"
 	case l.to.Owner == "":
-		return fmt.Sprintf("%s has no owner: no node can take it now", l.ref)
+		return "no node can take it now"
 	case b.owner(l) == nil && b.in.State.OwnerOf(l.to) == nil:
-		return fmt.Sprintf("%s has no owner: its standbys have not reported yet", l.ref)
-	case len(l.to.Standbys) < l.app.Standbys:
-		return fmt.Sprintf("%s has %s: %d %s alive, %d asked", l.ref, standbys(len(l.to.Standbys)),
-			b.aliveCount(), nodes(b.aliveCount()), l.app.Standbys)
+		return "its standbys have not reported yet"
 	}
 	return ""
-}
-
-func standbys(n int) string {
-	switch n {
-	case 0:
-		return "no standby"
-	case 1:
-		return "only one standby"
-	}
-	return fmt.Sprintf("only %d standbys", n)
-}
-
-func nodes(n int) string {
-	if n == 1 {
-		return "node"
-	}
-	return "nodes"
-}
-
-func (b *board) aliveCount() (n int) {
-	for _, m := range b.members {
-		if m.alive {
-			n++
-		}
-	}
-	return n
 }

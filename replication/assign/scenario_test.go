@@ -64,7 +64,7 @@ func (w *world) obey(t *testing.T, d *datadriven.TestData) string {
 	case "loads":
 		return w.describeLoads()
 	case "problems":
-		return strings.Join(append(Decide(w.input()).Problems, ""), "\n")
+		return describeProblems(Decide(w.input()))
 	case "dry-run":
 		return w.dryRun(plain)
 	case "pause", "resume":
@@ -120,6 +120,14 @@ func (w *world) obeyNode(t *testing.T, d *datadriven.TestData, plain []string, a
 		t.Fatalf("%s: no command %s", d.Pos, d.Cmd)
 	}
 	return ""
+}
+
+func describeProblems(d Decision) string {
+	lines := slices.Clone(d.Problems)
+	for _, ref := range slices.SortedFunc(maps.Keys(d.Ownerless), ownership.LaneRef.Compare) {
+		lines = append(lines, fmt.Sprintf("%s has no owner: %s", ref, d.Ownerless[ref]))
+	}
+	return strings.Join(append(lines, ""), "\n")
 }
 
 func (w *world) dryRun(plain []string) string {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -94,21 +93,18 @@ func (c *Cluster) Nudge() { c.member.Nudge() }
 // another unless it has said so.
 func (c *Cluster) Renewed() bool { return c.Registered() && c.member.Renewed() }
 
-// Health is what the leader knows of the members.
+// Health is what keeps the cluster from being as it shall be, as its leader sees it.
 type Health struct {
-	LeaderID string         `json:"leader_id"` // "": the one who was asked does not lead
-	Term     uint64         `json:"term"`
-	Members  []MemberHealth `json:"members"`
-	Paused   string         `json:"paused,omitempty"` // why nothing is assigned
-	Problems []string       `json:"problems,omitempty"`
+	LeaderID  string      `json:"leader_id"` // "": the one who was asked does not lead
+	Term      uint64      `json:"term"`
+	Problems  []string    `json:"problems,omitempty"`  // for people, a line each
+	Ownerless []Ownerless `json:"ownerless,omitempty"` // by app and number
 }
 
-// MemberHealth is what the leader knows of one member.
-type MemberHealth struct {
-	Live   bool           `json:"live"`
-	Lost   string         `json:"lost,omitempty"` // why it is not alive any more
-	AgeMs  int64          `json:"age_ms"`         // since its last ping
-	Report session.Report `json:"report"`
+// Ownerless says why a lane has nobody who runs it.
+type Ownerless struct {
+	ownership.LaneRef
+	Why string `json:"why"`
 }
 
 // Health asks the leader. Without one it returns a NoLeaderError.
@@ -131,21 +127,15 @@ func (c *Cluster) Health(ctx context.Context) (Health, error) {
 }
 
 func (c *Cluster) serveHealth() Health {
-	view, ok := c.table.View(c.State())
+	term, _, ok := c.raft.Leading()
 	if !ok {
 		return Health{}
 	}
-	h := Health{LeaderID: c.c.ID, Term: view.Term, Paused: view.Paused, Problems: c.leader.Problems()}
-	for id, s := range view.Sessions {
-		r := s.Report
-		r.ID, r.Incarnation = id, s.Incarnation
-		for _, copied := range s.Copies {
-			r.Copies = append(r.Copies, copied)
-		}
-		slices.SortFunc(r.Copies, func(a, b session.Copy) int { return ownership.LaneRef.Compare(a.LaneRef, b.LaneRef) })
-		h.Members = append(h.Members, MemberHealth{Live: s.Live, Lost: s.Lost, AgeMs: s.Age.Milliseconds(), Report: r})
+	h := Health{LeaderID: c.c.ID, Term: term, Problems: c.leader.Problems()}
+	for ref, why := range c.leader.Ownerless() {
+		h.Ownerless = append(h.Ownerless, Ownerless{ref, why})
 	}
-	slices.SortFunc(h.Members, func(a, b MemberHealth) int { return strings.Compare(a.Report.ID, b.Report.ID) })
+	slices.SortFunc(h.Ownerless, func(a, b Ownerless) int { return a.LaneRef.Compare(b.LaneRef) })
 	return h
 }
 

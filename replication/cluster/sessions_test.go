@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,8 +15,8 @@ import (
 	"github.com/tally-kafka/tally/replication/session"
 )
 
-// TestSessions: every node, the leader too, is renewed by its leader, whose table can be asked for
-// anywhere; with the quorum the leader's word ends.
+// TestSessions: every node, the leader too, is renewed by its leader, who knows them all and can be
+// asked from anywhere; with the quorum the leader's word ends.
 func TestSessions(t *testing.T) {
 	t.Parallel()
 	nodes := newNodes(t, 3)
@@ -35,17 +36,24 @@ func TestSessions(t *testing.T) {
 			if err != nil || !n.Renewed() {
 				return fmt.Errorf("%s: renewed %t, %w", n.conf.Name, n.Renewed(), err)
 			}
-			if len(h.Members) != 3 || h.LeaderID != leader.conf.ID || h.Term == 0 {
+			if h.LeaderID != leader.conf.ID || h.Term == 0 {
 				return fmt.Errorf("%s: %+v", n.conf.Name, h)
-			}
-			for _, m := range h.Members {
-				if !m.Live || len(m.Report.Copies) != 1 || m.Report.Version == 0 {
-					return fmt.Errorf("%s: %+v", n.conf.Name, m)
-				}
 			}
 			return nil
 		})
 	}
+	eventually(t, func() error {
+		view, _ := leader.table.View(leader.State())
+		if len(view.Sessions) != 3 {
+			return fmt.Errorf("%+v", view)
+		}
+		for _, s := range view.Sessions {
+			if !s.Live || len(s.Copies) != 1 || s.Report.Version == 0 {
+				return fmt.Errorf("%+v", s)
+			}
+		}
+		return nil
+	})
 	for _, n := range others(nodes, leader) {
 		n.stop()
 	}
@@ -56,6 +64,48 @@ func TestSessions(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestHealth: of any node that is asked, the leader says why a lane has no owner.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	nodes := newNodes(t, 3)
+	for _, n := range nodes {
+		n.conf.Fence = func(context.Context, string, int) error { return errors.New("no broker answers") }
+		n.obey()
+	}
+	inCluster(nodes)
+	leader := leaderOf(t, nodes...)
+	put := app("count")
+	put.PutApp.App.Halted = ""
+	put.PutApp.App.Partitions, put.PutApp.App.Lanes = 3, make([]ownership.Lane, 3)
+	if result, err := leader.Propose(limit(t), put); err != nil || result.Refused != "" {
+		t.Fatal(err, result)
+	}
+	killed := others(nodes, leader)[0]
+	var of ownership.LaneRef
+	eventually(t, func() error {
+		for ref, l := range leader.State().Lanes() {
+			if l.Owner == killed.conf.ID {
+				of = ref
+				return nil
+			}
+		}
+		return errors.New("it has no lane")
+	})
+	killed.stop()
+	for _, n := range others(nodes, killed) {
+		eventually(t, func() error {
+			h, err := n.Health(limit(t))
+			said := slices.ContainsFunc(h.Ownerless, func(o Ownerless) bool {
+				return o.LaneRef == of && strings.Contains(o.Why, "its fence has failed") && strings.Contains(o.Why, "no broker answers")
+			})
+			if err != nil || !said {
+				return fmt.Errorf("%s: %+v, %w", n.conf.Name, h, err)
+			}
+			return nil
+		})
+	}
 }
 
 // TestTakeover: lanes are granted to all nodes, each with a standby; when a node is killed, its

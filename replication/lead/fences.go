@@ -157,23 +157,24 @@ func (f *fences) notify() {
 	f.news = make(chan struct{})
 }
 
-// problemsMax bounds the lines about fences.
-const problemsMax = 20
+// hindrancesMax bounds the lanes of hindrances.
+const hindrancesMax = 20
 
-func (f *fences) problems() (lines []string) {
+// hindrances say what is wrong with the fences of lanes.
+func (f *fences) hindrances() map[ownership.LaneRef]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	whys := map[ownership.LaneRef]string{}
 	for _, ref := range slices.SortedFunc(maps.Keys(f.calls), ownership.LaneRef.Compare) {
 		switch c := f.calls[ref]; {
-		case len(lines) == problemsMax:
-			return lines
+		case len(whys) == hindrancesMax:
+			return whys
 		case c.overdue:
-			lines = append(lines, fmt.Sprintf("%s has no owner and waits for its fence, which Kafka has not answered for %v",
-				ref, f.cfg.Seam.Since(c.began).Round(time.Second)))
+			whys[ref] = fmt.Sprintf("it waits for its fence, which Kafka has not answered for %v",
+				f.cfg.Seam.Since(c.began).Round(time.Second))
 		case c.err != nil:
-			lines = append(lines, fmt.Sprintf("%s has no owner and its fence has failed %d times: %v; it is tried again",
-				ref, c.failed, c.err))
+			whys[ref] = fmt.Sprintf("its fence has failed %d times: %v; it is tried again", c.failed, c.err)
 		}
 	}
-	return lines
+	return whys
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -65,11 +66,12 @@ type Lead struct {
 	cfg    Config
 	fences *fences
 
-	mu       sync.Mutex
-	decision assign.Decision
-	problems []string
-	hindered bool   // by something that time may mend
-	refusal  string // why the last proposal came to nothing, "" when it did not
+	mu        sync.Mutex
+	decision  assign.Decision
+	problems  []string
+	ownerless map[ownership.LaneRef]string
+	hindered  bool   // by something that time may mend
+	refusal   string // why the last proposal came to nothing, "" when it did not
 }
 
 // New makes the part of a node that does not lead.
@@ -83,7 +85,7 @@ func New(cfg Config) *Lead {
 func (l *Lead) Run(ctx context.Context, term uint64) error {
 	resign := l.cfg.Table.Lead(term)
 	defer resign()
-	defer l.keep(assign.Decision{}, nil)
+	defer l.keep(assign.Decision{}, "", nil)
 	l.fences.begin()
 	l.settle(ctx)
 	refused := time.Duration(0)
@@ -152,7 +154,7 @@ func (l *Lead) turn(ctx context.Context) after {
 	}
 	d := assign.Decide(l.input(state, view))
 	l.fences.want(ctx, d.Fence, state)
-	l.keep(d, l.hindrances(view))
+	l.keep(d, view.Paused, l.fences.hindrances())
 	if d.Plan == nil {
 		l.setRefusal("")
 		return wait
@@ -308,18 +310,18 @@ func health(v session.View) map[string]assign.Health {
 	return all
 }
 
-// hindrances are the problems that the assignor does not know of.
-func (l *Lead) hindrances(v session.View) (lines []string) {
-	if v.Paused != "" {
-		lines = append(lines, v.Paused)
+// keep notes a decision, with what the assignor does not know of: why nothing is assigned, and why
+// lanes are not fenced.
+func (l *Lead) keep(d assign.Decision, paused string, unfenced map[ownership.LaneRef]string) {
+	problems, ownerless := d.Problems, map[ownership.LaneRef]string{}
+	if paused != "" {
+		problems = append([]string{paused}, problems...)
 	}
-	return append(lines, l.fences.problems()...)
-}
-
-func (l *Lead) keep(d assign.Decision, hindrances []string) {
+	maps.Copy(ownerless, d.Ownerless)
+	maps.Copy(ownerless, unfenced)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.decision, l.problems, l.hindered = d, append(hindrances, d.Problems...), len(hindrances) > 0
+	l.decision, l.problems, l.ownerless, l.hindered = d, problems, ownerless, paused != "" || len(unfenced) > 0
 }
 
 func (l *Lead) setRefusal(why string) {
@@ -328,8 +330,8 @@ func (l *Lead) setRefusal(why string) {
 	l.refusal = why
 }
 
-// Problems are what keeps the cluster from being as it shall be, a line each, for people. There are
-// none while this node does not lead.
+// Problems are what keeps the cluster from being as it shall be, a line each, for people, but for
+// the lanes of Ownerless. There are none while this node does not lead.
 func (l *Lead) Problems() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -338,6 +340,14 @@ func (l *Lead) Problems() []string {
 		lines = append(lines, l.refusal)
 	}
 	return lines
+}
+
+// Ownerless says why lanes have nobody who runs them, as far as this leader knows; of a bounded
+// number of lanes.
+func (l *Lead) Ownerless() map[ownership.LaneRef]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ownerless // made anew at each change
 }
 
 // Decision is the last one of this leadership; the zero value while this node does not lead.

@@ -138,9 +138,8 @@ func TestFenceThatNeverReturns(t *testing.T) {
 		if took < 14*time.Second || took > 16*time.Second {
 			t.Errorf("the others were granted after %v", took)
 		}
-		problems := strings.Join(c.lead.Problems(), "\n")
-		if !strings.Contains(problems, stuck[0].String()+" has no owner and waits for its fence") {
-			t.Errorf("problems are %q", problems)
+		if why := c.lead.Ownerless()[stuck[0]]; !strings.Contains(why, "it waits for its fence, which Kafka has not answered for 1") {
+			t.Errorf("%s has no owner: %q", stuck[0], why)
 		}
 		c.pass(20*time.Second, func() bool { return slices.Equal(ownerless(), stuck) })
 		if len(c.fences) != len(lost) {
@@ -159,14 +158,15 @@ func TestFailedFence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := settled(t, Config{}, 2, 2, 0)
 		c.fence = func(context.Context, ownership.LaneRef) error { return errors.New("no broker answers") }
+		lost := c.of("n1")[0]
 		c.kill("n1")
 		c.until(func() bool { return len(c.fences) > 0 })
 		c.pass(30*time.Second, func() bool { return !c.allOwned() })
 		if n := len(c.fences); n < 8 || n > 12 {
 			t.Errorf("%d fences in 30 s", n)
 		}
-		if p := strings.Join(c.lead.Problems(), "\n"); !strings.Contains(p, "no broker answers") {
-			t.Errorf("problems are %q", p)
+		if why := c.lead.Ownerless()[lost]; !strings.Contains(why, "its fence has failed") || !strings.Contains(why, "no broker answers") {
+			t.Errorf("it has no owner: %q", why)
 		}
 		c.mu.Lock()
 		c.fence = func(context.Context, ownership.LaneRef) error { return nil }
@@ -174,6 +174,7 @@ func TestFailedFence(t *testing.T) {
 		if took := c.until(c.allOwned); took > 5100*time.Millisecond {
 			t.Errorf("granted after %v", took)
 		}
+		c.until(func() bool { return len(c.lead.Ownerless()) == 0 })
 	})
 }
 
@@ -193,7 +194,7 @@ func TestDeposedInAFence(t *testing.T) {
 		c.kill("n1")
 		c.until(func() bool { return len(c.fences) == 1 })
 		stop()
-		if p := c.lead.Problems(); len(p) > 0 || c.lead.Decision().Fence != nil {
+		if p := c.lead.Problems(); len(p) > 0 || len(c.lead.Ownerless()) > 0 || c.lead.Decision().Fence != nil {
 			t.Errorf("problems after the leadership: %q", p)
 		}
 		n := c.log()

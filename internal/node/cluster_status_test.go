@@ -1,0 +1,233 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/certs"
+	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/testkafka"
+)
+
+// problems are the lines of a status that have all these words.
+func problems(st api.Status, words ...string) (lines []string) {
+	for _, line := range st.Problems {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// oneProblem says whether the status has one line with all these words, and no other with the last
+// of them.
+func oneProblem(st api.Status, words ...string) error {
+	if all := problems(st, words[len(words)-1]); len(all) != 1 || len(problems(st, words...)) != 1 {
+		return fmt.Errorf("no line, or not one alone, says %q:\n%s", words, strings.Join(st.Problems, "\n"))
+	}
+	return nil
+}
+
+// One of three nodes that form a cluster is started: its status says that it waits, and for whom,
+// and misses no leader of a cluster that there has never been.
+func TestBandWaitsForItsSeeds(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 2)
+	b := &band{place: p}
+	for range 3 {
+		b.addrs = append(b.addrs, testkafka.FreeAddr(t))
+	}
+	n := b.launch(0)
+	st := n.until("it says what it waits for", func(st api.Status) bool { return len(st.Problems) > 0 })
+	if len(st.Problems) != 1 || len(st.Nodes) != 0 {
+		t.Errorf("nodes %+v, problems:\n%s", st.Nodes, strings.Join(st.Problems, "\n"))
+	}
+	saysText(t, st.Problems[0], "node node-a waits for the cluster: these seeds do not answer: ", b.addrs[1]+" (", b.addrs[2]+" (")
+	b.nodes = []*tally{n, b.launch(1), b.launch(2)}
+	b.whole()
+	b.until("it waits for nothing more", func(st api.Status) error {
+		if lines := problems(st, "waits for the cluster"); len(lines) > 0 {
+			return fmt.Errorf("problems: %q", lines)
+		}
+		return nil
+	})
+}
+
+// Two nodes say that one of them cannot take over from the other, until there is a third, even one
+// that has never reached Kafka: that has a vote, and gets no lanes, and the status says why.
+func TestBandOfTwoVoters(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 2)
+	b := p.band(2, standbys(1))
+	b.until("two voters are too few", func(st api.Status) error {
+		return oneProblem(st, "no lane be taken over: start a third", "two nodes vote")
+	})
+	p.launch(listening(testkafka.FreeAddr(t)), joined(b.addrs), named("node-c"), func(c *Config) {
+		c.Brokers, c.UnreachableAt = []string{testkafka.FreeAddr(t)}, 200*time.Millisecond
+	})
+	b.until("three vote, and one has no Kafka", func(st api.Status) error {
+		if lines := problems(st, "two nodes vote"); len(lines) > 0 {
+			return fmt.Errorf("problems: %q", lines)
+		}
+		return oneProblem(st, "gets no lanes while another can have them: it has not reached Kafka yet: ", "node node-c")
+	})
+}
+
+// kafkaLine is what a node has of Kafka; it reaches other nodes meanwhile.
+type kafkaLine struct {
+	mu    sync.Mutex
+	cut   bool
+	conns []net.Conn
+}
+
+// through gives a node of a band the line.
+func (k *kafkaLine) through(c *Config) {
+	nodes := c.Join
+	c.Seam.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := seam.World().Dial(ctx, network, addr)
+		if err != nil || slices.Contains(nodes, addr) {
+			return conn, err
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.cut {
+			conn.Close()
+			return nil, errParted
+		}
+		k.conns = append(k.conns, conn)
+		return conn, nil
+	}
+}
+
+func (k *kafkaLine) set(cut bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cut = cut
+	for _, c := range k.conns {
+		c.Close()
+	}
+	k.conns = nil
+}
+
+// A node that loses Kafka alone loses its lanes, and any node's status says why, in one line, until
+// it has Kafka again.
+func TestBandNodeWithoutKafka(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	var line kafkaLine
+	b := p.band(3, standbys(1), func(c *Config) {
+		if c.Name == nodeName(1) {
+			line.through(c)
+		}
+	})
+	load := p.stream(4)
+	b.until("it has a lane", b.hasLane(nodeName(1)))
+	line.set(true)
+	b.until("it has no lane, and the status says why", func(st api.Status) error {
+		for _, l := range st.Apps[0].Lanes {
+			if l.Owner == nodeName(1) || l.State != api.LaneRunning {
+				return fmt.Errorf("lane %+v", l)
+			}
+		}
+		return oneProblem(st, "gets no lanes while another can have them: it has not reached Kafka for ", "node "+nodeName(1))
+	})
+	line.set(false)
+	b.until("it has a lane again, and no problem", func(st api.Status) error {
+		if lines := problems(st, nodeName(1)); len(lines) > 0 {
+			return fmt.Errorf("problems: %q", lines)
+		}
+		return b.hasLane(nodeName(1))(st)
+	})
+	b.whole()
+	b.exact(load())
+}
+
+// The owner of a lane that nobody follows ends, and the leader cannot fence the lane: any node's
+// status says why it has no owner, until the fence has ended and the lane runs.
+func TestBandFenceFails(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 3)
+	b := p.band(3, func(c *Config) {
+		if c.Name == nodeName(2) {
+			c.HandOverMax, c.DepartMax = 1, 1 // its stop is as good as a kill
+		}
+	})
+	b.until("it has a lane", b.hasLane(nodeName(2)))
+	var refused atomic.Bool
+	refused.Store(true)
+	p.fake.ControlKey(int16(kmsg.InitProducerID), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		p.fake.KeepControl()
+		if !refused.Load() {
+			return nil, nil, false
+		}
+		resp := r.ResponseKind().(*kmsg.InitProducerIDResponse)
+		resp.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
+		return resp, nil, true
+	})
+	b.nodes[2].stop()
+	for _, n := range b.nodes[:2] {
+		n.until("it says why", func(st api.Status) bool {
+			return len(problems(st, " has no owner: its fence has failed", kerr.TransactionalIDAuthorizationFailed.Message)) > 0 &&
+				len(problems(st, "has no owner")) == len(problems(st, "its fence has failed"))
+		})
+	}
+	refused.Store(false)
+	b.whole()
+	b.until("every lane has an owner", func(st api.Status) error {
+		if lines := problems(st, "owner"); len(lines) > 0 {
+			return fmt.Errorf("problems: %q", lines)
+		}
+		return nil
+	})
+}
+
+// A node whose certificate is of another authority warns of it, and its own status says so.
+func TestForeignCertificate(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 2)
+	var addrs, dirs []string
+	for i := range 2 {
+		dir := t.TempDir()
+		_, err := certs.Make(dir, []certs.Node{{Name: nodeName(i), Hosts: []string{"127.0.0.1"}}}, certs.MakeOptions{Seam: seam.World()})
+		p.must(err)
+		addrs, dirs = append(addrs, testkafka.FreeAddr(t)), append(dirs, dir)
+	}
+	for i := range 2 {
+		n := p.launch(listening(addrs[i]), joined(addrs), named(nodeName(i)), func(c *Config) {
+			c.Certs = filepath.Join(dirs[i], nodeName(i))
+		})
+		authority, err := certs.Pool(filepath.Join(dirs[i], "ca.crt"))
+		p.must(err)
+		n.client, err = api.NewClient("https://"+addrs[i], seam.World(), api.WithCA(authority))
+		p.must(err)
+		if i == 0 {
+			n.until("it waits", func(st api.Status) bool { return len(problems(st, "waits for the cluster", addrs[1])) == 1 })
+			continue
+		}
+		st := n.until("it says what it waits for", func(st api.Status) bool { return len(problems(st, "authority")) > 0 })
+		if err := oneProblem(st, "node node-b waits for the cluster: these seeds do not answer: "+addrs[0], "is of another authority"); err != nil {
+			t.Error(err)
+		}
+		until(t, func() error {
+			if n.log.count("level=WARN", "waiting for the cluster", "is of another authority") == 0 {
+				return fmt.Errorf("no warning:\n%s", n.log)
+			}
+			return nil
+		})
+		if said := n.log.count("level=INFO", "is of another authority"); said > 0 {
+			t.Errorf("said %d times as if it would mend itself", said)
+		}
+	}
+}
