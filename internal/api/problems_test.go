@@ -28,7 +28,7 @@ func TestVoterProblems(t *testing.T) {
 				continue
 			}
 			bare := strings.TrimLeft(name, "!-")
-			st.Nodes = append(st.Nodes, NodeStatus{Name: bare, Alive: bare == name, Voter: name[0] != '-'})
+			st.Nodes = append(st.Nodes, NodeStatus{Name: bare, Alive: !strings.Contains(name, "!"), Voter: name[0] != '-'})
 		}
 		if got := strings.Join(voterProblems(st), "\n"); !strings.Contains(got, want) || (want == "") != (got == "") {
 			t.Errorf("%s: %q, want %q", nodes, got, want)
