@@ -6,7 +6,8 @@ import (
 )
 
 // Cluster is what the server needs to know of the other nodes. All methods may be called from many
-// goroutines at any time; only Do, Problems and Settled wait. Without a cluster every lane is this node's.
+// goroutines at any time; only Do, Problems and Settled wait. Without a cluster every lane is this
+// node's.
 type Cluster interface {
 	// Members are the nodes of the cluster, this one among them, sorted by name.
 	Members() []Member

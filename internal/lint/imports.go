@@ -50,7 +50,7 @@ var arrows = map[string]row{
 			"state", "txn",
 		},
 		outside: []string{franz, prometheus, mpb, golangX},
-		// The first two read what the processor writes; the last makes what a node's certs is to be.
+		// The first two read what the processor writes; the last makes a node's certificates.
 		tests: []string{"internal/audit", "internal/dead", "internal/certs"},
 	},
 	"processor": {

@@ -255,8 +255,8 @@ func (n *Node) connect(ctx context.Context) error {
 		n.admin.Close()
 		return err
 	}
-	// contactAt stays: a node that hosts no app yet must not look to the leader as one that can take
-	// lanes.
+	// contactAt stays: a node that hosts no app yet must not look to the leader as one that can
+	// take lanes.
 	var before error
 	n.guarded(func() { before, n.trouble = n.trouble, nil })
 	if before != nil {

@@ -322,9 +322,9 @@ func TestSeedList(t *testing.T) {
 	}
 }
 
-// TestDifferentSeeds, over real calls: a node that is started with another list ends, and those that
-// wait go on waiting, say what for, and form the cluster once that one has the right list. By a
-// clock that is off it is one of the others that ends; no cluster comes of that either.
+// TestDifferentSeeds, over real calls: a node that is started with another list ends, and those
+// that wait go on waiting, say what for, and form the cluster once that one has the right list. By
+// a clock that is off it is one of the others that ends; no cluster comes of that either.
 func TestDifferentSeeds(t *testing.T) {
 	t.Parallel()
 	nodes := newNodes(t, 3)

@@ -44,7 +44,7 @@ func (s *said) says(t *testing.T, words ...string) {
 			}
 			return nil
 		}
-		return fmt.Errorf("no line says %q:\n%s", words, &s.buf)
+		return fmt.Errorf("no line says %q; the end of the log:\n%s", words, s.buf.Bytes()[max(s.buf.Len()-1000, 0):])
 	})
 }
 
@@ -55,8 +55,8 @@ func (n *tnode) logged() *said {
 	return s
 }
 
-// TestWaits: a node says what it waits for, in its log and to who asks: as a warning where that is a
-// certificate, which no waiting mends, whether it has been in the cluster or not.
+// TestWaits: a node says what it waits for, in its log and to who asks: as a warning where that is
+// a certificate, which no waiting mends, whether it has been in the cluster or not.
 func TestWaits(t *testing.T) {
 	t.Parallel()
 	nodes := newNodes(t, 3)
