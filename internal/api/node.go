@@ -18,8 +18,9 @@ type Node interface {
 	NotReady() []string
 	// Apps are the apps that this node knows, sorted by name.
 	Apps() []*App
-	// Reset starts an app anew in a new generation and returns when that has its first positions,
-	// or when ctx ends: a reset that was begun then goes on without the caller.
+	// Reset starts an app anew in a new generation, also one that this node cannot open, and
+	// returns when that has its first positions, or when ctx ends: a reset that was begun then goes
+	// on without the caller.
 	Reset(ctx context.Context, app string, req ResetRequest) (ResetAnswer, error)
 }
 

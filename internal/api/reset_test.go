@@ -57,6 +57,26 @@ func TestResetRoute(t *testing.T) {
 	}
 }
 
+// An app that the cluster has and this node cannot open is reset all the same: that is the way out.
+// One that the cluster does not have is not.
+func TestResetOfAClosedApp(t *testing.T) {
+	c := newTestCluster(t, newTestApp(t, wordcount, 1, 1), 1, Options{})
+	n := &testNode{}
+	ts, _ := serve(t, n, Options{Cluster: c.nodes[0]})
+	client, err := NewClient(ts.URL, seam.World())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := client.Reset(t.Context(), "wordcount", ResetRequest{From: "latest"})
+	if err != nil || got.App != "wordcount" || !got.Done || len(n.resets) != 1 {
+		t.Errorf("%+v, %v; the node was asked for %+v", got, err, n.resets)
+	}
+	c.change(func() { c.placed = nil })
+	if _, err := client.Reset(t.Context(), "wordcount", ResetRequest{}); asError(err).Code != CodeUnknownApp || len(n.resets) != 1 {
+		t.Errorf("%v; the node was asked for %+v", err, n.resets)
+	}
+}
+
 // A reset cannot be asked for by a web page.
 func TestResetOfAPage(t *testing.T) {
 	n := &testNode{apps: []*testApp{newTestApp(t, wordcount, 1, 1)}}

@@ -30,6 +30,7 @@ type app struct {
 	program *spec.Program
 	record  *ownership.App // what the cluster has agreed on; nil for one that is only examined
 	heads   map[int32]head // of the changelog, as they were when the app was opened
+	closed  bool           // what the cluster knows of an app that cannot be opened: see closedApp
 
 	input, output, changelog, dead kafka.Topic
 	repartition                    kafka.Topic // of an app of two stages
@@ -46,7 +47,6 @@ type app struct {
 
 	reset    *intent       // the reset that this generation began with in this process, nil for none
 	start    []int64       // of a generation that a reset began: the first offsets that it counts
-	orders   chan *order   // resets that are asked for; taken while the lanes run
 	allReady chan struct{} // of a reset: closed once every partition has a position of its generation
 
 	nudge chan struct{} // asks for a look at the ends before its time
@@ -75,7 +75,7 @@ func newApp(n *Node, s *spec.Spec, rec *ownership.App) *app {
 	return &app{
 		node: n, spec: s, record: rec, program: spec.Compile(s), ends: map[state.Task]int64{},
 		probed: map[state.Task]int64{}, stood: map[state.Task]int64{}, trimmed: map[int32]int64{}, nudge: make(chan struct{}, 1),
-		orders: make(chan *order), allReady: make(chan struct{}),
+		allReady: make(chan struct{}),
 	}
 }
 

@@ -23,6 +23,9 @@ type host struct {
 	fails bool   // the last try to open it was refused
 	stop  context.CancelFunc
 	gone  bool // the cluster has deleted the app
+
+	orders chan *order // resets that are asked for: taken while the lanes run, or while it cannot be opened
+	asked  *order      // of the goroutine that hosts it: what was taken while it could not be opened
 }
 
 // keepApps hosts every app that the cluster has, until ctx ends; it returns when all have ended.
@@ -85,7 +88,7 @@ func (n *Node) newHost(ctx context.Context, name string) *hosting {
 	if n.hosts[name] != nil {
 		return nil
 	}
-	h := &host{name: name}
+	h := &host{name: name, orders: make(chan *order)}
 	ctx, h.stop = context.WithCancel(ctx)
 	n.hosts[name] = h
 	return &hosting{h, ctx}
@@ -107,6 +110,7 @@ func (n *Node) endHosts(st *ownership.State) {
 // try to open it.
 func (n *Node) host(lanes, ctx context.Context, h *host, first chan<- outcome) {
 	defer n.guarded(func() { delete(n.hosts, h.name) })
+	defer h.answerAsked(nil)
 	defer h.stop()
 	for ctx.Err() == nil {
 		rec := n.cluster.State().Apps[h.name]
@@ -119,6 +123,7 @@ func (n *Node) host(lanes, ctx context.Context, h *host, first chan<- outcome) {
 			continue // ctx has ended, or the record is another one now
 		}
 		n.guarded(func() { h.app, h.why, h.fails = a, "", false })
+		h.answerAsked(a)
 		n.runHosted(lanes, ctx, h)
 		a = h.app // a reset has put another in its place
 		n.guarded(func() { h.app = nil })
@@ -180,7 +185,7 @@ func (n *Node) openHosted(ctx context.Context, h *host, rec *ownership.App, firs
 		}
 		n.guarded(func() { h.why, h.fails = err.Error(), true })
 		n.cfg.Log.Error("the app cannot run on this node; trying again", "app", h.name, "in", pause, "error", err)
-		if err := n.waitForRecord(ctx, rec, pause); err != nil {
+		if err := n.waitForRecord(ctx, h, rec, pause); err != nil {
 			return nil, err
 		}
 	}
@@ -190,8 +195,8 @@ func (n *Node) openHosted(ctx context.Context, h *host, rec *ownership.App, firs
 var errRecord = errors.New("the cluster has another record of the app now")
 
 // waitForRecord waits for d, or until a reset is left to this node. It fails when ctx ends or the
-// app's record is another one.
-func (n *Node) waitForRecord(ctx context.Context, rec *ownership.App, d time.Duration) error {
+// app's record is another one, as it is when a reset was asked for meanwhile and has begun.
+func (n *Node) waitForRecord(ctx context.Context, h *host, rec *ownership.App, d time.Duration) error {
 	late, stop := n.cfg.Seam.Timer(d)
 	defer stop()
 	for {
@@ -205,6 +210,10 @@ func (n *Node) waitForRecord(ctx context.Context, rec *ownership.App, d time.Dur
 		}
 		select {
 		case <-changed:
+		case o := <-h.ordersOf(rec):
+			if n.beginClosed(ctx, h, rec, o) {
+				return errRecord
+			}
 		case <-late:
 			return nil
 		case <-ctx.Done():
@@ -276,7 +285,7 @@ func (n *Node) putOpened(ctx context.Context, a *app, before *ownership.App) (*o
 func (n *Node) runHosted(lanes, ctx context.Context, h *host) {
 	for a := h.app; a != nil; {
 		running, drain := n.whileRecorded(ctx, a)
-		o, in := n.runUntilReset(lanes, running, a)
+		o, in := n.runUntilReset(lanes, running, h, a)
 		drain()
 		if o == nil {
 			return

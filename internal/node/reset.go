@@ -223,6 +223,7 @@ func (a *app) reached(ctx context.Context, in *intent) (progress, error) {
 	if err != nil || missing(changelog) {
 		return r, err
 	}
+	a.changelog = changelog // watchForeign reads on there
 	heads, err := a.headsIfAny(ctx, changelog)
 	if err != nil {
 		return r, err

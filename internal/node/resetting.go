@@ -14,8 +14,8 @@ import (
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
-// orderWait is how long an order waits to be taken: at once by an app that runs, never by one that
-// is being reset.
+// orderWait is how long an order waits to be taken: at once by an app that runs or cannot be opened,
+// never by one that is being reset.
 const orderWait = 2 * time.Second
 
 // order is a reset that was asked for.
@@ -35,7 +35,7 @@ type begun struct {
 // Reset starts an app anew in a new generation. It returns when that has its first positions, or
 // when ctx ends; a reset that was begun goes on.
 func (n *Node) Reset(ctx context.Context, name string, req api.ResetRequest) (api.ResetAnswer, error) {
-	a, o, err := n.order(name, req)
+	h, a, o, err := n.order(name, req)
 	if err != nil {
 		return api.ResetAnswer{}, err
 	}
@@ -53,9 +53,9 @@ func (n *Node) Reset(ctx context.Context, name string, req api.ResetRequest) (ap
 	late, stop := n.cfg.Seam.Timer(orderWait)
 	defer stop()
 	select {
-	case a.orders <- o:
+	case h.orders <- o:
 	case <-late:
-		return api.ResetAnswer{}, conflict("app "+name+" is being reset already", "see `tally status`")
+		return api.ResetAnswer{}, a.notTaken()
 	case <-ctx.Done():
 		return api.ResetAnswer{}, ctx.Err()
 	}
@@ -71,30 +71,27 @@ func (n *Node) Reset(ctx context.Context, name string, req api.ResetRequest) (ap
 	}
 }
 
-// order finds the app and reads the request.
-func (n *Node) order(name string, req api.ResetRequest) (*app, *order, error) {
-	for _, a := range n.running() {
-		if a.name() != name {
-			continue
-		}
-		o := &order{spec: a.spec, from: req.From, begun: make(chan begun, 1)}
-		if req.Spec == "" {
-			return a, o, nil
-		}
-		var err error
-		if o.spec, err = spec.Parse([]byte(req.Spec), "the new spec"); err != nil {
-			return nil, nil, &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest, Message: err.Error()}
-		}
-		if o.spec.App != name {
-			return nil, nil, &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest,
-				Message: fmt.Sprintf("the new spec is of app %s, not of %s", o.spec.App, name), Next: "start that app with `tally run --spec`"}
-		}
-		if why := n.vet(n.cluster.State(), &ownership.App{Name: name, Spec: string(o.spec.YAML())}); why != "" {
-			return nil, nil, conflict(why, "")
-		}
-		return a, o, nil
+// order finds the app, open or not, and reads the request.
+func (n *Node) order(name string, req api.ResetRequest) (*host, *app, *order, error) {
+	h, a, err := n.orderedApp(name)
+	if err != nil {
+		return nil, nil, nil, err
 	}
-	return nil, nil, &api.Error{Status: http.StatusNotFound, Code: api.CodeUnknownApp, Message: fmt.Sprintf("this node has no app %q", name)}
+	o := &order{spec: a.spec, from: req.From, begun: make(chan begun, 1)}
+	if req.Spec == "" {
+		return h, a, o, nil
+	}
+	if o.spec, err = spec.Parse([]byte(req.Spec), "the new spec"); err != nil {
+		return nil, nil, nil, &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest, Message: err.Error()}
+	}
+	if o.spec.App != name {
+		return nil, nil, nil, &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest,
+			Message: fmt.Sprintf("the new spec is of app %s, not of %s", o.spec.App, name), Next: "start that app with `tally run --spec`"}
+	}
+	if why := n.vet(n.cluster.State(), &ownership.App{Name: name, Spec: string(o.spec.YAML())}); why != "" {
+		return nil, nil, nil, conflict(why, "")
+	}
+	return h, a, o, nil
 }
 
 // planOrder plans a reset of an app that runs here, and refuses one that runs elsewhere.
@@ -106,12 +103,17 @@ func (n *Node) planOrder(ctx context.Context, a *app, o *order) (*intent, error)
 			return nil, errors.New(st.reason)
 		}
 	}
+	if a.closed {
+		if err := a.refuseForeign(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return n.planReset(ctx, a, o.spec, o.from, n.cfg.Seam.Now())
 }
 
 // runUntilReset runs an app until ctx ends or a reset of it is on disk; then the lanes have
 // drained.
-func (n *Node) runUntilReset(lanes, ctx context.Context, a *app) (*order, *intent) {
+func (n *Node) runUntilReset(lanes, ctx context.Context, h *host, a *app) (*order, *intent) {
 	lanes, kill := context.WithCancel(lanes)
 	defer kill()
 	running, drain := context.WithCancel(ctx)
@@ -122,7 +124,7 @@ func (n *Node) runUntilReset(lanes, ctx context.Context, a *app) (*order, *inten
 	if a.reset != nil {
 		all.Go(func() { a.awaitPositions(running) })
 	}
-	o, in := n.awaitReset(ctx, a)
+	o, in := n.awaitReset(ctx, h, a)
 	drain()
 	if o != nil {
 		n.cfg.Log.Info("reset: draining the lanes", "app", a.name(), "generation", in.Generation)
@@ -163,22 +165,31 @@ func (n *Node) killLater(kill func()) (stop func()) {
 
 // awaitReset returns when ctx ends (nil), or when a reset was asked for, is possible, and is on
 // disk and in the log: from then on there is no way back.
-func (n *Node) awaitReset(ctx context.Context, a *app) (*order, *intent) {
+func (n *Node) awaitReset(ctx context.Context, h *host, a *app) (*order, *intent) {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil, nil
-		case o := <-a.orders:
-			in, err := n.planOrder(ctx, a, o)
-			if err == nil {
-				if err = n.keepIntent(ctx, in); err == nil || ctx.Err() != nil {
-					return o, in
-				}
-				err = errors.Join(err, n.dir.dropIntent(in.App, in.Generation))
+		case o := <-h.orders:
+			if in := n.takeOrder(ctx, a, o); in != nil {
+				return o, in
 			}
-			o.begun <- begun{err: err}
 		}
 	}
+}
+
+// takeOrder plans a reset and writes it down. It gives nil, and tells who asked, when that failed
+// and nothing is left of it.
+func (n *Node) takeOrder(ctx context.Context, a *app, o *order) *intent {
+	in, err := n.planOrder(ctx, a, o)
+	if err == nil {
+		if err = n.keepIntent(ctx, in); err == nil || ctx.Err() != nil {
+			return in
+		}
+		err = errors.Join(err, n.dir.dropIntent(in.App, in.Generation))
+	}
+	o.refuse(err)
+	return nil
 }
 
 // beginAnew carries out a reset and gives the app of the new generation, in the old one's place;
