@@ -2,6 +2,7 @@ package processor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -282,7 +283,7 @@ func (l *Lane) CommitPositions(ctx context.Context, session Session, store *stat
 	l.out.begin(l.cfg, l.cfg.Seam.Now())
 	l.producePositions(records)
 	if _, err := session.Commit(ctx, l.offsets(records)); err != nil {
-		return fmt.Errorf("commit the positions of lane %d: %w", l.cfg.Lane, err)
+		return fmt.Errorf("commit the positions of lane %d: %w", l.cfg.Lane, cmp.Or(l.Faultless(err), err))
 	}
 	return store.Publish(l.positions(records), nil)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
+	"github.com/tally-kafka/tally/txn"
 )
 
 // StopError ends a lane at an event that cannot be read, where the spec says `on_error: stop`.
@@ -28,14 +29,15 @@ func (e *StopError) Error() string {
 // DeadLetterError says that a dead letter itself was refused: there is no place left to put the
 // event, and passing it would lose it.
 type DeadLetterError struct {
-	Partition int32
+	Topic     string // that refused it
+	Partition int32  // of the event
 	Offset    int64
 	Err       error
 }
 
 func (e *DeadLetterError) Error() string {
-	return fmt.Sprintf("the dead letter of partition %d offset %d was refused: %v; raise max.message.bytes of the dead-letter topic, or set on_error: skip",
-		e.Partition, e.Offset, e.Err)
+	return fmt.Sprintf("the dead letter of partition %d offset %d was refused by %s: %v; %s, or set on_error: skip",
+		e.Partition, e.Offset, e.Topic, e.Err, remedy(e.Topic, e.Err))
 }
 
 // Unwrap gives the broker's refusal.
@@ -57,6 +59,59 @@ func (e *PartialError) Error() string {
 
 // Unwrap gives the broker's refusal.
 func (e *PartialError) Unwrap() error { return e.Err }
+
+// OwnRecordError says that a topic refuses what tally writes there of its own accord, whatever the
+// events are: a position record, the sources of partials, or a barrier. No event is at fault, and
+// to pass one would lose it. The lane can go on as soon as a person has changed the topic.
+type OwnRecordError struct {
+	Topic string
+	Kind  state.Kind // KindPosition, KindSources or KindBarrier
+	Err   error
+}
+
+func (e *OwnRecordError) Error() string {
+	what := map[state.Kind]string{
+		state.KindPosition: "position record", state.KindSources: "record of sources", state.KindBarrier: "barrier",
+	}[e.Kind]
+	return fmt.Sprintf("%s refuses a %s, which each lane must write there: %v; %s: then the lane goes on by itself, and nothing is lost meanwhile",
+		e.Topic, what, e.Err, remedy(e.Topic, e.Err))
+}
+
+// Unwrap gives the broker's refusal.
+func (e *OwnRecordError) Unwrap() error { return e.Err }
+
+// remedy is what to change of a topic that refuses a record.
+func remedy(topic string, err error) string {
+	switch {
+	case errors.Is(err, kerr.MessageTooLarge):
+		return "raise max.message.bytes of " + topic
+	case errors.Is(err, kerr.RecordListTooLarge):
+		return "raise segment.bytes of " + topic
+	}
+	return "end what makes the brokers refuse it in " + topic
+}
+
+// Faultless gives the error that says of a refused record that no event is at fault for it: it has
+// the time of this node, which Kafka refuses, or it is one that tally writes whatever the events
+// are. nil for any other error.
+func (l *Lane) Faultless(err error) error {
+	var refused *txn.ProduceError
+	if !txn.Refused(err) || !errors.As(err, &refused) {
+		return nil
+	}
+	out := l.cfg.Spec.Output
+	if errors.Is(err, kerr.InvalidTimestamp) && (out == nil || refused.Topic != out.Topic) { // all but outputs have the time of writing
+		return &ClockError{err}
+	}
+	if refused.Topic != l.cfg.Changelog && (!l.twoStages() || refused.Topic != l.cfg.Repartition) {
+		return nil
+	}
+	switch refused.Kind {
+	case state.KindPosition, state.KindSources, state.KindBarrier:
+		return &OwnRecordError{Topic: refused.Topic, Kind: refused.Kind, Err: err}
+	}
+	return nil
+}
 
 // ClockError says that Kafka refuses the time of this node.
 type ClockError struct{ Err error }
@@ -103,14 +158,12 @@ func (h *halving) refused(task state.Task, rec *kgo.Record) (reason string, ok b
 	return v.reason, true
 }
 
+// faultless forgets which events are suspected: what was refused meanwhile was none of them.
+func (h *halving) faultless() { clear(h.suspects) }
+
 // failed takes note of a batch of which a record was refused. With one event left the refusal is
-// that event's own, unless it already was a dead letter: then nothing is left to try. own says that
-// the refused record has the time of this node, and not of an event: then it is this node's clock
-// that is refused.
-func (h *halving) failed(b *batch, own bool, err error) error {
-	if own && errors.Is(err, kerr.InvalidTimestamp) {
-		return &ClockError{err}
-	}
+// that event's own, unless it already was a dead letter: then nothing is left to try.
+func (h *halving) failed(b *batch, err error) error {
 	if b.events > 1 {
 		h.events = b.events / 2
 		return err
@@ -127,7 +180,7 @@ func (h *halving) failed(b *batch, own bool, err error) error {
 			return &PartialError{Partition: task.Partition, Offset: t.lastEvent, Err: err}
 		}
 		if t.dead > 0 {
-			return &DeadLetterError{Partition: task.Partition, Offset: t.lastEvent, Err: err}
+			return &DeadLetterError{Topic: refusedBy(err), Partition: task.Partition, Offset: t.lastEvent, Err: err}
 		}
 		if h.verdicts == nil {
 			h.verdicts = map[state.Task]verdict{}
@@ -135,6 +188,15 @@ func (h *halving) failed(b *batch, own bool, err error) error {
 		h.verdicts[task] = verdict{t.lastEvent, "refused by the broker: " + err.Error()}
 	}
 	return err
+}
+
+// refusedBy is the topic that refused a record.
+func refusedBy(err error) string {
+	var refused *txn.ProduceError
+	if !errors.As(err, &refused) {
+		return ""
+	}
+	return refused.Topic
 }
 
 // again reports whether the event of a batch of one was refused before, too, and remembers that it

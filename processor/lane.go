@@ -173,14 +173,6 @@ func (l *Lane) stopped() error {
 	return nil
 }
 
-// ownTime reports whether a refused record has the time at which it was written, as all have but
-// the outputs.
-func (l *Lane) ownTime(err error) bool {
-	var refused *txn.ProduceError
-	out := l.cfg.Spec.Output
-	return errors.As(err, &refused) && (out == nil || refused.Topic != out.Topic)
-}
-
 // fetch is one poll's result.
 type fetch struct {
 	recs []*kgo.Record
@@ -225,8 +217,12 @@ func (l *Lane) onEnding(e ending) error {
 	now := l.cfg.Seam.Now()
 	l.lastEnd, l.committing = now, nil
 	if e.err != nil {
+		if err := l.Faultless(e.err); err != nil {
+			l.halving.faultless()
+			return err
+		}
 		if txn.Refused(e.err) {
-			return l.halving.failed(e.batch, l.ownTime(e.err), e.err)
+			return l.halving.failed(e.batch, e.err)
 		}
 		return e.err
 	}

@@ -45,7 +45,8 @@ import (
 //	again Q                                      what is in partition Q of it stands there twice
 //	fold                                         fold what was fetched
 //	tick DURATION                                let time pass, then commit if it is due
-//	commit [answer=ok|refused|unknown|fenced]    carry the due batch through its transaction
+//	commit [answer=ok|refused|unknown|fenced]    carry the due batch through its transaction; also
+//	                                             answer=refused-value, -position, -sources, -dead
 //	pass PARTITION FROM TO                       a probe has found no record from FROM up to TO
 //	get / state                                  what a query sees
 func TestLaneScripts(t *testing.T) {
@@ -400,6 +401,9 @@ func (s *scripted) Commit(_ context.Context, offsets txn.Offsets) (txn.Outcome, 
 	s.out.WriteString(strings.Join(lines, ""))
 	fmt.Fprintf(&s.out, "end: %s\n", or(s.answer, "ok"))
 	s.m.offset++ // the marker
+	if what, ok := strings.CutPrefix(s.answer, "refused-"); ok {
+		return txn.Aborted, s.refusalOf(what)
+	}
 	switch s.answer {
 	case "refused":
 		return txn.Aborted, &txn.ProduceError{Topic: "output", Err: kerr.MessageTooLarge}
@@ -409,6 +413,18 @@ func (s *scripted) Commit(_ context.Context, offsets txn.Offsets) (txn.Outcome, 
 		return txn.Unknown, errors.New("the connection was lost")
 	}
 	return txn.Committed, nil
+}
+
+// refusalOf refuses the first record of a kind; there has to be one.
+func (s *scripted) refusalOf(what string) error {
+	kind := map[string]state.Kind{"value": state.KindValue, "position": state.KindPosition, "sources": state.KindSources}[what]
+	for _, r := range s.records {
+		own := r.Topic == "changelog" || r.Topic == "repartition"
+		if own && state.Kind(r.Key[1]) == kind || !own && r.Topic == what {
+			return &txn.ProduceError{Topic: r.Topic, Partition: r.Partition, Kind: state.Kind(r.Key[1]), Err: kerr.MessageTooLarge}
+		}
+	}
+	panic("no record of this kind is refused: " + what)
 }
 
 func (s *scripted) take() string {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tally-kafka/tally/state"
 )
 
 // Outcome is what is known of a transaction when Commit returns.
@@ -35,7 +37,10 @@ var ErrNoRecord = errors.New("txn: a transaction without a record cannot be comm
 type ProduceError struct {
 	Topic     string
 	Partition int32
-	Err       error
+	// Kind is the second byte of the record's key, 0 of a shorter key: in a topic that tally owns
+	// it says what the record was.
+	Kind state.Kind
+	Err  error
 }
 
 func (e *ProduceError) Error() string {
@@ -44,6 +49,14 @@ func (e *ProduceError) Error() string {
 
 // Unwrap gives the broker's or the client's own error.
 func (e *ProduceError) Unwrap() error { return e.Err }
+
+// kindOf is the kind that a key of tally's says.
+func kindOf(key []byte) state.Kind {
+	if len(key) < 2 {
+		return 0
+	}
+	return state.Kind(key[1])
+}
 
 // Refused reports whether err says that a record itself cannot be written, however often it is
 // tried: it is too large, its timestamp is out of bounds, or the broker calls it invalid. Such a

@@ -259,9 +259,16 @@ func TestRefusedRecord(t *testing.T) {
 	onEachKafka(t, func(t *testing.T, e *env) {
 		s := e.fence(t)
 		e.begin(t, s, "fine")
-		s.Produce(e.record(noise(40_000)))
-		if out, err := s.Commit(context.Background(), e.at(map[int32]int64{0: 5})); out != txn.Aborted || !txn.Refused(err) {
+		large := e.record(noise(40_000))
+		large.Key = []byte("key")
+		s.Produce(large)
+		out, err := s.Commit(context.Background(), e.at(map[int32]int64{0: 5}))
+		var refused *txn.ProduceError
+		if out != txn.Aborted || !txn.Refused(err) || !errors.As(err, &refused) {
 			t.Fatal(out, err)
+		}
+		if refused.Topic != e.output || refused.Partition != 1 || refused.Kind != 'e' {
+			t.Errorf("it is said of a record of kind %q to %s/%d", refused.Kind, refused.Topic, refused.Partition)
 		}
 		s.Close()
 		e.fence(t)

@@ -36,7 +36,7 @@ func (s *Session) Produce(rec *kgo.Record) {
 // acknowledged keeps the first error of a transaction.
 func (s *Session) acknowledged(rec *kgo.Record, err error) {
 	if err != nil {
-		s.refused.CompareAndSwap(nil, &ProduceError{Topic: rec.Topic, Partition: rec.Partition, Err: err})
+		s.refused.CompareAndSwap(nil, &ProduceError{Topic: rec.Topic, Partition: rec.Partition, Kind: kindOf(rec.Key), Err: err})
 	}
 }
 

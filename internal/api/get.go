@@ -52,7 +52,10 @@ type getParts struct {
 type getPart struct {
 	Part
 	Encoded []byte `json:"encoded,omitempty"` // the values, to be folded
-	Proved  bool   `json:"proved,omitempty"`  // it had no lag at a moment after the question
+	Proved  bool   `json:"proved,omitempty"`  // it has all that there was at the question
+	// End is an offset at or behind the end of the source after the question, 0 when it is not
+	// known: a later answer that has come there is proved, too.
+	End int64 `json:"end,omitempty"`
 }
 
 func (g *getParts) found() bool {
@@ -67,9 +70,9 @@ func (g *getParts) proved() bool {
 // may, since clients hash keys differently (but see keyLane); in an app of two stages the group
 // decides.
 //
-// That a group has no values is only said once the input was seen, after the question, to hold
-// nothing more that is not counted, or when the wait is over. So who has just produced the group's
-// first event finds it, and no one else waits.
+// That a group has no values is only said once all is counted that the input was seen to hold after
+// the question, or when the wait is over. So who has just produced the group's first event finds
+// it, and no one else waits.
 func (rd *read) getProved(ctx context.Context, group []byte) (*getParts, error) {
 	for {
 		got, err := rd.getOnce(ctx, group)
@@ -112,7 +115,9 @@ func (rd *read) getHere(views []LaneView, group []byte) (*getParts, error) {
 		got.Hints = append(got.Hints, hints)
 		for _, h := range all {
 			part := getPart{Part: rd.newPart(v, h.task, h.input, role)}
-			part.Proved = part.Lag == 0 && part.AsOfMs > rd.begun.UnixMilli() && rd.softReached(views)
+			rd.noteEnd(v, h.task)
+			part.End = rd.ends[h.task.Partition]
+			part.Proved = rd.ends.passed(h.task.Partition, h.input) && rd.softReached(views)
 			if h.values != nil {
 				part.Values = rd.app.Program.AppendValuesJSON(nil, h.values)
 				part.Encoded = rd.app.Program.AppendValues(nil, h.values)
@@ -148,7 +153,7 @@ func (rd *read) getSpread(ctx context.Context, group []byte) (*getParts, error) 
 	for i := range all.Parts {
 		p := &all.Parts[i]
 		p.Lag += rd.inputLag
-		p.Proved = p.Proved && (rd.app.Repartitions == 0 || rd.inputProved)
+		p.Proved = rd.proved(p)
 	}
 	return all, nil
 }
@@ -202,6 +207,7 @@ func (rd *read) getAnswer(group []byte, got *getParts) *GetAnswer {
 	if folded != nil {
 		a.Found, a.Values = true, json.RawMessage(p.AppendValuesJSON(nil, folded))
 	}
+	a.Proved = !a.Found && len(a.Parts) > 0 && got.proved() && rd.askedAll(got)
 	a.Token = rd.token(a.Parts)
 	return a
 }

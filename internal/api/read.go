@@ -35,11 +35,16 @@ type read struct {
 	local bool
 	lanes []int
 
-	// Of who asks other nodes, in an app of two stages: what of the input was not read yet, whether
-	// all that there was at the question is, and how far the source has what was read.
+	ends ends // of Source: see prove.go
+
+	// Of an app of two stages: the ends of the input. Of who asks other nodes beside that: what of
+	// the input was not read yet, whether all that there was at the question is, how far the source
+	// has what was read, and by lane how far it had what the lane had to read.
+	inputEnds   ends
 	inputLag    int64
 	inputProved bool
 	soft        map[int32]int64
+	sent        map[int]map[int32]int64
 }
 
 // beginRead finds the app and reads what all queries have in common.
@@ -100,8 +105,7 @@ func (s *Server) parseWait(text string) (time.Duration, error) {
 func (s *Server) awaitApp(ctx context.Context, name string, late time.Time) (*App, error) {
 	for {
 		app, err := s.app(name)
-		var e *Error
-		if err == nil || !errors.As(err, &e) || e.Code != CodeNotReady || !s.opt.Seam.Now().Before(late) {
+		if err == nil || !notOpen(err) || !s.opt.Seam.Now().Before(late) {
 			return app, err
 		}
 		if sleep := s.opt.Seam.Sleep(ctx, openPause); sleep != nil {
@@ -112,6 +116,12 @@ func (s *Server) awaitApp(ctx context.Context, name string, late time.Time) (*Ap
 
 // openPause is how long a read waits until it looks again whether its app is open.
 const openPause = 20 * time.Millisecond
+
+// notOpen says whether the cluster has an app that is not open at this node.
+func notOpen(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == CodeNotReady
+}
 
 // app finds an app by name.
 func (s *Server) app(name string) (*App, error) {
@@ -172,16 +182,17 @@ func (rd *read) freshEnough(views []LaneView) bool {
 	if !rd.softReached(views) {
 		return false
 	}
+	enough := true
 	for _, v := range views {
 		for _, t := range v.Tasks {
-			// The age first: a look between the two may make the lag newer than it, never older.
-			if v.AsOfMs() <= rd.begun.UnixMilli() || v.Lag(t.Partition) > 0 {
-				rd.look()
-				return false
-			}
+			rd.noteEnd(v, t)
+			enough = enough && rd.ends.passed(t.Partition, position(v, t))
 		}
 	}
-	return true
+	if !enough {
+		rd.look()
+	}
+	return enough
 }
 
 func (rd *read) waitsForFresh() bool {

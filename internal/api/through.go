@@ -16,8 +16,13 @@ type laneSent struct {
 	// Sent says below which offset of each partition of the source all that it has sent lies.
 	Sent map[int32]int64 `json:"sent"`
 	Lag  int64           `json:"lag"` // of the input partitions that it reads
-	// Proved: at a moment after the question it had no lag.
+	// Proved: it has read all that they held at the question.
 	Proved bool `json:"proved"`
+	// Read is how far it has read them, taken before Sent; Ends are at or behind their ends after
+	// the question, of those of which one is known: a later answer that has come there is proved,
+	// too.
+	Read map[int32]int64 `json:"read,omitempty"`
+	Ends map[int32]int64 `json:"ends,omitempty"`
 }
 
 type sentAnswer struct {
@@ -49,7 +54,8 @@ func (rd *read) throughInput(ctx context.Context) error {
 	rd.inputLag, rd.inputProved, rd.soft = 0, true, map[int32]int64{}
 	for _, l := range all {
 		rd.inputLag += l.Lag
-		rd.inputProved = rd.inputProved && l.Proved
+		rd.noteSent(l)
+		rd.inputProved = rd.inputProved && rd.sent[l.Lane] != nil
 		for q, at := range l.Sent {
 			rd.soft[q] = max(rd.soft[q], at)
 		}
@@ -64,7 +70,7 @@ func (rd *read) throughInput(ctx context.Context) error {
 
 func (rd *read) askSent(ctx context.Context, sh shard) (answer sentAnswer, err error) {
 	sub := rd.sub(sh.lanes)
-	sub.bounds = nil
+	sub.bounds, sub.prove = nil, sub.prove && !rd.inputProved
 	for _, b := range rd.bounds {
 		for _, k := range sh.lanes {
 			if b.input && b.sent == nil && rd.laneOf(b.partition) == k {
@@ -138,15 +144,11 @@ func (rd *read) unread(views []LaneView) error {
 
 func (rd *read) sentOf(views []LaneView) (answer sentAnswer) {
 	for _, v := range views {
-		// The age first, then the lag, which a look between the two may only make newer; and what
-		// was sent last, so that all that has left the lag is in it.
+		// What was sent last, so that all that is read, and so has left the lag, is in it.
 		l := laneSent{Lane: v.Lane, Sent: map[int32]int64{}, Proved: v.AsOfMs() > rd.begun.UnixMilli()}
-		for _, p := range v.Inputs {
-			if v.InputLag != nil {
-				l.Lag += v.InputLag(p)
-			}
+		if v.InputLag != nil {
+			rd.readOf(v, &l)
 		}
-		l.Proved = l.Proved && l.Lag == 0
 		if v.Sent != nil {
 			for q := range int32(rd.app.Repartitions) {
 				l.Sent[q] = v.Sent(q)
@@ -155,6 +157,20 @@ func (rd *read) sentOf(views []LaneView) (answer sentAnswer) {
 		answer.Lanes = append(answer.Lanes, l)
 	}
 	return answer
+}
+
+// readOf fills in how far a lane has read the input, and how far it has to.
+func (rd *read) readOf(v LaneView, l *laneSent) {
+	l.Proved, l.Read, l.Ends = true, map[int32]int64{}, map[int32]int64{}
+	for _, p := range v.Inputs {
+		rd.noteEndOf(&rd.inputEnds, v, p, v.InputLag, func() int64 { return v.Read(p) })
+		l.Read[p] = v.Read(p)
+		l.Lag += v.InputLag(p)
+		l.Proved = l.Proved && rd.inputEnds.passed(p, l.Read[p])
+		if end, known := rd.inputEnds[p]; known {
+			l.Ends[p] = end
+		}
+	}
 }
 
 func (a sentAnswer) proved() bool {

@@ -32,9 +32,12 @@ type Part struct {
 // GetAnswer is the answer to get. Values is absent when Found is false. Parts has every partition
 // that was asked.
 type GetAnswer struct {
-	App    string          `json:"app"`
-	Group  json.RawMessage `json:"group"`
-	Found  bool            `json:"found"`
+	App   string          `json:"app"`
+	Group json.RawMessage `json:"group"`
+	Found bool            `json:"found"`
+	// Proved, of an answer without values: all is counted that the input held when the question
+	// came. Without it the group may have values among the events that are behind (lag).
+	Proved bool            `json:"proved,omitempty"`
 	Values json.RawMessage `json:"values,omitempty"`
 	Parts  []Part          `json:"parts"`
 	Token  string          `json:"token"`

@@ -199,7 +199,7 @@ func (l *lane) commitBarrier(ctx context.Context, session *txn.Session) (to map[
 	}
 	at, err := session.Barrier(ctx, recs)
 	if err != nil {
-		return nil, err
+		return nil, l.blame(err)
 	}
 	for q, end := range at.Of(l.app.repartition.Name) {
 		l.proc.SetSent(q, end+1) // all that the lane has ever sent lies below

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ func (l *lane) run(ctx context.Context, drain <-chan struct{}) {
 			<-firstOf(ctx, drain)
 			return
 		}
-		if ran && txn.Refused(err) && !errors.As(err, new(*processor.ClockError)) {
+		if ran && txn.Refused(err) && !faultless(err) {
 			continue // with fewer events
 		}
 		wait, stop := l.seam().Timer(l.seam().Jitter(pause))
@@ -139,6 +140,8 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 		l.log().Warn("events were lost before they were read; counting on behind them (--on-gap skip)", "error", err)
 	case needsPerson(err), stopsLane(err):
 		return l.end(api.LaneStopped, l.explain(ctx, err))
+	case faultless(err):
+		l.log().Warn("what the lane must write is refused, whatever the events are; trying on", "error", err)
 	case txn.Refused(err):
 		l.log().Warn("a record was refused; repeating the batch in halves", "error", err)
 	default:
@@ -204,6 +207,15 @@ func (l *lane) lose(lost *LostError) bool {
 	l.log().Info("the lane was taken over while this node was away", "by", lost.Node)
 	l.setState(api.LaneAcquiring, fmt.Sprintf("node %s has taken the lane over; waiting to hear of it from the leader", lost.Node))
 	return false
+}
+
+// blame says of a refused record if no event is at fault for it.
+func (l *lane) blame(err error) error { return cmp.Or(l.proc.Faultless(err), err) }
+
+// faultless reports whether a record was refused for which no event is at fault: fewer of them are
+// no help.
+func faultless(err error) bool {
+	return errors.As(err, new(*processor.ClockError)) || errors.As(err, new(*processor.OwnRecordError))
 }
 
 func stopsLane(err error) bool {

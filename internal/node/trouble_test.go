@@ -22,6 +22,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/testkafka"
+	"github.com/tally-kafka/tally/state"
 )
 
 // fakeAt runs a kfake at a fixed address with its data in dir, until the test or the caller ends
@@ -282,6 +283,66 @@ func TestRefusedRecord(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A changelog whose limit leaves room for a barrier and none for a position record: no event is held
+// against it, whatever its on_error. The lane says which setting of which topic to mend, tries with
+// pauses, and counts all once that is mended.
+func TestRefusedPositionRecord(t *testing.T) {
+	for _, onError := range []string{"dead", "skip"} {
+		t.Run(onError, func(t *testing.T) {
+			p := onFake(t)
+			p.topic(p.in, 1)
+			changelog := p.app + ".changelog"
+			n := p.start(running(p.spec(wordcount+"on_error: "+onError+"\n")), func(c *Config) { c.RetryMax = 400 * time.Millisecond })
+			events := []*kgo.Record{event(0, "a", "x"), event(0, "a", "y"), event(0, "b", "x")}
+			p.send(events[0])
+			n.settled(1)
+			barrier, position := p.sizesIn(changelog)
+			if barrier > 400 || position < 800 {
+				t.Fatalf("a barrier has %d bytes, a position record %d: no limit of 800 lies between them", barrier, position)
+			}
+			p.setTopic(changelog, "max.message.bytes", "800") // of which a client uses 512 for a batch
+			began := time.Now()
+			p.send(events[1:]...)
+			until(t, func() error {
+				if c := n.log.count("level=WARN", "position record", "raise max.message.bytes of "+changelog); c < 6 {
+					return fmt.Errorf("it was said %d times", c)
+				}
+				return nil
+			})
+			if took := time.Since(began); took < 600*time.Millisecond { // with pauses of 50, 100, 200, 400, 400 ms
+				t.Errorf("it was tried six times within %s", took)
+			}
+			n.until("the status says it", func(st api.Status) bool {
+				return strings.Contains(st.Apps[0].Lanes[0].Reason, "raise max.message.bytes of "+changelog)
+			})
+			p.setTopic(changelog, "max.message.bytes", "1048588")
+			if a := n.settled(3); a.Processed != 3 {
+				t.Errorf("processed %d, dead %d, skipped %d", a.Processed, a.Dead, a.Skipped)
+			}
+			n.has(count(events))
+			if dead, err := p.admin.EndOffsets(p.ctx(), p.app+".dead", false); err == nil && dead[0] > 0 {
+				t.Errorf("there are dead letters up to offset %d", dead[0])
+			}
+		})
+	}
+}
+
+// sizesIn are the bytes of the largest barrier and the smallest position record of a changelog.
+func (p *place) sizesIn(changelog string) (barrier, position int) {
+	p.t.Helper()
+	for _, r := range p.read(changelog) {
+		kind, _, _, err := state.DecodeKey(r.Key)
+		p.must(err)
+		switch size := len(r.Key) + len(r.Value); {
+		case kind == state.KindBarrier:
+			barrier = max(barrier, size)
+		case kind == state.KindPosition && (position == 0 || size < position):
+			position = size
+		}
+	}
+	return barrier, position
 }
 
 // noise is a word of n letters that no compression makes short.

@@ -1,0 +1,60 @@
+package processor
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/state"
+	"github.com/tally-kafka/tally/txn"
+)
+
+// What tally writes of its own accord is told from what events make, by topic and kind: a key of an
+// output or a dead letter is the user's, whatever its bytes are.
+func TestFaultless(t *testing.T) {
+	s, err := spec.Parse([]byte("app: wc\ninput: {topic: input}\nsplit: words\ngroup: [item]\noutput: {topic: output}\n"), "wc.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := New(Config{
+		Spec: s, Program: spec.Compile(s), Partitions: 1, Changelog: "wc.changelog", Dead: "wc.dead",
+		Repartition: "wc.repartition", Repartitions: 1,
+	}, nil)
+	for _, c := range []struct {
+		topic string
+		kind  state.Kind
+		err   error
+		says  string // "": nil
+	}{
+		{"wc.changelog", state.KindPosition, kerr.MessageTooLarge, "wc.changelog refuses a position record|raise max.message.bytes of wc.changelog"},
+		{"wc.changelog", state.KindBarrier, kerr.RecordListTooLarge, "wc.changelog refuses a barrier|raise segment.bytes of wc.changelog"},
+		{"wc.changelog", state.KindPosition, kerr.InvalidRecord, "wc.changelog refuses a position record|INVALID_RECORD|brokers refuse it"},
+		{"wc.repartition", state.KindSources, kerr.MessageTooLarge, "wc.repartition refuses a record of sources|raise max.message.bytes of wc.repartition"},
+		{"wc.repartition", state.KindBarrier, kerr.MessageTooLarge, "wc.repartition refuses a barrier"},
+		{"wc.changelog", state.KindPosition, kerr.InvalidTimestamp, "the clock"},
+		{"wc.dead", 0, kerr.InvalidTimestamp, "the clock"},
+		{"output", state.KindPosition, kerr.InvalidTimestamp, ""},
+		{"wc.changelog", state.KindValue, kerr.MessageTooLarge, ""},
+		{"wc.repartition", state.KindPartial, kerr.MessageTooLarge, ""},
+		{"output", state.KindPosition, kerr.MessageTooLarge, ""},
+		{"wc.dead", state.KindBarrier, kerr.MessageTooLarge, ""},
+		{"wc.changelog", state.KindPosition, kerr.TopicAuthorizationFailed, ""},
+	} {
+		err := l.Faultless(&txn.ProduceError{Topic: c.topic, Kind: c.kind, Err: c.err})
+		if (err == nil) != (c.says == "") || err != nil && !errors.Is(err, c.err) {
+			t.Errorf("%s, kind %q, %v: %v", c.topic, c.kind, c.err, err)
+			continue
+		}
+		for _, part := range strings.Split(c.says, "|") {
+			if err != nil && !strings.Contains(err.Error(), part) {
+				t.Errorf("%s, kind %q: it does not say %q: %v", c.topic, c.kind, part, err)
+			}
+		}
+	}
+	if err := l.Faultless(errors.New("the connection was lost")); err != nil {
+		t.Error(err)
+	}
+}
