@@ -62,9 +62,10 @@ func TestAbsenceOnABusyTopic(t *testing.T) {
 			})
 		}
 		server, _ := serve(t, &testNode{apps: []*testApp{a}}, Options{FreshWait: time.Minute})
+		began := time.Now()
 		answer := absence(t, server.URL+"/v1/apps/wordcount/get?"+query)
-		if !answer.Proved || lagOfParts(answer.Parts) == 0 {
-			t.Errorf("%s: %+v", query, answer)
+		if took := time.Since(began); !answer.Proved || lagOfParts(answer.Parts) == 0 || took > 10*time.Second {
+			t.Errorf("%s, after %s: %+v", query, took, answer)
 		}
 	}
 }
