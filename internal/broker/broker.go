@@ -56,11 +56,13 @@ func Main(ctx context.Context, opt MainOptions) error {
 		return err
 	}
 	defer lock.Close()
-	s := &server{opt: opt, dir: d, lock: lock}
+	s := newServer(opt, d, lock)
 	if err := s.start(); err != nil {
 		return err
 	}
-	s.serve(ctx)
+	if err := s.serve(ctx); err != nil {
+		return errors.Join(err, s.abandon())
+	}
 	return s.stop()
 }
 
@@ -70,53 +72,97 @@ type server struct {
 	dir     dir
 	lock    *os.File
 	state   state
+	ready   chan struct{} // closed when the guards stand: nothing is served before
+	faults  *brokerLog
 	cluster *kfake.Cluster
 	intent  *intent
 	tidier  *tidier
 }
 
-func (s *server) start() (err error) {
+func newServer(opt MainOptions, d dir, lock *os.File) *server {
+	return &server{opt: opt, dir: d, lock: lock, ready: make(chan struct{}), faults: &brokerLog{to: opt.Log}}
+}
+
+func (s *server) start() error {
 	id, err := s.dir.identity(s.opt.Seam)
 	if err != nil {
 		return err
 	}
-	if s.state.Warnings, err = s.dir.examine(); err != nil {
-		return fmt.Errorf("look for traces of an unclean end: %w", err)
-	}
-	for _, w := range s.state.Warnings {
-		s.opt.Log.Warn(w)
-	}
 	if s.opt.Port != 0 {
 		id.Port = s.opt.Port
 	}
+	unclean, err := s.prepare()
+	if err != nil {
+		return err
+	}
 	if s.cluster, err = s.listen(&id); err != nil {
+		if !unclean { // nothing was changed
+			err = errors.Join(err, s.dir.markEnded())
+		}
 		return err
 	}
-	if err := s.dir.saveIdentity(id); err != nil {
+	if err := s.putUpGuards(id); err != nil {
 		return errors.Join(err, s.stop())
 	}
-	if s.intent, err = openIntent(s.dir, s.opt.Seam); err != nil {
-		return errors.Join(err, s.stop())
-	}
-	s.cluster.Control(s.intent.observe)
-	keepCompacted(s.cluster)
-	s.tidier = &tidier{cluster: s.cluster, dir: s.dir, seam: s.opt.Seam, wait: compactPatience}
-	s.tidier.gate.guard(s.cluster)
-	guardZombies(s.cluster, fmt.Sprintf("127.0.0.1:%d", id.Port), s.opt.Seam)
-	if err := s.dir.markRunning(); err != nil {
-		return errors.Join(err, s.stop())
-	}
-	s.state.PID, s.state.Addr, s.state.ClusterID, s.state.Keep =
-		os.Getpid(), fmt.Sprintf("127.0.0.1:%d", id.Port), id.ClusterID, s.opt.Keep
+	close(s.ready)
 	s.opt.Log.Info("the embedded broker listens", "addr", s.state.Addr, "cluster", id.ClusterID, "data", string(s.dir))
-	s.tidier.gate.setStarts(s.tidier.starts())
-	s.tidier.tidy() // a run that is shorter than tidyEvery does its part too
+	if err := s.tidier.tidy(); err != nil { // a run that is shorter than tidyEvery does its part too
+		return errors.Join(err, s.abandon())
+	}
 	if err := s.dir.announce(s.lock, s.state); err != nil {
-		return err
+		return errors.Join(err, s.stop())
 	}
 	if s.opt.Ready != nil {
 		s.opt.Ready(s.state.Addr)
 	}
+	return nil
+}
+
+// prepare makes the data ready for kfake, which keeps some of it in memory alone once it has read
+// it: from here on an end is unclean that does not go through stop.
+func (s *server) prepare() (unclean bool, err error) {
+	undone, err := s.dir.undo()
+	if err != nil {
+		return false, fmt.Errorf("undo a compaction that did not end: %w", err)
+	}
+	if undone {
+		s.opt.Log.Info("a compaction that did not end is undone")
+	}
+	if unclean, err = s.dir.unclean(); err != nil {
+		return false, err
+	}
+	if unclean {
+		if s.state.Warnings, err = s.dir.examine(); err != nil {
+			return true, fmt.Errorf("look for traces of an unclean end: %w", err)
+		}
+		for _, w := range s.state.Warnings {
+			s.opt.Log.Warn(w)
+		}
+		if err := s.dir.mend(s.opt.Seam.Now(), s.opt.Log); err != nil {
+			return true, fmt.Errorf("mend the data after an unclean end: %w", err)
+		}
+	}
+	return unclean, s.dir.markRunning()
+}
+
+func (s *server) putUpGuards(id identity) (err error) {
+	if err := s.dir.saveIdentity(id); err != nil {
+		return err
+	}
+	if s.intent, err = openIntent(s.dir, s.opt.Seam); err != nil {
+		return err
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", id.Port)
+	s.state.PID, s.state.Addr, s.state.ClusterID, s.state.Keep = os.Getpid(), addr, id.ClusterID, s.opt.Keep
+	s.tidier = &tidier{
+		cluster: s.cluster, dir: s.dir, addr: addr, seam: s.opt.Seam, log: s.opt.Log, faults: s.faults, wait: compactPatience,
+	}
+	s.tidier.gate.setStarts(s.tidier.starts())
+	all := guards{cluster: s.cluster, each: []guard{
+		keepCompacted, keepTail(s.cluster), guardZombies(s.cluster, addr, s.opt.Seam), s.tidier.gate.guard(s.cluster),
+		s.intent.observe, // the last: whom another holds back, others may overtake
+	}}
+	all.stand()
 	return nil
 }
 
@@ -148,18 +194,22 @@ func (s *server) kfake(id identity) (*kfake.Cluster, error) {
 	c, err := kfake.NewCluster(
 		kfake.Ports(id.Port),
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
-			return net.Listen(network, fmt.Sprintf("127.0.0.1:%d", id.Port))
+			l, err := net.Listen(network, fmt.Sprintf("127.0.0.1:%d", id.Port))
+			if err != nil {
+				return nil, err
+			}
+			return hold(l, s.ready), nil
 		}),
 		kfake.ClusterID(id.ClusterID),
 		kfake.DataDir(s.dir.data()),
 		kfake.DefaultNumPartitions(defaultPartitions),
-		kfake.WithLogger(brokerLog{s.opt.Log}),
+		kfake.WithLogger(s.faults),
 		kfake.BrokerConfigs(map[string]string{
 			"default.replication.factor": "1",
-			// What keeps the data dir from growing without end: a partition keeps 1 GiB or a week,
-			// and compaction runs often and on segments small enough to be rewritten at once.
-			"log.retention.bytes":    "1073741824",
-			"log.retention.ms":       "604800000",
+			// What keeps the data dir from growing without end is in retention.go and compact.go, on
+			// segments small enough to be rewritten at once.
+			"log.retention.bytes":    "-1",
+			"log.retention.ms":       "-1",
 			"log.segment.bytes":      "67108864",
 			"log.cleaner.backoff.ms": tidyNever,
 		}),
@@ -170,16 +220,18 @@ func (s *server) kfake(id identity) (*kfake.Cluster, error) {
 	return c, nil
 }
 
-// serve waits for the end: ctx's, or that of the last node.
-func (s *server) serve(ctx context.Context) {
+// serve waits for the end: ctx's, or that of the last node. An error is tidy's.
+func (s *server) serve(ctx context.Context) error {
 	seen, tidied := s.opt.Seam.Now(), s.opt.Seam.Now()
 	for {
 		if s.opt.Seam.Sleep(ctx, lookEvery) != nil {
 			s.opt.Log.Info("the embedded broker was told to end")
-			return
+			return nil
 		}
 		if s.opt.Seam.Since(tidied) >= tidyEvery {
-			s.tidier.tidy()
+			if err := s.tidier.tidy(); err != nil {
+				return err
+			}
 			tidied = s.opt.Seam.Now()
 		}
 		if s.opt.Keep || s.dir.liveNodes() > 0 {
@@ -188,7 +240,7 @@ func (s *server) serve(ctx context.Context) {
 		}
 		if s.opt.Seam.Since(seen) >= s.opt.IdleAfter && s.retire() {
 			s.opt.Log.Info("the embedded broker ends, since its last node is gone")
-			return
+			return nil
 		}
 	}
 }
@@ -209,28 +261,25 @@ func (s *server) retire() bool {
 	return false
 }
 
-// stop writes everything and takes the mark of an unclean end away.
+// stop writes everything, and takes the mark of an unclean end away when all was written.
 func (s *server) stop() error {
+	s.faults.reset()
+	hidden := s.abandon()
+	if err := s.faults.fault(); err != nil {
+		return errors.Join(hidden, err)
+	}
+	return errors.Join(hidden, s.dir.markEnded())
+}
+
+// abandon ends the broker and leaves it to the next start to look for what it left.
+func (s *server) abandon() error {
 	hidden := s.dir.announce(s.lock, state{})
 	s.cluster.Close()
 	if s.intent != nil {
 		s.intent.close()
 	}
-	return errors.Join(hidden, s.dir.markEnded())
-}
-
-// brokerLog hands kfake's log to slog; its info is of every request and so is debug here.
-type brokerLog struct{ to *slog.Logger }
-
-func (l brokerLog) Logf(level kfake.LogLevel, format string, args ...any) {
-	at := slog.LevelDebug
-	switch level {
-	case kfake.LogLevelError:
-		at = slog.LevelError
-	case kfake.LogLevelWarn:
-		at = slog.LevelWarn
+	if s.tidier != nil {
+		s.tidier.gate.open() // for who waits there
 	}
-	if l.to.Enabled(context.Background(), at) {
-		l.to.Log(context.Background(), at, fmt.Sprintf(format, args...))
-	}
+	return hidden
 }

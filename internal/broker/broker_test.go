@@ -225,6 +225,9 @@ func TestStartFails(t *testing.T) {
 	if _, err := Ensure(limit(t), options(data)); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %q", err, want)
 	}
+	if unclean, err := d.unclean(); unclean || err != nil {
+		t.Errorf("a start that came to nothing left the mark of an unclean end (%v)", err)
+	}
 	r := ensure(t, t.TempDir())
 	err = Main(limit(t), MainOptions{DataDir: filepath.Dir(string(r.dir)), Seam: seam.World()})
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("runs already (process %d at %s)", r.PID, r.Addr)) {

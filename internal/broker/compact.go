@@ -1,15 +1,17 @@
 package broker
 
 import (
-	"encoding/binary"
+	"context"
+	"errors"
+	"log/slog"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
+	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -17,42 +19,73 @@ import (
 // kfake's compaction looks past the last stable offset: a record of an open transaction displaces
 // the committed one of its key, and when the transaction is aborted the key is lost. So kfake's own
 // timer is put off for ever, and compaction runs here, at moments when no transaction is open: new
-// ones wait for it, and those that are open are let end. Retention is innocent, but hangs on the
-// same timer; it runs here too.
+// ones wait for it, and those that are open are let end. What else touches partitions waits while it
+// rewrites them, so that it can be undone as if it had never been.
 
 const (
 	tidyEvery       = 5 * time.Minute
 	tidyNever       = "315360000000"  // ms: ten years
 	compactGrowth   = 64 << 20        // compact when so much was written since, and the size has doubled
 	compactPatience = 2 * time.Second // for open transactions to end
+	settingPatience = 5 * time.Second // for the broker's own answer
 )
 
 // tidier keeps the data dir from growing without end.
 type tidier struct {
 	cluster *kfake.Cluster
 	dir     dir
+	addr    string // of the cluster
 	seam    seam.Seam
+	log     *slog.Logger
+	faults  *brokerLog // is told of what kfake could not write
 	gate    gate
 	wait    time.Duration // for open transactions to end
 	last    int64         // bytes of compacted topics after the last compaction
 }
 
-// tidy applies retention, and compacts when it is worth it. It says whether it compacted.
-func (t *tidier) tidy() bool {
-	t.cluster.ApplyRetention()
+// tidy applies retention, and compacts when it is worth it. After an error the broker must end, with
+// its mark of running and that of the compaction: the next start undoes what was half done.
+func (t *tidier) tidy() error {
+	t.expire()
 	if size, _ := t.compacted(); size < 2*t.last+compactGrowth {
-		return false
+		return nil
 	}
-	return t.compact()
+	_, err := t.compact()
+	return err
 }
 
-// compact waits for a moment without open transactions; new ones wait meanwhile.
-func (t *tidier) compact() bool {
+// compact says whether it compacted. After an error its gate stays sealed.
+func (t *tidier) compact() (bool, error) {
 	t.gate.shut()
-	defer t.gate.open()
+	if !t.sealWhenQuiet() {
+		t.gate.open()
+		return false, nil
+	}
+	if err := t.dir.keep(t.compactedPartitions()); err != nil {
+		err = errors.Join(err, t.dir.forget())
+		t.log.Warn("the compacted topics are not compacted, and grow", "error", err)
+		t.gate.open()
+		return false, nil
+	}
+	if err := t.rewrite(); err != nil {
+		return false, err
+	}
+	t.last, _ = t.compacted()
+	t.gate.setStarts(t.starts())
+	t.gate.open()
+	return true, nil
+}
+
+// sealWhenQuiet waits for a moment without open transactions; new ones wait meanwhile.
+func (t *tidier) sealWhenQuiet() bool {
 	for deadline := t.seam.Now().Add(t.wait); ; {
 		if _, quiet := t.compacted(); quiet {
-			break
+			t.gate.seal(true)
+			// kfake does one thing at a time: what was let in before has been done when it answers.
+			if _, quiet := t.compacted(); quiet {
+				return true
+			}
+			t.gate.seal(false)
 		}
 		if t.seam.Now().After(deadline) {
 			return false
@@ -61,11 +94,76 @@ func (t *tidier) compact() bool {
 		<-c
 		stop()
 	}
-	t.gate.seal()
+}
+
+// rewrite has kfake compact, without its retention, which belongs to that.
+func (t *tidier) rewrite() error {
+	retained := t.retained()
+	t.faults.reset()
+	if err := t.retain(retained, func(string) string { return "-1" }); err != nil {
+		return err
+	}
 	t.cluster.Compact()
-	t.last, _ = t.compacted()
-	t.gate.setStarts(t.starts())
-	return true
+	err := t.retain(retained, func(own string) string { return own })
+	if err := errors.Join(t.faults.fault(), err); err != nil {
+		return err
+	}
+	return t.dir.forget()
+}
+
+// retained are the topics' own settings that would have kfake delete records, by topic and name.
+func (t *tidier) retained() map[string]map[string]string {
+	all := map[string]map[string]string{}
+	for topic := range t.topics() {
+		info := t.cluster.TopicInfo(topic)
+		if info == nil {
+			continue
+		}
+		for _, name := range []string{"retention.ms", "retention.bytes"} {
+			if setting(info, name, -1) >= 0 {
+				if all[topic] == nil {
+					all[topic] = map[string]string{}
+				}
+				all[topic][name] = *info.Configs[name]
+			}
+		}
+	}
+	return all
+}
+
+// retain sets these settings of topics to what value makes of them.
+func (t *tidier) retain(all map[string]map[string]string, value func(own string) string) error {
+	if len(all) == 0 {
+		return nil
+	}
+	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	for topic, own := range all {
+		r := kmsg.NewIncrementalAlterConfigsRequestResource()
+		r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, topic
+		for name, v := range own {
+			c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+			c.Name, c.Op, c.Value = name, kmsg.IncrementalAlterConfigOpSet, kmsg.StringPtr(value(v))
+			r.Configs = append(r.Configs, c)
+		}
+		req.Resources = append(req.Resources, r)
+	}
+	cl, err := kafka.Config{Brokers: []string{t.addr}, Seam: t.seam}.Client()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), settingPatience)
+	defer cancel()
+	resp, err := req.RequestWith(ctx, cl)
+	if err != nil {
+		return err
+	}
+	for _, r := range resp.Resources {
+		if err := kerr.ErrorForCode(r.ErrorCode); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // starts are the first offsets of all partitions of compacted topics.
@@ -82,12 +180,6 @@ func (t *tidier) starts() map[partition]int64 {
 		}
 	}
 	return starts
-}
-
-// partition is named by its topic's id ([16]byte) or, from older clients, its name.
-type partition struct {
-	topic any
-	index int32
 }
 
 func isCompacted(info *kfake.TopicInfo) bool {
@@ -113,10 +205,26 @@ func (t *tidier) compacted() (bytes int64, quiet bool) {
 	return bytes, quiet
 }
 
+// compactedPartitions are the directories of all partitions of compacted topics that have data.
+func (t *tidier) compactedPartitions() (paths []string) {
+	for topic := range t.topics() {
+		if !isCompacted(t.cluster.TopicInfo(topic)) {
+			continue
+		}
+		for _, p := range t.cluster.PartitionInfos(topic) {
+			path := t.dir.partitionDir(topic, p.Partition)
+			if _, err := os.Stat(path); err == nil {
+				paths = append(paths, path)
+			}
+		}
+	}
+	return paths
+}
+
 // topics are those that have data: kfake lists none, but has a directory for each partition.
 func (t *tidier) topics() map[string]bool {
 	topics := map[string]bool{}
-	entries, _ := os.ReadDir(filepath.Join(t.dir.data(), "partitions"))
+	entries, _ := os.ReadDir(t.dir.partitions())
 	for _, e := range entries {
 		if i := strings.LastIndexByte(e.Name(), '-'); i > 0 {
 			if name, err := url.PathUnescape(e.Name()[:i]); err == nil {
@@ -127,139 +235,18 @@ func (t *tidier) topics() map[string]bool {
 	return topics
 }
 
-// gate holds back what would begin a transaction while it is shut, and fetches too while it is
-// sealed. The zero gate is open.
-type gate struct {
-	mu      sync.Mutex
-	reopens chan struct{} // nil while open
-	sealed  bool
-	begun   map[int64]bool
-	starts  map[partition]int64
-}
-
-func (g *gate) seal() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.sealed = true
-}
-
-func (g *gate) setStarts(starts map[partition]int64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.starts = starts
-}
-
-// lift raises the offsets of a fetch to the start of a compacted log. kfake moves that start up to
-// the first record that compaction left, and calls what lies below out of range; in Kafka it stays,
-// and a reader below only finds a gap.
-func (g *gate) lift(req *kmsg.FetchRequest) {
-	for i := range req.Topics {
-		t := &req.Topics[i]
-		for j := range t.Partitions {
-			p := &t.Partitions[j]
-			for _, name := range []any{t.TopicID, t.Topic} {
-				if start, ok := g.starts[partition{name, p.Partition}]; ok {
-					p.FetchOffset = max(p.FetchOffset, start)
-				}
-			}
-		}
-	}
-}
-
-func (g *gate) shut() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.reopens = make(chan struct{})
-}
-
-func (g *gate) open() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	close(g.reopens)
-	g.reopens, g.sealed = nil, false
-}
-
-// enter notes what a request does to its producer's transaction. It returns what to wait for before
-// asking again, or nil when the request may pass.
-func (g *gate) enter(kreq kmsg.Request) <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if req, ok := kreq.(*kmsg.FetchRequest); ok {
-		if g.sealed {
-			return g.reopens
-		}
-		g.lift(req)
-		return nil
-	}
-	id, ends := producerOf(kreq)
-	switch {
-	case id < 0:
-	case ends:
-		delete(g.begun, id)
-	case g.reopens != nil && !g.begun[id]:
-		return g.reopens
-	default:
-		if g.begun == nil {
-			g.begun = map[int64]bool{}
-		}
-		g.begun[id] = true
-	}
-	return nil
-}
-
-// guard puts the gate before the requests that begin transactions.
-func (g *gate) guard(c *kfake.Cluster) {
-	c.Control(func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		for wait := g.enter(kreq); wait != nil; wait = g.enter(kreq) {
-			c.SleepControl(func() { <-wait })
-		}
-		return nil, nil, false
-	})
-}
-
-// producerOf names the transactional producer that a request belongs to, or -1, and whether the
-// request ends the producer's transaction. An InitProducerID ends what it names, and may end what
-// it does not name: that producer's id then stays noted as begun until the process ends, which only
-// makes the gate let it pass.
-func producerOf(kreq kmsg.Request) (id int64, ends bool) {
-	switch req := kreq.(type) {
-	case *kmsg.EndTxnRequest:
-		return req.ProducerID, true
-	case *kmsg.InitProducerIDRequest:
-		return req.ProducerID, true
-	case *kmsg.TxnOffsetCommitRequest:
-		return req.ProducerID, false
-	case *kmsg.AddPartitionsToTxnRequest:
-		return req.ProducerID, false
-	case *kmsg.ProduceRequest:
-		const producerAt = 43 // in a record batch
-		if req.TransactionID == nil {
-			return -1, false
-		}
-		for _, t := range req.Topics {
-			for _, p := range t.Partitions {
-				if len(p.Records) >= producerAt+8 {
-					return int64(binary.BigEndian.Uint64(p.Records[producerAt:])), false
-				}
-			}
-		}
-	}
-	return -1, false
-}
-
-// keepCompacted gives each new compacted topic endless retention: kfake applies retention to them
-// too, where Kafka does so only for cleanup.policy=compact,delete.
-func keepCompacted(c *kfake.Cluster) {
-	c.ControlKey(int16(kmsg.CreateTopics), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		req := kreq.(*kmsg.CreateTopicsRequest)
+// keepCompacted gives each new compacted topic endless retention, as what is said of it: nothing is
+// deleted from one for its age or size.
+func keepCompacted(kreq kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's order
+	if req, ok := kreq.(*kmsg.CreateTopicsRequest); ok {
 		for i := range req.Topics {
 			t := &req.Topics[i]
 			if isCompactOnly(t.Configs) {
 				t.Configs = append(t.Configs, endless("retention.ms"), endless("retention.bytes"))
 			}
 		}
-		return nil, nil, false
-	})
+	}
+	return nil, nil, false
 }
 
 func isCompactOnly(configs []kmsg.CreateTopicsRequestTopicConfig) bool {

@@ -17,15 +17,18 @@ import (
 func compacting(t *testing.T) (*tidier, kafka.Config, *kafka.Admin) {
 	t.Helper()
 	d := dir(t.TempDir())
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DataDir(d.data()))
+	faults := &brokerLog{to: discard()}
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DataDir(d.data()), kfake.WithLogger(faults))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	keepCompacted(c)
-	tidy := &tidier{cluster: c, dir: d, seam: seam.World(), wait: 2 * time.Second}
-	tidy.gate.guard(c)
 	cfg := kafka.Config{Brokers: c.ListenAddrs(), Seam: seam.World()}
+	tidy := &tidier{
+		cluster: c, dir: d, addr: cfg.Brokers[0], seam: seam.World(), log: discard(), faults: faults, wait: 2 * time.Second,
+	}
+	all := guards{cluster: c, each: []guard{keepCompacted, tidy.gate.guard(c)}}
+	all.stand()
 	a, err := kafka.NewAdmin(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -36,6 +39,15 @@ func compacting(t *testing.T) (*tidier, kafka.Config, *kafka.Admin) {
 		t.Fatal(err)
 	}
 	return tidy, cfg, a
+}
+
+func compacts(t *testing.T, tidy *tidier) bool {
+	t.Helper()
+	done, err := tidy.compact()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
 }
 
 func TestCompactedTopicsKeepAll(t *testing.T) {
@@ -83,13 +95,13 @@ func TestCompactionWaitsForTheEnd(t *testing.T) {
 	write(t, plain, "pad", "1")
 	write(t, plain, "pad", "2") // kfake spares the last batch of all
 	tidy.wait = 50 * time.Millisecond
-	if tidy.compact() {
+	if compacts(t, tidy) {
 		t.Error("it compacted under an open transaction")
 	}
 	if err := lane.EndTransaction(limit(t), kgo.TryAbort); err != nil {
 		t.Fatal(err)
 	}
-	if !tidy.compact() {
+	if !compacts(t, tidy) {
 		t.Error("it did not compact when none was open")
 	}
 	var got []string
@@ -116,7 +128,7 @@ func TestReadFromBelowTheStart(t *testing.T) {
 	for n := range 5 {
 		write(t, cl, "k", fmt.Sprint(n))
 	}
-	if !tidy.compact() {
+	if !compacts(t, tidy) {
 		t.Fatal("it did not compact")
 	}
 	if starts, err := a.StartOffsets(limit(t), "t"); err != nil || starts[0] == 0 {
@@ -163,6 +175,14 @@ func TestGate(t *testing.T) {
 	if !ask(-1, false) || g.enter(&kmsg.FetchRequest{}) != nil {
 		t.Error("it held back what is no transaction")
 	}
+	g.shut()
+	g.seal(true)
+	if g.enter(&kmsg.FetchRequest{}) == nil || g.enter(&kmsg.ProduceRequest{}) == nil || ask(2, true) {
+		t.Error("a sealed gate let through what reads or writes")
+	}
+	if g.enter(&kmsg.MetadataRequest{}) != nil {
+		t.Error("a sealed gate held back what touches no records")
+	}
 }
 
 // TestCompactionSparesOpenTransactions compacts while lanes commit and abort. Each key's last
@@ -178,7 +198,7 @@ func TestCompactionSparesOpenTransactions(t *testing.T) {
 	go func() { wg.Wait(); close(done) }()
 	compactions, vain := 0, 0
 	for running := true; running; {
-		if tidy.compact() {
+		if compacts(t, tidy) {
 			compactions++
 		} else {
 			vain++

@@ -23,6 +23,7 @@ import (
 //	data/          kfake's
 //	running        there while the broker runs: after an orderly end it is gone
 //	endtxn         the commit that is being made, see torn.go
+//	compacting/    there while topics are compacted, see undo.go
 //	broker.log     what the process says
 type dir string
 
@@ -182,6 +183,15 @@ func (d dir) liveNodes() int {
 		_ = f.Close()
 	}
 	return live
+}
+
+// unclean says whether the last broker did not end in order.
+func (d dir) unclean() (bool, error) {
+	_, err := os.Stat(d.file("running"))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (d dir) markRunning() error {

@@ -2,15 +2,11 @@ package broker
 
 import (
 	"bytes"
-	"cmp"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/tally-kafka/tally/internal/seam"
@@ -48,7 +44,7 @@ func openIntent(d dir, s seam.Seam) (*intent, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &intent{f: f, pids: filepath.Join(d.data(), "pids.log"), seam: s}
+	i := &intent{f: f, pids: d.pidsLog(), seam: s}
 	return i, i.write(commitIntent{})
 }
 
@@ -91,11 +87,9 @@ func (i *intent) write(c commitIntent) error {
 	return err
 }
 
-// examine runs before kfake reads the data, and says in sentences what an unclean end left.
+// examine runs after an unclean end, before anything is mended and kfake reads the data. It says in
+// sentences what that end left.
 func (d dir) examine() ([]string, error) {
-	if _, err := os.Stat(d.file("running")); errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
 	warnings := []string{"the embedded broker was killed in its last run: the last records may be lost if the machine failed too"}
 	text, err := os.ReadFile(d.file("endtxn"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -142,7 +136,7 @@ func (d dir) torn(c commitIntent) (string, error) {
 
 // commitEnded looks for the entry that kfake writes last.
 func (d dir) commitEnded(c commitIntent) (bool, error) {
-	raw, err := os.ReadFile(filepath.Join(d.data(), "pids.log"))
+	raw, err := os.ReadFile(d.pidsLog())
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
@@ -152,105 +146,51 @@ func (d dir) commitEnded(c commitIntent) (bool, error) {
 	if int64(len(raw)) < c.LogSize {
 		return true, nil // it was rewritten since, which kfake does after an entry
 	}
-	const header = 10 // length and checksum of 4 bytes each, version of 2; little endian
-	for raw = raw[c.LogSize:]; len(raw) >= header; {
-		length := int(binary.LittleEndian.Uint32(raw))
-		if length < 2 || 8+length > len(raw) {
-			break
-		}
-		var e struct {
-			Type string `json:"type"`
-			PID  int64  `json:"pid"`
-		}
-		if json.Unmarshal(raw[header:8+length], &e) == nil && e.Type == "endtx" && e.PID == c.ProducerID {
-			return true, nil
-		}
-		raw = raw[8+length:]
-	}
-	return false, nil
+	ended := false
+	eachPID(raw[c.LogSize:], func(e pidEntry) {
+		ended = ended || e.Type == "endtx" && e.PID == c.ProducerID && e.Commit != nil && *e.Commit
+	})
+	return ended, nil
 }
 
 // marks divides the partitions that the transaction wrote to: those with its commit marker, and
 // those where its records are still open.
 func (d dir) marks(c commitIntent) (marked, open []string, err error) {
-	parts, err := os.ReadDir(filepath.Join(d.data(), "partitions"))
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, p := range parts {
-		segments, err := filepath.Glob(filepath.Join(d.data(), "partitions", p.Name(), "*.dat"))
+	err = d.eachPartition(func(path string) error {
+		bases, err := segments(path)
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 		var at mark
-		for _, name := range sortedSegments(segments) {
-			if err := at.scan(name, c); err != nil {
-				return nil, nil, err
+		for _, base := range bases {
+			if err := eachHeader(datFile(path, base), func(h header, b []byte) bool {
+				at.see(h, b, c)
+				return true
+			}); err != nil {
+				return err
 			}
 		}
 		if at.marked {
-			marked = append(marked, p.Name())
+			marked = append(marked, filepath.Base(path))
 		} else if at.open {
-			open = append(open, p.Name())
+			open = append(open, filepath.Base(path))
 		}
-	}
-	return marked, open, nil
+		return nil
+	})
+	return marked, open, err
 }
 
 // mark is what a transaction left in one partition, up to where the scan is.
 type mark struct{ marked, open bool }
 
-// scan reads the headers of a segment's batches.
-func (m *mark) scan(name string, c commitIntent) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	const (
-		headerBytes  = 61
-		controlBytes = 64 // more than the one record of a control batch takes
-	)
-	buf := make([]byte, headerBytes+controlBytes)
-	for pos := int64(0); ; {
-		n, err := f.ReadAt(buf, pos)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		if n < headerBytes {
-			return nil // the end, or a batch that was cut off, which kfake drops
-		}
-		m.see(buf[:n], c)
-		pos += 12 + int64(binary.BigEndian.Uint32(buf[8:]))
-	}
-}
-
-// see looks at one batch: its header, and for a control batch the type in its record's key.
-func (m *mark) see(b []byte, c commitIntent) {
-	const transactional, control = 0x10, 0x20
-	attributes := binary.BigEndian.Uint16(b[21:])
-	id, epoch := int64(binary.BigEndian.Uint64(b[43:])), int16(binary.BigEndian.Uint16(b[51:]))
-	if id != c.ProducerID || epoch != c.Epoch || attributes&transactional == 0 {
+// see looks at one batch.
+func (m *mark) see(h header, b []byte, c commitIntent) {
+	if h.producer != c.ProducerID || h.producerEpoch != c.Epoch || !h.transactional {
 		return
 	}
-	if attributes&control == 0 {
+	if !h.control {
 		m.open, m.marked = true, false
 		return
 	}
-	var rec kmsg.Record
-	end := min(len(b), 12+int(binary.BigEndian.Uint32(b[8:])))
-	if rec.ReadFrom(b[61:end]) != nil || len(rec.Key) < 4 {
-		return
-	}
-	commit := binary.BigEndian.Uint16(rec.Key[2:]) == 1
-	at := int64(binary.BigEndian.Uint64(b[27:]))
-	m.open, m.marked = false, commit && at >= c.AtMs
-}
-
-// sortedSegments orders kfake's segments, whose names are the numbers of their first offsets.
-func sortedSegments(names []string) []string {
-	slices.SortFunc(names, func(a, b string) int {
-		return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
-	})
-	return names
+	m.open, m.marked = false, isCommit(b) && h.maxTimestamp >= c.AtMs
 }

@@ -140,8 +140,8 @@ func TestTorn(t *testing.T) {
 			if err := d.markEnded(); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := d.examine(); len(got) != 0 || err != nil {
-				t.Errorf("after an orderly end: %q, %v", got, err)
+			if unclean, err := d.unclean(); unclean || err != nil {
+				t.Errorf("after an orderly end: %v, %v", unclean, err)
 			}
 		})
 	}

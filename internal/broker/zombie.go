@@ -18,11 +18,10 @@ import (
 // It learns the present epoch by asking the broker itself over a connection, since kfake lets
 // nobody look inside. Only a client that recovers in place sends such a request, so the cost is
 // rare.
-func guardZombies(c *kfake.Cluster, addr string, s seam.Seam) {
-	c.ControlKey(int16(kmsg.InitProducerID), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		c.KeepControl()
-		req := kreq.(*kmsg.InitProducerIDRequest)
-		if req.TransactionalID == nil || req.ProducerID < 0 || req.ProducerEpoch < 0 {
+func guardZombies(c *kfake.Cluster, addr string, s seam.Seam) guard {
+	return func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		req, ok := kreq.(*kmsg.InitProducerIDRequest)
+		if !ok || req.TransactionalID == nil || req.ProducerID < 0 || req.ProducerEpoch < 0 {
 			return nil, nil, false
 		}
 		var now kafka.Transaction
@@ -34,7 +33,7 @@ func guardZombies(c *kfake.Cluster, addr string, s seam.Seam) {
 		resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
 		resp.ErrorCode = kerr.ProducerFenced.Code
 		return resp, nil, true
-	})
+	}
 }
 
 func describe(addr, id string, s seam.Seam) (t kafka.Transaction, known bool) {
