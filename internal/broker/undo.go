@@ -82,7 +82,7 @@ func (d dir) undo() (bool, error) {
 // kept says whether a file is part of a partition: others are unfinished.
 func kept(e fs.DirEntry) bool {
 	name := e.Name()
-	return strings.HasSuffix(name, ".dat") || strings.HasSuffix(name, ".idx") || name == "snapshot.json"
+	return !e.IsDir() && (strings.HasSuffix(name, ".dat") || strings.HasSuffix(name, ".idx") || name == "snapshot.json")
 }
 
 func linkAll(from, to string) error {

@@ -114,13 +114,14 @@ func TestBrokerEndsAfterAFailedCompaction(t *testing.T) {
 	for n := range 3 {
 		b.send(cl, &kgo.Record{Key: []byte("k"), Value: fmt.Append(nil, n)})
 	}
-	if err := os.Mkdir(datFile(filepath.Join(s.dir.partitions(), "t-0"), 1), 0o755); err != nil {
+	inTheWay := datFile(filepath.Join(s.dir.partitions(), "t-0"), 1)
+	if err := os.Mkdir(inTheWay, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.tidier.compact(); err == nil {
 		t.Fatal("it compacted")
 	}
-	if err := errors.Join(s.abandon(), s.lock.Close()); err != nil {
+	if err := errors.Join(s.abandon(), s.lock.Close(), os.Remove(inTheWay)); err != nil {
 		t.Fatal(err)
 	}
 	start(t, data).has(0, "0", "1", "2")
