@@ -44,12 +44,21 @@ func TestKilledWithATransactionOpen(t *testing.T) {
 }
 
 // TestKilledProducerIsFenced asks for the end of the transaction that the kill aborted: a client that
-// waits for its commit's answer asks just so.
+// waits for its commit's answer asks just so. That of its transaction before was a commit, which
+// kfake remembers over an orderly end.
 func TestKilledProducerIsFenced(t *testing.T) {
 	b := start(t, t.TempDir())
 	b.topic(1, nil)
-	b.transact(0, kgo.TryCommit, "T0")
-	id, epoch, err := b.begun(0, "T1").ProducerID(limit(t))
+	cl := b.begun(0, "T0")
+	if err := cl.EndTransaction(limit(t), kgo.TryCommit); err != nil {
+		t.Fatal(err)
+	}
+	b = b.again()
+	if err := cl.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	b.send(cl, &kgo.Record{Value: []byte("T1")})
+	id, epoch, err := cl.ProducerID(limit(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,16 +86,19 @@ func TestKilledBeforeTheIndexEntry(t *testing.T) {
 	b := start(t, t.TempDir())
 	b.topic(1, nil)
 	b.send(b.client(), &kgo.Record{Value: []byte("a")})
+	index := func(d dir) string { return idxFile(filepath.Join(d.partitions(), "t-0"), 0) }
+	whole, err := os.ReadFile(index(b.dir()))
+	if err != nil {
+		t.Fatal(err)
+	}
 	b = b.killed(func(d dir) {
-		name := idxFile(filepath.Join(d.partitions(), "t-0"), 0)
-		info, err := os.Stat(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Truncate(name, info.Size()-15); err != nil {
+		if err := os.Truncate(index(d), int64(len(whole)-15)); err != nil {
 			t.Fatal(err)
 		}
 	})
+	if mended, err := os.ReadFile(index(b.dir())); err != nil || string(mended) != string(whole) {
+		t.Errorf("the index is %q, %v; want %q", mended, err, whole)
+	}
 	b.transact(0, kgo.TryAbort, "aborted")
 	b.transact(0, kgo.TryCommit, "T")
 	b = b.killed()
