@@ -193,4 +193,7 @@ func TestSharedBefore(t *testing.T) {
 	if why := n.vet(st, rec("a", "b.dead")); why != "" {
 		t.Errorf("the end of a reset: %s", why)
 	}
+	unread := rec("c", "other")
+	unread.Spec += "window: 1m\n"
+	saysText(t, n.vet(st, unread), "app c", "cannot read its spec", "window is not supported yet")
 }

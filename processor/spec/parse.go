@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"strings"
@@ -21,7 +22,32 @@ func (e *ParseError) Error() string {
 }
 
 // Parse reads a spec strictly: an unknown field, a bad value or a contradiction is a *ParseError.
+//
+// What it accepts it accepts again as the canonical text s.YAML(), which has the same YAML: that is
+// what is stored, and what a node starts from. It can be longer than data, since numbers are
+// written out in it and strings quoted, so a spec within the limits is refused when that text is
+// not.
 func Parse(data []byte, file string) (*Spec, error) {
+	s, bad := parse(data, file)
+	if bad != nil {
+		return nil, bad
+	}
+	stored := s.YAML()
+	if bytes.Equal(stored, data) {
+		return s, nil
+	}
+	switch again, bad := parse(stored, file); {
+	case bad != nil:
+		return nil, &ParseError{file, 1, 1, "the spec is stored with its numbers written out and its strings in quotes, " +
+			"and cannot be read again then: " + bad.Msg}
+	case !bytes.Equal(again.YAML(), stored):
+		return nil, &ParseError{file, 1, 1, "the spec would be another one when it is read again from where it is stored"}
+	}
+	return s, nil
+}
+
+// parse does not look at what will be stored.
+func parse(data []byte, file string) (*Spec, *ParseError) {
 	r := &reader{file: file, data: data}
 	root := r.document()
 	if r.err != nil {
