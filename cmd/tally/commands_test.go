@@ -17,6 +17,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/processor/spec"
 )
 
 // TestScripts runs the scripts in testdata: each line of a "tally" block is one command line, and
@@ -96,7 +97,7 @@ func cannedNode() http.Handler {
 	say("POST /v1/apps/wordcount/watch", strings.TrimSuffix(lines, "\n"))
 	say("GET /v1/status", cannedStatus)
 	mux.HandleFunc("POST /v1/apps/{app}/reset", cannedReset)
-	say("PUT /v1/apps/wordcount", `{"app":"wordcount","generation":1,"lanes":4,"change":"added"}`)
+	mux.HandleFunc("PUT /v1/apps/wordcount", cannedSubmit)
 	mux.HandleFunc("DELETE /v1/apps/wordcount", func(w http.ResponseWriter, r *http.Request) {
 		topics := `[]`
 		if r.URL.Query().Get("topics") == "true" {
@@ -108,6 +109,16 @@ func cannedNode() http.Handler {
 	mux.HandleFunc("POST /v1/apps/wordcount/lanes/{lane}/move", cannedMove)
 	mux.HandleFunc("DELETE /v1/nodes/{node}", cannedForget)
 	return mux
+}
+
+func cannedSubmit(w http.ResponseWriter, r *http.Request) {
+	text, _ := io.ReadAll(r.Body)
+	s, err := spec.Parse(text, "the spec")
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(api.SubmitAnswer{App: s.App, Generation: 1, Lanes: 4, Change: api.ChangeAdded, Notes: s.Notes()})
 }
 
 // cannedDrain drains any node but the last one; cannedMove moves lane 0 from a to itself, of which

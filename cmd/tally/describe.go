@@ -44,6 +44,9 @@ func describeSpec(w io.Writer, s *spec.Spec) {
 		row("between", "%s", betweenText(s))
 	}
 	row("owns", "%s", ownsText(s))
+	for _, note := range s.Notes() {
+		row("note", "%s", note)
+	}
 	tw.Flush()
 	fmt.Fprintln(w)
 }

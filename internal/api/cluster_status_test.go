@@ -203,6 +203,7 @@ func (c *testControl) Move(_ context.Context, app string, lane int, req MoveRequ
 func TestControl(t *testing.T) {
 	a := newTestApp(t, wordcount, 2, 2)
 	control := &testControl{}
+	idle := wordcount + "repartition: {partitions: 12}\n"
 	ts, _ := serve(t, &testNode{apps: []*testApp{a}}, Options{Control: control})
 	for _, c := range []struct {
 		method, path, body string
@@ -210,6 +211,7 @@ func TestControl(t *testing.T) {
 		say, did           string
 	}{
 		{"PUT", "/v1/apps/wordcount", wordcount, 200, `"change":"added"`, fmt.Sprint("submit ", len(wordcount))},
+		{"PUT", "/v1/apps/wordcount", idle, 200, `"notes":["repartition.partitions: 12 has no effect`, fmt.Sprint("submit ", len(idle))},
 		{"PUT", "/v1/apps/other", wordcount, 400, "the spec is of app wordcount, and the path names other", ""},
 		{"PUT", "/v1/apps/wordcount", "app: [", 400, "the spec:1:", ""},
 		{"DELETE", "/v1/apps/wordcount?topics=true", "", 200, `"topics":[]`, "delete wordcount true"},

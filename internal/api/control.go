@@ -16,6 +16,8 @@ type SubmitAnswer struct {
 	Generation int    `json:"generation"`
 	Lanes      int    `json:"lanes"`
 	Change     string `json:"change"` // one of the Change constants
+	// Notes say what of the spec has no effect.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // What a submit changed.
@@ -114,6 +116,7 @@ func (s *Server) serveSubmit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	answer.Notes = parsed.Notes()
 	writeJSON(w, http.StatusOK, answer)
 	return nil
 }

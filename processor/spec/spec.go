@@ -198,6 +198,16 @@ func (s *Spec) TwoStages(inputPartitions int) (bool, error) {
 	return !local || s.Repartition.Mode == RepartitionAlways, nil
 }
 
+// Notes say what of the spec has no effect, for the user who wrote it. It is not refused: specs
+// that are stored say it, too.
+func (s *Spec) Notes() (notes []string) {
+	if n := s.Repartition.Partitions; n > 0 && s.Repartition.Mode != RepartitionAlways && s.Local(2) {
+		notes = append(notes, fmt.Sprintf("repartition.partitions: %d has no effect: the grouping is local, since it contains key or partition, "+
+			"and there is no second stage without `mode: always`; remove it before the first start, later that takes a reset", n))
+	}
+	return notes
+}
+
 func (s *Spec) groupNames() string {
 	names := make([]string, len(s.Group))
 	for i, p := range s.Group {
