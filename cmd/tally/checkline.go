@@ -72,7 +72,7 @@ func (c *checker) print(l checkedLine) error {
 	}
 	tw := table(c.out)
 	for _, it := range l.Items {
-		fmt.Fprintf(tw, "    %s\t%s\n", strings.Join(groupColumns(it.Group), "\t"), incrementText(it.Values))
+		fmt.Fprintf(tw, "    %s\t%s\n", strings.Join(c.program.GroupArgs(it.Group), "\t"), incrementText(it.Values))
 	}
 	return tw.Flush()
 }

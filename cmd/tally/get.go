@@ -22,8 +22,9 @@ func newCmdGet(t *tool) *cobra.Command {
 		Short: "Print the values of one group",
 		Long: `Print the values of one group, given by its parts in the spec's order.
 
-A PART b64:... is bytes. For a part that comes from a JSON path, or an item of {each: PATH}, a PART
-that is a JSON number, true, false, null or a "quoted" string is that; anything else is a string.
+A PART is taken as scan and top print it: b64:... is bytes. For a part that comes from a JSON path, or
+an item of JSON, a PART that is a JSON number, true, false, null or a "quoted" string is that; anything
+else is a string. json:null is null for every part, such as the item of an event without a value.
 When one group has counters in several partitions (clients that hash keys differently, null keys,
 a grown topic) the values are folded, and the parts are shown on stderr.
 
@@ -31,6 +32,8 @@ Exits 3 when the group has no values: all events are counted that were there whe
 or those that --after and --min-position name. Exits 1 when that cannot be said within --wait.`,
 		Example: `  tally get user-1 spark
   tally get --null spark                       # the events without a key
+  tally get free '"7"'                         # the string, where 7 would be the number
+  tally get user-1 json:null                   # the item of tombstones
   tally get user-1 spark --after input_event/0:1234 --wait 10s
   tally get user-1 spark --json`,
 		Args: cobra.ArbitraryArgs,

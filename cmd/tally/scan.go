@@ -5,16 +5,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tally-kafka/tally/internal/api"
 )
-
-// scanAlignRows is how many rows of a scan are aligned together: a scan is never held in memory.
-const scanAlignRows = 500
 
 type scanOptions struct {
 	readFlags
@@ -64,8 +59,8 @@ func runScan(ctx context.Context, t *tool, opt scanOptions) (err error) {
 		}
 		return printJSON(out, end)
 	}
-	rows := &scanTable{out: out, header: countHeader(a)}
-	end, err := a.client.Scan(ctx, a.name, prefix, a.opt, rows.add)
+	rows := &rowTable{out: out, header: a.countHeader()}
+	end, err := a.client.Scan(ctx, a.name, prefix, a.opt, func(c api.Count) error { return rows.add(a.countRow(c)) })
 	t.noteParts(end.Parts)
 	if err == nil && rows.n == 0 {
 		fmt.Fprintf(t.err, "app %s has no such groups\n", a.name)
@@ -74,32 +69,4 @@ func runScan(ctx context.Context, t *tool, opt scanOptions) (err error) {
 		err = flushErr
 	}
 	return err
-}
-
-// scanTable aligns some hundred rows at a time.
-type scanTable struct {
-	out    io.Writer
-	header string
-	tw     *tabwriter.Writer
-	n      int
-}
-
-func (s *scanTable) add(c api.Count) error {
-	if s.tw == nil {
-		s.tw = table(s.out)
-		fmt.Fprintln(s.tw, s.header)
-	}
-	s.n++
-	fmt.Fprintln(s.tw, countRow(c))
-	if s.n%scanAlignRows == 0 {
-		return s.tw.Flush()
-	}
-	return nil
-}
-
-func (s *scanTable) flush() error {
-	if s.tw == nil {
-		return nil
-	}
-	return s.tw.Flush()
 }

@@ -145,15 +145,6 @@ func TestByteSize(t *testing.T) {
 	}
 }
 
-func TestPlainText(t *testing.T) {
-	for s, want := range map[string]bool{"spark": true, "größe": true, "two words": true, "2024": true, "": false, "null": false,
-		"true": false, "1.0": false, `"x"`: false, "a\x1b[2J": false, "a\tb": false, "b64:AA": false, "a\u200b": false} {
-		if got := plain(s); got != want {
-			t.Errorf("plain(%q) = %v", s, got)
-		}
-	}
-}
-
 func TestNearest(t *testing.T) {
 	known := []string{"--server", "--app", "--after", "--wait"}
 	for name, want := range map[string]string{"sever": "--server", "serv": "--server", "afer": "--after", "zzz": "", "x": "", "wiat": "--wait"} {

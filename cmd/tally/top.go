@@ -46,9 +46,9 @@ func runTop(ctx context.Context, t *tool, opt topOptions) error {
 		return nil
 	}
 	tw := table(t.out)
-	fmt.Fprintln(tw, countHeader(a))
+	fmt.Fprintln(tw, a.countHeader())
 	for _, c := range answer.Counts {
-		fmt.Fprintln(tw, countRow(c))
+		fmt.Fprintln(tw, a.countRow(c))
 	}
 	t.noteParts(answer.Parts)
 	return tw.Flush()

@@ -50,7 +50,7 @@ func runWatch(ctx context.Context, t *tool, opt watchOptions) error {
 		if opt.json {
 			return printJSON(t.out, c)
 		}
-		columns := append(groupColumns(c.Group), valuesText(c.Values))
+		columns := append(a.program.GroupArgs(c.Group), valuesText(c.Values))
 		_, err := fmt.Fprintln(t.out, strings.Join(columns, "  "))
 		return err
 	})

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // ParseGroupJSON encodes a group given as a JSON array of all its parts.
@@ -126,74 +124,4 @@ func (p *Program) anyScalar(def Part) bool {
 		return def.Kind == PartPath
 	}
 	return p.spec.Split.Kind == SplitEach || p.spec.Split.Kind == SplitNone && p.json
-}
-
-// GroupFromArgs turns the PARTs of a command line into a JSON array for ParseGroupJSON or, when
-// there are fewer than the group has, ParsePrefixJSON. b64:... stands for bytes. Where a part can
-// be any JSON scalar, a PART that is a number, true, false, null or "quoted" is that scalar; every
-// other PART is a string. With nullKey the key is null and takes no PART.
-func (p *Program) GroupFromArgs(args []string, nullKey bool) ([]byte, error) {
-	if nullKey && p.key < 0 {
-		return nil, fmt.Errorf("--null: the group %s has no key", p.grouping())
-	}
-	out := []byte{'['}
-	for i, def := range p.spec.Group {
-		if nullKey && i == p.key {
-			out, nullKey = append(comma(out, 1), "null"...), false
-			continue
-		}
-		if len(args) == 0 {
-			break
-		}
-		var err error
-		if out, err = p.appendArg(comma(out, 1), def, args[0]); err != nil {
-			return nil, fmt.Errorf("%s %q: %w", def.Name(), args[0], err)
-		}
-		args = args[1:]
-	}
-	if len(args) > 0 {
-		return nil, fmt.Errorf("%q is one PART too many: the group is %s", args[0], p.grouping())
-	}
-	if nullKey {
-		return nil, fmt.Errorf("--null: the PARTs before the key are missing: the group is %s", p.grouping())
-	}
-	return append(out, ']'), nil
-}
-
-func (p *Program) appendArg(dst []byte, def Part, arg string) ([]byte, error) {
-	if def.Kind == PartPartition {
-		n, err := strconv.ParseInt(arg, 10, 32)
-		if err != nil || n < 0 {
-			return nil, errors.New("not the number of a partition")
-		}
-		return strconv.AppendInt(dst, n, 10), nil
-	}
-	if text, ok := strings.CutPrefix(arg, "b64:"); ok {
-		raw, err := base64.StdEncoding.Strict().DecodeString(text)
-		if err != nil {
-			return nil, fmt.Errorf("%w (what follows b64: is base64)", err)
-		}
-		return appendTextJSON(dst, raw), nil
-	}
-	if p.anyScalar(def) && isScalar(arg) {
-		return append(dst, arg...), nil
-	}
-	if !utf8.ValidString(arg) {
-		return appendTextJSON(dst, []byte(arg)), nil
-	}
-	return appendJSONString(dst, []byte(arg)), nil
-}
-
-// isScalar reports whether arg is a JSON scalar that a group can hold.
-func isScalar(arg string) bool {
-	if strings.TrimSpace(arg) != arg {
-		return false // a string: no scalar has spaces around it
-	}
-	var s jsonScan
-	root, reason := s.scan([]byte(arg), &pathTrie{})
-	if reason != "" {
-		return false
-	}
-	_, reason = s.appendScalar(nil, root)
-	return reason == ""
 }

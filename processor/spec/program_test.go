@@ -209,59 +209,6 @@ func TestGroupKey(t *testing.T) {
 	}
 }
 
-func TestGroupFromArgs(t *testing.T) {
-	words := "split: words\ngroup: [key, item]"
-	path := "group: [key, {path: a, as: a}]"
-	each := "split: {each: a}\ngroup: [item]"
-	for _, c := range []struct {
-		fields, args string // args are separated by |
-		null         bool
-		want         string
-	}{
-		{words, "user-1|spark", false, `["user-1","spark"]`},
-		{words, "user-1", false, `["user-1"]`},
-		{words, "", false, `[]`},
-		{words, `7|"x"`, false, `["7","\"x\""]`},
-		{words, "b64:/w==|b64:QQ==", false, `[{"b64":"/w=="},"A"]`},
-		{words, "\xff|a\"b", false, `[{"b64":"/w=="},"a\"b"]`},
-		{words, "spark", true, `[null,"spark"]`},
-		{"group: [item, key]", "spark", true, `["spark",null]`},
-		{path, "7|7", false, `["7",7]`},
-		{path, "k|true", false, `["k",true]`},
-		{path, "k|null", false, `["k",null]`},
-		{path, `k|"7"`, false, `["k","7"]`},
-		{path, `k| 7`, false, `["k"," 7"]`},
-		{path, `k|07`, false, `["k","07"]`},
-		{path, `k|[1]`, false, `["k","[1]"]`},
-		// No group holds such a number, but one may hold the string.
-		{path, `k|12345678901234567890`, false, `["k","12345678901234567890"]`},
-		{path, `k|b64:Nw==`, false, `["k","7"]`},
-		{each, `1.50`, false, `[1.50]`},
-		{"group: [partition, key]", "3|k", false, `[3,"k"]`},
-		{"group: [partition, key]", "p3|k", false, `error: partition "p3": not the number of a partition`},
-		{words, "a|b|c", false, `error: "c" is one PART too many: the group is [key, item]`},
-		{words, "a|b", true, `error: "b" is one PART too many: the group is [key, item]`},
-		{"group: [item, key]", "", true, `error: --null: the PARTs before the key are missing: the group is [item, key]`},
-		{"group: [item]", "a", true, `error: --null: the group [item] has no key`},
-		{words, "b64:?", false, `error: key "b64:?": illegal base64 data at input byte 0 (what follows b64: is base64)`},
-	} {
-		var args []string
-		if c.args != "" {
-			args = strings.Split(c.args, "|")
-		}
-		p := program(t, c.fields)
-		got, err := p.GroupFromArgs(args, c.null)
-		if err != nil {
-			got = []byte("error: " + err.Error())
-		} else if _, err := p.ParsePrefixJSON(got); err != nil {
-			t.Errorf("%s %q: %s is refused: %v", c.fields, c.args, got, err)
-		}
-		if string(got) != c.want {
-			t.Errorf("%s %q: %s, want %s", c.fields, c.args, got, c.want)
-		}
-	}
-}
-
 func TestCheckGroup(t *testing.T) {
 	p := Compile(mustParse(t, wordcountText))
 	for text, want := range map[string]string{
