@@ -2,15 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/audit"
 	"github.com/tally-kafka/tally/processor/spec"
 )
@@ -22,10 +18,10 @@ const (
 
 type auditOptions struct {
 	brokerFlags
-	app      string
-	specs    []string
-	json     bool
-	askStore bool // a node is to be asked although the brokers are said
+	app     string
+	specs   []string
+	json    bool
+	askNode bool // also where nothing is missing
 }
 
 func newCmdAudit(t *tool) *cobra.Command {
@@ -38,8 +34,8 @@ the node's answers, the consumer group's offsets, the position records and the d
 recount. Of an app of two stages, what lies between the stages is compared too. The app may run
 meanwhile, under load too.
 
-The node at --server says spec and brokers. Without a node, say --spec and --brokers; then the
-node's answers are left out. The recount goes through files in the system's temporary directory.
+The node at --server says the spec, and the brokers unless they are named. Without a node, say --spec
+and --brokers; then the node's answers are left out. The recount goes through files in the system's temporary directory.
 
 Exits 0 when all is exact, 4 when something differs, 6 when something could not be compared.`,
 		Example: `  tally audit
@@ -47,25 +43,31 @@ Exits 0 when all is exact, 4 when something differs, 6 when something could not 
   tally audit --spec wordcount.yaml --brokers kafka-1:9092`,
 		Args: argsOf(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			opt.askStore = len(opt.brokers) == 0 || len(opt.specs) == 0 || cmd.Flag("server").Changed
+			if sourceOf(cmd.Flag("spec")) != "flag" {
+				opt.specs = nil // in settings they are the apps that a node runs
+			}
+			opt.askNode = cmd.Flag("server").Changed
 			return runAudit(cmd.Context(), t, opt)
 		},
 	}
 	opt.add(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&opt.app, "app", "", "`NAME` of the app; may be left out when there is one")
-	fl.StringSliceVar(&opt.specs, "spec", nil, "spec `FILE` of the app (default: the node's)")
+	fl.StringSliceVar(&opt.specs, "spec", nil, "spec `FILE` of the app (default: the node's); counts on the command line only")
 	fl.BoolVar(&opt.json, "json", false, "print JSON")
 	return cmd
 }
 
 func runAudit(ctx context.Context, t *tool, opt auditOptions) error {
-	s, node, err := opt.resolve(ctx, t)
+	cfg, err := opt.load(t)
 	if err != nil {
 		return err
 	}
-	cfg, err := opt.kafka(ctx, t)
+	s, node, err := opt.resolve(ctx, t, len(cfg.Brokers) > 0)
 	if err != nil {
+		return err
+	}
+	if err := opt.complete(ctx, t, &cfg); err != nil {
 		return err
 	}
 	report, err := audit.Run(ctx, audit.Config{
@@ -94,7 +96,7 @@ func auditExit(v audit.Verdict) error {
 }
 
 // resolve finds the spec, and the node that answers for the app; nil when none is to be asked.
-func (o *auditOptions) resolve(ctx context.Context, t *tool) (*spec.Spec, *audit.Node, error) {
+func (o *auditOptions) resolve(ctx context.Context, t *tool, brokersNamed bool) (*spec.Spec, *audit.Node, error) {
 	var s *spec.Spec
 	if len(o.specs) > 1 {
 		return nil, nil, usagef("an audit is of one app: say one --spec, not %d", len(o.specs))
@@ -109,7 +111,7 @@ func (o *auditOptions) resolve(ctx context.Context, t *tool) (*spec.Spec, *audit
 		}
 		o.app = s.App
 	}
-	if !o.askStore {
+	if s != nil && brokersNamed && !o.askNode {
 		return s, nil, nil
 	}
 	client, err := o.client(t)
@@ -126,24 +128,4 @@ func (o *auditOptions) resolve(ctx context.Context, t *tool) (*spec.Spec, *audit
 		}
 	}
 	return s, auditedNode(client, info), nil
-}
-
-func auditedNode(client *api.Client, info api.AppInfo) *audit.Node {
-	return &audit.Node{AppID: info.AppID, Generation: info.Generation,
-		Scan: func(ctx context.Context, fn func(group, values json.RawMessage) error) (map[int32]int64, error) {
-			end, err := client.Scan(ctx, info.App, nil, api.ReadOptions{Wait: -1}, func(c api.Count) error { return fn(c.Group, c.Values) })
-			if err != nil {
-				return nil, err
-			}
-			at := map[int32]int64{}
-			for _, p := range end.Parts {
-				position, ok := p.Position[info.Source+"/"+strconv.Itoa(int(p.Partition))]
-				if !ok {
-					return nil, fmt.Errorf("the node's answer does not say its position in %s/%d, but %s",
-						info.Source, p.Partition, strings.TrimSpace(fmt.Sprint(p.Position)))
-				}
-				at[p.Partition] = position
-			}
-			return at, nil
-		}}
 }

@@ -126,6 +126,15 @@ func TestAudit(t *testing.T) {
 		"offsets    2 partitions         0\n", "\nexact: 3 events, 3 groups, 0 differences\nexit 0\n")
 	has(t, runScript(t, without+" --app wc", "", nil), "store      left out: no node was asked  -", "\nexact: 3 events, 3 groups, 0 differences\nexit 0\n")
 	has(t, runScript(t, without+" --server "+a.server, "", nil), "store      3 groups")
+	file := filepath.Join(t.TempDir(), "client.properties")
+	writeFile(t, file, "bootstrap.servers="+a.brokers+"\n")
+	has(t, runScript(t, "audit --spec "+a.file+" --kafka-config "+file, "", nil), "store      left out: no node was asked", "exit 0\n")
+	// A node's own settings do not say which of its apps is audited, nor that it is not asked.
+	settings := map[string]string{"TALLY_SPEC": a.file + ",other.yaml", "TALLY_BROKERS": a.brokers, "TALLY_SERVER": a.server}
+	has(t, runScript(t, "audit", "", settings), "store      3 groups", "exit 0\n")
+	settings["TALLY_SPEC"] = a.file
+	delete(settings, "TALLY_SERVER")
+	has(t, runScript(t, "audit --app other", "", settings), "without a node, say --spec FILE and --brokers HOST:PORT\nexit 1\n")
 
 	a.send(t, 4, &kgo.Record{Key: []byte("ann"), Value: []byte("one"), Partition: 1})
 	has(t, runScript(t, withNode, "", nil), "\nexact per partition: 4 events, 3 groups, 0 differences; 1 groups span partitions\nexit 0\n")

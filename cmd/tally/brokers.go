@@ -10,7 +10,7 @@ import (
 	"github.com/tally-kafka/tally/internal/kafka"
 )
 
-// brokerFlags say which Kafka produce and consume use.
+// brokerFlags say which Kafka a command is about.
 type brokerFlags struct {
 	serverFlags
 	brokers     []string
@@ -19,32 +19,47 @@ type brokerFlags struct {
 
 func (f *brokerFlags) add(cmd *cobra.Command) {
 	f.serverFlags.add(cmd)
-	cmd.Flags().StringSliceVar(&f.brokers, "brokers", nil, "`HOST:PORT,...` of Kafka (default: the node's at --server)")
-	cmd.Flags().StringVar(&f.kafkaConfig, "kafka-config", "", "Java client.properties `FILE` with security settings")
+	cmd.Flags().StringSliceVar(&f.brokers, "brokers", nil,
+		"`HOST:PORT,...` of Kafka (default: those in --kafka-config, else the node's at --server)")
+	cmd.Flags().StringVar(&f.kafkaConfig, "kafka-config", "", "Java client.properties `FILE` with brokers and security settings")
 }
 
-// kafka asks the node for its brokers unless they are said.
+// kafka is the Kafka that is named, and reached; else the node's.
 func (f *brokerFlags) kafka(ctx context.Context, t *tool) (kafka.Config, error) {
-	brokers := f.brokers
-	if len(brokers) == 0 {
-		client, err := f.client(t)
-		if err != nil {
-			return kafka.Config{}, err
-		}
-		st, err := client.Status(ctx)
-		if err != nil {
-			return kafka.Config{}, fmt.Errorf("%w; or say --brokers HOST:PORT", err)
-		}
-		brokers = st.Kafka.Brokers
+	cfg, err := f.load(t)
+	if err != nil {
+		return kafka.Config{}, err
 	}
-	cfg, err := kafka.Load(brokers, f.kafkaConfig, t.getenv, t.seam)
+	err = f.complete(ctx, t, &cfg)
+	return cfg, err
+}
+
+// load reads what flags, file and environment say; its Brokers may be missing.
+func (f *brokerFlags) load(t *tool) (kafka.Config, error) {
+	cfg, err := kafka.Load(f.brokers, f.kafkaConfig, t.getenv, t.seam)
 	if err != nil {
 		return kafka.Config{}, &exitError{exitUsage, err}
 	}
 	for _, w := range cfg.Warnings {
 		fmt.Fprintf(t.err, "tally: %s\n", w)
 	}
-	return cfg, reach(ctx, cfg)
+	return cfg, nil
+}
+
+// complete asks the node for its brokers unless some are named, and looks whether they answer.
+func (f *brokerFlags) complete(ctx context.Context, t *tool, cfg *kafka.Config) error {
+	if len(cfg.Brokers) == 0 {
+		client, err := f.client(t)
+		if err != nil {
+			return err
+		}
+		st, err := client.Status(ctx)
+		if err != nil {
+			return fmt.Errorf("%w; or say --brokers HOST:PORT", err)
+		}
+		cfg.Brokers = st.Kafka.Brokers
+	}
+	return reach(ctx, *cfg)
 }
 
 // reachTimeout is how long a Kafka that does not answer is tried.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -31,20 +30,20 @@ type configOptions struct {
 func newCmdConfigPrint(t *tool) *cobra.Command {
 	var opt configOptions
 	cmd := &cobra.Command{
-		Use:   "print [COMMAND]",
+		Use:   "print [COMMAND...]",
 		Short: "Print each flag of a command with its value and source",
 		Long: `Print each flag of a command (run, unless another is said) with the value that the environment and
 the config file give it, and where that comes from.`,
 		Example: `  tally config print
   TALLY_MEMORY=1GB tally --config tally.yaml config print run
-  tally config print get --json`,
-		Args: argsOf(cobra.MaximumNArgs(1)),
+  tally config print get --json
+  tally config print dead replay`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name := "run"
-			if len(args) > 0 {
-				name = args[0]
+			if len(args) == 0 {
+				args = []string{"run"}
 			}
-			return runConfigPrint(t, cmd, name, opt)
+			return runConfigPrint(t, cmd, args, opt)
 		},
 	}
 	cmd.Flags().BoolVar(&opt.json, "json", false, "print JSON")
@@ -58,13 +57,16 @@ type setting struct {
 	Source string `json:"source"`
 }
 
-func runConfigPrint(t *tool, cmd *cobra.Command, name string, opt configOptions) error {
-	root := cmd.Root()
-	i := slices.IndexFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == name })
-	if i < 0 {
-		return unknownCommand(root, name)
+func runConfigPrint(t *tool, cmd *cobra.Command, command []string, opt configOptions) error {
+	target, rest, err := cmd.Root().Find(command)
+	switch {
+	case err != nil:
+		return usagef("%w", err)
+	case len(rest) > 0 && target.HasSubCommands():
+		return unknownCommand(target, rest[0])
+	case len(rest) > 0:
+		return usagef("`%s` has no command %q", target.CommandPath(), rest[0])
 	}
-	target := root.Commands()[i]
 	if err := target.ParseFlags(nil); err != nil { // merges the global flags in
 		return err
 	}

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -21,10 +19,14 @@ func (f *deadFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.app, "app", "", "`NAME` of the app; may be left out when there is one")
 }
 
-// open finds the app's dead letters. With --app and --brokers no node is needed.
+// open finds the app's dead letters. Where the app and brokers are named no node is needed.
 func (f *deadFlags) open(ctx context.Context, t *tool) (*dead.Box, error) {
+	cfg, err := f.load(t)
+	if err != nil {
+		return nil, err
+	}
 	app := f.app
-	if app == "" || len(f.brokers) == 0 {
+	if app == "" || len(cfg.Brokers) == 0 {
 		client, err := f.client(t)
 		if err != nil {
 			return nil, err
@@ -35,8 +37,7 @@ func (f *deadFlags) open(ctx context.Context, t *tool) (*dead.Box, error) {
 		}
 		app = info.App
 	}
-	cfg, err := f.kafka(ctx, t)
-	if err != nil {
+	if err := f.complete(ctx, t, &cfg); err != nil {
 		return nil, err
 	}
 	return dead.Open(ctx, cfg, app)
@@ -61,84 +62,4 @@ the topic APP.dead, untouched, with headers that say why and from where.`,
 	}
 	cmd.AddCommand(newCmdDeadList(t), newCmdDeadShow(t), newCmdDeadReplay(t))
 	return cmd
-}
-
-type deadListOptions struct {
-	deadFlags
-	limit int
-	json  bool
-}
-
-func newCmdDeadList(t *tool) *cobra.Command {
-	var opt deadListOptions
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the dead letters",
-		Long: `List the dead letters, partition by partition, the oldest first: where each lies, which event it is,
-why it could not be counted, and its key.`,
-		Example: `  tally dead list
-  tally dead list --app orders --limit 1000 --json`,
-		Args: argsOf(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runDeadList(cmd.Context(), t, opt) },
-	}
-	opt.add(cmd)
-	cmd.Flags().IntVar(&opt.limit, "limit", 100, "end after so many (0: no limit)")
-	cmd.Flags().BoolVar(&opt.json, "json", false, "print JSON Lines")
-	return cmd
-}
-
-func runDeadList(ctx context.Context, t *tool, opt deadListOptions) error {
-	if opt.limit < 0 {
-		return usagef("--limit is not negative")
-	}
-	box, err := opt.open(ctx, t)
-	if err != nil {
-		return err
-	}
-	defer box.Close()
-	tw := table(t.out)
-	n, more := 0, false
-	err = box.Each(ctx, func(l dead.Letter) error {
-		if more = opt.limit > 0 && n == opt.limit; more {
-			return dead.ErrEnough
-		}
-		n++
-		if opt.json {
-			return printJSON(t.out, wireLetter(l, false))
-		}
-		if n == 1 {
-			fmt.Fprintln(tw, "LETTER\tEVENT\tKEY\tERROR")
-		}
-		_, err := fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", l.Place, letterEvent(l), preview(l.Key, keyPreview), letterError(l))
-		return err
-	})
-	if err := tw.Flush(); err != nil {
-		return err
-	}
-	switch {
-	case err != nil:
-		return err
-	case n == 0:
-		fmt.Fprintf(t.err, "%s holds no dead letters\n", box.Topic())
-	case more:
-		fmt.Fprintf(t.err, "there are more: say --limit\n")
-	}
-	return nil
-}
-
-func letterEvent(l dead.Letter) string {
-	if l.Foreign {
-		return "-"
-	}
-	return l.Topic + "/" + strconv.Itoa(int(l.SourcePartition)) + ":" + strconv.FormatInt(l.SourceOffset, 10)
-}
-
-func letterError(l dead.Letter) string {
-	switch {
-	case l.Foreign:
-		return "no dead letter of tally: another program wrote it"
-	case l.ReplayOf != "":
-		return preview([]byte(l.Error), errorPreview) + " (replayed from " + l.ReplayOf + ")"
-	}
-	return preview([]byte(l.Error), errorPreview)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/tally-kafka/tally/internal/dead"
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/seam"
 )
@@ -61,5 +63,25 @@ func TestDeadCommands(t *testing.T) {
 	}
 	if got := run("dead show 0:1 --app orders --json"); !strings.Contains(got, `"value":null`) {
 		t.Error(got)
+	}
+}
+
+// However many dead letters are listed, no more are held than are aligned together.
+func TestDeadListHoldsFew(t *testing.T) {
+	const letters = 3*alignRows + 1
+	var out bytes.Buffer
+	n, more, err := deadListOptions{}.print(&out, func(fn func(dead.Letter) error) error {
+		for i := range letters {
+			if err := fn(dead.Letter{Place: dead.Place{Offset: int64(i)}}); err != nil {
+				return err
+			}
+			if rows := strings.Count(out.String(), "\n") - 1; i+1-max(rows, 0) >= alignRows {
+				t.Fatalf("%d rows are written of %d letters", rows, i+1)
+			}
+		}
+		return nil
+	})
+	if err != nil || more || n != letters || strings.Count(out.String(), "\n") != letters+1 {
+		t.Errorf("%d letters, more %v, %v: %d lines", n, more, err, strings.Count(out.String(), "\n"))
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/doctor"
-	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/processor/spec"
 )
 
@@ -41,7 +40,12 @@ Exits 4 when there is an error, with --strict also on a warning; 1 when no broke
   tally doctor --spec wordcount.yaml --brokers kafka-1:9092 --kafka-config client.properties
   tally doctor --app wordcount --strict --json`,
 		Args: argsOf(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd.Context(), t, opt) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if opt.app != "" && sourceOf(cmd.Flag("spec")) != "flag" {
+				opt.specs = nil // in settings they are the apps that a node runs
+			}
+			return runDoctor(cmd.Context(), t, opt)
+		},
 	}
 	opt.brokerFlags.add(cmd)
 	fl := cmd.Flags()
@@ -61,12 +65,9 @@ func runDoctor(ctx context.Context, t *tool, opt doctorOptions) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := kafka.Load(opt.brokers, opt.kafkaConfig, t.getenv, t.seam)
+	cfg, err := opt.load(t)
 	if err != nil {
-		return &exitError{exitUsage, err}
-	}
-	for _, w := range cfg.Warnings {
-		fmt.Fprintf(t.err, "tally: %s\n", w)
+		return err
 	}
 	exam := doctor.Options{Kafka: cfg, KafkaConfig: opt.kafkaConfig, DataDir: opt.dataDir}
 	if len(cfg.Brokers) == 0 || opt.app != "" {

@@ -3,10 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,18 +66,9 @@ func TestDoctorJSON(t *testing.T) {
 
 // Without --brokers the node says them, and its apps.
 func TestDoctorAsksTheNode(t *testing.T) {
-	broker := fakeBroker(t, kfake.SeedTopics(2, "input_event"))
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/apps", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"apps":[{"app":"wordcount","spec":%q}]}`, cannedSpec)
-	})
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, strings.ReplaceAll(cannedStatus, "127.0.0.1:9092", broker))
-	})
-	node := httptest.NewServer(mux)
-	defer node.Close()
+	node := nodeAt(t, fakeBroker(t, kfake.SeedTopics(2, "input_event")))
 	for _, args := range []string{"", "--app wordcount"} {
-		got := runScript(t, "doctor --server "+node.URL+" "+args, "", nil)
+		got := runScript(t, "doctor --server "+node+" "+args, "", nil)
 		for _, says := range []string{"input input_event", "lane 1 is stopped: the consumer group has offset 9",
 			"counts on the Kafka cluster k1", "exit 4"} {
 			if !strings.Contains(got, says) {
@@ -88,7 +76,12 @@ func TestDoctorAsksTheNode(t *testing.T) {
 			}
 		}
 	}
-	got := runScript(t, "doctor --app letters --server "+node.URL, "", nil)
+	// What the settings of a node say of specs does not choose between its apps.
+	settings := map[string]string{"TALLY_SPEC": "a.yaml,b.yaml"}
+	if got := runScript(t, "doctor --app wordcount --server "+node, "", settings); !strings.Contains(got, "input input_event") {
+		t.Error(got)
+	}
+	got := runScript(t, "doctor --app letters --server "+node, "", nil)
 	if !strings.Contains(got, `has no app "letters"`) || !strings.HasSuffix(got, "exit 1\n") {
 		t.Error(got)
 	}
