@@ -100,19 +100,29 @@ func specOf(app string, files []string) (*spec.Spec, error) {
 	return nil, usagef("--spec: %s is the spec of app %s, not of %s", files[0], specs[0].App, app)
 }
 
+// notedReset is the answer of reset --json where no node answers.
+type notedReset struct {
+	Noted *string `json:"noted"` // the file that tells the next start; null without --yes
+}
+
 // noteReset leaves the reset to the next start.
 func noteReset(t *tool, opt resetOptions, s *spec.Spec, none error) error {
-	if !opt.yes {
+	var answer notedReset
+	if opt.yes {
+		file, err := node.NoteReset(opt.dataDir, opt.app, opt.from, s, t.seam)
+		if err != nil {
+			return err
+		}
+		answer.Noted = &file
+		fmt.Fprintf(t.err, "no node answers at %s: the reset is noted in %s, and the next `tally run --data-dir %s` does it\n",
+			opt.server, file, opt.dataDir)
+	} else {
 		fmt.Fprintf(t.err, "%v\nWith --yes the reset is noted in %s, and the next `tally run` there deletes what app %s has counted and counts anew.\n",
 			none, opt.dataDir, opt.app)
-		return nil
 	}
-	file, err := node.NoteReset(opt.dataDir, opt.app, opt.from, s, t.seam)
-	if err != nil {
-		return err
+	if opt.json {
+		return printJSON(t.out, answer)
 	}
-	fmt.Fprintf(t.err, "no node answers at %s: the reset is noted in %s, and the next `tally run --data-dir %s` does it\n",
-		opt.server, file, opt.dataDir)
 	return nil
 }
 
