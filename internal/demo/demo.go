@@ -57,6 +57,11 @@ var standard = names{app: "wordcount", input: "input_event", output: "output_eve
 
 func (n names) changelog() string { return n.app + ".changelog" }
 
+// all are the topics of the app, of which it may not have each.
+func (n names) all() []string {
+	return []string{n.input, n.output, n.app + ".dead", n.app + ".repartition", n.changelog()}
+}
+
 // Run runs the demo to its end; nil means that every count and output was exact. A count or an
 // output that is not makes it a *DifferenceError.
 func Run(ctx context.Context, opt Options) (err error) {
@@ -94,7 +99,7 @@ type show struct {
 	nodes            []*node
 	brokers          string // of the Kafka, as --brokers wants it; "" when --kafka-config says it
 	admin            *kafka.Admin
-	submitted        bool // the app is there, and its topics
+	submitted        bool // the app may be there, and its topics
 }
 
 // prepare starts the broker and the nodes, and submits the app.
@@ -112,10 +117,10 @@ func (s *show) prepare(ctx context.Context) error {
 		return err
 	}
 	began := s.opt.Seam.Now()
+	s.submitted = true // also where it is broken off: the node may have heard of it
 	if _, err := s.tally(ctx, "submit", s.specFile(), "--server", s.nodes[0].url()); err != nil {
 		return err
 	}
-	s.submitted = true
 	st, err := s.awaitHealthy(ctx, "every lane to run, with a standby")
 	if err != nil {
 		return err

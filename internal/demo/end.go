@@ -19,11 +19,12 @@ func (s *show) end(err error) error {
 		return nil
 	}
 	err = s.first(err, s.producer.stop(stopWait))
-	err = s.first(err, s.dropTopics())
-	s.closeAdmin()
+	s.deleteApp()
 	for _, done := range s.stopNodes() {
 		err = s.first(err, <-done)
 	}
+	err = s.first(err, s.dropTopics())
+	s.closeAdmin()
 	err = s.first(err, s.broker.stop(stopWait))
 	if s.made {
 		err = s.first(err, os.RemoveAll(s.dir))
@@ -55,17 +56,29 @@ func (s *show) closeAdmin() {
 	}
 }
 
-// dropTopics takes the app and its topics away again from a Kafka that is not the demo's own.
+// deleteApp has the cluster end the app and its transactions on a Kafka that is not the demo's own.
+// It cannot where a submit that was broken off is still on its way, or no node answers; then the
+// nodes end with the app, and dropTopics does without them.
+func (s *show) deleteApp() {
+	if s.broker != nil || !s.submitted {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopWait)
+	defer cancel()
+	_, _ = s.tally(ctx, "delete", s.names.app, "--topics", "--server", s.ask().url())
+}
+
+// dropTopics takes away again what is left of the app on a Kafka that is not the demo's own. The
+// nodes have ended, so nothing is made anew.
 func (s *show) dropTopics() error {
 	if s.broker != nil || !s.submitted {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopWait)
 	defer cancel()
-	_, err := s.tally(ctx, "delete", s.names.app, "--topics", "--server", s.ask().url())
-	err = errors.Join(err, s.admin.DeleteTopics(ctx, s.names.input, s.names.output))
+	err := errors.Join(s.admin.DeleteTopics(ctx, s.names.all()...), s.admin.DeleteGroup(ctx, s.names.app))
 	if err != nil {
-		err = fmt.Errorf("the demo's topics, which begin with %s, are not all deleted: %w", s.names.app, err)
+		err = fmt.Errorf("the demo's topics and consumer group, which begin with %s, are not all deleted: %w", s.names.app, err)
 	}
 	return err
 }

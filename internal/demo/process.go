@@ -208,7 +208,7 @@ func (s *show) startProducer() (io.WriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{"produce", "--topic", s.names.input, "--key-delimiter", ":"}, s.kafkaFlags()...)
+	args := append([]string{"produce", "--topic", s.names.input, "--key-delimiter", ":", "--server", s.ask().url()}, s.kafkaFlags()...)
 	s.producer, err = s.start("producer", from, args...)
 	from.Close()
 	if err != nil {
