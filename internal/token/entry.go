@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/seam"
@@ -33,6 +34,14 @@ func ParseScope(text string) (Scope, error) {
 
 // prefix begins every token, so that people and scanners for secrets know one when they see it.
 const prefix = "tally_"
+
+// secretBytes are random; tokenLen is the length of a token, in which they are base64url.
+const secretBytes = 32
+
+var tokenLen = len(prefix) + base64.RawURLEncoding.EncodedLen(secretBytes)
+
+// shaped says whether a text could be a token. Nothing of the secret is looked at.
+func shaped(text string) bool { return len(text) == tokenLen && strings.HasPrefix(text, prefix) }
 
 // Entry is a token at rest.
 type Entry struct {
@@ -63,10 +72,8 @@ func (e Entry) check() error {
 // Expired says that the entry is no longer good.
 func (e Entry) Expired(now time.Time) bool { return e.ExpiresMs != 0 && now.UnixMilli() >= e.ExpiresMs }
 
-// is compares in constant time.
-func (e Entry) is(token string) bool {
-	return subtle.ConstantTimeCompare(hash(e.Salt, token), e.SHA256) == 1
-}
+// is compares the hash of a token, with the entry's salt, in constant time.
+func (e Entry) is(sum []byte) bool { return subtle.ConstantTimeCompare(sum, e.SHA256) == 1 }
 
 func hash(salt []byte, token string) []byte {
 	h := sha256.New()
@@ -77,7 +84,7 @@ func hash(salt []byte, token string) []byte {
 
 // draw makes a token and its entry.
 func draw(name string, scope Scope, ttl time.Duration, sm seam.Seam) (string, Entry) {
-	secret, salt := make([]byte, 32), make([]byte, 16)
+	secret, salt := make([]byte, secretBytes), make([]byte, 16)
 	sm.Rand(secret)
 	sm.Rand(salt)
 	token := prefix + base64.RawURLEncoding.EncodeToString(secret)

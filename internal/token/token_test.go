@@ -67,6 +67,40 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// Nothing is hashed that cannot be a token: else a header of 250 KB would be, once for each entry.
+func TestNoTokenIsNotHashed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	good, _, err := Create(path, "a", Read, 0, seam.World())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"b", "c"} {
+		if _, _, err := Create(path, name, Read, 0, seam.World()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := Open(path, Options{Seam: seam.World()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hashed := 0
+	f.hash = func(salt []byte, token string) []byte { hashed++; return hash(salt, token) }
+	for _, c := range []struct {
+		token  string
+		ok     bool
+		hashed int
+	}{
+		{"", false, 0}, {prefix, false, 0}, {good[:len(good)-1], false, 0}, {good + "x", false, 0}, {strings.Repeat("x", 250<<10), false, 0},
+		{prefix + strings.Repeat("x", 250<<10), false, 0}, {"Tally_" + good[len(prefix):], false, 0},
+		{good[:len(good)-1] + "!", false, 3}, {good, true, 3},
+	} {
+		hashed = 0
+		if _, ok := f.Check(c.token); ok != c.ok || hashed != c.hashed {
+			t.Errorf("%.20s (%d bytes): %v, and %d hashes", c.token, len(c.token), ok, hashed)
+		}
+	}
+}
+
 func TestEachTokenIsAnother(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.json")
 	seen := map[string]bool{}
