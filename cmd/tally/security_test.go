@@ -31,7 +31,7 @@ func secureNode(t *testing.T, dir string) (url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: api.NewServer(statusNode{}, api.Options{Seam: seam.World(), Tokens: tokens, Hosts: p.Covers}), ReadHeaderTimeout: time.Minute}
+	srv := &http.Server{Handler: api.NewServer(statusNode{}, api.Options{Seam: seam.World(), Tokens: tokens, Hosts: p.Covers, Trusts: p.Trusts}), ReadHeaderTimeout: time.Minute}
 	go func() { _ = srv.Serve(p.HTTP()) }()
 	t.Cleanup(func() { _ = srv.Close(); _ = p.Close() })
 	return p.URL(p.Addr().String())

@@ -26,7 +26,7 @@ const (
 // holder do everything, since a node that is asked by people asks on for them.
 func (s *Server) authorize(r *http.Request, needed scope) error {
 	switch {
-	case needed == scopeOpen || hasCertificate(r):
+	case needed == scopeOpen || s.hasCertificate(r):
 		return nil
 	case needed == scopeNode:
 		return s.authorizeNode(r)
@@ -41,8 +41,13 @@ func (s *Server) authorize(r *http.Request, needed scope) error {
 }
 
 // hasCertificate says that a request comes from a node: over TLS, with a certificate that was
-// verified against the cluster's authority.
-func hasCertificate(r *http.Request) bool { return r.TLS != nil && len(r.TLS.VerifiedChains) > 0 }
+// verified against the cluster's authority when the connection was made, and still is good.
+func (s *Server) hasCertificate(r *http.Request) bool {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return false
+	}
+	return s.opt.Trusts == nil || s.opt.Trusts(r.TLS.PeerCertificates)
+}
 
 // authorizeNode lets nodes without certificates call each other on one machine, unless people there
 // are told apart by tokens: then a call would get round them.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,9 @@ type Options struct {
 	// must be on loopback. Hosts says of a name that it is this node's, besides those of loopback.
 	Tokens *token.File
 	Hosts  func(host string) bool
+	// Trusts says whether a certificate that was a node's when its connection was made is one
+	// still, with those that came behind it; nil: it stays one.
+	Trusts func(peer []*x509.Certificate) bool
 
 	BodyBytesMax int64         // of a request (1 MiB: more than the largest group)
 	WaitDefault  time.Duration // how long a read waits for what it asks for (2 s)

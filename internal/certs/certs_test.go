@@ -2,6 +2,7 @@ package certs
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -229,6 +230,60 @@ func TestReload(t *testing.T) {
 	if serverErr, clientErr := connect(a, b, "a"); serverErr == nil || clientErr == nil {
 		t.Fatal("a has another authority now, and b connects still")
 	}
+}
+
+// Another node's certificate is good as long as the authorities of now vouch for it, and no longer
+// than it says; to have found it good once changes nothing of that.
+func TestTrusts(t *testing.T) {
+	now := time.Now()
+	dir, other := t.TempDir(), t.TempDir()
+	mustMake(t, dir, MakeOptions{}, Node{"a", []string{"a"}}, Node{"b", []string{"b"}})
+	mustMake(t, other, MakeOptions{}, Node{"a", []string{"a"}}, Node{"c", []string{"c"}})
+	read := func(path string) []*x509.Certificate {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := firstCertificate(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []*x509.Certificate{cert}
+	}
+	a := mustOpen(t, dir+"/a", Options{Seam: clock(&now)})
+	b, c := read(dir+"/b/node.crt"), read(other+"/c/node.crt")
+	want := func(when string, trustB, trustC bool) {
+		t.Helper()
+		for range 2 {
+			if a.Trusts(b) != trustB || a.Trusts(c) != trustC {
+				t.Errorf("%s: of its own authority %v, of the other %v", when, a.Trusts(b), a.Trusts(c))
+			}
+		}
+	}
+	want("at first", true, false)
+	if a.Trusts(nil) {
+		t.Error("who has no certificate is a node")
+	}
+	both, err := os.ReadFile(dir + "/ca.crt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := os.ReadFile(other + "/ca.crt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/a/ca.crt", append(both, next...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Second)
+	want("with both authorities", true, true)
+	for _, f := range []string{CertFile, KeyFile, CAFile} {
+		copyFile(t, other+"/a/"+f, dir+"/a/"+f)
+	}
+	now = now.Add(time.Second)
+	want("without its first authority", false, true)
+	now = now.Add(NodeLife + time.Hour)
+	want("when it is out of date", false, false)
 }
 
 func TestWhy(t *testing.T) {

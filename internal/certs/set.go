@@ -40,7 +40,13 @@ type loaded struct {
 	pair tls.Certificate
 	leaf *x509.Certificate
 	pool *x509.CertPool // the authority
+
+	mu    sync.Mutex
+	peers map[string]time.Time // of other nodes' certificates that were found good: until when
 }
+
+// peersMax bounds what is remembered of other nodes' certificates.
+const peersMax = 1024
 
 // Open reads the files of a directory, which must fit together and be of today.
 func Open(dir string, opt Options) (*Set, error) {
@@ -154,6 +160,51 @@ func (s *Set) get() *loaded {
 			"file", filepath.Join(s.dir, CertFile), "until", day(l.leaf.NotAfter))
 	}
 	return l
+}
+
+// Trusts says whether a certificate that another node has come with, followed by those between it
+// and the authority, is good still: by the authorities and the time of now.
+func (s *Set) Trusts(peer []*x509.Certificate) bool {
+	return len(peer) > 0 && s.get().trusts(peer, s.opt.Seam.Now())
+}
+
+func (l *loaded) trusts(peer []*x509.Certificate, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if until, ok := l.peers[string(peer[0].Raw)]; ok && !now.After(until) {
+		return true
+	}
+	between := x509.NewCertPool()
+	for _, c := range peer[1:] {
+		between.AddCert(c)
+	}
+	chains, err := peer[0].Verify(x509.VerifyOptions{
+		Roots: l.pool, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return false
+	}
+	if l.peers == nil || len(l.peers) >= peersMax {
+		l.peers = map[string]time.Time{}
+	}
+	l.peers[string(peer[0].Raw)] = lastEnd(chains)
+	return true
+}
+
+// lastEnd is until when one of the chains is good.
+func lastEnd(chains [][]*x509.Certificate) (last time.Time) {
+	for _, chain := range chains {
+		end := chain[0].NotAfter
+		for _, c := range chain[1:] {
+			if c.NotAfter.Before(end) {
+				end = c.NotAfter
+			}
+		}
+		if end.After(last) {
+			last = end
+		}
+	}
+	return last
 }
 
 // Until is when the node's certificate ends.

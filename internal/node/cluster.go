@@ -38,7 +38,7 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 	n.upgraded = n.dir.neverInCluster()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	options := api.Options{Seam: cfg.Seam, Log: cfg.Log, Registry: registry, Hosts: n.port.Covers}
+	options := api.Options{Seam: cfg.Seam, Log: cfg.Log, Registry: registry, Hosts: n.port.Covers, Trusts: n.port.Trusts}
 	if cfg.Tokens != "" {
 		if options.Tokens, err = token.Open(cfg.Tokens, token.Options{Seam: cfg.Seam, Log: cfg.Log}); err != nil {
 			return errors.Join(err, n.port.Close())

@@ -28,6 +28,7 @@ type Config struct {
 	PeopleMax        int           // open HTTP connections of people (1,024); without certificates of all
 	NodesMax         int           // open connections of nodes, of all kinds together (2,048)
 	LookEvery        time.Duration // at the certificate files, at most (1 s)
+	RecheckEvery     time.Duration // whether the certificates with which nodes have come are good still (1 s)
 }
 
 func (c Config) withDefaults() Config {
@@ -48,6 +49,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.NodesMax == 0 {
 		c.NodesMax = 2048
+	}
+	if c.RecheckEvery == 0 {
+		c.RecheckEvery = time.Second
 	}
 	return c
 }
@@ -74,8 +78,8 @@ func Check(c Config) error {
 		return err
 	case isWildcard(other):
 		return fmt.Errorf("--advertise %s is no address that others could dial: say this machine's name or IP address", c.Advertise)
-	case !isLoopback(other) && c.Certs == "":
-		return fmt.Errorf("--advertise %s is for other machines, and without --certs a node answers on loopback only: %s",
+	case !isLoopback(other) && (c.Certs == "" || c.Tokens == ""): // something leads from there to here
+		return fmt.Errorf("--advertise %s is for other machines, so it needs certificates (--certs) and people's tokens (--tokens): %s",
 			c.Advertise, c.howTo(other))
 	}
 	return nil

@@ -32,7 +32,10 @@ func TestCheck(t *testing.T) {
 		{Config{Listen: "0.0.0.0:7400", Certs: "c", Tokens: "t"}, []string{"say with --advertise HOST:PORT"}},
 		{Config{Listen: "0.0.0.0:7400", Advertise: "0.0.0.0:7400", Certs: "c", Tokens: "t"}, []string{"no address that others could dial"}},
 		{Config{Listen: "0.0.0.0:7400", Advertise: "a.example", Certs: "c", Tokens: "t"}, []string{`--advertise "a.example" is not HOST:PORT`}},
-		{Config{Listen: "127.0.0.1:7400", Advertise: "a.example:7400"}, []string{"without --certs", "--nodes NAME=a.example"}},
+		{Config{Listen: "127.0.0.1:7400", Advertise: "a.example:7400"}, []string{"(--certs)", "(--tokens)", "--nodes NAME=a.example", "`tally token create"}},
+		{Config{Listen: "127.0.0.1:7400", Advertise: "10.0.0.1:7400", Certs: "c"}, []string{"(--certs)", "(--tokens)", "`tally token create", "--certs c --tokens tokens.json"}},
+		{Config{Listen: "127.0.0.1:7400", Advertise: "10.0.0.1:7400", Tokens: "t"}, []string{"(--certs)", "(--tokens)", "`tally certs certs --nodes NAME=10.0.0.1`"}},
+		{Config{Listen: "127.0.0.1:7400", Advertise: "10.0.0.1:7400", Certs: "c", Tokens: "t"}, nil},
 	} {
 		err := Check(c.cfg)
 		if (err == nil) != (c.says == nil) {
@@ -60,7 +63,7 @@ func TestListenErrors(t *testing.T) {
 		{Config{Listen: p.Addr().String()}, "is in use, perhaps by another tally node"},
 		{Config{Listen: "127.0.0.1:0", Certs: dir}, "node.crt is missing: --certs wants a directory"},
 		{Config{Listen: "192.0.2.1:0", Certs: dir + "/a", Tokens: "t", Advertise: "a.example:0"}, "is no address of this machine"},
-		{Config{Listen: "127.0.0.1:0", Certs: dir + "/a", Advertise: "10.0.0.9:7400", Node: "a"}, "`tally certs DIR --nodes a=10.0.0.9 --renew`"},
+		{Config{Listen: "127.0.0.1:0", Certs: dir + "/a", Tokens: "t", Advertise: "10.0.0.9:7400", Node: "a"}, "`tally certs DIR --nodes a=10.0.0.9 --renew`"},
 	} {
 		c.cfg.Seam = seam.World()
 		if got, err := Listen(c.cfg); err == nil || !strings.Contains(err.Error(), c.say) {
@@ -74,7 +77,7 @@ func TestListenErrors(t *testing.T) {
 
 func TestAdvertise(t *testing.T) {
 	dir := authority(t, "a")
-	p := listen(t, Config{Certs: dir + "/a", Advertise: "a.example:0"})
+	p := listen(t, Config{Certs: dir + "/a", Tokens: "t", Advertise: "a.example:0"})
 	_, port, _ := strings.Cut(p.Addr().String(), ":")
 	if p.Advertise() != "a.example:"+port || p.URL(p.Advertise()) != "https://a.example:"+port {
 		t.Errorf("%s", p.Advertise())

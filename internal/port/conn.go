@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"container/list"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,8 +63,9 @@ type conn struct {
 	once sync.Once
 
 	// Under the port's lock.
-	place *list.Element // in pending; nil once it has said what it is for, or is closed
-	count *int          // of the port, in which it is counted
+	place *list.Element       // in pending; nil once it has said what it is for, or is closed
+	count *int                // of the port, in which it is counted
+	peer  []*x509.Certificate // with which a node has come; nil of people, and without TLS
 }
 
 func (c *conn) Read(b []byte) (int, error) {

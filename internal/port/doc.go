@@ -11,6 +11,8 @@
 //
 //   - Nothing that other machines can reach is served without TLS, and none of it to people without
 //     a token file; nodes know each other by certificates of the cluster's own authority.
+//   - A connection that came with a node's certificate ends within RecheckEvery once that is out of
+//     date, or its authority is gone from the file.
 //   - A connection that does not say what it is for holds nothing after HandshakeTimeout, and there
 //     are at most PendingMax of them: one more ends the oldest. So nobody who only connects keeps
 //     others out.

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -71,6 +72,9 @@ func Listen(cfg Config) (*Port, error) {
 	p.client = p.newClient()
 	p.closing, p.close = context.WithCancel(context.Background())
 	p.running.Go(p.accept)
+	if p.certs != nil {
+		p.running.Go(p.recheck)
+	}
 	return p, nil
 }
 
@@ -117,6 +121,9 @@ func (p *Port) URL(addr string) string {
 // Covers says that a request may name this node as host: the certificate does. No page of a foreign
 // name gets as far, since its browser has checked the same certificate.
 func (p *Port) Covers(host string) bool { return p.certs != nil && p.certs.Covers(host) }
+
+// Trusts says that a certificate that was a node's when its connection was made is one still.
+func (p *Port) Trusts(peer []*x509.Certificate) bool { return p.certs != nil && p.certs.Trusts(peer) }
 
 // Raft is where other nodes' Raft connections come in, Sessions their sessions, and HTTP people and
 // node calls. Closing one refuses what comes in further, and leaves the port and the others open.
@@ -193,7 +200,7 @@ func (p *Port) admit(nc net.Conn) *conn {
 
 // settle counts a connection that has said whose it is; not room: as many are open as may be;
 // ended: it had to make way for others before it had said so.
-func (p *Port) settle(c *conn, node bool) (room, ended bool) {
+func (p *Port) settle(c *conn, node bool, peer []*x509.Certificate) (room, ended bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c.place == nil {
@@ -207,7 +214,7 @@ func (p *Port) settle(c *conn, node bool) (room, ended bool) {
 		return false, false
 	}
 	p.pending.Remove(c.place)
-	c.place, c.count = nil, count
+	c.place, c.count, c.peer = nil, count, peer
 	*count++
 	return true, false
 }
@@ -235,7 +242,8 @@ func (p *Port) receive(c *conn) {
 		p.sayRefused(c, err)
 		return
 	}
-	if room, ended := p.settle(c, kind != linePeople || isNodes(nc)); !room {
+	peer := peerOf(nc)
+	if room, ended := p.settle(c, kind != linePeople || peer != nil, peer); !room {
 		_ = c.Close()
 		if !ended {
 			p.say("too many connections are open; refusing one", "from", c.RemoteAddr(), "for", kind)
@@ -268,10 +276,18 @@ func (p *Port) identify(c *conn) (lineKind, net.Conn, error) {
 	return kindOf(tc.ConnectionState().NegotiatedProtocol), tc, nil
 }
 
-// isNodes says that a connection has a node's certificate: HTTP may be of people and of nodes.
-func isNodes(nc net.Conn) bool {
+// peerOf is a node's certificate, with those behind it, nil where a connection has none: HTTP may
+// be of people and of nodes.
+func peerOf(nc net.Conn) []*x509.Certificate {
 	tc, ok := nc.(*tls.Conn)
-	return ok && len(tc.ConnectionState().VerifiedChains) > 0
+	if !ok {
+		return nil
+	}
+	st := tc.ConnectionState()
+	if len(st.VerifiedChains) == 0 {
+		return nil
+	}
+	return st.PeerCertificates
 }
 
 // configFor asks for a certificate where nodes alone may come in.
