@@ -6,8 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -398,19 +398,44 @@ func TestLongWaitsLookSeldom(t *testing.T) {
 }
 
 // A body that is announced and does not come holds its connection for as long as one may take, also
-// where the answer does not need it.
+// where the answer does not need it, and where there is no answer but a refusal.
 func TestBodyThatNeverComes(t *testing.T) {
-	s := NewServer(&testNode{}, Options{Seam: seam.World(), BodyTimeout: 100 * time.Millisecond})
-	server := httptest.NewServer(s)
-	defer server.Close()
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	n := &testNode{apps: []*testApp{newTestApp(t, wordcount, 1, 1)}}
+	s := NewServer(n, Options{Seam: seam.World(), BodyTimeout: 100 * time.Millisecond, Control: &testControl{}})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "POST /v1/nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if _, err := io.Copy(io.Discard, conn); err != nil {
-		t.Errorf("the connection is still held: %v", err)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	const get, long = "POST /v1/apps/wordcount/get HTTP/1.1\r\nHost: localhost\r\n", "Content-Length: 100000\r\n"
+	for name, text := range map[string]string{
+		"of no route":             "POST /v1/nothing HTTP/1.1\r\nHost: localhost\r\n" + long + "\r\n",
+		"that nobody wants":       "GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + long + "\r\n",
+		"that is read":            get + long + "\r\n",
+		"of which the half comes": get + long + "\r\n" + strings.Repeat("x", 50_000),
+		"in chunks":               get + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+		"that is asked for first": get + "Expect: 100-continue\r\n" + long + "\r\n",
+		"that should be empty":    "POST /v1/nodes/b/drain HTTP/1.1\r\nHost: localhost\r\n" + long + "\r\n",
+		"to a foreign host":       "POST /v1/apps/wordcount/get HTTP/1.1\r\nHost: evil.example\r\n" + long + "\r\n",
+		"of a foreign page":       get + "Origin: http://evil.example\r\n" + long + "\r\n",
+		"of a question for all":   "OPTIONS * HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n",
+	} {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(conn, text)
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a body %s: the connection is still held", name)
+		}
+		conn.Close()
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }

@@ -70,18 +70,20 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // ServeHTTP guards every route, bounds it, and ends it when the server stops.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := s.guardOrigin(r); err != nil {
-		writeError(w, err)
-		return
-	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.stopping, cancel)()
 	ctl := http.NewResponseController(w)
-	if r.ContentLength != 0 { // until readBody: a body that is announced and never sent ends here
+	// Before anything is answered: net/http reads the rest of a body behind any answer, and what is
+	// announced and never sent ends here, or in readBody.
+	if r.ContentLength != 0 {
 		_ = ctl.SetReadDeadline(s.opt.Seam.Now().Add(s.opt.BodyTimeout))
 	}
 	dw := &deadlineWriter{ResponseWriter: w, ctl: ctl, now: s.opt.Seam.Now, timeout: s.opt.WriteTimeout}
+	if err := s.guardOrigin(r); err != nil {
+		writeError(dw, err)
+		return
+	}
 	s.mux.ServeHTTP(dw, r.WithContext(ctx))
 }
 
@@ -121,11 +123,11 @@ func (d *deadlineWriter) WriteHeader(code int) {
 // Unwrap lets http.ResponseController find the connection.
 func (d *deadlineWriter) Unwrap() http.ResponseWriter { return d.ResponseWriter }
 
-// readBody reads a bounded body in a bounded time.
+// readBody reads a bounded body in a bounded time. The deadline stays on what could not be read:
+// the rest is read away behind the answer.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	ctl := http.NewResponseController(w)
 	_ = ctl.SetReadDeadline(s.opt.Seam.Now().Add(s.opt.BodyTimeout))
-	defer func() { _ = ctl.SetReadDeadline(time.Time{}) }()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.opt.BodyBytesMax))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -136,6 +138,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error
 	case err != nil:
 		return nil, badRequest("the body cannot be read: %v", err)
 	}
+	_ = ctl.SetReadDeadline(time.Time{})
 	return body, nil
 }
 

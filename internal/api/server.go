@@ -136,8 +136,10 @@ func NewServer(n Node, opt Options) *Server {
 		Handler:           s,
 		ReadHeaderTimeout: opt.BodyTimeout,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    256 << 10, // a token has 15 bytes or so a partition
-		ErrorLog:          slog.NewLogLogger(opt.Log.Handler(), slog.LevelWarn),
+		// Its answer to OPTIONS * would read a body without a deadline.
+		DisableGeneralOptionsHandler: true,
+		MaxHeaderBytes:               256 << 10, // a token has 15 bytes or so a partition
+		ErrorLog:                     slog.NewLogLogger(opt.Log.Handler(), slog.LevelWarn),
 	}
 	opt.Registry.MustRegister(newCollector(n))
 	s.routes()
