@@ -94,13 +94,19 @@ type deadlineWriter struct {
 	ctl     *http.ResponseController
 	now     func() time.Time
 	timeout time.Duration
-	started bool // something was written: the status can no longer change
+	started bool  // something was written: the status can no longer change
+	pace    *pace // nil: the reader may be as slow as timeout lets it be
 }
 
 func (d *deadlineWriter) Write(b []byte) (int, error) {
 	d.started = true
 	d.arm()
-	return d.ResponseWriter.Write(b)
+	began := d.now()
+	n, err := d.ResponseWriter.Write(b)
+	if err == nil && d.pace != nil {
+		err = d.pace.add(n, d.now().Sub(began))
+	}
+	return n, err
 }
 
 // FlushError sends what was written, or the header alone, within a deadline of its own.

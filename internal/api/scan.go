@@ -56,6 +56,7 @@ func (s *Server) beginStream(w http.ResponseWriter, r *http.Request) (*read, []b
 // scan streams one cut. An error before the first bytes is tried again; after them it becomes the
 // stream's last line, and there is then no end line.
 func (rd *read) scan(ctx context.Context, w http.ResponseWriter, prefix []byte) error {
+	defer rd.s.hurry(w)()
 	out := newLineWriter(w, rd.app.Program)
 	for {
 		parts, err := rd.scanOnce(ctx, out, prefix)

@@ -43,6 +43,11 @@ type Options struct {
 	ScansMax     int           // scans and tops at a time (4); each holds one snapshot a lane
 	WatchesMax   int           // watches at a time (32)
 
+	// Who reads a scan must take ScanRateMin bytes a second (64 KiB) over each ScanRateWindow (30
+	// s) of the time that writes to it take.
+	ScanRateMin    int64
+	ScanRateWindow time.Duration
+
 	// Of questions from other nodes; those wait for nobody else, so that two nodes never wait for
 	// each other.
 	NodeScansMax   int // (16)
@@ -82,6 +87,8 @@ func (o Options) withDefaults() Options {
 	o.TopMax = orDefault(o.TopMax, 10_000)
 	o.ScansMax = orDefault(o.ScansMax, 4)
 	o.WatchesMax = orDefault(o.WatchesMax, 32)
+	o.ScanRateMin = orDefault(o.ScanRateMin, 64<<10)
+	o.ScanRateWindow = orDefault(o.ScanRateWindow, 30*time.Second)
 	o.NodeScansMax = orDefault(o.NodeScansMax, 16)
 	o.NodeWatchesMax = orDefault(o.NodeWatchesMax, 128)
 	o.StatusWait = orDefault(o.StatusWait, time.Second)

@@ -109,6 +109,7 @@ func (wt *watch) present(ctx context.Context) error {
 		return err
 	}
 	defer c.close()
+	defer wt.rd.s.hurry(wt.out.w)()
 	if err := c.merge(ctx, wt.prefix, wt.out.count); err != nil {
 		if wt.rd.spread() && askAgain(err) {
 			return errResync // a node has gone: the rest of its values comes from the next

@@ -263,6 +263,7 @@ const (
 	CodeNotFound     = "not_found"
 	CodeTooLarge     = "too_large"
 	CodeBusy         = "busy"
+	CodeTooSlow      = "too_slow" // who reads a stream
 	CodeNotReady     = "not_ready"
 	CodeTimeout      = "timeout"
 	CodeConflict     = "conflict"
