@@ -231,8 +231,13 @@ func TestClosedStoreIsTriedAgain(t *testing.T) {
 	}
 	server := serveApp(t, a)
 	status, body := ask(t, "POST", server.URL+"/v1/apps/wordcount/get?wait=1ms", `["k","w"]`)
-	if status != 500 || !strings.Contains(errorOf(t, body).Message, "read lane 0") {
+	if e := errorOf(t, body); status != 503 || e.Code != CodeNotReady || !strings.Contains(e.Message, "read lane 0") {
 		t.Fatalf("status %d %s", status, body)
+	}
+	for _, verb := range []string{"top", "scan", "watch"} {
+		if status, body := ask(t, "POST", server.URL+"/v1/apps/wordcount/"+verb+"?wait=1ms", ""); status != 503 {
+			t.Errorf("%s: status %d %s", verb, status, body)
+		}
 	}
 	done := make(chan [2]int, 1)
 	go func() {

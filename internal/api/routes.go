@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tally-kafka/tally/state"
 )
 
 // route is one method and path; Routes and the tests walk them.
@@ -161,6 +163,9 @@ func asError(err error) *Error {
 	case errors.Is(err, context.Canceled):
 		return &Error{Status: http.StatusServiceUnavailable, Code: CodeNotReady,
 			Message: "the node is stopping", Next: "ask again when it runs"}
+	case errors.Is(err, state.ErrClosed): // the lane has moved or begun anew, and was waited for
+		return &Error{Status: http.StatusServiceUnavailable, Code: CodeNotReady, Message: err.Error(),
+			Next: "see `tally status`, or ask with a longer --wait"}
 	}
 	return &Error{Status: http.StatusInternalServerError, Code: CodeInternal, Message: err.Error(),
 		Next: "the node's log may say more"}
