@@ -81,9 +81,9 @@ func TestScanEnds(t *testing.T) {
 
 func TestSubscription(t *testing.T) {
 	s := mustOpen(t, "lane", smallOptions(vfs.NewMem(), newClock()))
-	all := s.Subscribe(nil, 1000)
-	few := s.Subscribe(nil, 3)
-	one := s.Subscribe(func(_ Task, g []byte) bool { return string(g) == "g4" }, 10)
+	all := s.Subscribe(nil, 1000, 1<<20)
+	few := s.Subscribe(nil, 3, 1<<20)
+	one := s.Subscribe(func(_ Task, g []byte) bool { return string(g) == "g4" }, 10, 1<<20)
 	for n := uint64(1); n <= 5; n++ {
 		pos, ch := number(n, 10)
 		must(t, s.Publish(pos, ch))
@@ -120,8 +120,42 @@ func TestSubscription(t *testing.T) {
 	if err := <-waits; !errors.Is(err, ErrClosed) {
 		t.Errorf("the store closed: %v", err)
 	}
-	if _, _, err := s.Subscribe(nil, 1).Next(t.Context()); !errors.Is(err, ErrClosed) {
+	if _, _, err := s.Subscribe(nil, 1, 1<<20).Next(t.Context()); !errors.Is(err, ErrClosed) {
 		t.Errorf("of a closed store: %v", err)
+	}
+}
+
+// What a subscription keeps is bounded in bytes, too: of any size one group, and of those that it
+// has always the latest values.
+func TestSubscriptionBytes(t *testing.T) {
+	s := mustOpen(t, "lane", smallOptions(vfs.NewMem(), newClock()))
+	defer func() { must(t, s.Close()) }()
+	u := s.Subscribe(nil, 1000, 5000)
+	publish := func(n uint64, sizes ...int) {
+		pos, _ := number(n, 0)
+		var ch []Change
+		for i, size := range sizes {
+			ch = append(ch, Change{Group: append([]byte{'a' + byte(i)}, make([]byte, size)...), Values: []byte{byte(n)}})
+		}
+		must(t, s.Publish(pos, ch))
+	}
+	for i, c := range []struct {
+		sizes  []int
+		groups int
+		lost   bool
+	}{{[]int{2000, 2000}, 2, false}, {[]int{2000, 2000, 2000, 10}, 3, true}, {[]int{9000, 10}, 1, true}, {[]int{2000, 2000}, 2, false}} {
+		n := uint64(2*i + 1)
+		publish(n, c.sizes...)
+		publish(n+1, c.sizes...)
+		ch, lost, err := u.Next(t.Context())
+		if len(ch) != c.groups || lost != c.lost || err != nil {
+			t.Errorf("%v: %d groups, %v, %v", c.sizes, len(ch), lost, err)
+		}
+		for _, x := range ch {
+			if x.Values[0] != byte(n+1) {
+				t.Errorf("%v: not the latest values", c.sizes)
+			}
+		}
 	}
 }
 

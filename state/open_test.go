@@ -290,7 +290,7 @@ func TestClosed(t *testing.T) {
 	s := mustOpen(t, "lane", smallOptions(vfs.NewMem(), newClock()))
 	cut, err := s.Cut()
 	must(t, err)
-	sub := s.Subscribe(nil, 1)
+	sub := s.Subscribe(nil, 1, 1<<20)
 	must(t, s.Close())
 	_, _, getErr := s.Get(Task{}, nil, nil)
 	_, cutErr := s.Cut()

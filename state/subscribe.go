@@ -9,13 +9,15 @@ import (
 // Subscription gives the changes that become visible, at the pace of its reader: of a group that
 // changes often only the latest values are kept. It never makes a Publish wait.
 type Subscription struct {
-	set   *subscriptions
-	match func(t Task, group []byte) bool
-	limit int
-	ready chan struct{} // holds one token when there is something to read
+	set      *subscriptions
+	match    func(t Task, group []byte) bool
+	limit    int
+	bytesMax int64
+	ready    chan struct{} // holds one token when there is something to read
 
 	mu     sync.Mutex
 	latest map[string][]byte // by the key in the store
+	size   int64             // of keys and values in it
 	lost   bool
 	closed bool
 }
@@ -28,12 +30,13 @@ type subscriptions struct {
 }
 
 // Subscribe starts to collect the changes of the groups for which match is true (nil: all). It
-// keeps at most limit groups for a reader that is behind; then changes of further groups are lost,
-// and Next says so. match is called by Publish: it must be quick and not call the Store. Subscribe
-// before reading the present values, or a change between is missed.
-func (s *Store) Subscribe(match func(t Task, group []byte) bool, limit int) *Subscription {
+// keeps at most limit groups, of at most bytesMax with their values, for a reader that is behind,
+// and of any size one; then changes of further groups are lost, and Next says so. match is called
+// by Publish: it must be quick and not call the Store. Subscribe before reading the present values,
+// or a change between is missed.
+func (s *Store) Subscribe(match func(t Task, group []byte) bool, limit int, bytesMax int64) *Subscription {
 	u := &Subscription{
-		set: &s.subs, match: match, limit: max(limit, 1),
+		set: &s.subs, match: match, limit: max(limit, 1), bytesMax: bytesMax,
 		ready: make(chan struct{}, 1), latest: make(map[string][]byte),
 	}
 	s.subs.mu.Lock()
@@ -75,7 +78,7 @@ func (u *Subscription) take() (ch []Change, lost bool, err error) {
 		u.signal() // for another reader
 		return nil, false, ErrClosed
 	}
-	u.latest = make(map[string][]byte)
+	u.latest, u.size = make(map[string][]byte), 0
 	for key, values := range latest {
 		t, group, err := splitStoreKey([]byte(key))
 		if err != nil {
@@ -117,15 +120,26 @@ func (u *Subscription) add(ch []Change) {
 			continue
 		}
 		key = appendStoreKey(key[:0], ch[i].Task, ch[i].Group)
-		if _, ok := u.latest[string(key)]; !ok && len(u.latest) >= u.limit {
+		values, known := u.latest[string(key)]
+		grows := int64(len(key) + len(ch[i].Values))
+		if !known && u.full(grows) {
 			u.lost = true
 			continue
 		}
+		if known { // values hardly grow: the latest always has room
+			grows = int64(len(ch[i].Values) - len(values))
+		}
+		u.size += grows
 		u.latest[string(key)] = bytes.Clone(ch[i].Values)
 	}
 	if len(u.latest) > 0 || u.lost {
 		u.signal()
 	}
+}
+
+// full says that another group, which grows it so, has no room.
+func (u *Subscription) full(grows int64) bool {
+	return len(u.latest) >= u.limit || len(u.latest) > 0 && u.size+grows > u.bytesMax
 }
 
 func (u *Subscription) lose() {

@@ -76,7 +76,8 @@ func (f *feed) subscribeHere(ctx, following context.Context, rd *read, prefix []
 	}
 	match := func(_ state.Task, group []byte) bool { return bytes.HasPrefix(group, prefix) }
 	for _, v := range views {
-		sub := v.Store.Subscribe(match, max(1, rd.s.opt.WatchGroupsMax/len(views)))
+		n := len(views)
+		sub := v.Store.Subscribe(match, rd.s.opt.WatchGroupsMax/n, rd.s.opt.WatchBytesMax/int64(n))
 		f.followers.Go(func() { follow(following, sub, f.batches) })
 	}
 	f.views = append(f.views, views...)
@@ -88,7 +89,7 @@ func (f *feed) subscribeHere(ctx, following context.Context, rd *read, prefix []
 func (f *feed) followStream(ctx context.Context, stream *frameReader) {
 	defer stream.close()
 	for {
-		b, more := readBatch(stream, f.rd.s.opt.WatchGroupsMax)
+		b, more := readBatch(stream, f.rd.s.opt.WatchGroupsMax, f.rd.s.opt.WatchBytesMax)
 		if len(b.groups) > 0 || b.err != nil {
 			select {
 			case f.batches <- b:
@@ -102,9 +103,11 @@ func (f *feed) followStream(ctx context.Context, stream *frameReader) {
 	}
 }
 
-// readBatch reads groups until the other node has no more for now.
-func readBatch(stream *frameReader, limit int) (b batch, more bool) {
-	for len(b.groups) < limit {
+// readBatch reads groups until the other node has no more for now, or there are so many groups, or
+// so many bytes of them.
+func readBatch(stream *frameReader, groupsMax int, bytesMax int64) (b batch, more bool) {
+	size := int64(0)
+	for len(b.groups) < groupsMax && size < bytesMax {
 		switch kind, err := stream.next(); {
 		case err != nil || kind == frameEnd:
 			b.err = errResync
@@ -113,6 +116,7 @@ func readBatch(stream *frameReader, limit int) (b batch, more bool) {
 			return b, true
 		default:
 			b.groups = append(b.groups, bytes.Clone(stream.group))
+			size += int64(len(stream.group))
 		}
 	}
 	return b, true

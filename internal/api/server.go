@@ -64,6 +64,7 @@ type Options struct {
 	WatchInterval  time.Duration // between the lines of one group in a watch (50 ms)
 	WatchLook      time.Duration // how often a quiet watch looks whether the lanes are the same (1 s)
 	WatchGroupsMax int           // changed groups that wait to be sent (65,536); more: all are sent again
+	WatchBytesMax  int64         // of those with their values (8 MiB)
 
 	BodyTimeout  time.Duration // for a request's body (10 s)
 	WriteTimeout time.Duration // for each write: a reader that stops reading frees its snapshot (30 s)
@@ -101,6 +102,7 @@ func (o Options) withDefaults() Options {
 	o.WatchInterval = orDefault(o.WatchInterval, 50*time.Millisecond)
 	o.WatchLook = orDefault(o.WatchLook, time.Second)
 	o.WatchGroupsMax = orDefault(o.WatchGroupsMax, 65_536)
+	o.WatchBytesMax = orDefault(o.WatchBytesMax, 8<<20)
 	o.BodyTimeout = orDefault(o.BodyTimeout, 10*time.Second)
 	o.WriteTimeout = orDefault(o.WriteTimeout, 30*time.Second)
 	return o
