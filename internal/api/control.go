@@ -96,6 +96,9 @@ func (s *Server) control() (Control, error) {
 
 // serveSubmit answers PUT /v1/apps/{app}; the body is the YAML of the spec.
 func (s *Server) serveSubmit(w http.ResponseWriter, r *http.Request) error {
+	if _, err := queryOf(r); err != nil {
+		return err
+	}
 	body, err := s.readBody(w, r)
 	if err != nil {
 		return err
@@ -123,7 +126,11 @@ func (s *Server) serveSubmit(w http.ResponseWriter, r *http.Request) error {
 
 // serveDelete answers DELETE /v1/apps/{app}?topics=true.
 func (s *Server) serveDelete(w http.ResponseWriter, r *http.Request) error {
-	topics, err := parseBool(r, "topics")
+	q, err := s.askedByQuery(w, r, "topics")
+	if err != nil {
+		return err
+	}
+	topics, err := parseBool(q, "topics")
 	if err != nil {
 		return err
 	}
@@ -142,11 +149,15 @@ func (s *Server) serveDelete(w http.ResponseWriter, r *http.Request) error {
 
 // serveDrain answers POST /v1/nodes/{node}/drain?undo=true&dry_run=true.
 func (s *Server) serveDrain(w http.ResponseWriter, r *http.Request) error {
-	undo, err := parseBool(r, "undo")
+	q, err := s.askedByQuery(w, r, "undo", "dry_run")
 	if err != nil {
 		return err
 	}
-	dry, err := parseBool(r, "dry_run")
+	undo, err := parseBool(q, "undo")
+	if err != nil {
+		return err
+	}
+	dry, err := parseBool(q, "dry_run")
 	if err != nil {
 		return err
 	}
@@ -165,7 +176,11 @@ func (s *Server) serveDrain(w http.ResponseWriter, r *http.Request) error {
 
 // serveForget answers DELETE /v1/nodes/{node}?dry_run=true.
 func (s *Server) serveForget(w http.ResponseWriter, r *http.Request) error {
-	dry, err := parseBool(r, "dry_run")
+	q, err := s.askedByQuery(w, r, "dry_run")
+	if err != nil {
+		return err
+	}
+	dry, err := parseBool(q, "dry_run")
 	if err != nil {
 		return err
 	}
@@ -187,11 +202,15 @@ func (s *Server) serveMove(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return badRequest("%q is no lane: the lanes of an app are numbers from 0", r.PathValue("lane"))
 	}
-	dry, err := parseBool(r, "dry_run")
+	q, err := s.askedByQuery(w, r, "to", "dry_run")
 	if err != nil {
 		return err
 	}
-	to := r.URL.Query().Get("to")
+	dry, err := parseBool(q, "dry_run")
+	if err != nil {
+		return err
+	}
+	to := q.Get("to")
 	if to == "" {
 		return badRequest("the node to move to is missing: say ?to=NODE")
 	}
@@ -205,18 +224,6 @@ func (s *Server) serveMove(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeJSON(w, http.StatusOK, answer)
 	return nil
-}
-
-// parseBool reads a part of the query: true, false or left out.
-func parseBool(r *http.Request, name string) (bool, error) {
-	switch text := r.URL.Query().Get(name); text {
-	case "", "false":
-		return false, nil
-	case "true":
-		return true, nil
-	default:
-		return false, badRequest("%s=%q is neither true nor false", name, text)
-	}
 }
 
 // serveCall answers POST /v1/node/{call}, which only nodes may use.

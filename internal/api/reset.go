@@ -1,9 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 )
@@ -11,7 +14,8 @@ import (
 // resetWait is how long a caller waits for the end of a reset, which goes on without it.
 const resetWait = time.Minute
 
-// serveReset answers POST /v1/apps/{app}/reset; the body is a ResetRequest.
+// serveReset answers POST /v1/apps/{app}/reset?dry_run=true; the body is a ResetRequest, or empty:
+// one that says nothing.
 func (s *Server) serveReset(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("app")
 	if _, err := s.app(name); err != nil && !notOpen(err) { // a reset is a way out of what keeps an app closed
@@ -21,11 +25,9 @@ func (s *Server) serveReset(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var req ResetRequest
-	if len(body) > 0 {
-		if err := json.Unmarshal(body, &req); err != nil {
-			return badRequest("the body is not JSON as {\"from\":\"earliest\",\"dry_run\":true}: %v", err)
-		}
+	req, err := resetRequest(r, body)
+	if err != nil {
+		return err
 	}
 	if _, err := ParseFrom(req.From, s.opt.Seam.Now()); err != nil {
 		return badRequest("from: %v", err)
@@ -42,6 +44,31 @@ func (s *Server) serveReset(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeJSON(w, http.StatusOK, answer)
 	return nil
+}
+
+// resetRequest is what a reset asks for. A dry run may be asked for by the query too, as one of
+// other routes is.
+func resetRequest(r *http.Request, body []byte) (req ResetRequest, err error) {
+	q, err := queryOf(r, "dry_run")
+	if err != nil {
+		return req, err
+	}
+	dry, err := parseBool(q, "dry_run")
+	if err != nil {
+		return req, err
+	}
+	if len(bytes.TrimSpace(body)) > 0 {
+		in := json.NewDecoder(bytes.NewReader(body))
+		in.DisallowUnknownFields()
+		if err := in.Decode(&req); err != nil {
+			return req, badRequest("the body is not JSON as {\"from\":\"earliest\",\"dry_run\":true}: %v", err)
+		}
+		if _, err := in.Token(); !errors.Is(err, io.EOF) {
+			return req, badRequest("something follows the body's JSON, as in {\"from\":\"earliest\",\"dry_run\":true}")
+		}
+	}
+	req.DryRun = req.DryRun || dry
+	return req, nil
 }
 
 // Reset asks the node to start an app anew, or with DryRun what that would do.

@@ -8,7 +8,7 @@ import (
 // serveStatus answers GET /v1/status: of the cluster, or with local=true of this node alone.
 func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) error {
 	st := s.node.Status(r.Context())
-	local, err := parseBool(r, "local")
+	local, err := parseBool(r.URL.Query(), "local")
 	switch {
 	case err != nil:
 		return err
