@@ -7,9 +7,9 @@
 // Invariants:
 //
 //   - A token is in the output of Create and nowhere else: in no file, no log and no error.
-//   - What has not the length and the beginning of a token is refused unread. Checking what has them
-//     takes the same time whatever is wrong with it: every entry is compared, and each in constant
-//     time.
+//   - What has not the length and the beginning of a token is refused unread. Checking what has
+//     them takes the same time whatever is wrong with it: every entry is compared, and each in
+//     constant time.
 //   - A changed file counts within a second, without a restart; while it is broken the one before
 //     stays.
 //
