@@ -11,12 +11,18 @@
 //     changelog.
 //   - An answer is never older than the token that its question brings, and its own token never
 //     says less than that.
-//   - role is "owner" only if the lane said so before and after the read; else it is "unsure".
+//   - role is "owner" only if the lane said so before and after the read; else it is "unsure". In
+//     an app of two stages the lanes that read the input must have said so, too, and an answer is
+//     as old as the oldest that any of them knows.
 //   - A scan and a top are of one cut a lane, taken before the first line is written.
-//   - Memory is bounded: bodies, waits, streams at a time, the groups that a watch has yet to send
-//     are limited by Options.
+//   - Memory is bounded: bodies, waits, streams at a time, the groups of a top and those that a
+//     watch has yet to send, in number and bytes, are limited by Options.
+//   - No reader holds anything for ever: a body comes in time, each write ends in time, and a
+//     scan's reader keeps up or loses its place.
+//   - A request that says what its route does not know is refused, and nothing of it done.
 //   - Nothing is served to a page of a foreign origin. Each route says who may use it; with tokens
-//     nothing but /healthz answers without one, but to a node with a certificate.
+//     nothing but /healthz answers without one, but to a node with a certificate. Both are asked
+//     for as they are now: of a watch again and again.
 //
 // It may import state, processor/spec, internal/seam, internal/token and the Prometheus library;
 // never a Kafka client, txn, processor or replication. What it needs of a node it takes as the
