@@ -20,10 +20,17 @@ func (t *tool) noteParts(parts []api.Part) {
 	for _, p := range parts {
 		if p.Role != api.RoleOwner && !seen[p.Lane] {
 			seen[p.Lane] = true
-			age := t.seam.Now().UnixMilli() - p.AsOfMs
-			fmt.Fprintf(t.err, "lane %d: node %s is %s, its values are as of %d ms ago%s\n", p.Lane, p.Node, p.Role, age, standsAt(parts, p))
+			fmt.Fprintf(t.err, "lane %d: node %s is %s, its values are %s%s\n", p.Lane, p.Node, p.Role, t.ageOf(p), standsAt(parts, p))
 		}
 	}
+}
+
+// ageOf says when a part was proved to be as new as it says.
+func (t *tool) ageOf(p api.Part) string {
+	if p.AsOfMs == 0 { // a node of an older release was asked, too
+		return "of an unknown age"
+	}
+	return fmt.Sprintf("as of %d ms ago", t.seam.Now().UnixMilli()-p.AsOfMs)
 }
 
 // standsAt says of a standby's copy of a lane up to where its values go.

@@ -149,6 +149,64 @@ func TestAbsenceAcrossTwoStages(t *testing.T) {
 	}
 }
 
+// An answer is as old, and as sure, as what those say that read the input: any of them may have an
+// event of the group.
+func TestAgeAcrossTwoStages(t *testing.T) {
+	s := newStages(t, 3)
+	group := `["k","w"]`
+	q := s.count(group, 1)
+	reader := int(q+1) % 3
+	s.set(func() { s.ends[int32(reader)] = 4 })
+	parts := func(verb string) []Part {
+		body := map[string]string{"get": group}[verb]
+		status, text := ask(t, "POST", s.url(int(q), verb+"?wait=0s"), body)
+		if status != 200 {
+			t.Fatalf("%s: status %d %s", verb, status, text)
+		}
+		lines := strings.Split(strings.TrimSpace(text), "\n")
+		return decode[struct{ Parts []Part }](t, lines[len(lines)-1]).Parts
+	}
+	for _, c := range []struct {
+		asOf int64
+		role Role
+		want Role
+	}{{12345, RoleOwner, RoleOwner}, {54321, RoleUnsure, RoleUnsure}, {1, RoleLost, RoleUnsure}} {
+		s.app.setLane(reader, func(v *LaneView) {
+			s.app.roles[reader], v.AsOfMs = c.role, func() int64 { return c.asOf }
+		})
+		for _, verb := range []string{"get", "top", "scan"} {
+			for _, p := range parts(verb) {
+				own := p.Partition == int32(reader) && c.role == RoleLost
+				if p.AsOfMs != c.asOf || p.InputLag != 4 || p.Lag != 4 || p.Role != c.want && !own {
+					t.Errorf("%s, a reader that is %s as of %d: %+v", verb, c.role, c.asOf, p)
+				}
+			}
+		}
+	}
+}
+
+// A node of an older release says neither age nor role of what it reads: both are unknown, and what
+// it does say is taken.
+func TestInputOfAnOlderRelease(t *testing.T) {
+	answer := decode[sentAnswer](t, `{"lanes":[{"lane":1,"sent":{"0":7},"lag":2,"proved":true},`+
+		`{"lane":0,"sent":{},"lag":1,"proved":true,"as_of_ms":9,"role":"owner"}]}`)
+	if in := inputOf(answer.Lanes); *in != (inputRead{lag: 3}) {
+		t.Errorf("%+v", in)
+	}
+	if in := inputOf(answer.Lanes[1:]); *in != (inputRead{lag: 1, asOfMs: 9, owned: true}) {
+		t.Errorf("%+v", in)
+	}
+	p := Part{Role: RoleOwner, AsOfMs: 5, Lag: 1}
+	(&read{input: inputOf(answer.Lanes)}).addInput(&p)
+	if p.Role != RoleUnsure || p.AsOfMs != 0 || p.Lag != 4 || p.InputLag != 3 {
+		t.Errorf("%+v", p)
+	}
+	(&read{}).addInput(&p) // of one stage
+	if p.Lag != 4 {
+		t.Errorf("%+v", p)
+	}
+}
+
 // A fresh answer has what the input held when the question came, through both stages.
 func TestFreshAcrossTwoStages(t *testing.T) {
 	s := newStages(t, 3)

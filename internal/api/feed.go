@@ -191,10 +191,14 @@ func (f *feed) close() {
 	f.followers.Wait()
 }
 
-// valuesOf calls fn with the folded values that a group has in the views, if it has any.
+// valuesOf calls fn with the folded values that a group has in the views, if it has any. It fails
+// where one of them is a standby's by now: what that had would be said to be the present.
 func (rd *read) valuesOf(views []LaneView, group []byte, fn groupFunc) error {
 	var folded []spec.Decimal
 	for _, v := range views {
+		if _, err := rd.roleOf(v); err != nil {
+			return err
+		}
 		all, _, err := readLane(rd.app, v, group)
 		if err != nil {
 			return err
@@ -275,19 +279,21 @@ func (rd *read) watchHere(ctx context.Context, w http.ResponseWriter, prefix []b
 		return err
 	}
 	defer feed.close()
-	out := newFrameWriter(w, rd.app.Program)
+	out, looks := newFrameWriter(w, rd.app.Program), rd.beginLooks()
 	// The other node waits for the answer's beginning: from then on it hears of every change.
 	for err == nil {
 		if err = out.flush(); err != nil {
 			return err
 		}
-		err = rd.watchOnce(ctx, feed, out)
+		if err = rd.watchOnce(ctx, feed, looks, out); err == nil {
+			err = looks.look(feed)
+		}
 	}
 	return out.end(nil, err)
 }
 
-func (rd *read) watchOnce(ctx context.Context, feed *feed, out *frameWriter) error {
-	look, stop := rd.s.opt.Seam.Timer(rd.s.opt.WatchLook)
+func (rd *read) watchOnce(ctx context.Context, feed *feed, looks *looks, out *frameWriter) error {
+	due, stop := looks.timer()
 	defer stop()
 	select {
 	case b := <-feed.batches:
@@ -299,10 +305,7 @@ func (rd *read) watchOnce(ctx context.Context, feed *feed, out *frameWriter) err
 		if b.err != nil {
 			return b.err
 		}
-	case <-look: // a sign of life
-		if !feed.same() {
-			return errResync
-		}
+	case <-due: // a sign of life
 	case <-ctx.Done():
 		return ctx.Err()
 	}

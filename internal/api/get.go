@@ -152,7 +152,7 @@ func (rd *read) getSpread(ctx context.Context, group []byte) (*getParts, error) 
 	rd.s.hints.learn(rd.app, rd.s.opt.Seam.Now(), all)
 	for i := range all.Parts {
 		p := &all.Parts[i]
-		p.Lag += rd.inputLag
+		rd.addInput(&p.Part)
 		p.Proved = rd.proved(p)
 	}
 	return all, nil

@@ -18,7 +18,7 @@ import (
 
 // sub is the part of a read that concerns some lanes, as it is asked of who has them.
 func (rd *read) sub(lanes []int) *read {
-	sub := &read{s: rd.s, app: rd.app, wait: rd.wait, begun: rd.begun, deadline: rd.deadline, freshUntil: rd.freshUntil,
+	sub := &read{s: rd.s, app: rd.app, begun: rd.begun, deadline: rd.deadline, freshUntil: rd.freshUntil,
 		fresh: rd.fresh && rd.s.opt.Seam.Now().Before(rd.freshUntil), stale: rd.stale, local: true, lanes: lanes}
 	if rd.proving {
 		slice := rd.s.opt.Seam.Now().Add(rd.s.opt.ProveSlice)
@@ -62,12 +62,19 @@ func (rd *read) query() url.Values {
 		}
 	}
 	kinds := map[string][]string{}
+	var carried []int // partitions: a release that does not know of them waits for the positions all the same
 	for _, b := range rd.bounds {
+		if b.carried {
+			carried = append(carried, int(b.partition))
+		}
 		text := strconv.Itoa(int(b.partition)) + ":" + strconv.FormatInt(b.position, 10)
 		kinds[b.kind()] = append(kinds[b.kind()], text)
 	}
 	for kind, texts := range kinds {
 		q.Set(kind, strings.Join(texts, ","))
+	}
+	if len(carried) > 0 {
+		q.Set("carried", lanesText(carried))
 	}
 	return q
 }
@@ -106,7 +113,7 @@ func (rd *read) parseLocal(r *http.Request, q url.Values) error {
 	}
 	var err error
 	if text := q.Get("lanes"); text != "" {
-		if rd.lanes, err = parseLanes(text); err != nil {
+		if rd.lanes, err = parseNumbers("lanes", text); err != nil {
 			return err
 		}
 	}
@@ -115,19 +122,32 @@ func (rd *read) parseLocal(r *http.Request, q url.Values) error {
 			return err
 		}
 	}
-	return nil
+	return rd.parseCarried(q.Get("carried"))
 }
 
-func parseLanes(text string) ([]int, error) {
-	var lanes []int
+// parseCarried notes which of the bounds are a token's.
+func (rd *read) parseCarried(text string) error {
+	if text == "" {
+		return nil
+	}
+	partitions, err := parseNumbers("carried", text)
+	for i := range rd.bounds {
+		b := &rd.bounds[i]
+		b.carried = !b.input && !b.soft && slices.Contains(partitions, int(b.partition))
+	}
+	return err
+}
+
+func parseNumbers(name, text string) ([]int, error) {
+	var numbers []int
 	for part := range strings.SplitSeq(text, ",") {
 		k, err := strconv.Atoi(part)
 		if err != nil || k < 0 {
-			return nil, badRequest("lanes=%q are not the numbers of lanes", text)
+			return nil, badRequest("%s=%q are not numbers from 0", name, text)
 		}
-		lanes = append(lanes, k)
+		numbers = append(numbers, k)
 	}
-	return lanes, nil
+	return numbers, nil
 }
 
 func (rd *read) parseBounds(kind bound, text string) error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,9 +18,10 @@ type read struct {
 	s        *Server
 	app      *App
 	bounds   []bound
-	wait     time.Duration
 	begun    time.Time
 	deadline time.Time
+	// allowed says why who asks may not do so any more.
+	allowed func() error
 	// fresh asks for what the input held when the question came; freshUntil bounds that wait.
 	fresh      bool
 	freshUntil time.Time
@@ -37,21 +37,22 @@ type read struct {
 
 	ends ends // of Source: see prove.go
 
-	// Of an app of two stages: the ends of the input. Of who asks other nodes beside that: what of
-	// the input was not read yet, whether all that there was at the question is, how far the source
-	// has what was read, and by lane how far it had what the lane had to read.
+	// Of an app of two stages: the ends of the input. Of who asks other nodes beside that: what the
+	// lanes say that read the input, whether all that there was at the question is read, how far the
+	// source has what was read, and by lane how far it had what the lane had to read.
 	inputEnds   ends
-	inputLag    int64
+	input       *inputRead
 	inputProved bool
 	soft        map[int32]int64
 	sent        map[int]map[int32]int64
 }
 
-// beginRead finds the app and reads what all queries have in common.
-func (s *Server) beginRead(r *http.Request) (*read, error) {
-	q, err := url.ParseQuery(r.URL.RawQuery)
+// beginRead finds the app and reads what all queries have in common. more is what this one's query
+// may say besides.
+func (s *Server) beginRead(r *http.Request, more ...string) (*read, error) {
+	q, err := readQuery(r, more...)
 	if err != nil {
-		return nil, badRequest("the query of the URL cannot be read: %v", err)
+		return nil, err
 	}
 	wait, err := s.parseWait(q.Get("wait"))
 	if err != nil {
@@ -62,31 +63,40 @@ func (s *Server) beginRead(r *http.Request) (*read, error) {
 	if err != nil {
 		return nil, err
 	}
-	rd := &read{s: s, app: app, wait: wait, begun: began}
+	rd := &read{s: s, app: app, begun: began, deadline: began.Add(wait)}
+	if rd.bounds, err = rd.tokenBounds(r.Context(), q.Get("min_position")); err != nil {
+		return nil, err
+	}
 	for _, text := range q["after"] {
-		b, err := parseAfter(app, text)
+		b, err := parseAfter(rd.app, text)
 		if err != nil {
 			return nil, err
 		}
 		rd.bounds = append(rd.bounds, b)
 	}
-	if token := q.Get("min_position"); token != "" {
-		bounds, err := parseToken(app, token)
-		if err != nil {
-			return nil, err
-		}
-		rd.bounds = append(rd.bounds, bounds...)
+	if rd.stale, err = parseBool(q, "stale"); err != nil {
+		return nil, err
 	}
-	rd.stale = q.Get("stale") == "true"
+	if rd.fresh, err = parseBool(q, "fresh"); err != nil {
+		return nil, err
+	}
 	if err := rd.parseLocal(r, q); err != nil {
 		return nil, err
 	}
-	rd.deadline = rd.begun.Add(rd.wait)
-	if rd.fresh = q.Get("fresh") == "true"; rd.fresh {
-		rd.freshUntil = rd.begun.Add(min(rd.wait, s.opt.FreshWait))
+	rd.allowed = func() error { return s.authorize(r, rd.scope()) }
+	if rd.fresh {
+		rd.freshUntil = rd.begun.Add(min(wait, s.opt.FreshWait))
 		rd.look()
 	}
 	return rd, nil
+}
+
+// scope is who may ask so.
+func (rd *read) scope() scope {
+	if rd.local {
+		return scopeNode
+	}
+	return scopeRead
 }
 
 func (s *Server) parseWait(text string) (time.Duration, error) {
@@ -222,13 +232,15 @@ func (rd *read) pause(ctx context.Context, why error) error {
 }
 
 // reopened is the app as it is open now, which after a change of its spec is not the one that the
-// read began with. It fails where the counts are of another generation, or of another app of the
-// name.
+// read began with. It fails where the app was deleted, and where the counts are of another
+// generation, or of another app of the name.
 func (rd *read) reopened() (*App, error) {
 	now, err := rd.s.app(rd.app.Name)
 	switch {
-	case err != nil: // it is just being opened
+	case err != nil && asError(err).Code == CodeNotReady: // it is just being opened
 		return rd.app, nil
+	case err != nil:
+		return nil, err
 	case now.ID != rd.app.ID:
 		return nil, &Error{Status: http.StatusConflict, Code: CodeConflict,
 			Message: fmt.Sprintf("app %s was deleted meanwhile, and another has its name", now.Name), Next: "ask again"}
@@ -258,8 +270,12 @@ func (rd *read) pollInterval() time.Duration {
 	return max(rd.s.opt.PollInterval, min(waited/20, pollMost))
 }
 
-// left is what remains of the wait.
+// left is what remains of the wait, and waited what is over of it, for people.
 func (rd *read) left() time.Duration { return rd.deadline.Sub(rd.s.opt.Seam.Now()) }
+
+func (rd *read) waited() time.Duration {
+	return rd.s.opt.Seam.Since(rd.begun).Round(10 * time.Millisecond)
+}
 
 // missing says what is still to wait for; nil when the query can be answered.
 func (rd *read) missing(views []LaneView) error {
@@ -290,7 +306,7 @@ func (rd *read) unloaded(views []LaneView) error {
 
 func (rd *read) notReady(what string) *Error {
 	return &Error{Status: http.StatusServiceUnavailable, Code: CodeNotReady,
-		Message: fmt.Sprintf("%s; waited %s", what, rd.wait), Next: "see `tally status`, or ask with a longer --wait"}
+		Message: fmt.Sprintf("%s; waited %s", what, rd.waited()), Next: "see `tally status`, or ask with a longer --wait"}
 }
 
 func (rd *read) reached(views []LaneView, b *bound) error {
@@ -305,6 +321,10 @@ func (rd *read) reached(views []LaneView, b *bound) error {
 				at = position(v, t)
 			}
 		}
+	}
+	if !slices.Contains(known, b.partition) && b.carried { // another node has counted it: it is to come
+		return rd.notReady(fmt.Sprintf("app %s reads no partition %d of %s here yet, of which the token says a position",
+			rd.app.Name, b.partition, rd.app.Source))
 	}
 	if !slices.Contains(known, b.partition) {
 		return badRequest("app %s reads no partition %d of %s here, but %v", rd.app.Name, b.partition, rd.app.Source, known)
@@ -360,7 +380,7 @@ func (rd *read) readThrough(views []LaneView, b *bound) error {
 
 func (rd *read) late(what string) *Error {
 	return &Error{Status: http.StatusGatewayTimeout, Code: CodeTimeout,
-		Message: fmt.Sprintf("%s; waited %s", what, rd.wait), Next: "see `tally status`, or ask with a longer --wait"}
+		Message: fmt.Sprintf("%s; waited %s", what, rd.waited()), Next: "see `tally status`, or ask with a longer --wait"}
 }
 
 // position is the offset below which everything is in the store. The read position is taken before

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/seam"
 )
@@ -273,7 +274,7 @@ func TestClientFindsTheApp(t *testing.T) {
 func FuzzRequests(f *testing.F) {
 	a := newTestApp(f, wordcount, 2, 4)
 	a.event(0, "k", "w")
-	s := NewServer(&testNode{apps: []*testApp{a}}, Options{Seam: seam.World()})
+	s := NewServer(&testNode{apps: []*testApp{a}}, Options{Seam: seam.World(), WaitDefault: time.Millisecond, WaitMax: 5 * time.Millisecond})
 	for _, seed := range []struct {
 		verb byte
 		q, b string
@@ -284,7 +285,7 @@ func FuzzRequests(f *testing.F) {
 	f.Fuzz(func(t *testing.T, verb byte, query string, body []byte) {
 		verbs := []string{"get", "top", "scan"}
 		r := httptest.NewRequest("POST", "http://127.0.0.1/v1/apps/wordcount/"+verbs[int(verb)%3], strings.NewReader(string(body)))
-		r.URL.RawQuery = "wait=0s&" + query
+		r.URL.RawQuery = query
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
 		if w.Code/100 == 5 && w.Code != 503 && w.Code != 504 {

@@ -236,7 +236,12 @@ func (rd *read) askJSON(ctx context.Context, sh shard, verb, more string, body [
 		return err
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(resp.Body, answerBytesMax)).Decode(v); err != nil {
+	in := &io.LimitedReader{R: resp.Body, N: rd.s.answerMax}
+	err = json.NewDecoder(in).Decode(v)
+	if err != nil && in.N <= 0 {
+		return tooLarge("node %s answers with more than %d bytes", sh.member.Name, rd.s.answerMax)
+	}
+	if err != nil {
 		return rd.noAnswer(sh.member, err)
 	}
 	return nil

@@ -40,6 +40,7 @@ type Options struct {
 	PollInterval time.Duration // between looks while waiting (5 ms)
 	FreshWait    time.Duration // at most, for a fresh answer (500 ms); then it says its lag
 	TopMax       int           // the largest n of a top (10,000); that many groups are held in memory
+	TopBytesMax  int64         // of their groups (32 MiB); a top of more is refused
 	ScansMax     int           // scans and tops at a time (4); each holds one snapshot a lane
 	WatchesMax   int           // watches at a time (32)
 
@@ -86,6 +87,7 @@ func (o Options) withDefaults() Options {
 	o.PollInterval = orDefault(o.PollInterval, 5*time.Millisecond)
 	o.FreshWait = orDefault(o.FreshWait, 500*time.Millisecond)
 	o.TopMax = orDefault(o.TopMax, 10_000)
+	o.TopBytesMax = orDefault(o.TopBytesMax, 32<<20)
 	o.ScansMax = orDefault(o.ScansMax, 4)
 	o.WatchesMax = orDefault(o.WatchesMax, 32)
 	o.ScanRateMin = orDefault(o.ScanRateMin, 64<<10)
@@ -130,13 +132,14 @@ type Server struct {
 	// The same of questions from other nodes.
 	nodeScans, nodeWatches chan struct{}
 	hints                  knownHints
+	answerMax              int64 // of another node's answer that is no stream
 }
 
 // NewServer makes the server of a node; it serves after Serve, or as an http.Handler.
 func NewServer(n Node, opt Options) *Server {
 	opt = opt.withDefaults()
 	s := &Server{
-		node: n, opt: opt, mux: http.NewServeMux(),
+		node: n, opt: opt, mux: http.NewServeMux(), answerMax: answerBytesMax,
 		scans: make(chan struct{}, opt.ScansMax), watches: make(chan struct{}, opt.WatchesMax),
 		nodeScans: make(chan struct{}, opt.NodeScansMax), nodeWatches: make(chan struct{}, opt.NodeWatchesMax),
 	}

@@ -100,7 +100,7 @@ func (c *spreadCut) parts() []Part {
 	for _, stream := range c.streams {
 		parts = append(parts, stream.tail.Parts...)
 	}
-	return c.rd.withInputLag(finishParts(orEmpty(parts)))
+	return c.rd.withInput(finishParts(orEmpty(parts)))
 }
 
 func (c *spreadCut) close() {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"sync"
 )
@@ -23,6 +24,20 @@ type laneSent struct {
 	// too.
 	Read map[int32]int64 `json:"read,omitempty"`
 	Ends map[int32]int64 `json:"ends,omitempty"`
+	// AsOfMs is when the lag was proved, and Role who says so; 0 and "" of a node of a release that
+	// does not say.
+	AsOfMs int64 `json:"as_of_ms,omitempty"`
+	Role   Role  `json:"role,omitempty"`
+}
+
+// inputRead is what all lanes that read the input say together.
+type inputRead struct {
+	lag int64
+	// asOfMs is when the oldest of their lags was proved, 0 where one does not say, and owned
+	// whether all of them are owners: else there may be more of the input than they know, and an
+	// answer's age and role say so.
+	asOfMs int64
+	owned  bool
 }
 
 type sentAnswer struct {
@@ -51,9 +66,8 @@ func (rd *read) throughInput(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rd.inputLag, rd.inputProved, rd.soft = 0, true, map[int32]int64{}
+	rd.input, rd.inputProved, rd.soft = inputOf(all), true, map[int32]int64{}
 	for _, l := range all {
-		rd.inputLag += l.Lag
 		rd.noteSent(l)
 		rd.inputProved = rd.inputProved && rd.sent[l.Lane] != nil
 		for q, at := range l.Sent {
@@ -66,6 +80,16 @@ func (rd *read) throughInput(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func inputOf(all []laneSent) *inputRead {
+	in := &inputRead{owned: true, asOfMs: math.MaxInt64}
+	for _, l := range all {
+		in.lag += l.Lag
+		in.asOfMs = min(in.asOfMs, l.AsOfMs)
+		in.owned = in.owned && l.Role == RoleOwner
+	}
+	return in
 }
 
 func (rd *read) askSent(ctx context.Context, sh shard) (answer sentAnswer, err error) {
@@ -144,8 +168,10 @@ func (rd *read) unread(views []LaneView) error {
 
 func (rd *read) sentOf(views []LaneView) (answer sentAnswer) {
 	for _, v := range views {
-		// What was sent last, so that all that is read, and so has left the lag, is in it.
-		l := laneSent{Lane: v.Lane, Sent: map[int32]int64{}, Proved: v.AsOfMs() > rd.begun.UnixMilli()}
+		// The age first, then the lag, which a look between the two may only make newer; and what
+		// was sent last, so that all that is read, and so has left the lag, is in it.
+		l := laneSent{Lane: v.Lane, Sent: map[int32]int64{}, Role: v.Role(), AsOfMs: v.AsOfMs()}
+		l.Proved = l.AsOfMs > rd.begun.UnixMilli()
 		if v.InputLag != nil {
 			rd.readOf(v, &l)
 		}
@@ -153,6 +179,9 @@ func (rd *read) sentOf(views []LaneView) (answer sentAnswer) {
 			for q := range int32(rd.app.Repartitions) {
 				l.Sent[q] = v.Sent(q)
 			}
+		}
+		if v.Role() != l.Role {
+			l.Role = RoleUnsure
 		}
 		answer.Lanes = append(answer.Lanes, l)
 	}
@@ -182,11 +211,23 @@ func (a sentAnswer) proved() bool {
 	return true
 }
 
-// withInputLag adds to each part what of the input is not read yet.
-func (rd *read) withInputLag(parts []Part) []Part {
+// withInput adds to each part what those say that read the input: what of it is not read yet, since
+// when nobody has looked, and that it may be more than they know.
+func (rd *read) withInput(parts []Part) []Part {
 	for i := range parts {
-		parts[i].Lag += rd.inputLag
-		parts[i].InputLag = rd.inputLag
+		rd.addInput(&parts[i])
 	}
 	return parts
+}
+
+func (rd *read) addInput(p *Part) {
+	if rd.input == nil {
+		return
+	}
+	p.Lag += rd.input.lag
+	p.InputLag = rd.input.lag
+	p.AsOfMs = min(p.AsOfMs, rd.input.asOfMs)
+	if p.Role == RoleOwner && !rd.input.owned {
+		p.Role = RoleUnsure
+	}
 }

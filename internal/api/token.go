@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -47,12 +48,39 @@ func sourceName(app *App, partition int32) string {
 	return app.Source + "/" + strconv.Itoa(int(partition))
 }
 
-// parseToken gives the positions to wait for.
+// tokenBounds are the positions of the question's token, "" for none. A node that has not heard of
+// the reset behind which the token was given looks for the app again, until the deadline.
+func (rd *read) tokenBounds(ctx context.Context, text string) ([]bound, error) {
+	if text == "" {
+		return nil, nil
+	}
+	for {
+		bounds, err := parseToken(rd.app, text)
+		if err == nil || asError(err).Code != CodeNotReady || rd.left() <= 0 {
+			return bounds, err
+		}
+		if rd.s.opt.Seam.Sleep(ctx, openPause) != nil {
+			return nil, err
+		}
+		if rd.app, err = rd.s.awaitApp(ctx, rd.app.Name, rd.deadline); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// parseToken gives the positions to wait for. It fails with CodeNotReady where the token is of a
+// generation that is to come.
 func parseToken(app *App, text string) ([]bound, error) {
 	var t tokenBody
 	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil || len(b) > tokenBytesMax || json.Unmarshal(b, &t) != nil {
 		return nil, badRequest("min_position is not a token: give back the token of an answer as it stands")
+	}
+	if t.AppID == app.ID && t.Generation > app.Generation {
+		return nil, &Error{Status: http.StatusServiceUnavailable, Code: CodeNotReady,
+			Message: fmt.Sprintf("the token is of generation %d of app %s, and this node has generation %d of it still",
+				t.Generation, app.Name, app.Generation),
+			Next: "ask again, or ask another node"}
 	}
 	if t.AppID != app.ID || t.Generation != app.Generation {
 		return nil, &Error{Status: http.StatusConflict, Code: CodeConflict,

@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,7 +17,7 @@ import (
 
 // serveTop answers POST /v1/apps/{app}/top?n=10.
 func (s *Server) serveTop(w http.ResponseWriter, r *http.Request) error {
-	rd, err := s.beginRead(r)
+	rd, err := s.beginRead(r, "n")
 	if err != nil {
 		return err
 	}
@@ -120,6 +121,7 @@ func (rd *read) topRanked(ctx context.Context, n int) (*topPart, error) {
 
 func (rd *read) topOfViews(ctx context.Context, views []LaneView, n int) (*topPart, error) {
 	part := &topPart{Parts: []Part{}}
+	size := int64(0)
 	for _, v := range views {
 		role, err := rd.roleOf(v)
 		if err != nil {
@@ -132,6 +134,7 @@ func (rd *read) topOfViews(ctx context.Context, views []LaneView, n int) (*topPa
 		}
 		for _, c := range largest {
 			part.Counts = append(part.Counts, topCount{c.Group, c.Values})
+			size += int64(len(c.Group))
 		}
 		in.raise(positions)
 		for _, pos := range positions {
@@ -141,26 +144,71 @@ func (rd *read) topOfViews(ctx context.Context, views []LaneView, n int) (*topPa
 			part.Parts = append(part.Parts, rd.newPart(v, t, in[t], role))
 		}
 	}
+	if part.Hints.span() {
+		part.Counts = nil
+	} else if size > rd.s.opt.TopBytesMax { // perhaps n of each lane are, and n of all are not
+		entries, err := rd.mergeTops([]*topPart{part}, n)
+		if err != nil {
+			return nil, err
+		}
+		part.Counts = rd.topCounts(entries)
+	}
 	return part, nil
+}
+
+func (rd *read) topCounts(entries []topEntry) (counts []topCount) {
+	for _, e := range entries {
+		counts = append(counts, topCount{e.group, rd.app.Program.AppendValues(nil, e.values)})
+	}
+	return counts
 }
 
 // topMerged is the top of all lanes' tops.
 func (rd *read) topMerged(all []*topPart, n int) (*TopAnswer, error) {
-	p := rd.app.Program
-	var entries []topEntry
 	var hints []laneHints
 	parts := []Part{}
 	for _, part := range all {
-		for _, c := range part.Counts {
-			entries = append(entries, topEntry{c.Group, mustDecode(p, c.Values, nil)})
-		}
 		hints, parts = append(hints, part.Hints), append(parts, part.Parts...)
 	}
 	if sumHints(hints).span() {
 		return nil, state.ErrNotRanked
 	}
+	entries, err := rd.mergeTops(all, n)
+	if err != nil {
+		return nil, err
+	}
+	return rd.topAnswer(entries, rd.withInput(finishParts(parts))), nil
+}
+
+// mergeTops are the n largest groups of some tops, in order.
+func (rd *read) mergeTops(all []*topPart, n int) ([]topEntry, error) {
+	p := rd.app.Program
+	var entries []topEntry
+	for _, part := range all {
+		for _, c := range part.Counts {
+			entries = append(entries, topEntry{c.Group, mustDecode(p, c.Values, nil)})
+		}
+	}
 	slices.SortFunc(entries, func(a, b topEntry) int { return compareTop(p, a, b) })
-	return rd.topAnswer(entries[:min(n, len(entries))], rd.withInputLag(finishParts(parts))), nil
+	entries = entries[:min(n, len(entries))]
+	size := int64(0)
+	for _, e := range entries {
+		size += int64(len(e.group))
+	}
+	if size > rd.s.opt.TopBytesMax {
+		return nil, rd.topTooLarge(n)
+	}
+	return entries, nil
+}
+
+func (rd *read) topTooLarge(n int) *Error {
+	return tooLarge("the %d largest groups of app %s have more than %d bytes", n, rd.app.Name, rd.s.opt.TopBytesMax)
+}
+
+// tooLarge is no more so at another try.
+func tooLarge(format string, args ...any) *Error {
+	return &Error{Status: http.StatusRequestEntityTooLarge, Code: CodeTooLarge, Message: fmt.Sprintf(format, args...),
+		Next: "ask for fewer"}
 }
 
 // topSpread merges the tops of all nodes. It gives ErrNotRanked where a group may have counters on
@@ -216,10 +264,7 @@ func (rd *read) topHere(ctx context.Context, n int) (*topPart, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range h.entries {
-		part.Counts = append(part.Counts, topCount{e.group, rd.app.Program.AppendValues(nil, e.values)})
-	}
-	part.Parts = c.parts()
+	part.Counts, part.Parts = rd.topCounts(h.entries), c.parts()
 	return part, nil
 }
 
@@ -267,7 +312,9 @@ func (rd *read) largest(ctx context.Context, merge mergeFunc, n int) (*topHeap, 
 	p := rd.app.Program
 	h := &topHeap{program: p}
 	err := merge(ctx, nil, func(group []byte, values []spec.Decimal) error {
-		h.offer(n, group, values)
+		if h.offer(n, group, values); h.size > rd.s.opt.TopBytesMax {
+			return rd.topTooLarge(n)
+		}
 		return nil
 	})
 	slices.SortFunc(h.entries, func(a, b topEntry) int { return compareTop(p, a, b) })
@@ -292,20 +339,25 @@ func compareTop(p *spec.Program, a, b topEntry) int {
 type topHeap struct {
 	program *spec.Program
 	entries []topEntry
+	size    int64 // in bytes, of the memory for their groups
 }
 
 // offer keeps the group if it is among the n largest. Groups come in group order, so an equal one
 // that comes later is never larger.
 func (h *topHeap) offer(n int, group []byte, values []spec.Decimal) {
 	if len(h.entries) < n {
-		heap.Push(h, topEntry{bytes.Clone(group), slices.Clone(values)})
+		e := topEntry{bytes.Clone(group), slices.Clone(values)}
+		h.size += int64(cap(e.group))
+		heap.Push(h, e)
 		return
 	}
 	root := &h.entries[0]
 	if h.program.Compare(values, root.values) >= 0 {
 		return
 	}
+	h.size -= int64(cap(root.group))
 	root.group = append(root.group[:0], group...)
+	h.size += int64(cap(root.group))
 	root.values = append(root.values[:0], values...)
 	heap.Fix(h, 0)
 }

@@ -47,8 +47,15 @@ func (wt *watch) run(ctx context.Context) error {
 			return err
 		}
 		// The lanes may be on their way to another node or be restored: be patient.
-		wt.rd.deadline = wt.rd.s.opt.Seam.Now().Add(wt.rd.s.opt.WaitMax)
+		wt.rd.begun = wt.rd.s.opt.Seam.Now()
+		wt.rd.deadline = wt.rd.begun.Add(wt.rd.s.opt.WaitMax)
 		if err := wt.rd.s.opt.Seam.Sleep(ctx, wt.rd.s.opt.WatchInterval); err != nil {
+			return err
+		}
+		if err := wt.rd.allowed(); err != nil {
+			return err
+		}
+		if _, err := wt.rd.reopened(); err != nil { // there is nothing to wait for
 			return err
 		}
 	}
@@ -121,28 +128,33 @@ func (wt *watch) present(ctx context.Context) error {
 
 // changes sends what changes until something is lost.
 func (wt *watch) changes(ctx context.Context, feed *feed) error {
+	looks := wt.rd.beginLooks()
 	for {
-		look, stop := wt.rd.s.opt.Seam.Timer(wt.rd.s.opt.WatchLook)
-		select {
-		case b := <-feed.batches:
-			stop()
-			if b.err != nil {
-				return b.err
-			}
-			if err := wt.send(ctx, feed, b.groups); err != nil {
-				return err
-			}
-			if err := wt.rd.s.opt.Seam.Sleep(ctx, wt.rd.s.opt.WatchInterval); err != nil {
-				return err
-			}
-		case <-look:
-			if !feed.same() {
-				return errResync
-			}
-		case <-ctx.Done():
-			stop()
-			return ctx.Err()
+		if err := wt.changesOnce(ctx, feed, looks); err != nil {
+			return err
 		}
+		if err := looks.look(feed); err != nil {
+			return err
+		}
+	}
+}
+
+func (wt *watch) changesOnce(ctx context.Context, feed *feed, looks *looks) error {
+	due, stop := looks.timer()
+	defer stop()
+	select {
+	case b := <-feed.batches:
+		if b.err != nil {
+			return b.err
+		}
+		if err := wt.send(ctx, feed, b.groups); err != nil {
+			return err
+		}
+		return wt.rd.s.opt.Seam.Sleep(ctx, wt.rd.s.opt.WatchInterval)
+	case <-due:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -154,7 +166,7 @@ func (wt *watch) send(ctx context.Context, feed *feed, groups [][]byte) error {
 	for chunk := range chunks(groups) {
 		folded, err := feed.values(ctx, chunk)
 		if err != nil {
-			return errResync // a store was closed: the lane moved or began anew
+			return errResync // a store was closed, or is a standby's: the lane moved or began anew
 		}
 		for _, group := range chunk {
 			values, ok := folded[string(group)]

@@ -23,7 +23,9 @@ type Part struct {
 	// InputLag is what Lag has of the input of an app of two stages: the same in each part, since
 	// any of them may be concerned.
 	InputLag int64 `json:"input_lag,omitempty"`
-	AsOfMs   int64 `json:"as_of_ms"`
+	// AsOfMs is when the lag was proved, in an app of two stages the older of both; 0 where a node
+	// of an older release does not say.
+	AsOfMs int64 `json:"as_of_ms"`
 	// Values are the group's values in this partition; absent when the partition has none, and in
 	// answers about many groups.
 	Values json.RawMessage `json:"values,omitempty"`

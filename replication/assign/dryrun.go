@@ -47,8 +47,10 @@ func (b *board) lacks(id string) string {
 		return "it has not reported to the leader yet"
 	case !m.reaches:
 		return fmt.Sprintf("it has not reached Kafka for %s", round(m.health.KafkaAge))
+	case m.deaf():
+		return b.deafness(m)
 	case !m.fit:
-		return m.illness()
+		return "its disk fails: " + m.health.Disk
 	}
 	return ""
 }
