@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// kfake compacts a partition by removing all its files and then writing the new ones. So that a kill
-// or a full disk in between loses nothing, hard links of the files are made before, in the directory
-// compacting, and the file mark in it says that they are all there. As long as it is, a start puts
-// the links back. Nothing else may write to the partitions meanwhile.
+// kfake compacts a partition by removing all its files and then writing the new ones. So that a
+// kill or a full disk in between loses nothing, hard links of the files are made before, in the
+// directory compacting, and the file mark in it says that they are all there. As long as it is, a
+// start puts the links back. Nothing else may write to the partitions meanwhile.
 
 func (d dir) compacting() string { return d.file("compacting") }
 func (d dir) mark() string       { return filepath.Join(d.compacting(), "mark") }
@@ -45,8 +45,8 @@ func (d dir) forget() error {
 	return os.RemoveAll(d.compacting())
 }
 
-// undo puts back what a compaction that did not end has removed. It is for a data dir that no broker
-// uses, and says whether there was such a compaction.
+// undo puts back what a compaction that did not end has removed. It is for a data dir that no
+// broker uses, and says whether there was such a compaction.
 func (d dir) undo() (bool, error) {
 	if _, err := os.Stat(d.mark()); errors.Is(err, fs.ErrNotExist) {
 		return false, d.forget()

@@ -90,8 +90,8 @@ func (b *band) appID() (id string) {
 	return id
 }
 
-// While a reset of an app that cannot be opened is under way there is no other, at no node; and with
-// the app it is gone.
+// While a reset of an app that cannot be opened is under way there is no other, at no node; and
+// with the app it is gone.
 func TestBandDeletesWhatCannotBeOpened(t *testing.T) {
 	p := onFake(t)
 	b, _ := p.closedBand(p.remadeInput, "made again")

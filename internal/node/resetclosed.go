@@ -10,8 +10,8 @@ import (
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
-// An app that no node can open, since its input was made again or its changelog is spoilt, is what a
-// reset is the way out of. It is planned and written down like that of an app that runs, by who
+// An app that no node can open, since its input was made again or its changelog is spoilt, is what
+// a reset is the way out of. It is planned and written down like that of an app that runs, by who
 // tries to open the app, so that none of these tries is beside it; what the next try finds is a
 // reset that was begun, and it ends it.
 
@@ -64,8 +64,8 @@ func beingOpened(name string) error {
 		Message: "nothing was reset: app " + name + " is just being opened at this node", Next: "try again"}
 }
 
-// refuseForeign refuses to reset an app that another cluster counts, which may be why it is not open
-// here: its lanes, that would know, do not run.
+// refuseForeign refuses to reset an app that another cluster counts, which may be why it is not
+// open here: its lanes, that would know, do not run.
 func (a *app) refuseForeign(ctx context.Context) (err error) {
 	if a.changelog, err = a.find(ctx, a.name()+".changelog"); err != nil {
 		return err
@@ -86,8 +86,8 @@ func (h *host) ordersOf(rec *ownership.App) <-chan *order {
 	return h.orders
 }
 
-// beginClosed takes an order while the app cannot be opened. It reports whether the reset has begun:
-// then the cluster has another record of the app, and this node that one.
+// beginClosed takes an order while the app cannot be opened. It reports whether the reset has
+// begun: then the cluster has another record of the app, and this node that one.
 func (n *Node) beginClosed(ctx context.Context, h *host, rec *ownership.App, o *order) (taken bool) {
 	a, err := n.closedApp(rec)
 	if err != nil {
@@ -104,8 +104,8 @@ func (n *Node) beginClosed(ctx context.Context, h *host, rec *ownership.App, o *
 	return true
 }
 
-// answerAsked tells who asked for a reset, while the app could not be opened, of the generation that
-// was opened; a is nil when none was.
+// answerAsked tells who asked for a reset, while the app could not be opened, of the generation
+// that was opened; a is nil when none was.
 func (h *host) answerAsked(a *app) {
 	o := h.asked
 	h.asked = nil

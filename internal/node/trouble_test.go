@@ -285,9 +285,9 @@ func TestRefusedRecord(t *testing.T) {
 	})
 }
 
-// A changelog whose limit leaves room for a barrier and none for a position record: no event is held
-// against it, whatever its on_error. The lane says which setting of which topic to mend, tries with
-// pauses, and counts all once that is mended.
+// A changelog whose limit leaves room for a barrier and none for a position record: no event is
+// held against it, whatever its on_error. The lane says which setting of which topic to mend, tries
+// with pauses, and counts all once that is mended.
 func TestRefusedPositionRecord(t *testing.T) {
 	for _, onError := range []string{"dead", "skip"} {
 		t.Run(onError, func(t *testing.T) {
