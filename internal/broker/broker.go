@@ -206,8 +206,8 @@ func (s *server) kfake(id identity) (*kfake.Cluster, error) {
 		kfake.WithLogger(s.faults),
 		kfake.BrokerConfigs(map[string]string{
 			"default.replication.factor": "1",
-			// What keeps the data dir from growing without end is in retention.go and compact.go, on
-			// segments small enough to be rewritten at once.
+			// What keeps the data dir from growing without end is in retention.go and compact.go,
+			// on segments small enough to be rewritten at once.
 			"log.retention.bytes":    "-1",
 			"log.retention.ms":       "-1",
 			"log.segment.bytes":      "67108864",

@@ -19,8 +19,8 @@ import (
 // kfake's compaction looks past the last stable offset: a record of an open transaction displaces
 // the committed one of its key, and when the transaction is aborted the key is lost. So kfake's own
 // timer is put off for ever, and compaction runs here, at moments when no transaction is open: new
-// ones wait for it, and those that are open are let end. What else touches partitions waits while it
-// rewrites them, so that it can be undone as if it had never been.
+// ones wait for it, and those that are open are let end. What else touches partitions waits while
+// it rewrites them, so that it can be undone as if it had never been.
 
 const (
 	tidyEvery       = 5 * time.Minute
@@ -43,8 +43,8 @@ type tidier struct {
 	last    int64         // bytes of compacted topics after the last compaction
 }
 
-// tidy applies retention, and compacts when it is worth it. After an error the broker must end, with
-// its mark of running and that of the compaction: the next start undoes what was half done.
+// tidy applies retention, and compacts when it is worth it. After an error the broker must end,
+// with its mark of running and that of the compaction: the next start undoes what was half done.
 func (t *tidier) tidy() error {
 	t.expire()
 	if size, _ := t.compacted(); size < 2*t.last+compactGrowth {

@@ -57,8 +57,8 @@ func (b *inProcess) again() *inProcess {
 	return start(b.t, b.data)
 }
 
-// killed is a broker on what a SIGKILL would leave of this one now, or of what that would be but for
-// damage. This one is ended.
+// killed is a broker on what a SIGKILL would leave of this one now, or of what that would be but
+// for damage. This one is ended.
 func (b *inProcess) killed(damage ...func(dir)) *inProcess {
 	b.t.Helper()
 	next := b.t.TempDir()

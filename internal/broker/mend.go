@@ -23,8 +23,8 @@ import (
 //
 // It ends the transactions that were open, in memory only: no abort marker is written. A reader is
 // told of the aborted transaction and waits for its marker, so it drops what the same producer
-// commits afterwards; and after another kill the aborted records lie before that commit's marker and
-// count as committed. Here each gets its marker, and its producer a new epoch.
+// commits afterwards; and after another kill the aborted records lie before that commit's marker
+// and count as committed. Here each gets its marker, and its producer a new epoch.
 //
 // A kill between the writes of a batch and of its index entry gives every later batch the entry of
 // the one before it. Here the index is made anew.
@@ -259,8 +259,8 @@ type abortedTxn struct {
 	LastOffset  int64 `json:"last_offset"` // of the marker
 }
 
-// writeSnapshot takes the log's start from the last snapshot, where that is still in the log: what a
-// DeleteRecords before it deleted stays deleted.
+// writeSnapshot takes the log's start from the last snapshot, where that is still in the log: what
+// a DeleteRecords before it deleted stays deleted.
 func (p *mended) writeSnapshot(now time.Time) error {
 	name := filepath.Join(p.path, "snapshot.json")
 	var was snapshot

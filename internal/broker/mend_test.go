@@ -43,9 +43,9 @@ func TestKilledWithATransactionOpen(t *testing.T) {
 	b.has(0, "T0", "T2", "T3")
 }
 
-// TestKilledProducerIsFenced asks for the end of the transaction that the kill aborted: a client that
-// waits for its commit's answer asks just so. That of its transaction before was a commit, which
-// kfake remembers over an orderly end.
+// TestKilledProducerIsFenced asks for the end of the transaction that the kill aborted: a client
+// that waits for its commit's answer asks just so. That of its transaction before was a commit,
+// which kfake remembers over an orderly end.
 func TestKilledProducerIsFenced(t *testing.T) {
 	b := start(t, t.TempDir())
 	b.topic(1, nil)

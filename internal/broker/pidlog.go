@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 )
 
-// kfake's logs pids.log and groups.log are frames: length and checksum of 4 bytes each, a version of
-// 2, and JSON; little endian. The length counts what follows the checksum.
+// kfake's logs pids.log and groups.log are frames: length and checksum of 4 bytes each, a version
+// of 2, and JSON; little endian. The length counts what follows the checksum.
 
 const (
 	frameHeader  = 10
