@@ -61,6 +61,32 @@ func TestUnknownEntryHalts(t *testing.T) {
 	}
 }
 
+// TestOlderProgramIsSpared: what the program of a living member could not obey is refused, with the
+// node that is to be upgraded, and is not in the log; once that is done it is taken.
+func TestOlderProgramIsSpared(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 1, quick)
+	n := g.form()
+	old := member("x") // it knows format 1
+	n.propose(old)
+	put := ownership.Command{PutApp: &ownership.PutApp{App: ownership.App{
+		Name: "p", ID: "i", Generation: 1, Partitions: 1, KafkaCluster: "k", Lanes: make([]ownership.Lane, 1),
+	}}}
+	said, err := n.Propose(limit(t), put)
+	if err != nil || !strings.Contains(said.Refused, "node node-x runs tally test, which knows format 1, and this needs format 2") {
+		t.Errorf("while there is an older program: %+v, %v", said, err)
+	}
+	if st := n.State(); len(st.Apps) != 0 || st.Format != 1 {
+		t.Errorf("the log has %d apps, and is at format %d", len(st.Apps), st.Format)
+	}
+	old.Register.Member.Incarnation, old.Register.Member.Format = "2", ownership.Format
+	n.propose(old)
+	n.propose(put)
+	if st := n.State(); st.Apps["p"] == nil || st.Apps["p"].KafkaCluster != "k" || st.Format != ownership.Format {
+		t.Errorf("the log has apps %v, and is at format %d", st.Apps, st.Format)
+	}
+}
+
 // TestUnknownSnapshot: Open says why, and not that no snapshot could be loaded.
 func TestUnknownSnapshot(t *testing.T) {
 	t.Parallel()

@@ -20,10 +20,19 @@ type envelope struct {
 }
 
 // formats says for each type of command the format that a program must know to obey it. Who adds a
-// type, or a field to one, raises Format and names it here.
+// type, or a field to one, raises Format and names it here, or in Command.format.
 var formats = map[string]int{
 	"found": 1, "register": 1, "forget": 1, "drain": 1, "put_app": 1, "drop_app": 1, "halt_app": 1,
 	"plan": 1, "raise_epoch": 1, "move_lane": 1,
+}
+
+// format is that which a program must know to obey the command: a field that came later counts only
+// where it is set, so that the rest is obeyed by older programs too.
+func (c Command) format() int {
+	if c.PutApp != nil && c.PutApp.App.KafkaCluster != "" {
+		return 2
+	}
+	return formats[c.kind()]
 }
 
 const snapshotType = "snapshot"
@@ -60,7 +69,7 @@ func Encode(c Command) []byte {
 	if err != nil {
 		panic(fmt.Sprintf("ownership: a %s that JSON cannot say: %v", kind, err))
 	}
-	return mustMarshal(envelope{Type: kind, Format: formats[kind], Payload: payload})
+	return mustMarshal(envelope{Type: kind, Format: c.format(), Payload: payload})
 }
 
 // Decode reads an entry of the log, which needs the format that it returns. What this program

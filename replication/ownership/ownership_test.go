@@ -35,7 +35,7 @@ func drawCommand(t *rapid.T, s *State) Command {
 		return Command{PutApp: drawPut(t, s, ref.App)}
 	case 8, 9:
 		inc := fmt.Sprint(id, rapid.IntRange(1, 3).Draw(t, "incarnation"))
-		return Command{Register: &Register{Member{ID: id, Name: id, Incarnation: inc, Addr: id, Format: 1, Capacity: 1}}}
+		return Command{Register: &Register{Member{ID: id, Name: id, Incarnation: inc, Addr: id, Format: Format, Capacity: 1}}}
 	}
 	return Command{Plan: drawPlan(t, s)}
 }
@@ -46,6 +46,9 @@ func drawPut(t *rapid.T, s *State, name string) *PutApp {
 	if old := s.Apps[name]; old != nil {
 		expect = old.Generation
 		app.Generation = expect + rapid.IntRange(0, 1).Draw(t, "reset")
+	}
+	if rapid.Bool().Draw(t, "of one Kafka") {
+		app.KafkaCluster = "k"
 	}
 	for i := range app.Lanes {
 		app.Lanes[i].Epoch = rapid.Uint64Range(0, 9).Draw(t, "epoch")
@@ -173,6 +176,12 @@ func TestFormatOneStays(t *testing.T) {
 	if got := string(Encode(c)); got != entry {
 		t.Errorf("the entry is now\n%s\nand was\n%s", got, entry)
 	}
+	// As programs wrote it that knew the field and gave it no format of its own.
+	app := `{"type":"put_app","format":1,"payload":{"app":{"name":"p","spec":"s","id":"i","generation":1,"partitions":4,` +
+		`"repartitions":0,"standbys":1,"kafka_cluster":"k","lanes":[{"epoch":0}]},"expect":0}}`
+	if old, _, err := New().Apply([]byte(app)); err != nil || old.Format != 1 || old.Apps["p"].KafkaCluster != "k" {
+		t.Errorf("%s: %+v, %v", app, old, err)
+	}
 	snapshot := `{"type":"snapshot","format":1,"payload":{"format":1,"version":3,"cluster_id":"c","members":{"a":` +
 		`{"id":"a","name":"n","incarnation":"a1","addr":"h:1","release":"1.0","format":1,"capacity":1,"alive":true}},` +
 		`"apps":{"p":{"name":"p","spec":"s","id":"i","generation":1,"partitions":4,"repartitions":0,"standbys":1,` +
@@ -192,7 +201,7 @@ func TestUnknownHalts(t *testing.T) {
 	s.Members = map[string]*Member{"b": {ID: "b", Name: "b", Release: "2.3", Format: 9}}
 	for entry, want := range map[string]string{
 		`{"type":"teleport","format":9,"payload":{}}`:                   "start release 2.3 of tally",
-		`{"type":"drain","format":9,"payload":{"id":"a"}}`:              "of format 9, and this program knows format 1",
+		`{"type":"drain","format":9,"payload":{"id":"a"}}`:              "of format 9, and this program knows format 2",
 		`{"type":"drain","format":10,"payload":{"id":"a"}}`:             "start a release of tally that knows format 10",
 		`{"type":"drain","format":1,"payload":{"id":"a","until_ms":5}}`: `unknown field "until_ms"`,
 	} {
@@ -203,7 +212,7 @@ func TestUnknownHalts(t *testing.T) {
 		}
 	}
 	for _, snapshot := range []string{
-		`{"type":"snapshot","format":2,"payload":{}}`,
+		`{"type":"snapshot","format":3,"payload":{}}`,
 		`{"type":"snapshot","format":1,"payload":{"format":1,"members":{},"apps":{},"quotas":{}}}`,
 	} {
 		_, err := Restore([]byte(snapshot))
@@ -300,18 +309,50 @@ func BenchmarkApplyPlan(b *testing.B) {
 
 // TestBehind: what a living member's program could not obey is told before it is written.
 func TestBehind(t *testing.T) {
-	s := New()
-	s.Members["x"] = &Member{ID: "x", Name: "old", Release: "v1", Format: 0, Alive: true}
-	c := Command{Drain: &Drain{ID: "x"}}
-	if said := s.Behind(c); !strings.Contains(said, "node old runs tally v1, which knows format 0, and this needs format 1") {
-		t.Errorf("it is said: %q", said)
+	plain := Command{PutApp: &PutApp{App: App{Name: "p", ID: "i", Generation: 1, Partitions: 1, Lanes: make([]Lane, 1)}}}
+	ofKafka := Command{PutApp: &PutApp{App: plain.PutApp.App}}
+	ofKafka.PutApp.App.KafkaCluster = "k"
+	for _, c := range []struct {
+		command Command
+		member  Member
+		said    string // "" for nothing
+	}{
+		{Command{Drain: &Drain{ID: "x"}}, Member{Format: 0, Alive: true}, "node old runs tally v1, which knows format 0, and this needs format 1"},
+		{Command{Drain: &Drain{ID: "x"}}, Member{Format: 0}, ""},
+		{Command{Drain: &Drain{ID: "x"}}, Member{Format: 1, Alive: true}, ""},
+		{plain, Member{Format: 1, Alive: true}, ""},
+		{ofKafka, Member{Format: 1, Alive: true}, "node old runs tally v1, which knows format 1, and this needs format 2: bring that node to a newer"},
+		{ofKafka, Member{Format: 1}, ""},
+		{ofKafka, Member{Format: 2, Alive: true}, ""},
+	} {
+		s := New()
+		c.member.ID, c.member.Name, c.member.Release = "x", "old", "v1"
+		s.Members["x"] = &c.member
+		said := s.Behind(c.command)
+		if (said == "") != (c.said == "") || !strings.Contains(said, c.said) {
+			t.Errorf("of %+v to a member with format %d, alive %v, it is said: %q; want %q",
+				c.command.payload(), c.member.Format, c.member.Alive, said, c.said)
+		}
 	}
-	s.Members["x"].Alive = false
-	if said := s.Behind(c); said != "" {
-		t.Errorf("of a dead one: %q", said)
+}
+
+// A log that has an app's Kafka is at format 2, and so is its snapshot: a program that does not
+// know the field is told which one to start.
+func TestKafkaClusterIsOfFormatTwo(t *testing.T) {
+	put := PutApp{App: App{Name: "p", ID: "i", Generation: 1, Partitions: 1, Lanes: make([]Lane, 1)}}
+	s, _, err := New().Apply(Encode(Command{PutApp: &put}))
+	if err != nil || s.Format != 1 {
+		t.Fatalf("without it: format %d, %v", s.Format, err)
 	}
-	s.Members["x"] = &Member{ID: "x", Name: "new", Release: "v2", Format: 1, Alive: true}
-	if said := s.Behind(c); said != "" {
-		t.Errorf("of one that knows it: %q", said)
+	put.App.KafkaCluster, put.Expect = "k", 1
+	entry := Encode(Command{PutApp: &put})
+	s, _, err = s.Apply(entry)
+	if err != nil || s.Format != 2 {
+		t.Fatalf("with it: format %d, %v", s.Format, err)
+	}
+	for _, stored := range [][]byte{entry, s.Snapshot()} {
+		if e, err := open(stored); err != nil || e.Format != 2 {
+			t.Errorf("%s: format %d, %v", stored, e.Format, err)
+		}
 	}
 }

@@ -111,7 +111,7 @@ func (s *State) releases(format int) (names []string) {
 // Behind says which living members run a program that cannot obey a command, "" for none: they
 // would halt at it.
 func (s *State) Behind(c Command) string {
-	needs := formats[c.kind()]
+	needs := c.format()
 	for _, m := range s.SortedMembers() {
 		if m.Alive && m.Format < needs {
 			return fmt.Sprintf("node %s runs tally %s, which knows format %d, and this needs format %d: bring that node to a newer release first",

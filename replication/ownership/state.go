@@ -2,8 +2,9 @@ package ownership
 
 import "encoding/json"
 
-// Format is the newest format of commands and snapshots that this program knows.
-const Format = 1
+// Format is the newest format of commands and snapshots that this program knows. Format 2 has
+// App.KafkaCluster.
+const Format = 2
 
 // State is all that the log says. It is immutable once it was handed out.
 type State struct {
