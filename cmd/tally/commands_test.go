@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -98,6 +99,7 @@ func cannedNode() http.Handler {
 	say("GET /v1/status", cannedStatus)
 	mux.HandleFunc("POST /v1/apps/{app}/reset", cannedReset)
 	mux.HandleFunc("PUT /v1/apps/wordcount", cannedSubmit)
+	say("PUT /v1/apps/older", `{"app":"older","generation":1,"lanes":4,"change":"none"}`) // it knows of no standbys
 	mux.HandleFunc("DELETE /v1/apps/wordcount", func(w http.ResponseWriter, r *http.Request) {
 		topics := `[]`
 		if r.URL.Query().Get("topics") == "true" {
@@ -111,6 +113,7 @@ func cannedNode() http.Handler {
 	return mux
 }
 
+// cannedSubmit adds the app with one standby a lane, or gives it the number that is asked for.
 func cannedSubmit(w http.ResponseWriter, r *http.Request) {
 	text, _ := io.ReadAll(r.Body)
 	s, err := spec.Parse(text, "the spec")
@@ -118,7 +121,12 @@ func cannedSubmit(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	_ = json.NewEncoder(w).Encode(api.SubmitAnswer{App: s.App, Generation: 1, Lanes: 4, Change: api.ChangeAdded, Notes: s.Notes()})
+	a := api.SubmitAnswer{App: s.App, Generation: 1, Lanes: 4, Standbys: 1, Change: api.ChangeAdded, Notes: s.Notes()}
+	if asked := r.URL.Query().Get("standbys"); asked != "" {
+		a.Standbys, _ = strconv.Atoi(asked)
+		a.Change = api.ChangeStandbys
+	}
+	_ = json.NewEncoder(w).Encode(a)
 }
 
 // cannedDrain drains any node but the last one; cannedMove moves lane 0 from a to itself, of which

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/node"
 	"github.com/tally-kafka/tally/internal/port"
 )
@@ -27,6 +28,7 @@ type runOptions struct {
 	node         string
 	zone         string
 	standbys     int
+	standbysSaid bool
 	certs        string
 	tokens       string
 	memory       byteSize
@@ -57,7 +59,10 @@ Exits 5 when another node runs the app.`,
   tally run --brokers kafka-1:9092 --node a --listen 127.0.0.1:7401 --data-dir a \
             --join 127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403   # and b and c likewise`,
 		Args: argsOf(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runRun(cmd.Context(), t, opt) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			opt.standbysSaid = cmd.Flags().Changed("standbys")
+			return runRun(cmd.Context(), t, opt)
+		},
 	}
 	fl := cmd.Flags()
 	fl.StringSliceVar(&opt.specs, "spec", nil, "spec `FILE` of an app to run; may be repeated")
@@ -69,7 +74,7 @@ Exits 5 when another node runs the app.`,
 	fl.StringSliceVar(&opt.join, "join", nil, "`HOST:PORT,...` of the nodes that form the cluster, or of any of one that there is")
 	fl.StringVar(&opt.node, "node", "", "`NAME` of this node, unique in the cluster (default: the host's name)")
 	fl.StringVar(&opt.zone, "zone", "", "`ZONE` of this node: a lane's standbys are kept in another one than its owner")
-	fl.IntVar(&opt.standbys, "standbys", 1, "`N` warm copies of each lane beside the owner's, for the apps of --spec")
+	fl.IntVar(&opt.standbys, "standbys", api.StandbysDefault, "`N` warm copies of each lane beside the owner's, for apps of --spec that are new")
 	fl.StringVar(&opt.certs, "certs", "", "`DIR` with ca.crt, node.crt and node.key (see tally certs)")
 	fl.StringVar(&opt.tokens, "tokens", "", "`FILE` of the tokens that people need (see tally token)")
 	fl.Var(&opt.memory, "memory", "`SIZE` for caches and fetched data together, such as 512MB; at least 16MB")
@@ -106,8 +111,8 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 			return usagef("--join %q: each is HOST:PORT, such as 10.0.0.1:7400", seed)
 		}
 	}
-	if opt.standbys < 0 || opt.standbys > 6 {
-		return usagef("--standbys %d: say a number from 0 to 6", opt.standbys)
+	if err := checkStandbys(opt.standbys); err != nil {
+		return err
 	}
 	if err := port.Check(port.Config{Listen: opt.listen, Advertise: opt.advertise, Certs: opt.certs, Tokens: opt.tokens, Node: opt.node}); err != nil {
 		return &exitError{exitUsage, err}
@@ -120,7 +125,7 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	cfg := node.Config{
 		Specs: specs, Brokers: opt.brokers, KafkaConfig: opt.kafkaConfig, Env: t.getenv,
 		DataDir: opt.dataDir, Listen: opt.listen, Advertise: opt.advertise, Join: opt.join, Name: opt.node, Zone: opt.zone,
-		Standbys: opt.standbys, Certs: opt.certs, Tokens: opt.tokens, Memory: int64(opt.memory),
+		Standbys: opt.standbys, StandbysSaid: opt.standbysSaid, Certs: opt.certs, Tokens: opt.tokens, Memory: int64(opt.memory),
 		CreateTopics: opt.createTopics, Takeover: opt.takeover, SkipGaps: opt.onGap == "skip",
 		Version: version(), Seam: t.seam, Log: log, Out: t.out, TTY: t.outTTY,
 	}

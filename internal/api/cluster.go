@@ -68,8 +68,9 @@ type Placement struct {
 // Control changes the cluster. Its errors are *Error where a person can do something about them,
 // with the names that there are and what would work.
 type Control interface {
-	// Submit adds an app, or gives an app a new spec. The spec was parsed already.
-	Submit(ctx context.Context, spec []byte) (SubmitAnswer, error)
+	// Submit adds an app, or gives an app a new spec or another number of standbys. The spec was
+	// parsed already.
+	Submit(ctx context.Context, spec []byte, req SubmitRequest) (SubmitAnswer, error)
 	// Delete stops an app everywhere; with topics it also deletes the topics that tally owns.
 	Delete(ctx context.Context, app string, topics bool) (DeleteAnswer, error)
 	// Drain asks for all lanes of a node, given by its name or id, to be moved away, or takes that

@@ -172,8 +172,11 @@ func (c *testControl) note(format string, args ...any) {
 	c.did = append(c.did, fmt.Sprintf(format, args...))
 }
 
-func (c *testControl) Submit(_ context.Context, spec []byte) (SubmitAnswer, error) {
+func (c *testControl) Submit(_ context.Context, spec []byte, req SubmitRequest) (SubmitAnswer, error) {
 	c.note("submit %d", len(spec))
+	if req.Standbys != nil {
+		c.note("standbys %d", *req.Standbys)
+	}
 	return SubmitAnswer{App: "wordcount", Generation: 1, Lanes: 4, Change: ChangeAdded}, nil
 }
 
@@ -212,6 +215,10 @@ func TestControl(t *testing.T) {
 	}{
 		{"PUT", "/v1/apps/wordcount", wordcount, 200, `"change":"added"`, fmt.Sprint("submit ", len(wordcount))},
 		{"PUT", "/v1/apps/wordcount", idle, 200, `"notes":["repartition.partitions: 12 has no effect`, fmt.Sprint("submit ", len(idle))},
+		{"PUT", "/v1/apps/wordcount?standbys=2", wordcount, 200, `"standbys":0`, fmt.Sprint("submit ", len(wordcount), ";standbys 2")},
+		{"PUT", "/v1/apps/wordcount?standbys=0", wordcount, 200, `"standbys":0`, fmt.Sprint("submit ", len(wordcount), ";standbys 0")},
+		{"PUT", "/v1/apps/wordcount?standbys=7", wordcount, 400, "no number from 0 to 6", ""},
+		{"PUT", "/v1/apps/wordcount?standbys=x", wordcount, 400, "no number from 0 to 6", ""},
 		{"PUT", "/v1/apps/other", wordcount, 400, "the spec is of app wordcount, and the path names other", ""},
 		{"PUT", "/v1/apps/wordcount", "app: [", 400, "the spec:1:", ""},
 		{"DELETE", "/v1/apps/wordcount?topics=true", "", 200, `"topics":[]`, "delete wordcount true"},

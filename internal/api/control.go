@@ -10,21 +10,36 @@ import (
 	"github.com/tally-kafka/tally/processor/spec"
 )
 
+// StandbysMax bounds the standbys of each lane; StandbysDefault is what a new app gets.
+const (
+	StandbysMax     = 6
+	StandbysDefault = 1
+)
+
+// SubmitRequest is what a submit asks for beside the spec.
+type SubmitRequest struct {
+	// Standbys of each lane, 0 to StandbysMax. nil: as the app has them, StandbysDefault for a new
+	// one.
+	Standbys *int
+}
+
 // SubmitAnswer says what a submit came to.
 type SubmitAnswer struct {
 	App        string `json:"app"`
 	Generation int    `json:"generation"`
 	Lanes      int    `json:"lanes"`
-	Change     string `json:"change"` // one of the Change constants
+	Standbys   int    `json:"standbys"` // of each lane; -1 from a release that does not say
+	Change     string `json:"change"`   // one of the Change constants
 	// Notes say what of the spec has no effect.
 	Notes []string `json:"notes,omitempty"`
 }
 
 // What a submit changed.
 const (
-	ChangeAdded   = "added"
-	ChangeUpdated = "updated" // by a setting that may change while the app runs
-	ChangeNone    = "none"    // the app runs under this very spec
+	ChangeAdded    = "added"
+	ChangeUpdated  = "updated"  // by a setting that may change while the app runs
+	ChangeStandbys = "standbys" // nothing but their number
+	ChangeNone     = "none"     // the app runs under this very spec
 )
 
 // DeleteAnswer says what a delete stopped and deleted.
@@ -94,9 +109,10 @@ func (s *Server) control() (Control, error) {
 	return s.opt.Control, nil
 }
 
-// serveSubmit answers PUT /v1/apps/{app}; the body is the YAML of the spec.
+// serveSubmit answers PUT /v1/apps/{app}?standbys=N; the body is the YAML of the spec.
 func (s *Server) serveSubmit(w http.ResponseWriter, r *http.Request) error {
-	if _, err := queryOf(r); err != nil {
+	q, err := queryOf(r, "standbys")
+	if err != nil {
 		return err
 	}
 	body, err := s.readBody(w, r)
@@ -111,17 +127,33 @@ func (s *Server) serveSubmit(w http.ResponseWriter, r *http.Request) error {
 	if parsed.App != app {
 		return badRequest("the spec is of app %s, and the path names %s", parsed.App, app)
 	}
+	req, err := parseSubmit(q)
+	if err != nil {
+		return err
+	}
 	c, err := s.control()
 	if err != nil {
 		return err
 	}
-	answer, err := c.Submit(r.Context(), body)
+	answer, err := c.Submit(r.Context(), body, req)
 	if err != nil {
 		return err
 	}
 	answer.Notes = parsed.Notes()
 	writeJSON(w, http.StatusOK, answer)
 	return nil
+}
+
+func parseSubmit(q url.Values) (SubmitRequest, error) {
+	text := q.Get("standbys")
+	if text == "" {
+		return SubmitRequest{}, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > StandbysMax {
+		return SubmitRequest{}, badRequest("standbys=%q is no number from 0 to %d", text, StandbysMax)
+	}
+	return SubmitRequest{Standbys: &n}, nil
 }
 
 // serveDelete answers DELETE /v1/apps/{app}?topics=true.
@@ -249,10 +281,14 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request) error {
 // controlWait is how long a change of the cluster may take to be decided.
 const controlWait = resetWait
 
-// Submit adds an app, or gives an app a new spec.
-func (c *Client) Submit(ctx context.Context, app string, spec []byte) (SubmitAnswer, error) {
-	var a SubmitAnswer
-	return a, c.ask(ctx, http.MethodPut, "/v1/apps/"+url.PathEscape(app), nil, spec, controlWait, &a)
+// Submit adds an app, or gives an app a new spec or another number of standbys.
+func (c *Client) Submit(ctx context.Context, app string, spec []byte, req SubmitRequest) (SubmitAnswer, error) {
+	a, q := SubmitAnswer{Standbys: -1}, url.Values{}
+	if req.Standbys != nil {
+		q.Set("standbys", strconv.Itoa(*req.Standbys))
+	}
+	err := c.ask(ctx, http.MethodPut, "/v1/apps/"+url.PathEscape(app), q, spec, controlWait, &a)
+	return a, err
 }
 
 // Delete stops an app everywhere.

@@ -410,9 +410,17 @@ func (a *app) view() *api.App {
 	return &api.App{
 		Name: a.name(), ID: a.id, Generation: a.generation, Spec: a.spec, Program: a.program,
 		Input: a.input.Name, Source: a.source(a.stateTask(0)).Name, Repartitions: a.repartitions, Lanes: a.laneViews, Look: a.look,
-		LaneCount: a.lanesN, Partitions: a.partitions, Standbys: a.record.Standbys,
+		LaneCount: a.lanesN, Partitions: a.partitions, Standbys: a.standbys(),
 		Partitioners: []func([]byte, int) int32{kafka.PartitionMurmur2, kafka.PartitionCRC32},
 	}
+}
+
+// standbys is how many each lane is to have. The number may change while the app is open.
+func (a *app) standbys() int {
+	if now := a.node.cluster.State().Apps[a.name()]; now != nil {
+		return now.Standbys
+	}
+	return a.record.Standbys
 }
 
 func (a *app) laneViews() []api.LaneView {

@@ -44,7 +44,7 @@ func (b *band) running(name string, partitions int) *band {
 func (b *band) submit(node int, text string) (api.SubmitAnswer, error) {
 	b.t.Helper()
 	s := b.spec(text)
-	return b.nodes[node].client.Submit(b.ctx(), s.App, s.YAML())
+	return b.nodes[node].client.Submit(b.ctx(), s.App, s.YAML(), api.SubmitRequest{})
 }
 
 // appRuns waits until every lane of the app runs at some node, and returns its status.
@@ -240,7 +240,7 @@ func TestBandRefusesSubmits(t *testing.T) {
 	nowhere := *b.place
 	nowhere.app, nowhere.in, nowhere.out = p.app+"-x", "no-such-topic", p.app+"-x.out"
 	s := nowhere.spec(wordcount)
-	_, err := b.nodes[1].client.Submit(p.ctx(), s.App, s.YAML())
+	_, err := b.nodes[1].client.Submit(p.ctx(), s.App, s.YAML(), api.SubmitRequest{})
 	says(t, err, "nothing was submitted", "no-such-topic")
 	st, err := b.nodes[0].client.Status(p.ctx())
 	if err != nil || len(st.Apps) != 1 {
@@ -251,11 +251,11 @@ func TestBandRefusesSubmits(t *testing.T) {
 	young.app, young.out = p.app+"-y", p.app+"-y.out"
 	p.topic(young.out, 4)
 	s = young.spec(wordcount)
-	if _, err := b.nodes[0].client.Submit(p.ctx(), s.App, s.YAML()); err != nil {
+	if _, err := b.nodes[0].client.Submit(p.ctx(), s.App, s.YAML(), api.SubmitRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	s = young.spec(strings.Replace(wordcount, "split: words", "split: lines", 1) + "lanes: 2\n")
-	_, err = b.nodes[1].client.Submit(p.ctx(), s.App, s.YAML())
+	_, err = b.nodes[1].client.Submit(p.ctx(), s.App, s.YAML(), api.SubmitRequest{})
 	says(t, err, "does not fit", "split: counted with words, now lines", "lanes: counted with 4, now 2", "another `app:` name")
 	_, err = b.nodes[0].client.Delete(p.ctx(), "nothing", false)
 	says(t, err, "no app", "nothing", p.app)

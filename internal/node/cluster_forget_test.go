@@ -132,7 +132,7 @@ func TestSharedTopics(t *testing.T) {
 	n := p.start()
 	submit := func(app, in, out string) error {
 		text := fmt.Sprintf("app: %s\ninput: {topic: %s}\ngroup: [key]\noutput: {topic: %s}\n", app, in, out)
-		_, err := n.client.Submit(p.ctx(), app, []byte(text))
+		_, err := n.client.Submit(p.ctx(), app, []byte(text), api.SubmitRequest{})
 		return err
 	}
 	mine := func(name string) string { return p.app + name }

@@ -31,6 +31,11 @@ func standbys(n int) option { return func(c *Config) { c.Standbys = n } }
 
 func joined(addrs []string) option { return func(c *Config) { c.Join = addrs } }
 
+func noSpecs() option { return func(c *Config) { c.Specs = []*spec.Spec{} } }
+
+// addr is HOST:PORT of the node.
+func (n *tally) addr() string { return strings.TrimPrefix(n.url, "http://") }
+
 // band starts n nodes at once, all with the same spec, and waits until every lane has an owner that
 // runs it.
 func (p *place) band(n int, opts ...option) *band {

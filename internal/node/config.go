@@ -26,7 +26,8 @@ type Config struct {
 	Name         string   // default: the host's name; unique in the cluster
 	Join         []string // HOST:PORT of the nodes that form the cluster; none: a cluster of one
 	Zone         string   // standbys are put into another zone than the owner's
-	Standbys     int      // copies of each lane beside the owner's, of the apps that this node submits
+	Standbys     int      // copies of each lane beside the owner's, of apps that Specs add to the cluster
+	StandbysSaid bool     // a person has said Standbys: apps that have another number are logged
 	Certs        string   // directory of the node's certificate, "" for none
 	Tokens       string   // people's token file, "" for none
 	Memory       int64    // for caches, memtables and fetches together, bytes; default 512 MB

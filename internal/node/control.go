@@ -17,8 +17,8 @@ import (
 // control changes the cluster for people: it is the api's Control.
 type control struct{ n *Node }
 
-// Submit gives the cluster an app, or an app another spec.
-func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, error) {
+// Submit gives the cluster an app, or an app another spec or another number of standbys.
+func (c control) Submit(ctx context.Context, text []byte, req api.SubmitRequest) (api.SubmitAnswer, error) {
 	s, err := spec.Parse(text, "the spec")
 	if err != nil {
 		return api.SubmitAnswer{}, &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest, Message: err.Error()}
@@ -26,7 +26,11 @@ func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, err
 	if err := view(c).Settled(ctx); err != nil { // Kafka is asked, too
 		return api.SubmitAnswer{}, err
 	}
-	change, err := c.n.submit(ctx, s)
+	standbys := standbyCount{n: api.StandbysDefault}
+	if req.Standbys != nil {
+		standbys = standbyCount{n: *req.Standbys, asked: true}
+	}
+	change, err := c.n.submit(ctx, s, standbys)
 	if errors.As(err, new(*haltedError)) {
 		return api.SubmitAnswer{}, conflict(err.Error(), "submit the spec again when that is done: see `tally status`")
 	}
@@ -37,7 +41,7 @@ func (c control) Submit(ctx context.Context, text []byte) (api.SubmitAnswer, err
 	if now == nil {
 		return api.SubmitAnswer{}, conflict("app "+s.App+" was deleted meanwhile", "submit it again")
 	}
-	answer := api.SubmitAnswer{App: s.App, Generation: now.Generation, Lanes: len(now.Lanes), Change: change}
+	answer := api.SubmitAnswer{App: s.App, Generation: now.Generation, Lanes: len(now.Lanes), Standbys: now.Standbys, Change: change}
 	return answer, nil
 }
 

@@ -3,14 +3,11 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"time"
 
-	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/processor/spec"
-	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
@@ -307,102 +304,6 @@ func (n *Node) whileRecorded(ctx context.Context, a *app) (context.Context, cont
 		n.whileState(running, func(st *ownership.State) bool { return sameLife(a.record, st.Apps[a.name()]) })
 	}()
 	return running, end
-}
-
-// submit gives the cluster an app, or an app another spec. Nothing is submitted that could not run,
-// and nothing changes when the cluster has the same. It returns one of the api's Change constants,
-// or a haltedError while the app is being reset: its topics may be half deleted.
-func (n *Node) submit(ctx context.Context, s *spec.Spec) (change string, err error) {
-	if err := n.awaitDropped(ctx, s.App); err != nil {
-		return "", err
-	}
-	in, err := n.dir.loadIntent(s.App)
-	if err != nil {
-		return "", err
-	}
-	for {
-		rec := n.cluster.State().Apps[s.App]
-		change = api.ChangeUpdated
-		switch {
-		case rec == nil && in != nil:
-			return api.ChangeAdded, n.submitHalted(ctx, s, in)
-		case rec == nil:
-			change = api.ChangeAdded
-		case rec.Spec == string(s.YAML()):
-			return api.ChangeNone, nil
-		case rec.Halted != "" || in != nil:
-			return "", &haltedError{or(rec.Halted, n.resetting())}
-		}
-		if why := n.vet(n.cluster.State(), &ownership.App{Name: s.App, Spec: string(s.YAML())}); why != "" {
-			return "", conflict(why, "")
-		}
-		a, err := n.examined(ctx, s, rec)
-		if err != nil {
-			return "", err
-		}
-		n.guarded(func() { n.watched[s.App] = n.cfg.Seam.Now() })
-		var unsure *consensus.UncertainError
-		if err := n.put(ctx, a.newRecord(rec), rec); !errors.Is(err, errRecord) && !errors.As(err, &unsure) || ctx.Err() != nil {
-			return change, err
-		} // else another may have submitted meanwhile, or this try was taken: look at that
-	}
-}
-
-// awaitDropped waits until this node has given up an app that was deleted, with what is left of a
-// reset of it.
-func (n *Node) awaitDropped(ctx context.Context, name string) error {
-	for {
-		var dropping bool
-		n.guarded(func() { dropping = n.hosts[name] != nil })
-		if !dropping || n.cluster.State().Apps[name] != nil {
-			return nil
-		}
-		if err := n.cfg.Seam.Sleep(ctx, retryPause); err != nil {
-			return err
-		}
-	}
-}
-
-// put gives the cluster a record of an app in the place of the one before.
-func (n *Node) put(ctx context.Context, record ownership.App, before *ownership.App) error {
-	put := &ownership.PutApp{App: record}
-	if before != nil {
-		put.Expect = before.Generation
-	}
-	res, err := n.cluster.Propose(ctx, ownership.Command{PutApp: put})
-	switch {
-	case err != nil:
-		return fmt.Errorf("submit app %s: %w", record.Name, err)
-	case res.Code == ownership.Stale, res.Code == ownership.Taken, res.Code == ownership.NotFound:
-		return errRecord // another has submitted, reset or deleted it meanwhile
-	case res.Refused != "":
-		return errors.New(res.Refused)
-	}
-	return nil
-}
-
-// submitHalted gives the cluster an app that is to be reset before it runs again: nothing of it has
-// to fit until then.
-func (n *Node) submitHalted(ctx context.Context, s *spec.Spec, in *intent) error {
-	rec := ownership.App{
-		Name: s.App, Spec: string(s.YAML()), ID: or(in.AppID, n.cfg.Seam.NewID()), Generation: max(in.Generation-1, 1), Partitions: 1,
-		Standbys: n.cfg.Standbys, Halted: n.resetting(), Intent: n.mine(in).log(), Lanes: make([]ownership.Lane, 1),
-	}
-	res, err := n.cluster.Propose(ctx, ownership.Command{PutApp: &ownership.PutApp{App: rec}})
-	if err == nil && res.Refused != "" && res.Code != ownership.Taken {
-		err = errors.New(res.Refused)
-	}
-	return err
-}
-
-// examined checks everything of a spec that can be refused, and makes nothing.
-func (n *Node) examined(ctx context.Context, s *spec.Spec, rec *ownership.App) (*app, error) {
-	var a *app
-	err := n.patiently(ctx, openTimeout, func(ctx context.Context) (err error) {
-		a, err = n.examine(ctx, s, rec)
-		return err
-	})
-	return a, err
 }
 
 // newRecord is what the cluster is to know of an app that was examined.

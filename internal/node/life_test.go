@@ -133,7 +133,7 @@ func TestDeleteAndSubmitAtOnce(t *testing.T) {
 	submitted := make(chan error, 1)
 	go func() {
 		s := p.spec(wordcount)
-		_, err := n.client.Submit(p.ctx(), p.app, s.YAML())
+		_, err := n.client.Submit(p.ctx(), p.app, s.YAML(), api.SubmitRequest{})
 		submitted <- err
 	}()
 	<-time.After(100 * time.Millisecond) // so that the cluster has had time to take it
@@ -157,7 +157,7 @@ func TestDeleteEndsAReset(t *testing.T) {
 		return strings.Contains(st.Apps[0].Lanes[0].Reason, "TOPIC_AUTHORIZATION_FAILED")
 	})
 	s := p.spec(wordcount)
-	_, err := n.client.Submit(p.ctx(), p.app, p.spec(wordcount+"on_error: skip\n").YAML())
+	_, err := n.client.Submit(p.ctx(), p.app, p.spec(wordcount+"on_error: skip\n").YAML(), api.SubmitRequest{})
 	says(t, err, "being reset")
 	_, err = n.client.Delete(p.ctx(), p.app, false)
 	p.must(err)
@@ -165,7 +165,7 @@ func TestDeleteEndsAReset(t *testing.T) {
 	if err := <-done; err == nil {
 		t.Error("the reset was done")
 	}
-	_, err = n.client.Submit(p.ctx(), p.app, s.YAML())
+	_, err = n.client.Submit(p.ctx(), p.app, s.YAML(), api.SubmitRequest{})
 	p.must(err)
 	n.runsSpec("split: words")
 	n.ready()
@@ -215,7 +215,7 @@ func TestSubmitAfterATakeover(t *testing.T) {
 	for k := range 2 {
 		first.lane(k, api.LaneLost)
 	}
-	_, err := first.client.Submit(p.ctx(), p.app, p.spec(wordcount+"on_error: skip\n").YAML())
+	_, err := first.client.Submit(p.ctx(), p.app, p.spec(wordcount+"on_error: skip\n").YAML(), api.SubmitRequest{})
 	says(t, err, "prod-2", "--takeover")
 	<-time.After(200 * time.Millisecond)
 	for k := range 2 {
@@ -308,7 +308,7 @@ func TestSpecChangesUnderAWatch(t *testing.T) {
 	for range count(events) {
 		<-seen
 	}
-	_, err := n.client.Submit(p.ctx(), p.app, p.spec(wordcount+"on_error: skip\n").YAML())
+	_, err := n.client.Submit(p.ctx(), p.app, p.spec(wordcount+"on_error: skip\n").YAML(), api.SubmitRequest{})
 	p.must(err)
 	n.runsSpec("on_error: skip")
 	p.send(event(0, "zoe", "zebra"))

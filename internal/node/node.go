@@ -152,6 +152,7 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.dropDeleted(); err != nil {
 		return err
 	}
+	n.sayStandbys()
 	n.phase("specs")
 	return n.unlessEnded(ctx, n.runApps(ctx))
 }
@@ -203,7 +204,7 @@ func (n *Node) submitSpecs(ctx context.Context) error {
 // starting too.
 func (n *Node) submitAtStart(ctx context.Context, s *spec.Spec) error {
 	for {
-		_, err := n.submit(ctx, s)
+		_, err := n.submit(ctx, s, standbyCount{n: n.cfg.Standbys})
 		if errors.As(err, new(*haltedError)) { // who ends the reset may be this node, with the spec that it was given
 			n.cfg.Log.Warn("the spec was not submitted", "app", s.App, "reason", err)
 			return nil
