@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,7 +34,7 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.upgraded = n.dir.neverInCluster()
+	n.fresh = n.dir.neverInCluster()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	options := api.Options{Seam: cfg.Seam, Log: cfg.Log, Registry: registry, Hosts: n.port.Covers, Trusts: n.port.Trusts}
@@ -57,6 +56,7 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 	options.Cluster, options.Control = view{n}, control{n}
 	options.Calls = map[string]api.Call{
 		callReleased: n.takeReleased, callCheckpoint: n.offerCheckpoint, callCheckpointDone: n.checkpointDone,
+		callKafka: n.tellKafka,
 	}
 	options.Pieces = n.openPiece
 	for name, handler := range n.cluster.Calls() {
@@ -92,46 +92,7 @@ func (n *Node) join(ctx context.Context) error {
 	if err := n.cluster.Wait(ctx); err != nil {
 		return err
 	}
-	err := n.checkKafka(n.cluster.State())
-	if err != nil && n.upgraded {
-		if err := n.withdraw(ctx); err != nil {
-			n.cfg.Log.Warn("this node stays a member of the cluster that it does not fit", "error", err)
-		}
-	}
-	return err
-}
-
-// withdraw takes a node that has never run out of the cluster again: it has become a member before
-// it knew that it does not fit, and the others are not to count on it. What it was to do of lanes
-// is taken from it first.
-func (n *Node) withdraw(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.HandOverMax)
-	defer cancel()
-	if err := n.decide(ctx, ownership.Command{Drain: &ownership.Drain{ID: n.dir.id.ID, Draining: true}}); err != nil {
-		return err
-	}
-	for {
-		err := n.cluster.Leave(ctx, true)
-		if err == nil || n.cfg.Seam.Sleep(ctx, retryPause) != nil {
-			return err
-		}
-	}
-}
-
-// checkKafka refuses a node whose Kafka is not the one that the cluster's apps count on: it would
-// make topics there, and take lanes that it could not run.
-func (n *Node) checkKafka(st *ownership.State) error {
-	for _, a := range st.SortedApps() {
-		if id := a.KafkaCluster; id != "" && id != n.kafkaCluster {
-			next := "start it with --brokers of the other nodes"
-			if len(st.Members) == 1 {
-				next = fmt.Sprintf("start it with the brokers of that one, or with another --data-dir than %s", n.cfg.DataDir)
-			}
-			return fmt.Errorf("app %s of this cluster counts on the Kafka with cluster id %s, and the brokers of this node (%s) are of %s: %s",
-				a.Name, id, strings.Join(n.kafka.Brokers, ","), n.kafkaCluster, next)
-		}
-	}
-	return nil
+	return n.unfit(ctx, n.checkKafka(ctx, n.cluster.State()))
 }
 
 // decide changes what Raft keeps; a refusal is an error.

@@ -153,7 +153,7 @@ func (n *Node) dropHosted(name string) {
 // of a data dir of before there were clusters has deleted nothing.
 func (n *Node) dropDeleted() error {
 	apps, err := n.dir.leftovers()
-	if err != nil || n.upgraded {
+	if err != nil || n.fresh {
 		return err
 	}
 	st := n.cluster.State()
@@ -176,6 +176,12 @@ func (n *Node) openHosted(ctx context.Context, h *host, rec *ownership.App, firs
 		}
 		if err == nil || ctx.Err() != nil || errors.Is(err, errRecord) {
 			return a, err
+		}
+		if errors.As(err, new(*otherKafkaError)) {
+			n.guarded(func() { h.why, h.fails = err.Error(), true })
+			n.end(err)
+			<-ctx.Done()
+			return nil, err
 		}
 		if diskFails(err) {
 			n.diskFailed(err)
@@ -227,6 +233,9 @@ func sameLife(a, b *ownership.App) bool {
 // openRecord opens the life of an app that the cluster has a record of. A reset that this node has
 // in hand is carried on first, while no lane of the app has an owner.
 func (n *Node) openRecord(ctx context.Context, rec *ownership.App) (*app, error) {
+	if err := n.sameKafka(n.cluster.State(), rec); err != nil {
+		return nil, err
+	}
 	text, err := n.resumed(ctx, rec)
 	if err != nil {
 		return nil, err
@@ -326,6 +335,7 @@ func (a *app) newRecord(before *ownership.App) ownership.App {
 	for k := range rec.Lanes {
 		rec.Lanes[k].Epoch = a.highestEpoch(k)
 	}
+	rec.KafkaCluster = kafkaOf(a.node.cluster.State(), rec, before)
 	return rec
 }
 

@@ -34,7 +34,7 @@ type Node struct {
 	end         context.CancelCauseFunc // ends the node from within
 	cluster     *cluster.Cluster
 	clustered   chan struct{} // closed once cluster is set: it asks for reports before
-	upgraded    bool          // the data dir has never been in a cluster: it is new, or of before there were any
+	fresh       bool          // the data dir has never been in a cluster: it is new, or of before there were any
 
 	openFiles  int  // of all stores together
 	addOffsets bool // transaction.version is below 2
@@ -154,7 +154,7 @@ func (n *Node) run(ctx context.Context) error {
 	}
 	n.sayStandbys()
 	n.phase("specs")
-	return n.unlessEnded(ctx, n.runApps(ctx))
+	return n.unfit(context.WithoutCancel(ctx), n.unlessEnded(ctx, n.runApps(ctx)))
 }
 
 // unlessEnded is nil when the user has ended ctx: whatever failed then, the end was asked for.
@@ -172,14 +172,14 @@ func (n *Node) unlessEnded(ctx context.Context, err error) error {
 // were clusters, those that it has run.
 func (n *Node) submitSpecs(ctx context.Context) error {
 	specs := n.cfg.Specs
-	if n.upgraded {
+	if n.fresh {
 		old, err := n.dir.leftovers()
 		if err != nil {
 			return err
 		}
 		n.guarded(func() { n.adopted = old })
 	}
-	if len(specs) == 0 && n.upgraded {
+	if len(specs) == 0 && n.fresh {
 		var err error
 		if specs, err = n.dir.storedSpecs(); err != nil {
 			return err

@@ -8,15 +8,21 @@ import (
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
-// vet says why an app must not run beside the others of the cluster, "" if it may: two that write
-// to one topic would each take the other's records for its own. What an app has had in common with
-// another since before that was refused is left to it, and so is the end of a reset. One that reads
-// what another writes is a chain, and may. A spec that this release cannot read is refused: what it
-// writes to is not known, and no node of this release could start from it.
+// vet says why an app must not run beside the others of the cluster, "" if it may: all count on one
+// Kafka, and two that write to one topic would each take the other's records for its own. What an
+// app has had in common with another since before that was refused is left to it, and so is the end
+// of a reset. One that reads what another writes is a chain, and may. A spec that this release
+// cannot read is refused: what it writes to is not known, and no node of this release could start
+// from it.
 func (n *Node) vet(st *ownership.State, rec *ownership.App) (why string) {
 	before := st.Apps[rec.Name]
 	if before != nil && before.Halted == deleting {
 		return fmt.Sprintf("app %s: %s", rec.Name, deleting)
+	}
+	if before == nil {
+		if why := n.vetKafka(st, rec); why != "" {
+			return why
+		}
 	}
 	s, err := spec.Parse([]byte(rec.Spec), "the spec")
 	if err != nil {
