@@ -149,11 +149,14 @@ func (n *Node) dropHosted(name string) {
 	n.cfg.Log.Info("the app was deleted", "app", name)
 }
 
-// dropDeleted removes what this node has of apps that were deleted while it did not run. A cluster
-// of a data dir of before there were clusters has deleted nothing.
+// dropDeleted removes what this node has of apps that were deleted while it did not run: those that
+// the cluster's log has had, and has no more.
 func (n *Node) dropDeleted() error {
+	if !n.dir.adopted(n.clusterID()) {
+		return nil
+	}
 	apps, err := n.dir.leftovers()
-	if err != nil || n.fresh {
+	if err != nil {
 		return err
 	}
 	st := n.cluster.State()

@@ -24,6 +24,7 @@ import (
 //	LOCK                 held while a node runs
 //	cluster.json         the cluster that it is in
 //	raft/                the cluster's log: members, apps, lanes
+//	raft/adopted.json    whether that has what is in apps/ and state/
 //	apps/<app>.yaml      the specs that it runs
 //	apps/<app>.reset.json  a reset that is under way
 //	broker/              the embedded broker's
@@ -187,7 +188,16 @@ func (d *dataDir) dropSpec(app string) error {
 
 // leftovers are the apps that a copy of the spec or state is here of, sorted, but those with a
 // reset to be done.
-func (d *dataDir) leftovers() (apps []string, err error) {
+func (d *dataDir) leftovers() ([]string, error) {
+	apps, err := d.apps()
+	return slices.DeleteFunc(apps, func(app string) bool {
+		_, err := os.Stat(d.intentFile(app))
+		return !errors.Is(err, os.ErrNotExist)
+	}), err
+}
+
+// apps are those that a copy of the spec or state is here of, sorted.
+func (d *dataDir) apps() (apps []string, err error) {
 	specs, err := filepath.Glob(filepath.Join(escapeGlob(d.path), "apps", "*.yaml"))
 	if err != nil {
 		return nil, err
@@ -197,10 +207,7 @@ func (d *dataDir) leftovers() (apps []string, err error) {
 		return nil, err
 	}
 	for _, path := range append(specs, states...) {
-		app := strings.TrimSuffix(filepath.Base(path), ".yaml")
-		if _, err := os.Stat(d.intentFile(app)); errors.Is(err, os.ErrNotExist) {
-			apps = append(apps, app)
-		}
+		apps = append(apps, strings.TrimSuffix(filepath.Base(path), ".yaml"))
 	}
 	slices.Sort(apps)
 	return slices.Compact(apps), nil

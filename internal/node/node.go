@@ -34,7 +34,7 @@ type Node struct {
 	end         context.CancelCauseFunc // ends the node from within
 	cluster     *cluster.Cluster
 	clustered   chan struct{} // closed once cluster is set: it asks for reports before
-	fresh       bool          // the data dir has never been in a cluster: it is new, or of before there were any
+	fresh       bool          // the data dir was in no cluster before this start
 
 	openFiles  int  // of all stores together
 	addOffsets bool // transaction.version is below 2
@@ -55,7 +55,7 @@ type Node struct {
 
 	hosts     map[string]*host     // by app
 	watched   map[string]time.Time // when apps were watched for others when they were submitted here
-	adopted   []string             // apps that the data dir has run before there were clusters
+	adopted   []string             // apps that the data dir has run outside this cluster; see adopt.go
 	waiting   string               // why there are no apps yet, "" when all have started
 	trouble   error                // of the last contact with Kafka
 	contactAt time.Time            // of the last good one
@@ -164,38 +164,6 @@ func (n *Node) unlessEnded(ctx context.Context, err error) error {
 	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause // the node has ended itself
-	}
-	return nil
-}
-
-// submitSpecs gives the cluster the specs of the command line, or, from a data dir of before there
-// were clusters, those that it has run.
-func (n *Node) submitSpecs(ctx context.Context) error {
-	specs := n.cfg.Specs
-	if n.fresh {
-		old, err := n.dir.leftovers()
-		if err != nil {
-			return err
-		}
-		n.guarded(func() { n.adopted = old })
-	}
-	if len(specs) == 0 && n.fresh {
-		var err error
-		if specs, err = n.dir.storedSpecs(); err != nil {
-			return err
-		}
-	}
-	seen := map[string]bool{}
-	for _, s := range specs {
-		if seen[s.App] {
-			return fmt.Errorf("two of the specs are of app %s: give each its own `app:` name", s.App)
-		}
-		seen[s.App] = true
-	}
-	for _, s := range specs {
-		if err := n.submitAtStart(ctx, s); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -210,7 +210,7 @@ func (e *otherClusterError) Error() string { return e.text }
 
 func (c *Cluster) otherCluster(who, theirs string) error {
 	return &otherClusterError{fmt.Sprintf("this node is of cluster %s, and %s of cluster %s: start it with another --join or --data-dir; "+
-		"or, to give up its place in cluster %s, remove node.json, %s and raft in %s, and it joins as a new node",
+		"or, to give up its place in cluster %s, remove node.json, %s, raft, apps and state in %s, and it joins as a new node",
 		c.ClusterID(), who, theirs, c.ClusterID(), pastFile, c.c.DataDir)}
 }
 

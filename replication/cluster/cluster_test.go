@@ -173,7 +173,7 @@ func TestOtherCluster(t *testing.T) {
 	b.conf.Seeds = []string{a.gate.addr}
 	b.refused("of cluster "+b.conf.ID, "of cluster "+a.conf.ID, "--join")
 	want := fmt.Sprintf("this node is of cluster %s, and seed S of cluster T: start it with another --join or --data-dir; "+
-		"or, to give up its place in cluster %[1]s, remove node.json, cluster.json and raft in %s, and it joins as a new node",
+		"or, to give up its place in cluster %[1]s, remove node.json, cluster.json, raft, apps and state in %s, and it joins as a new node",
 		a.conf.ID, a.conf.DataDir)
 	if said := a.otherCluster("seed S", "T").Error(); said != want {
 		t.Errorf("it is said: %s\nwant: %s", said, want)
