@@ -61,7 +61,8 @@ func TestJoinWithAnotherKafkaBeforeAnyApp(t *testing.T) {
 
 // A node of another Kafka that has become a member before the leader had reached its own: it gives
 // the cluster no app, and ends at the first one that counts on the leader's Kafka, before anything
-// is made. The app is counted by the others alone.
+// is made. The app is counted by the others alone. (Should it be elected meanwhile, as on a busy
+// machine, its Kafka is the cluster's, and there is nothing to see.)
 func TestAppOfAnotherKafka(t *testing.T) {
 	t.Parallel()
 	addr := testkafka.FreeAddr(t)
@@ -73,12 +74,23 @@ func TestAppOfAnotherKafka(t *testing.T) {
 	fakeAt(t, addr, t.TempDir())
 	a.isReady()
 
+	leads := func(name string) bool {
+		st, err := a.client.Status(p.ctx())
+		p.must(err)
+		return st.Leader == name
+	}
 	_, err := b.client.Submit(p.ctx(), p.app, p.spec(wordcount).YAML(), api.SubmitRequest{})
+	if leads("node-b") {
+		return
+	}
 	says(t, err, "app "+p.app, "cluster id another", "that of kfake-on-disk")
 	other.untouched()
 
 	p.topic(p.in, 2)
 	_, err = a.client.Submit(p.ctx(), p.app, p.spec(wordcount).YAML(), api.SubmitRequest{})
+	if err != nil && leads("node-b") {
+		return
+	}
 	p.must(err)
 	err = b.end()
 	says(t, err, "app "+p.app, "cluster id kfake-on-disk", "are of another", "--brokers of the other nodes")

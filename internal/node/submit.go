@@ -67,6 +67,9 @@ func (n *Node) submit(ctx context.Context, s *spec.Spec, standbys standbyCount) 
 		if err != nil {
 			return "", err
 		}
+		if now := n.cluster.State().Apps[s.App]; now != rec && !(sameLife(rec, now) && rec.Standbys == now.Standbys) {
+			continue // a look at Kafka takes seconds: what was changed meanwhile must not be undone
+		}
 		record.Standbys = standbys.of(rec)
 		var unsure *consensus.UncertainError
 		if err := n.put(ctx, record, rec); !errors.Is(err, errRecord) && !errors.As(err, &unsure) || ctx.Err() != nil {
