@@ -18,8 +18,8 @@ import (
 )
 
 // failpoint is for tests alone. With TALLY_FAILPOINT_SHARED=FILE the node shares the file's memory
-// with who tests it (see internal/failpoint), which can then hold it at a step, set its clock, and
-// cut its power.
+// with who tests it (see internal/failpoint), which can then hold it at a step, set its clock,
+// have its syncs hang, and cut its power.
 func failpoint(getenv func(string) string, sm *seam.Seam) func(*node.Config) {
 	path := getenv(shared.Env)
 	if path == "" {
@@ -30,7 +30,7 @@ func failpoint(getenv func(string) string, sm *seam.Seam) func(*node.Config) {
 		panic(fmt.Sprintf("%s: %v", shared.Env, err))
 	}
 	sm.Now = memory.Now
-	disk := shared.NewDisk()
+	disk := shared.NewDisk(memory.AwaitSync)
 	go endWithoutPower(memory, disk)
 	return func(cfg *node.Config) {
 		cfg.Step, cfg.StateFS = memory.Hit, disk

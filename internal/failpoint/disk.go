@@ -18,6 +18,7 @@ import (
 // synced since they were made, and removals since then. Directories, and renames, it keeps.
 type Disk struct {
 	vfs.FS
+	awaitSync func() // comes before each sync
 
 	mu      sync.RWMutex // read by each change; held for good once the power is gone
 	table   sync.Mutex
@@ -37,9 +38,10 @@ type removal struct {
 	file *onDisk // nil: all of it was there
 }
 
-// NewDisk is a disk that has lost nothing.
-func NewDisk() *Disk {
-	return &Disk{FS: vfs.Default, files: map[string]*onDisk{}, removed: map[string]removal{}}
+// NewDisk is a disk that has lost nothing. Each sync begins when awaitSync has come back, as one
+// that hangs does.
+func NewDisk(awaitSync func()) *Disk {
+	return &Disk{FS: vfs.Default, awaitSync: awaitSync, files: map[string]*onDisk{}, removed: map[string]removal{}}
 }
 
 // LosePower takes what the disk may lose. Nothing changes the disk any more: the process has to
@@ -251,6 +253,7 @@ type diskDir struct {
 }
 
 func (f *diskDir) Sync() error {
+	f.disk.awaitSync()
 	return f.disk.change(func() error {
 		if err := f.File.Sync(); err != nil {
 			return err
@@ -303,6 +306,7 @@ func (f *diskFile) SyncData() error { return f.sync(f.File.SyncData) }
 func (f *diskFile) SyncTo(int64) (bool, error) { return true, f.sync(f.File.SyncData) }
 
 func (f *diskFile) sync(do func() error) error {
+	f.disk.awaitSync()
 	f.disk.table.Lock()
 	written := f.is.written
 	f.disk.table.Unlock()

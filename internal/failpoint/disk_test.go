@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -21,7 +22,7 @@ func TestLosePower(t *testing.T) {
 	}
 	must(os.WriteFile(at("old"), []byte("old"), 0o600))
 	must(os.WriteFile(at("left.unsynced-7"), []byte("of a process before"), 0o600))
-	d := NewDisk()
+	d := NewDisk(func() {})
 	write := func(name, synced, more string) {
 		f, err := d.Create(at(name), vfs.WriteCategoryUnspecified)
 		must(err)
@@ -75,5 +76,59 @@ func TestLosePower(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("these are not there: %v", want)
+	}
+}
+
+// TestHangingSync: a sync ends when the disk syncs again, and power that is lost meanwhile takes
+// what waits for it.
+func TestHangingSync(t *testing.T) {
+	node, world := both(t)
+	dir := t.TempDir()
+	passed := make(chan struct{}, 3)
+	d := NewDisk(func() {
+		node.AwaitSync()
+		passed <- struct{}{}
+	})
+	synced := func(name string) chan error {
+		f, err := d.Create(filepath.Join(dir, name), vfs.WriteCategoryUnspecified)
+		if err == nil {
+			_, err = f.Write([]byte("x"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- f.SyncData() }()
+		return done
+	}
+	world.HangSyncs(true)
+	done := synced("a")
+	select {
+	case <-done:
+		t.Fatal("the sync does not hang")
+	case <-time.After(20 * time.Millisecond):
+	}
+	world.HangSyncs(false)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	root, err := d.OpenDir(dir)
+	if err == nil {
+		err = root.Sync()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	world.HangSyncs(true)
+	synced("b")
+	if err := d.LosePower(); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := vfs.Default.List(dir); err != nil || len(names) != 1 || names[0] != "a" {
+		t.Errorf("%q are there (%v)", names, err)
+	}
+	world.HangSyncs(false)
+	for range cap(passed) { // nobody looks into the memory any more when it is unmapped
+		<-passed
 	}
 }

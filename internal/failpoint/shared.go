@@ -20,18 +20,49 @@ var Names = slices.Concat(step.All, step.TwoStages, step.Resets)
 
 // memory is what both sides map. A step is its index in Names plus one; 0 is none.
 type memory struct {
-	armed    atomic.Uint64 // the step, and above it how many hits are left
-	holdMs   atomic.Uint64 // the longest hold
-	fired    atomic.Uint64 // how often a goroutine was held
-	released atomic.Uint64 // up to which of these it may go on
-	held     atomic.Uint64 // the step at which one is held now
-	last     atomic.Uint64 // the step that was hit last
-	clock    atomic.Int64  // seconds by which the clock is off
-	power    atomic.Uint64 // 1: it is to be cut
-	counts   [64]atomic.Uint64
+	armed  [Slots]atomic.Uint64 // see arming; one line of the processor's cache, of which each hit reads all
+	last   atomic.Uint64        // the step that was hit last
+	clock  atomic.Int64         // seconds by which the clock is off
+	power  atomic.Uint64        // 1: it is to be cut
+	hangs  atomic.Uint64        // 1: the disk syncs nothing until it is 0 again
+	counts [64]atomic.Uint64
 }
 
-const hitsShift = 16
+// Slots is how many steps of a node can be armed at a time.
+const Slots = 8
+
+// arming is what a slot has, in one word, so that each change of it is one instruction: whose it
+// is, the longest hold, how many hits are left, and the step. Without hits left a goroutine is held
+// until the word changes; 0 is a free slot.
+type arming uint64
+
+const (
+	stepBits, hitsBits, holdBits, ofBits = 8, 12, 20, 24
+
+	hitsShift = stepBits
+	holdShift = hitsShift + hitsBits
+	ofShift   = holdShift + holdBits
+)
+
+// HitsMax and HoldMax are the most that Arm takes.
+const (
+	HitsMax = 1<<hitsBits - 1
+	HoldMax = (1<<holdBits - 1) * time.Millisecond
+)
+
+func newArming(of, step uint64, hits int, holdMax time.Duration) arming {
+	return arming(of<<ofShift | uint64(holdMax.Milliseconds())<<holdShift | uint64(hits)<<hitsShift | step)
+}
+
+func (a arming) step() uint64 { return uint64(a) & (1<<stepBits - 1) }
+func (a arming) hits() uint64 { return uint64(a) >> hitsShift & HitsMax }
+func (a arming) of() uint64   { return uint64(a) >> ofShift }
+func (a arming) holdMax() time.Duration {
+	return time.Duration(uint64(a)>>holdShift&(1<<holdBits-1)) * time.Millisecond
+}
+
+// hit is the arming after a hit of its step.
+func (a arming) hit() arming { return a - 1<<hitsShift }
 
 // Shared is one node's memory, of either side. Its methods may be called from any goroutine.
 type Shared struct {
@@ -39,6 +70,7 @@ type Shared struct {
 	bytes []byte
 	m     *memory
 	index map[step.Name]uint64
+	of    atomic.Uint64 // the number of the last Arm of this side
 }
 
 // Open maps the file, which is made when it is not there.
@@ -81,30 +113,35 @@ func (s *Shared) Hit(n step.Name) {
 	}
 	s.m.counts[i-1].Add(1)
 	s.m.last.Store(i)
-	for {
-		a := s.m.armed.Load()
-		if a&(1<<hitsShift-1) != i {
-			return
-		}
-		if left := a >> hitsShift; left > 1 {
-			if s.m.armed.CompareAndSwap(a, (left-1)<<hitsShift|i) {
-				return
-			}
-		} else if s.m.armed.CompareAndSwap(a, 0) {
-			s.hold(i)
-			return
-		}
+	for k := range s.m.armed {
+		s.meet(&s.m.armed[k], i)
 	}
 }
 
-func (s *Shared) hold(i uint64) {
-	longest := time.Duration(s.m.holdMs.Load()) * time.Millisecond
-	mine := s.m.fired.Add(1)
-	s.m.held.Store(i)
-	for end := time.Now().Add(longest); s.m.released.Load() < mine && time.Now().Before(end); {
+// meet counts a hit of the step for one slot, and is held where it is the last.
+func (s *Shared) meet(slot *atomic.Uint64, i uint64) {
+	for {
+		a := arming(slot.Load())
+		if a.step() != i || a.hits() == 0 {
+			return
+		}
+		if !slot.CompareAndSwap(uint64(a), uint64(a.hit())) {
+			continue
+		}
+		if a = a.hit(); a.hits() == 0 {
+			hold(slot, a)
+		}
+		return
+	}
+}
+
+// hold waits until the slot is given to nobody or to another one, which it is after the longest
+// time.
+func hold(slot *atomic.Uint64, a arming) {
+	for end := time.Now().Add(a.holdMax()); arming(slot.Load()) == a && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
-	s.m.held.Store(0)
+	slot.CompareAndSwap(uint64(a), 0)
 }
 
 // Now is a clock that is off by so many seconds as were said, and whose monotonic reading is not:
@@ -133,28 +170,45 @@ func (s *Shared) Reset() {
 	clear(s.bytes)
 }
 
-// Arm has the node hold the goroutine that comes to the step for the n-th time from now, for as
-// long as holdMax. What was armed before is not any more.
-func (s *Shared) Arm(n step.Name, hits int, holdMax time.Duration) {
+// Slot is what one Arm has taken; the zero Slot is of none.
+type Slot struct {
+	at int
+	of uint64
+}
+
+// Arm has the node hold the goroutine that comes to the step for the n-th time from now, at most
+// HitsMax, for as long as holdMax, at most HoldMax. What others have armed stays. Without a free
+// slot it does nothing, and says so. The slot is taken until Disarm, a Reset, or the end of the
+// hold.
+func (s *Shared) Arm(n step.Name, hits int, holdMax time.Duration) (slot Slot, ok bool) {
 	i := s.index[n]
-	if i == 0 || hits < 1 {
-		panic(fmt.Sprintf("failpoint: arm %q at hit %d", n, hits))
+	if i == 0 || hits < 1 || hits > HitsMax || holdMax < 0 || holdMax > HoldMax {
+		panic(fmt.Sprintf("failpoint: arm %q at hit %d for %v", n, hits, holdMax))
 	}
-	s.m.holdMs.Store(uint64(holdMax.Milliseconds()))
-	s.m.armed.Store(uint64(hits)<<hitsShift | i)
+	of := s.of.Add(1) & (1<<ofBits - 1)
+	for k := range s.m.armed {
+		if s.m.armed[k].CompareAndSwap(0, uint64(newArming(of, i, hits, holdMax))) {
+			return Slot{k, of}, true
+		}
+	}
+	return Slot{}, false
 }
 
-// Disarm takes back what has not fired yet, and lets go what is held.
-func (s *Shared) Disarm() {
-	s.m.armed.Store(0)
-	s.Release()
+// Disarm takes back what has not fired yet, or lets go what is held, of this Arm alone.
+func (s *Shared) Disarm(slot Slot) {
+	word := &s.m.armed[slot.at]
+	for a := arming(word.Load()); a != 0 && a.of() == slot.of; a = arming(word.Load()) {
+		if word.CompareAndSwap(uint64(a), 0) {
+			return
+		}
+	}
 }
 
-// Release lets go what is held.
-func (s *Shared) Release() { s.m.released.Store(s.m.fired.Load()) }
-
-// Held is the step at which the node holds a goroutine now; "" for none.
-func (s *Shared) Held() step.Name { return name(s.m.held.Load()) }
+// Held tells whether the node holds a goroutine of this Arm now.
+func (s *Shared) Held(slot Slot) bool {
+	a := arming(s.m.armed[slot.at].Load())
+	return a != 0 && a.of() == slot.of && a.hits() == 0
+}
 
 // Last is the step that the node hit last; "" for none.
 func (s *Shared) Last() step.Name { return name(s.m.last.Load()) }
@@ -164,6 +218,18 @@ func (s *Shared) Count(n step.Name) uint64 { return s.m.counts[s.index[n]-1].Loa
 
 // SetClock sets the node's clock off by so many seconds.
 func (s *Shared) SetClock(seconds int64) { s.m.clock.Store(seconds) }
+
+// HangSyncs has the node's disk hang at each sync, or lets it go on.
+func (s *Shared) HangSyncs(hang bool) {
+	s.m.hangs.Store(map[bool]uint64{true: 1}[hang])
+}
+
+// AwaitSync is the node's: it waits until the disk syncs.
+func (s *Shared) AwaitSync() {
+	for s.m.hangs.Load() != 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
 
 // CutPower has the node lose what its disk may lose, and end.
 func (s *Shared) CutPower() { s.m.power.Store(1) }

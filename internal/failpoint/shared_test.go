@@ -25,7 +25,7 @@ func both(t *testing.T) (node, world *Shared) {
 // TestHold: the third hit is held until it is released, and no other one.
 func TestHold(t *testing.T) {
 	node, world := both(t)
-	world.Arm(step.Flush, 3, time.Minute)
+	slot := arm(t, world, step.Flush, 3)
 	hits := make(chan int)
 	go func() {
 		for i := range 5 {
@@ -40,9 +40,7 @@ func TestHold(t *testing.T) {
 			t.Fatalf("hit %d came as %d", want, got)
 		}
 	}
-	for world.Held() != step.Flush {
-		<-time.After(time.Millisecond)
-	}
+	awaitHeld(t, world, slot)
 	select {
 	case <-hits:
 		t.Fatal("the third hit was not held")
@@ -51,20 +49,104 @@ func TestHold(t *testing.T) {
 	if world.Last() != step.Flush || world.Count(step.Flush) != 3 || world.Count(step.Poll) != 3 {
 		t.Errorf("last %s, %d and %d hits", world.Last(), world.Count(step.Flush), world.Count(step.Poll))
 	}
-	world.Release()
+	world.Disarm(slot)
 	left := 0
 	for range hits {
 		left++
 	}
-	if left != 3 || world.Held() != "" {
-		t.Errorf("%d hits after the release, held at %q", left, world.Held())
+	if left != 3 || world.Held(slot) {
+		t.Errorf("%d hits after the release, held: %t", left, world.Held(slot))
 	}
-	world.Arm(step.Flush, 1, time.Millisecond)
+	if slot, ok := world.Arm(step.Flush, 1, time.Millisecond); !ok || world.Held(slot) {
+		t.Errorf("armed: %t, held: %t", ok, world.Held(slot))
+	}
 	node.Hit(step.Flush) // it ends by itself
 	world.Reset()
 	if world.Count(step.Poll) != 0 || node.Last() != "" {
 		t.Error("a reset leaves something")
 	}
+}
+
+func arm(t *testing.T, world *Shared, n step.Name, hits int) Slot {
+	t.Helper()
+	slot, ok := world.Arm(n, hits, HoldMax)
+	if !ok {
+		t.Fatal("no slot is free")
+	}
+	return slot
+}
+
+func awaitHeld(t *testing.T, world *Shared, slot Slot) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !world.Held(slot); <-time.After(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nothing is held")
+		}
+	}
+}
+
+// hitAside hits a step in a goroutine, and gives what is closed when it has gone on.
+func hitAside(node *Shared, n step.Name) (gone chan struct{}) {
+	gone = make(chan struct{})
+	go func() {
+		node.Hit(n)
+		close(gone)
+	}()
+	return gone
+}
+
+// TestArmedApart: who arms a step and takes that back lets nobody go, and disarms nothing, that
+// others have armed.
+func TestArmedApart(t *testing.T) {
+	node, world := both(t)
+	stalled := arm(t, world, step.Apply, 1)
+	gone := hitAside(node, step.Apply)
+	awaitHeld(t, world, stalled)
+	waiting := arm(t, world, step.Fence, 1)
+	same := arm(t, world, step.Apply, 1)
+	world.Disarm(same)
+	world.Disarm(arm(t, world, step.Flush, 1))
+	node.Hit(step.Flush)
+	node.Hit(step.Apply)
+	if !world.Held(stalled) {
+		t.Error("the first is let go by others")
+	}
+	fenced := hitAside(node, step.Fence)
+	awaitHeld(t, world, waiting)
+	world.Disarm(stalled)
+	<-gone
+	if !world.Held(waiting) || world.Held(stalled) {
+		t.Error("the end of one hold is not the end of that alone")
+	}
+	world.Disarm(waiting)
+	<-fenced
+}
+
+// TestSlots: a slot is free again behind its end, and who had it before has nothing to do with it
+// any more.
+func TestSlots(t *testing.T) {
+	node, world := both(t)
+	slots := make([]Slot, Slots)
+	for i := range slots {
+		slots[i] = arm(t, world, step.Flush, 2)
+	}
+	if _, ok := world.Arm(step.Flush, 1, time.Minute); ok {
+		t.Error("there are more slots than there are")
+	}
+	node.Hit(step.Flush)
+	world.Disarm(slots[3])
+	again := arm(t, world, step.Flush, HitsMax)
+	world.Disarm(slots[3])
+	if again.at != slots[3].at || world.Held(slots[3]) || world.m.armed[again.at].Load() == 0 {
+		t.Error("a slot is taken from its new owner")
+	}
+	world.Reset() // the node has ended
+	fresh := arm(t, world, step.Flush, 1)
+	world.Disarm(slots[0])
+	gone := hitAside(node, step.Flush)
+	awaitHeld(t, world, fresh)
+	world.Disarm(fresh)
+	<-gone
 }
 
 // TestClock: the wall clock jumps, and what is measured with the monotonic one does not.
