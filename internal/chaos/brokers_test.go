@@ -66,7 +66,7 @@ func testOneBrokerKilled(t *testing.T, s *suite) {
 		id = id%3 + 1
 		s.cluster.Kill(id)
 		<-time.After(time.Duration(j.rand.IntN(12_000)) * time.Millisecond) // before and after leadership moves
-		must(t, s.cluster.Restart(id))
+		must(t, s.cluster.Restart(t.Context(), id))
 	})
 	j.verifyAudit(j.runAndVerify(m))
 }
@@ -86,7 +86,7 @@ func testRollingRestart(t *testing.T, s *suite) {
 	j.outages(m, 1, func() {
 		for _, id := range j.rand.Perm(3) {
 			s.cluster.Term(id + 1)
-			must(t, s.cluster.Restart(id+1))
+			must(t, s.cluster.Restart(t.Context(), id+1))
 			s.awaitInSync(t)
 		}
 	})

@@ -102,7 +102,7 @@ func testBrokerKilled(t *testing.T, s *suite) {
 	j.outages(j.machine("node"), times, func() {
 		s.cluster.Kill(1)
 		<-time.After(outage) // an outage has a length; there is nothing to poll for
-		must(t, s.cluster.Restart(1))
+		must(t, s.cluster.Restart(t.Context(), 1))
 	})
 }
 

@@ -164,12 +164,12 @@ func TestKafkaRestoredFromOlderCopyProof(t *testing.T) {
 	testKafkaRestored(p, func() {
 		k.Kill(1)
 		p.must(os.CopyFS(copied, os.DirFS(data)))
-		p.must(k.Restart(1))
+		p.must(k.Restart(t.Context(), 1))
 	}, func() {
 		k.Kill(1)
 		p.must(os.RemoveAll(data))
 		p.must(os.CopyFS(data, os.DirFS(copied)))
-		p.must(k.Restart(1))
+		p.must(k.Restart(t.Context(), 1))
 	})
 }
 

@@ -154,7 +154,7 @@ func TestBrokerKilled(t *testing.T) {
 	}
 	k.Kill(1)
 	n.until("the status says that Kafka does not answer", func(st api.Status) bool { return st.Kafka.Error != "" })
-	p.must(k.Restart(1))
+	p.must(k.Restart(t.Context(), 1))
 	n.right(events)
 
 	more := sentences(2, 50)
@@ -162,7 +162,7 @@ func TestBrokerKilled(t *testing.T) {
 	events = append(events, more...)
 	k.Kill(1)
 	n.stop()
-	p.must(k.Restart(1))
+	p.must(k.Restart(t.Context(), 1))
 	n = p.start(inDir(n.dir))
 	n.right(events)
 }

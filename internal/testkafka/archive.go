@@ -1,6 +1,7 @@
 package testkafka
 
 import (
+	"context"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -78,7 +79,7 @@ func makeArchive(lib, file string) error {
 	if err := c.start(n); err != nil {
 		return err
 	}
-	if err := c.awaitReady(c.nodes); err != nil {
+	if err := c.awaitReady(context.Background(), c.nodes); err != nil {
 		return err
 	}
 	n.run.signal(syscall.SIGTERM)

@@ -1,6 +1,7 @@
 package testkafka
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -32,7 +33,7 @@ func TestBounceProof(t *testing.T) {
 // killedAtCommit kills the coordinator of a transaction when only its own log has that it commits,
 // and starts it again while it reaches one of the others and not the other. It says how the
 // transaction has ended in a partition of each.
-func killedAtCommit(t *testing.T, again func(*Cluster, int) error) (reached, unreached string) {
+func killedAtCommit(t *testing.T, again func(*Cluster, context.Context, int) error) (reached, unreached string) {
 	const id, topic = "torn", "torn"
 	between := map[int]*Proxy{} // in front of each node, for the others
 	c := Start(t, Options{Nodes: 3, Route: func(id int, l Listener, target string) (string, error) {
@@ -67,7 +68,7 @@ func killedAtCommit(t *testing.T, again func(*Cluster, int) error) (reached, unr
 	between[coordinator].Cut()
 	between[coordinator].Heal()
 	between[leaders[1].broker].Cut()
-	must(t, again(c, coordinator))
+	must(t, again(c, t.Context(), coordinator))
 	between[leaders[1].broker].Heal()
 	next := client(t, c.Addrs(), kgo.TransactionalID(id))
 	poll(t, "the next producer has the id", func() bool {

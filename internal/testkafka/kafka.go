@@ -145,7 +145,7 @@ func launch(opt Options, lib, classes string) (*Cluster, error) {
 			return c, err
 		}
 	}
-	return c, c.awaitReady(c.nodes)
+	return c, c.awaitReady(context.Background(), c.nodes)
 }
 
 // prepare makes directories, ports, proxies and certificates.
@@ -314,8 +314,8 @@ func (c *Cluster) start(n *node) error {
 const readyWait = 3 * time.Minute
 
 // awaitReady waits for the given nodes, and reports the log of one that died.
-func (c *Cluster) awaitReady(nodes []*node) error {
-	ctx, cancel := context.WithTimeout(context.Background(), readyWait)
+func (c *Cluster) awaitReady(ctx context.Context, nodes []*node) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWait)
 	defer cancel()
 	for {
 		err := c.probe(ctx, nodes)
@@ -382,14 +382,14 @@ func (c *Cluster) Join(id int) {
 }
 
 // Restart starts a node again on its data and ports, killing it first when it still runs, and waits
-// until it is ready. While the others are a majority it starts only when they have fenced what it
-// was: see Bounce.
-func (c *Cluster) Restart(id int) error {
+// until it is ready, or ctx ends. While the others are a majority it starts only when they have
+// fenced what it was: see Bounce.
+func (c *Cluster) Restart(ctx context.Context, id int) error {
 	c.node(id).run.kill()
-	if err := c.awaitFenced(id); err != nil {
+	if err := c.awaitFenced(ctx, id); err != nil {
 		return err
 	}
-	return c.Bounce(id)
+	return c.Bounce(ctx, id)
 }
 
 // Bounce is Restart at once, within the node's own session, as a service manager does. Kafka may
@@ -397,13 +397,16 @@ func (c *Cluster) Restart(id int) error {
 // no follower has fetched is believed when it starts, markers are sent for it, and when the session
 // ends another coordinator leads, which never heard of it and may decide otherwise. Seen with Kafka
 // 4.3.1; docs/proof.md tells it.
-func (c *Cluster) Bounce(id int) error {
+func (c *Cluster) Bounce(ctx context.Context, id int) error {
 	n := c.node(id)
 	n.run.kill()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if err := c.start(n); err != nil {
 		return err
 	}
-	return c.awaitReady([]*node{n})
+	return c.awaitReady(ctx, []*node{n})
 }
 
 // Close kills all nodes and removes their files. It may be called twice.

@@ -3,6 +3,7 @@ package testkafka
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -106,7 +107,12 @@ func TestNode(t *testing.T) {
 	}
 
 	c.Kill(1)
-	if err := c.Restart(1); err != nil {
+	given, up := context.WithCancel(t.Context())
+	up()
+	if err := c.Restart(given, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("a start that nobody waits for any more: %v", err)
+	}
+	if err := c.Restart(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
 	if end, _ := ends(t, direct, "t"); end != 1 {
@@ -179,7 +185,7 @@ func TestThreeNodes(t *testing.T) {
 	leader := int(meta.Topics["t"].Partitions[0].Leader)
 	c.Kill(leader)
 	produce(t, cl, "t", "b")
-	if err := c.Restart(leader); err != nil {
+	if err := c.Restart(t.Context(), leader); err != nil {
 		t.Fatal(err)
 	}
 	if end, _ := ends(t, cl, "t"); end != 2 {

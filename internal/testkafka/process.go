@@ -24,12 +24,14 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 
 // StartChild starts cmd so that the kernel kills it when this process ends, and closes done when
 // the child has ended; cmd.ProcessState then says how. The kernel sends that signal when the
-// *thread* that forked ends, so a goroutine holds its thread until the child is gone.
+// *thread* that forked ends, so a goroutine holds its thread until the child is gone. The child has
+// a process group of its own: what a terminal sends at Ctrl-C comes to this process alone, which
+// knows in which order to end what.
 func StartChild(cmd *exec.Cmd, done chan<- struct{}) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	cmd.SysProcAttr.Pdeathsig, cmd.SysProcAttr.Setpgid = syscall.SIGKILL, true
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()

@@ -74,7 +74,7 @@ func (c *Cluster) running() int {
 
 // awaitFenced waits until another node says that this one is out of the cluster, which it learns in
 // the same step as who leads instead. Without a majority of others nobody could decide that.
-func (c *Cluster) awaitFenced(id int) error {
+func (c *Cluster) awaitFenced(ctx context.Context, id int) error {
 	var others []*node
 	for _, n := range c.nodes {
 		if n.id != id && n.run != nil && !n.run.ended() {
@@ -84,7 +84,7 @@ func (c *Cluster) awaitFenced(id int) error {
 	if len(others) <= len(c.nodes)/2 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), readyWait)
+	ctx, cancel := context.WithTimeout(ctx, readyWait)
 	defer cancel()
 	for {
 		for _, n := range others {
@@ -94,7 +94,7 @@ func (c *Cluster) awaitFenced(id int) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the others did not fence node %d in time", id)
+			return fmt.Errorf("the others have not fenced node %d: %w", id, ctx.Err())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
