@@ -33,7 +33,7 @@ type card struct {
 // deck is the mix of kinds.
 var deck = []card{
 	{Kill, 48}, {Stop, 26}, {Restart, 4}, {Roll, 2}, {Cut, 9}, {Freeze, 9}, {OneWay, 9}, {Slow, 6}, {Lossy, 8},
-	{Drop, 8}, {Disk, 6}, {Stall, 6}, {Clock, 6}, {Wipe, 6}, {Flip, 5}, {Join, 3}, {Drain, 4}, {Move, 8}, {Submit, 3},
+	{Drop, 8}, {Disk, 6}, {Stall, 6}, {Fsync, 6}, {Clock, 6}, {Wipe, 6}, {Flip, 5}, {Join, 3}, {Drain, 4}, {Move, 8}, {Submit, 3},
 	{BrokerKill, 7}, {BrokerStop, 5}, {BrokerCut, 4}, {ControllerKill, 3}, {Compact, 3}, {Power, 8},
 }
 
@@ -50,6 +50,16 @@ func Rows() (rows []string) {
 		rows = append(rows, string(n))
 	}
 	return append(rows, Transitions...)
+}
+
+// RowsOf are the rows at which a kind of OfNodes can come. What a stall holds is one step: beside
+// those the last ones of an acquire, before and behind the reading of the changelog.
+func RowsOf(kind Kind) []string {
+	rows := Rows()
+	if kind == Stall {
+		return append(rows[:len(rows)-len(Transitions)], "acquiring", "restoring")
+	}
+	return rows
 }
 
 // Draw makes the schedule of a seed.
@@ -141,7 +151,7 @@ func (d *drawing) fault(kind Kind, at time.Duration) (f Fault, ok bool) {
 		f.For = 5 * time.Second
 	case Disk:
 		f.For = d.between(time.Second, 8*time.Second)
-	case Stall:
+	case Stall, Fsync:
 		f.For = d.between(200*time.Millisecond, 10*time.Second)
 	case Clock:
 		f.Param = strconv.Itoa(pick(d.rand, -86400, -3600, -30, -2, 2, 30, 3600, 86400))
@@ -218,10 +228,7 @@ func (d *drawing) row(kind Kind) string {
 	}
 	left := d.rows[kind]
 	if len(left) == 0 {
-		left = Rows()
-		if kind == Stall { // only a step can be held
-			left = left[:len(left)-len(Transitions)]
-		}
+		left = RowsOf(kind)
 		d.rand.Shuffle(len(left), func(i, j int) { left[i], left[j] = left[j], left[i] })
 	}
 	d.rows[kind] = left[1:]

@@ -17,7 +17,8 @@ func TestDraw(t *testing.T) {
 	for seed := range uint64(200) {
 		for _, length := range []time.Duration{75 * time.Second, 12 * time.Minute} {
 			s := Draw(seed, length, options)
-			if again := Draw(seed, length, options); !reflect.DeepEqual(s, again) {
+			s.Load = Load{Rate: int(seed), Keys: int(seed % 3 * 1000), Even: seed%2 == 0, Press: seed%3 == 0}
+			if again := Draw(seed, length, options); !reflect.DeepEqual(s.Faults, again.Faults) {
 				t.Fatal("the same seed gives another schedule")
 			}
 			back, err := Parse("# a comment\n\n" + s.String())
@@ -91,11 +92,7 @@ func TestDrawEvenly(t *testing.T) {
 			dealt[f.Kind][f.Step]++
 		}
 		for _, kind := range OfNodes {
-			rows := Rows()
-			if kind == Stall {
-				rows = rows[:len(rows)-len(Transitions)]
-			}
-			for _, row := range rows {
+			for _, row := range RowsOf(kind) {
 				if n := dealt[kind][row]; n < 3 {
 					t.Errorf("seed %d: %s comes %d times at %s", seed, kind, n, row)
 				}
@@ -125,7 +122,7 @@ func TestSchedules(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for _, text := range []string{
 		"", "seed=x length=1s", "seed=1 length=1", "seed=1 length=1s\nat=1s kind=nothing target=a",
-		"seed=1 length=1s\nat=x kind=kill target=a", "seed=1 length=1s\nkill", `seed=1 length=1s
+		"seed=1 length=1s rate=0", "seed=1 length=1s keys=x", "seed=1 length=1s press=maybe", "seed=1 length=1s\nat=x kind=kill target=a", "seed=1 length=1s\nkill", `seed=1 length=1s
 at=1s kind=kill target="a`,
 	} {
 		if s, err := Parse(text); err == nil {
@@ -140,13 +137,44 @@ func TestShrink(t *testing.T) {
 	s := Draw(1, 12*time.Minute, options)
 	one, other := s.Faults[17], s.Faults[90]
 	failed := func(s Schedule) bool { return slices.Contains(s.Faults, one) && slices.Contains(s.Faults, other) }
-	short := Shrink(s, failed, func() bool { return false })
+	short := Shrink(s, 0, failed, func() bool { return false })
 	if len(short.Faults) != 2 || !failed(short) {
 		t.Errorf("it found\n%s", short)
 	}
+	if rest, want := short.Length-over(short.Faults), s.Length-over(s.Faults); rest != want || short.Length >= s.Length {
+		t.Errorf("it ends %v after its last fault, at %v, and the whole ends %v after it, at %v", rest, short.Length, want, s.Length)
+	}
 	tries := 0
-	Shrink(s, func(s Schedule) bool { tries++; return failed(s) }, func() bool { return tries >= 3 })
+	Shrink(s, 0, func(s Schedule) bool { tries++; return failed(s) }, func() bool { return tries >= 3 })
 	if tries != 3 {
 		t.Errorf("%d tries in the time for 3", tries)
+	}
+}
+
+// TestShrinkFromTheFailure: the first try are the faults up to the time at which the run was seen to
+// fail; where those do not suffice, all are looked through.
+func TestShrinkFromTheFailure(t *testing.T) {
+	s := Draw(1, 12*time.Minute, options)
+	for _, other := range []int{5, 90} {
+		needed := []Fault{s.Faults[3], s.Faults[other]}
+		failed := func(s Schedule) bool {
+			return slices.Contains(s.Faults, needed[0]) && slices.Contains(s.Faults, needed[1])
+		}
+		tries := [][]Fault{}
+		short := Shrink(s, s.Faults[9].At, func(s Schedule) bool {
+			tries = append(tries, s.Faults)
+			return failed(s)
+		}, func() bool { return false })
+		if len(short.Faults) != 2 || !failed(short) {
+			t.Errorf("it found\n%s", short)
+		}
+		if len(tries[0]) != 10 {
+			t.Errorf("the first try has %d faults", len(tries[0]))
+		}
+		for _, try := range tries[1:] {
+			if other == 5 && len(try) >= 10 {
+				t.Fatalf("a try has %d faults, and 10 suffice", len(try))
+			}
+		}
 	}
 }

@@ -25,7 +25,8 @@ const (
 	Lossy   Kind = "lossy"   // stalls, and resets in mid-answer; Param as of Cut
 	Drop    Kind = "drop"    // answers to a kind of Kafka's requests are lost; Param: the kind
 	Disk    Kind = "disk"    // files may not grow
-	Stall   Kind = "stall"   // the node is held at Step for For, as by an fsync that hangs
+	Stall   Kind = "stall"   // one of the node's goroutines is held at Step for For
+	Fsync   Kind = "fsync"   // no sync of the node's stores ends
 	Clock   Kind = "clock"   // the node's clock is off; Param: the seconds
 	Wipe    Kind = "wipe"    // killed, and comes back without its store; Param: state or all
 	Flip    Kind = "flip"    // killed, and comes back with flipped bits in its store
@@ -49,7 +50,7 @@ var OfBrokers = []Kind{BrokerKill, BrokerStop, BrokerCut, ControllerKill}
 
 // OfNodes are the kinds that happen to a node at one moment, at a step that can be known: the
 // columns of the table of cells.
-var OfNodes = []Kind{Kill, Power, Stop, Cut, Freeze, OneWay, Slow, Lossy, Disk, Stall, Clock}
+var OfNodes = []Kind{Kill, Power, Stop, Cut, Freeze, OneWay, Slow, Lossy, Disk, Stall, Fsync, Clock}
 
 // Fault is one fault.
 type Fault struct {
@@ -80,13 +81,39 @@ func (f Fault) String() string {
 type Schedule struct {
 	Seed   uint64
 	Length time.Duration // of the whole run, with its quiet end
+	Load   Load
 	Faults []Fault
+}
+
+// Load is the rest of what a run was asked for, without which it is another one.
+type Load struct {
+	Rate  int  // events a second of each app; 0: as many as there are usually
+	Keys  int  // groups of the app that sums by key; 0: as many as there are usually
+	Even  bool // the schedule was drawn with Options.Even
+	Press bool // at the highest rate of the machine
+}
+
+func (l Load) String() string {
+	var b strings.Builder
+	if l.Rate > 0 {
+		fmt.Fprintf(&b, " rate=%d", l.Rate)
+	}
+	if l.Keys > 0 {
+		fmt.Fprintf(&b, " keys=%d", l.Keys)
+	}
+	if l.Even {
+		b.WriteString(" even=true")
+	}
+	if l.Press {
+		b.WriteString(" press=true")
+	}
+	return b.String()
 }
 
 // String is the text that Parse reads.
 func (s Schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed=%d length=%v\n", s.Seed, s.Length)
+	fmt.Fprintf(&b, "seed=%d length=%v%v\n", s.Seed, s.Length, s.Load)
 	for _, f := range s.Faults {
 		fmt.Fprintln(&b, f)
 	}
@@ -125,6 +152,24 @@ func (s *Schedule) head(fields map[string]string) (err error) {
 	}
 	if s.Length, err = time.ParseDuration(fields["length"]); err != nil {
 		return fmt.Errorf("length: %w", err)
+	}
+	return s.Load.parse(fields)
+}
+
+func (l *Load) parse(fields map[string]string) (err error) {
+	for name, to := range map[string]*int{"rate": &l.Rate, "keys": &l.Keys} {
+		if text := fields[name]; text != "" {
+			if *to, err = strconv.Atoi(text); err != nil || *to < 1 {
+				return fmt.Errorf("%s: %q is no number above 0", name, text)
+			}
+		}
+	}
+	for name, to := range map[string]*bool{"even": &l.Even, "press": &l.Press} {
+		if text := fields[name]; text != "" {
+			if *to, err = strconv.ParseBool(text); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
 	}
 	return nil
 }
