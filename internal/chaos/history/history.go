@@ -20,8 +20,12 @@ const (
 type Run struct {
 	Seed     uint64    `json:"seed"`
 	Began    time.Time `json:"began"`
-	Length   string    `json:"length"`  // as given, such as "10m"
-	Brokers  []string  `json:"brokers"` // that the checks ask, past every broken link
+	Length   string    `json:"length"` // as given, such as "10m"
+	Rate     int       `json:"rate"`   // events a second of each app
+	Keys     int       `json:"keys"`   // of the app that sums by key
+	Even     bool      `json:"even,omitempty"`
+	Press    bool      `json:"press,omitempty"` // at the highest rate of the machine
+	Brokers  []string  `json:"brokers"`         // that the checks ask, past every broken link
 	Apps     []App     `json:"apps"`
 	Nodes    []string  `json:"nodes"` // all that may run, also those that join later
 	Schedule []string  `json:"schedule"`

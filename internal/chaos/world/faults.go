@@ -23,11 +23,13 @@ type fault struct {
 	rec  history.Fault
 	end  time.Time // when it has to be over
 
-	hurt []string // who gets it
-	held *node    // stands at the step until it is released
+	hurt    []string // who gets it
+	reached bool     // it comes at Step
+	armed   []armed  // until they are released
 }
 
-// carryOut lets every fault come at its time, and waits until all are over.
+// carryOut lets every fault come at its time, and waits until all are over, with all that they have
+// begun.
 func (w *World) carryOut(ctx context.Context, s plan.Schedule, began time.Time) {
 	var all sync.WaitGroup
 	end := began.Add(s.Length - quietMost)
@@ -40,6 +42,7 @@ func (w *World) carryOut(ctx context.Context, s plan.Schedule, began time.Time) 
 		all.Go(func() { f.run(ctx) })
 	}
 	all.Wait()
+	w.beside.Wait()
 	sleepUntil(ctx, end)
 }
 
@@ -58,12 +61,15 @@ func (f *fault) run(ctx context.Context) {
 	if do == nil {
 		panic(fmt.Sprintf("world: nobody carries out %q", f.Kind))
 	}
+	f.Step = f.w.cells.deal(f.Kind, f.Step)
+	kind, row := f.Kind, f.Step
 	f.rec.Began = time.Now()
 	if err := do(ctx); err != nil {
 		f.rec.Failed = err.Error()
 	}
 	f.release()
 	f.rec.Ended = time.Now()
+	f.w.cells.note(kind, row, f.rec)
 	f.w.write(history.Event{Kind: history.KindFault, Fault: &f.rec})
 	f.w.mu.Lock()
 	f.w.faults = append(f.w.faults, f.rec)
@@ -73,7 +79,7 @@ func (f *fault) run(ctx context.Context) {
 func (f *fault) deed() func(context.Context) error {
 	return map[plan.Kind]func(context.Context) error{
 		plan.Kill: f.kill, plan.Power: f.cutPower, plan.Stop: f.stop, plan.Restart: f.restart, plan.Roll: f.roll, plan.Cut: f.cut, plan.Freeze: f.cut,
-		plan.OneWay: f.oneWay, plan.Slow: f.cut, plan.Lossy: f.cut, plan.Drop: f.drop, plan.Disk: f.disk, plan.Stall: f.stall,
+		plan.OneWay: f.oneWay, plan.Slow: f.cut, plan.Lossy: f.cut, plan.Drop: f.drop, plan.Disk: f.disk, plan.Stall: f.stall, plan.Fsync: f.fsync,
 		plan.Clock: f.clock, plan.Wipe: f.wipe, plan.Flip: f.flip, plan.Join: f.join, plan.Drain: f.drain, plan.Move: f.move,
 		plan.Submit: f.submit, plan.BrokerKill: f.brokerKill, plan.BrokerStop: f.brokerStop, plan.BrokerCut: f.brokerCut,
 		plan.ControllerKill: f.brokerKill, plan.Compact: f.compact,
@@ -88,7 +94,7 @@ func (f *fault) came(signals int) {
 		n := f.w.nodes[f.hurt[0]]
 		f.rec.Step = cmp.Or(f.rec.Step, string(n.shared.Last()))
 		f.rec.Transitions = f.w.transitions(n.name)
-		if f.rec.Exact && slices.Contains(plan.Transitions, f.Step) && !slices.Contains(f.rec.Transitions, f.Step) {
+		if f.reached && slices.Contains(plan.Transitions, f.Step) && !slices.Contains(f.rec.Transitions, f.Step) {
 			f.rec.Transitions = append(f.rec.Transitions, f.Step) // it was seen a moment ago
 		}
 	}
@@ -106,26 +112,28 @@ func (f *fault) last(ctx context.Context) {
 }
 
 // choose resolves the target, and brings it to the step at which the fault shall come. Where it
-// does not come there, as when another fault has it meanwhile, it is somebody else.
+// does not come there, as when another fault has it meanwhile, it is somebody else; and the fault
+// comes anyway where nobody does.
 func (f *fault) choose(ctx context.Context) error {
 	var waited string
-	for range reachTimes {
+	for try := range reachTimes {
 		if f.hurt = f.resolve(); len(f.hurt) == 0 {
 			return errors.New("no node runs")
 		}
-		if len(f.hurt) > 1 {
+		if len(f.hurt) > 1 || f.Step == "" {
 			return nil
 		}
 		if others := without(f.w.alive(), waited); f.hurt[0] == waited && len(others) > 0 {
 			f.hurt[0] = pick(f.rand, others...)
 		}
-		if f.Step != "" {
-			f.reach(ctx)
-		}
-		if f.rec.Exact || (f.Step == "" || waited != "") && f.w.nodes[f.hurt[0]].lively() {
+		if f.reached = f.reach(ctx, try); f.reached {
 			return nil
 		}
-		waited = f.hurt[0]
+		f.release()
+		f.rec.Step, f.rec.Exact, waited = "", false, f.hurt[0]
+	}
+	if f.hurt = f.resolve(); len(f.hurt) == 0 {
+		return errors.New("no node runs")
 	}
 	return nil
 }
@@ -232,7 +240,11 @@ func (f *fault) stop(ctx context.Context) error {
 	if err := f.choose(ctx); err != nil {
 		return err
 	}
-	goOn, err := f.w.nodes[f.hurt[0]].stop()
+	n, err := f.awaitLively(ctx)
+	if err != nil {
+		return err
+	}
+	goOn, err := n.stop()
 	if err != nil {
 		return err
 	}
@@ -249,12 +261,12 @@ func (f *fault) restart(ctx context.Context) error {
 		return err
 	}
 	f.came(1)
-	return f.termAndStart(f.hurt[0])
+	return f.termAndStart(ctx, f.hurt[0])
 }
 
-func (f *fault) termAndStart(name string) error {
+func (f *fault) termAndStart(ctx context.Context, name string) error {
 	n := f.w.nodes[name]
-	return errors.Join(n.term(), n.start())
+	return errors.Join(n.term(ctx), n.start())
 }
 
 // roll restarts every node in turn, the leader last.
@@ -266,7 +278,7 @@ func (f *fault) roll(ctx context.Context) error {
 		if time.Now().After(f.end) {
 			return errors.New("there was no time for all of it")
 		}
-		if err := f.termAndStart(name); err != nil {
+		if err := f.termAndStart(ctx, name); err != nil {
 			return err
 		}
 		_ = f.w.awaitHealthy(ctx, 5*time.Second) // an operator waits; what else is broken meanwhile may be in the way
@@ -279,7 +291,11 @@ func (f *fault) disk(ctx context.Context) error {
 	if err := f.choose(ctx); err != nil {
 		return err
 	}
-	room, err := f.w.nodes[f.hurt[0]].fill(72 << 10)
+	n, err := f.awaitLively(ctx)
+	if err != nil {
+		return err
+	}
+	room, err := n.fill(72 << 10)
 	if err != nil {
 		return err
 	}
@@ -290,7 +306,23 @@ func (f *fault) disk(ctx context.Context) error {
 	return nil
 }
 
-// stall holds the node at a step, as an fsync does that hangs.
+// fsync has the syncs of the node's stores hang.
+func (f *fault) fsync(ctx context.Context) error {
+	if err := f.choose(ctx); err != nil {
+		return err
+	}
+	n, err := f.awaitLively(ctx)
+	if err != nil {
+		return err
+	}
+	defer n.hangSyncs()()
+	f.came(0)
+	f.release()
+	f.last(ctx)
+	return nil
+}
+
+// stall holds one of the node's goroutines at a step.
 func (f *fault) stall(ctx context.Context) error {
 	f.Step = cmp.Or(f.Step, "memtable-flush")
 	if err := f.choose(ctx); err != nil {
@@ -313,9 +345,11 @@ func (f *fault) clock(ctx context.Context) error {
 	if _, err := fmt.Sscan(f.Param, &seconds); err != nil {
 		return fmt.Errorf("%q is no number of seconds: %w", f.Param, err)
 	}
-	n := f.w.nodes[f.hurt[0]]
-	n.shared.SetClock(seconds)
-	defer n.shared.SetClock(0)
+	n, err := f.awaitLively(ctx)
+	if err != nil {
+		return err
+	}
+	defer n.setClock(seconds)()
 	f.came(0)
 	f.release()
 	f.last(ctx)

@@ -175,7 +175,11 @@ func (w *World) joinFor(ctx context.Context, n *node, length time.Duration, end 
 	done()
 	sleepUntil(ctx, until)
 	w.awaitLeader(ctx) // which takes it out of the voters
-	return n.term()
+	err := n.term(ctx)
+	if errors.Is(err, errNotRunning) { // another fault has it just now
+		return nil
+	}
+	return err
 }
 
 // awaitLeader waits until a node leads, for a while.
@@ -262,7 +266,10 @@ func (f *fault) brokerKill(ctx context.Context) error {
 	if f.Param == plan.AtOnce {
 		again = f.w.cluster.Bounce
 	}
-	if err := again(id); err != nil {
+	if err := again(ctx, id); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
 		f.w.problem("broker %d does not start again: %v", id, err)
 		return err
 	}
@@ -342,24 +349,35 @@ func (f *fault) compact(ctx context.Context) error {
 		"min.compaction.lag.ms": text("3600000"), "min.cleanable.dirty.ratio": text("0.3"), "segment.ms": text("3600000")})
 }
 
-// heal makes everything run again, in a sound network.
-func (w *World) heal(ctx context.Context) (err error) {
+// heal makes the network sound, and starts what does not run.
+func (w *World) heal() (err error) {
 	w.links.Heal()
 	for _, name := range w.opt.Nodes {
-		n := w.nodes[name]
-		n.shared.Disarm()
-		n.shared.SetClock(0)
-		err = errors.Join(err, n.start())
-	}
-	// Those that leave may be voters. Two at once, while nobody leads, take the majority with them
-	// for good: that is what `tally node recover` is for, and no end of a run.
-	if unwell := w.awaitHealthy(ctx, quietMost); unwell != nil {
-		w.problem("after the last fault, before the further nodes leave: %v", unwell)
-	}
-	for _, name := range w.opt.Spare {
-		if n := w.nodes[name]; n.running() != nil {
-			err = errors.Join(err, n.term())
-		}
+		err = errors.Join(err, w.nodes[name].start())
 	}
 	return err
+}
+
+// partSpares has the further nodes leave that still run, one after the other, once all is well.
+// They may be voters: two at once, while nobody leads, would take the majority with them for good,
+// which is what `tally node recover` is for, and no end of a run.
+func (w *World) partSpares(ctx context.Context) {
+	left := false
+	for _, name := range w.opt.Spare {
+		n := w.nodes[name]
+		if n.running() == nil {
+			continue
+		}
+		w.awaitLeader(ctx)
+		if err := n.term(ctx); err != nil && !errors.Is(err, errNotRunning) && ctx.Err() == nil {
+			w.problem("node %s does not leave: %v", name, err)
+		}
+		left = true
+	}
+	if !left {
+		return
+	}
+	if err := w.awaitHealthy(ctx, quietMost); err != nil && ctx.Err() == nil {
+		w.problem("after the further nodes have left: %v", err)
+	}
 }

@@ -103,7 +103,7 @@ func (f *fault) drop(ctx context.Context) error {
 		hits = append(hits, f.w.cluster.Proxy(id).Fail(testkafka.Fault{Key: key, Do: testkafka.DropAnswer, Skip: f.rand.IntN(20), Times: 2}))
 	}
 	if key == testkafka.KeyInitProducerID {
-		go f.w.moveSomeLaneTo(ctx, pick(f.rand, f.w.opt.Nodes...), f.rand.Uint64())
+		f.moveHere(ctx, f.w.nodes[pick(f.rand, f.w.opt.Nodes...)])
 	}
 	f.last(ctx)
 	count := 0

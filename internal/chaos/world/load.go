@@ -12,8 +12,8 @@ import (
 	"github.com/tally-kafka/tally/internal/chaos/history"
 )
 
-// load sends a workload's events at a rate, in order, until it is stopped. What Kafka has
-// acknowledged goes into the history.
+// load sends a workload's events at a rate, in order, until it is stopped, or the run is given up.
+// What Kafka has acknowledged goes into the history.
 type load struct {
 	w    *World
 	work *workload
@@ -32,7 +32,7 @@ type load struct {
 // ackedMax is how many events a line of the history has.
 const ackedMax = 500
 
-func (w *World) newLoad(work *workload) (*load, error) {
+func (w *World) newLoad(ctx context.Context, work *workload) (*load, error) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.Addrs()...), kgo.DefaultProduceTopic(work.app.Input),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(5*time.Millisecond),
 		kgo.MaxBufferedRecords(200_000), kgo.ClientID("chaos-load"))
@@ -41,11 +41,11 @@ func (w *World) newLoad(work *workload) (*load, error) {
 	}
 	l := &load{w: w, work: work, cl: cl, quit: make(chan struct{}), done: make(chan struct{})}
 	l.rate.Store(int64(w.opt.Rate))
-	go l.run()
+	go l.run(ctx)
 	return l, nil
 }
 
-func (l *load) run() {
+func (l *load) run(ctx context.Context) {
 	defer close(l.done)
 	defer l.cl.Close()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -55,24 +55,26 @@ func (l *load) run() {
 		now := time.Now()
 		due += now.Sub(last).Seconds() * float64(l.rate.Load())
 		for last = now; due >= 1; due-- {
-			l.send(l.work.event())
+			l.send(ctx, l.work.event())
 		}
 		select {
 		case <-tick.C:
 			l.flush(ackedMax)
 		case <-l.quit:
-			if err := l.cl.Flush(context.Background()); err != nil {
+			if err := l.cl.Flush(ctx); err != nil {
 				l.fail(err)
 			}
 			l.flush(1)
+			return
+		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (l *load) send(e event) {
+func (l *load) send(ctx context.Context, e event) {
 	rec := &kgo.Record{Partition: e.partition, Key: []byte(e.key), Value: e.value}
-	l.cl.Produce(context.Background(), rec, func(rec *kgo.Record, err error) {
+	l.cl.Produce(ctx, rec, func(rec *kgo.Record, err error) {
 		if err != nil {
 			l.fail(fmt.Errorf("the load of %s was refused: %w", l.work.app.Name, err))
 			return
@@ -110,7 +112,8 @@ func (l *load) flush(least int) {
 	}
 }
 
-// stop sends what is due, waits until all of it is acknowledged, and says how much it was.
+// stop sends what is due, waits until all of it is acknowledged or the run is given up, and says how
+// much it was.
 func (l *load) stop() (sent int64, err error) {
 	select {
 	case <-l.quit:

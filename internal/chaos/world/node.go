@@ -1,6 +1,7 @@
 package world
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -35,8 +36,13 @@ type node struct {
 	mu     sync.Mutex
 	proc   *process // nil: none runs
 	starts int
-	full   int // faults that keep its files from growing
+	full   int   // faults that keep its files from growing
+	hung   int   // faults that have its syncs hang
+	off    int64 // seconds by which its clock is off, of all faults
 }
+
+// errNotRunning is what nobody can be done anything to.
+var errNotRunning = errors.New("the node does not run")
 
 // process is one start.
 type process struct {
@@ -82,11 +88,12 @@ func (w *World) newNode(name string) (*node, error) {
 	return n, err
 }
 
-// start runs the node, unless it runs already.
+// start runs the node, unless it runs already or the world is over. Its machine is as it was: the
+// clock as far off, and the disk as slow.
 func (n *node) start() error {
 	n.turn.Lock()
 	defer n.turn.Unlock()
-	if n.running() != nil {
+	if n.running() != nil || n.w.isOver() {
 		return nil
 	}
 	n.mu.Lock()
@@ -103,6 +110,7 @@ func (n *node) start() error {
 	p.cmd.Env = append(os.Environ(), failpoint.Env+"="+filepath.Join(n.w.opt.Dir, history.DataDir, n.name+".shared"))
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	n.shared.Reset()
+	n.machine(func() {})
 	if err := testkafka.StartChild(p.cmd, p.done); err != nil {
 		return err
 	}
@@ -129,16 +137,13 @@ func (n *node) attend(p *process) {
 	n.w.write(history.Event{Kind: history.KindProcess, Process: &history.Process{
 		Name: n.name, Start: p.start, Pid: p.cmd.Process.Pid, Started: p.began, Ended: time.Now(), How: p.cmd.ProcessState.String(), Meant: meant,
 	}})
-	n.w.mu.Lock()
-	over := n.w.ended
-	n.w.mu.Unlock()
-	if meant || over {
+	if meant || n.w.isOver() {
 		return
 	}
-	if full {
-		n.w.note("node %s ended on its full disk, and starts again (%v): %s", n.name, p.cmd.ProcessState, n.lastWords(p))
+	if words, panicked := n.lastWords(p); full && !panicked {
+		n.w.note("node %s ended on its full disk, and starts again (%v): %s", n.name, p.cmd.ProcessState, words)
 	} else {
-		n.w.problem("node %s ended by itself (%v): %s", n.name, p.cmd.ProcessState, n.lastWords(p))
+		n.w.problem("node %s ended by itself (%v): %s", n.name, p.cmd.ProcessState, words)
 	}
 	if err := n.start(); err != nil {
 		n.w.problem("node %s does not start again: %v", n.name, err)
@@ -146,13 +151,19 @@ func (n *node) attend(p *process) {
 }
 
 // lastWords are the end of a process's log, or the panic that it has.
-func (n *node) lastWords(p *process) string {
+func (n *node) lastWords(p *process) (words string, panicked bool) {
 	text, _ := os.ReadFile(filepath.Join(n.w.opt.Dir, history.LogDir, fmt.Sprintf("%s-%03d.log", n.name, p.start)))
+	return lastWords(string(text))
+}
+
+func lastWords(log string) (words string, panicked bool) {
 	const most = 600
-	if at := strings.LastIndex(string(text), "\npanic: "); at >= 0 {
-		return string(text[at+1 : min(len(text), at+most)])
+	for _, mark := range []string{"panic: ", "fatal error: "} { // of Go; the second is of its runtime
+		if at := strings.LastIndex("\n"+log, "\n"+mark); at >= 0 {
+			return log[at:min(len(log), at+most)], true
+		}
 	}
-	return string(text[max(0, len(text)-most):])
+	return log[max(0, len(log)-most):], false
 }
 
 func (n *node) running() *process {
@@ -188,7 +199,7 @@ func (n *node) cutPower() error {
 	defer n.turn.Unlock()
 	p := n.doom()
 	if p == nil {
-		return errors.New("the node does not run")
+		return errNotRunning
 	}
 	defer n.gone(p)
 	n.shared.CutPower()
@@ -229,13 +240,13 @@ func (n *node) gone(p *process) {
 // are broken.
 const termMost = 40 * time.Second
 
-// term ends the node as an operator does.
-func (n *node) term() error {
+// term ends the node as an operator does, or as the end of ctx does.
+func (n *node) term(ctx context.Context) error {
 	n.turn.Lock()
 	defer n.turn.Unlock()
 	p := n.doom()
 	if p == nil {
-		return errors.New("the node does not run")
+		return errNotRunning
 	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	n.mu.Lock()
@@ -245,9 +256,15 @@ func (n *node) term() error {
 	case <-p.done:
 		n.gone(p)
 		if code := p.cmd.ProcessState.ExitCode(); code != 0 && p.cmd.ProcessState.Exited() {
-			n.w.problem("node %s exits %d after SIGTERM: %s", n.name, code, n.lastWords(p))
+			words, _ := n.lastWords(p)
+			n.w.problem("node %s exits %d after SIGTERM: %s", n.name, code, words)
 		}
 		return nil
+	case <-ctx.Done():
+		_ = p.cmd.Process.Signal(syscall.SIGKILL)
+		<-p.done
+		n.gone(p)
+		return ctx.Err()
 	case <-time.After(termMost):
 	}
 	if !stopped {
@@ -270,7 +287,7 @@ func (n *node) stop() (goOn func(), err error) {
 	defer n.mu.Unlock()
 	p := n.proc
 	if p == nil {
-		return nil, errors.New("the node does not run")
+		return nil, errNotRunning
 	}
 	p.stopped++
 	_ = p.cmd.Process.Signal(syscall.SIGSTOP)
@@ -288,7 +305,7 @@ func (n *node) stop() (goOn func(), err error) {
 func (n *node) fill(bytes uint64) (room func(), err error) {
 	p := n.running()
 	if p == nil {
-		return nil, errors.New("the node does not run")
+		return nil, errNotRunning
 	}
 	if err := limitFiles(p, bytes); err != nil {
 		return nil, err
@@ -302,6 +319,27 @@ func (n *node) fill(bytes uint64) (room func(), err error) {
 		n.mu.Unlock()
 		_ = limitFiles(p, unix.RLIM_INFINITY) // it may be gone
 	}, nil
+}
+
+// setClock sets the node's clock off by so many seconds more, and gives what sets it back.
+func (n *node) setClock(seconds int64) (back func()) {
+	n.machine(func() { n.off += seconds })
+	return func() { n.machine(func() { n.off -= seconds }) }
+}
+
+// hangSyncs has the syncs of the node's disk hang, and gives what lets them go on.
+func (n *node) hangSyncs() (goOn func()) {
+	n.machine(func() { n.hung++ })
+	return func() { n.machine(func() { n.hung-- }) }
+}
+
+// machine changes what the node stands on, and tells the process of it.
+func (n *node) machine(change func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change()
+	n.shared.SetClock(n.off)
+	n.shared.HangSyncs(n.hung > 0)
 }
 
 func limitFiles(p *process, bytes uint64) error {

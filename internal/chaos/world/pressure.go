@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/tally-kafka/tally/internal/chaos/history"
 	"github.com/tally-kafka/tally/internal/chaos/plan"
 )
 
@@ -30,6 +32,7 @@ type Figures struct {
 	GetP50ms float64
 	GetP99ms float64
 	Topics   int
+	Aside    int // directories beside the stores, at the moment when there were fewest; see asideOf
 }
 
 // Pressure is what came of a run at the highest rate: the figures before the faults and after them,
@@ -48,13 +51,14 @@ const (
 	rateOf      = 0.75             // of the highest that was kept up with: faults need room to catch up
 	rateBehind  = 1.5              // seconds' worth of events that may wait
 	rateCalm    = 30 * time.Second // to catch up, before a lower rate is tried
+	lagMost     = 60.0             // seconds' worth of events that may wait while there are faults
 	figuresTake = 30 * time.Second // before, and after
 	gaugeEach   = 5 * time.Second
 )
 
 // PressureKinds are faults that processes live through, so that what they leave behind adds up.
 var PressureKinds = []plan.Kind{
-	plan.Stop, plan.Cut, plan.Freeze, plan.OneWay, plan.Slow, plan.Lossy, plan.Drop, plan.Disk, plan.Stall, plan.Clock,
+	plan.Stop, plan.Cut, plan.Freeze, plan.OneWay, plan.Slow, plan.Lossy, plan.Drop, plan.Disk, plan.Stall, plan.Fsync, plan.Clock,
 	plan.Drain, plan.Move, plan.Submit, plan.BrokerKill, plan.BrokerStop, plan.BrokerCut, plan.ControllerKill, plan.Compact,
 }
 
@@ -112,14 +116,15 @@ func (w *World) rate() (sum int) {
 func (w *World) figures(ctx context.Context) (f Figures) {
 	f.Rate = w.rate()
 	began := time.Now()
-	var lags []float64
+	var lags, aside []float64
 	for time.Since(began) < figuresTake && ctx.Err() == nil {
 		if st, err := w.status(ctx); err == nil {
 			lags = append(lags, float64(lagOf(st)))
 		}
+		aside = append(aside, float64(len(w.asideOf())))
 		sleepUntil(ctx, time.Now().Add(watchEach))
 	}
-	f.LagP50, f.LagMax = quantile(lags, 0.5), quantile(lags, 1)
+	f.LagP50, f.LagMax, f.Aside = quantile(lags, 0.5), quantile(lags, 1), int(quantile(aside, 0))
 	gets := w.getsSince(began)
 	f.GetP50ms, f.GetP99ms = quantile(gets, 0.5), quantile(gets, 0.99)
 	topics, err := w.admin.ListTopics(ctx)
@@ -132,6 +137,20 @@ func (w *World) figures(ctx context.Context) (f Figures) {
 		}
 	}
 	return f
+}
+
+// asideOf are the directories that nodes have beside their stores: damaged stores that were set
+// aside, copies that they receive, and checkpoints that they give out. The last two are there for
+// as long as that takes.
+func (w *World) asideOf() (dirs []string) {
+	for _, mark := range []string{".damaged-", ".seeding", ".checkpoint"} {
+		found, err := filepath.Glob(filepath.Join(w.opt.Dir, history.DataDir, "*", "state", "*", "*"+mark+"*"))
+		if err != nil {
+			panic("world: " + err.Error()) // the pattern is bad
+		}
+		dirs = append(dirs, found...)
+	}
+	return dirs
 }
 
 // asked is an answered get.
@@ -203,6 +222,12 @@ func (p *Pressure) judge(problem func(format string, a ...any)) {
 	if p.After.Topics > p.Before.Topics {
 		problem("there are %d topics after the faults, and there were %d", p.After.Topics, p.Before.Topics)
 	}
+	if p.After.Aside > p.Before.Aside {
+		problem("%d directories lie beside the stores after the faults, and there were %d", p.After.Aside, p.Before.Aside)
+	}
+	if most := lagMost * float64(p.Before.Rate); p.LagMax > most {
+		problem("during the faults up to %.0f events waited, more than %.0f s' worth at %d a second", p.LagMax, lagMost, p.Before.Rate)
+	}
 	if most := 2*p.Before.GetP99ms + 20; p.After.GetP99ms > most {
 		problem("after the faults a get takes %.1f ms (p99), and %.1f before", p.After.GetP99ms, p.Before.GetP99ms)
 	}
@@ -257,13 +282,15 @@ func (p *Pressure) quarter(name string, nth int) (g Gauge) {
 // Table is for people.
 func (p *Pressure) Table() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "at the highest rate: %d events a second; during the faults up to %.0f events waited\n", p.Before.Rate, p.LagMax)
-	fmt.Fprintf(&b, "%-8s %12s %12s %10s %10s %8s\n", "", "lag p50", "lag max", "get p50 ms", "p99 ms", "topics")
+	fmt.Fprintf(&b, "at the highest rate: %d events a second; during the faults up to %.0f events waited (at most %.0f may)\n",
+		p.Before.Rate, p.LagMax, lagMost*float64(p.Before.Rate))
+	fmt.Fprintf(&b, "%-8s %12s %12s %10s %10s %8s %8s\n", "", "lag p50", "lag max", "get p50 ms", "p99 ms", "topics", "aside")
 	for _, row := range []struct {
 		name string
 		f    Figures
 	}{{"before", p.Before}, {"after", p.After}} {
-		fmt.Fprintf(&b, "%-8s %12.0f %12.0f %10.1f %10.1f %8d\n", row.name, row.f.LagP50, row.f.LagMax, row.f.GetP50ms, row.f.GetP99ms, row.f.Topics)
+		fmt.Fprintf(&b, "%-8s %12.0f %12.0f %10.1f %10.1f %8d %8d\n",
+			row.name, row.f.LagP50, row.f.LagMax, row.f.GetP50ms, row.f.GetP99ms, row.f.Topics, row.f.Aside)
 	}
 	fmt.Fprintf(&b, "%-8s %12s %12s %12s   (medians, by quarter of the time with faults)\n", "node", "MB", "goroutines", "open files")
 	for _, name := range p.nodes() {

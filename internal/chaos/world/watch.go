@@ -22,26 +22,54 @@ type view struct {
 	st api.Status
 }
 
-// watchEach is how often each node is asked what it says of itself.
-const watchEach = 250 * time.Millisecond
+const (
+	// watchEach is how often each node is asked what it says of itself.
+	watchEach = 250 * time.Millisecond
+	// wholeMost is how old the cluster's view may be in which a lane moves or a node drains.
+	wholeMost = time.Second
+)
 
-// watch asks every node again and again until ctx ends.
+// watch asks every node again and again until ctx ends, and while something moves or drains the
+// cluster.
 func (w *World) watch(ctx context.Context, watching *sync.WaitGroup) {
 	for _, n := range w.nodes {
 		watching.Go(func() {
-			tick := time.NewTicker(watchEach)
-			defer tick.Stop()
-			for {
-				select {
-				case <-tick.C:
-					if n.lively() {
-						_ = w.look(ctx, n) // a node that says nothing now is no news
-					}
-				case <-ctx.Done():
-					return
+			again(ctx, func() {
+				if n.lively() {
+					_ = w.look(ctx, n) // a node that says nothing now is no news
 				}
+			})
+		})
+	}
+	watching.Go(func() {
+		again(ctx, func() {
+			if w.anyDoing("moving", "draining") {
+				w.lookAtAll(ctx)
 			}
 		})
+	})
+}
+
+func again(ctx context.Context, do func()) {
+	tick := time.NewTicker(watchEach)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			do()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// lookAtAll asks what the cluster says of all its nodes: which lanes move, and who drains.
+func (w *World) lookAtAll(ctx context.Context) {
+	began := time.Now()
+	if st, err := w.status(ctx); err == nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.whole = view{began, st}
 	}
 }
 
@@ -140,17 +168,31 @@ func (w *World) holders(standby bool, lane string) (names []string) {
 	return slices.Compact(names)
 }
 
-// transitions are the changes of role that a node is in: as it says itself, and as commands that
-// are under way have begun.
+// transitions are the changes of role that a node is in: as its process says itself, and as the
+// cluster has said a moment ago. That somebody has asked for one is no sign of it.
 func (w *World) transitions(name string) (found []string) {
+	p := w.nodes[name].running()
+	if p == nil {
+		return nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for what, n := range w.doing[name] {
-		if n > 0 {
-			found = append(found, what)
+	if own := w.views[name]; own.at.After(p.began) {
+		found = changing(own.st)
+		if w.doing[name]["joining"] > 0 {
+			found = append(found, "joining")
 		}
 	}
-	for _, a := range w.views[name].st.Apps {
+	if time.Since(w.whole.at) < wholeMost {
+		found = append(found, leaving(w.whole.st, name)...)
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// changing are the roles that a node has not yet, by what it says of itself.
+func changing(st api.Status) (found []string) {
+	for _, a := range st.Apps {
 		for _, l := range a.Lanes {
 			switch {
 			case l.Role == api.RoleStandby && !l.Ready:
@@ -163,11 +205,43 @@ func (w *World) transitions(name string) (found []string) {
 			}
 		}
 	}
-	slices.Sort(found)
-	return slices.Compact(found)
+	return found
 }
 
-// begin says that nodes are in a transition until end is called.
+// leaving says whether, by the cluster's status, a lane moves from a node or to it, and whether the
+// node drains and has some lanes still.
+func leaving(st api.Status, name string) (found []string) {
+	for _, a := range st.Apps {
+		for _, l := range a.Lanes {
+			if l.From != "" && slices.Contains([]string{l.From, l.Owner}, name) ||
+				l.Target != "" && slices.Contains([]string{l.Owner, l.Target}, name) {
+				found = append(found, "moving")
+			}
+		}
+	}
+	for _, n := range st.Nodes {
+		if n.Name == name && n.Draining && n.Lanes > 0 {
+			found = append(found, "draining")
+		}
+	}
+	return found
+}
+
+// anyDoing says whether a command is under way that one of these comes of.
+func (w *World) anyDoing(what ...string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, doing := range w.doing {
+		for _, of := range what {
+			if doing[of] > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// begin says that a command is under way of which nodes come into a transition, until end is called.
 func (w *World) begin(what string, names ...string) (end func()) {
 	add := func(d int) {
 		w.mu.Lock()

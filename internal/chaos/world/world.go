@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +24,7 @@ import (
 
 // Options say how large a world is.
 type Options struct {
-	Dir    string                        // of everything that the run writes; made, and emptied
+	Dir    string                        // of everything that the run writes; made, or emptied where it is that of a run
 	Bin    string                        // the binary under test, built with the tag failpoint
 	Seed   uint64                        // of the load and of chance
 	Length time.Duration                 // from the first event to the quiet
@@ -58,9 +59,15 @@ type World struct {
 	brokers  sync.Mutex
 	compacts sync.Mutex
 	passing  sync.Mutex
+	beside   sync.WaitGroup // what a fault has begun, and that may outlast it
+	cells    cells
+	forget   func() bool // of the end of New's context
 
 	mu       sync.Mutex
+	lived    time.Time // when the load began
+	failed   time.Time // when the first problem came
 	views    map[string]view
+	whole    view                      // the cluster's, while a lane moves or a node drains
 	doing    map[string]map[string]int // by node: transitions that a command has begun
 	problems []string
 	notes    []string
@@ -76,8 +83,9 @@ type Result struct {
 	Events   int64
 	Reads    int64
 	Faults   []history.Fault
-	Problems []string // that only the world can see
-	Notes    []string // what is worth knowing, and no fault of the product's
+	Problems []string      // that only the world can see
+	Seen     time.Duration // since the load began, when the first of them came; 0: none has
+	Notes    []string      // what is worth knowing, and no fault of the product's
 	Pressure *Pressure
 }
 
@@ -115,14 +123,14 @@ func withDefaults(o Options) Options {
 	return o
 }
 
-// New starts the brokers and the nodes, and submits the apps. What it gives has to be closed, also
-// with an error.
+// New starts the brokers and the nodes, and submits the apps. When ctx ends no node is started any
+// more. What it gives has to be closed, also with an error.
 func New(ctx context.Context, opt Options) (*World, error) {
 	w := &World{
 		opt: withDefaults(opt), apps: theApps(), links: link.New(seam.World(), opt.Seed), nodes: map[string]*node{},
-		views: map[string]view{}, doing: map[string]map[string]int{}, broken: map[string]int{},
+		views: map[string]view{}, doing: map[string]map[string]int{}, broken: map[string]int{}, cells: newCells(),
 	}
-	w.began = time.Now()
+	w.began, w.forget = time.Now(), context.AfterFunc(ctx, w.end)
 	if err := w.prepare(); err != nil {
 		return w, err
 	}
@@ -160,7 +168,11 @@ func New(ctx context.Context, opt Options) (*World, error) {
 const placeReaders = "readers"
 
 func (w *World) prepare() error {
-	if err := os.RemoveAll(w.opt.Dir); err != nil {
+	if err := makeEmpty(w.opt.Dir); err != nil {
+		return err
+	}
+	run := w.describe(plan.Schedule{Seed: w.opt.Seed, Length: w.opt.Length})
+	if err := history.WriteRun(filepath.Join(w.opt.Dir, history.RunFile), run); err != nil {
 		return err
 	}
 	for _, dir := range []string{history.LogDir, history.DataDir} {
@@ -173,11 +185,40 @@ func (w *World) prepare() error {
 	return err
 }
 
+// makeEmpty makes a folder, or takes out of it what an earlier run has left there. Another folder
+// that has something in it is refused.
+func makeEmpty(dir string) error {
+	found, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if len(found) > 0 && !IsRun(dir) {
+		return fmt.Errorf("%s has something in it, and is no folder of an earlier run (there is no %s): name another one", dir, history.RunFile)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.MkdirAll(dir, 0o755)
+}
+
+// IsRun tells whether a folder is that of a run, which has its description from its first moment.
+func IsRun(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, history.RunFile))
+	return err == nil
+}
+
 // Run describes the world to those who judge it.
 func (w *World) Run(s plan.Schedule) history.Run {
+	r := w.describe(s)
+	r.Brokers = w.cluster.Addrs()
+	return r
+}
+
+// describe is what is known before the brokers run.
+func (w *World) describe(s plan.Schedule) history.Run {
 	r := history.Run{
-		Seed: s.Seed, Began: w.began, Length: s.Length.String(), Brokers: w.cluster.Addrs(), Apps: w.apps,
-		Nodes: slices.Concat(w.opt.Nodes, w.opt.Spare),
+		Seed: s.Seed, Began: w.began, Length: s.Length.String(), Apps: w.apps, Nodes: slices.Concat(w.opt.Nodes, w.opt.Spare),
+		Rate: w.opt.Rate, Keys: w.opt.Keys, Even: s.Load.Even, Press: w.opt.Press,
 	}
 	for _, f := range s.Faults {
 		r.Schedule = append(r.Schedule, f.String())
@@ -186,12 +227,15 @@ func (w *World) Run(s plan.Schedule) history.Run {
 }
 
 // Live carries the schedule out under load, waits for the quiet, and has tally audit itself. Run's
-// answer has to be written before.
+// answer has to be written before. When ctx ends it gives up at once, with the error of that.
 func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	began := time.Now()
-	if err := w.startLoads(s.Seed); err != nil {
+	w.mu.Lock()
+	w.lived = began
+	w.mu.Unlock()
+	if err := w.startLoads(ctx, s.Seed); err != nil {
 		return Result{}, err
 	}
 	var watching sync.WaitGroup
@@ -203,17 +247,36 @@ func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
 	pressure, err := w.underFaults(ctx, s, began)
 	over := time.Now()
 	sent, loadErr := w.stopLoads()
+	w.settle(ctx, over, stopReading)
+	err = errors.Join(err, loadErr, ctx.Err())
+	cancel()
+	stopReading()
+	watching.Wait()
+	w.stopNodes()
+	err = errors.Join(err, w.writeAnswers(), w.out.Close())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := Result{Events: sent, Reads: w.reads, Faults: w.faults, Problems: w.problems, Notes: w.notes, Pressure: pressure}
+	if !w.failed.IsZero() {
+		r.Seen = w.failed.Sub(began)
+	}
+	return r, err
+}
+
+// settle waits until all is at rest, from the moment when the network was sound and the nodes were
+// started. The further nodes leave behind that: what they give away then has to be found again, and
+// is no rest.
+func (w *World) settle(ctx context.Context, over time.Time, stopReading func()) {
+	if ctx.Err() != nil {
+		return
+	}
 	end := w.awaitQuiet(ctx, over)
+	if end.QuietAfterMs >= 0 {
+		w.partSpares(ctx)
+	}
 	stopReading()
 	w.write(history.Event{Kind: history.KindEnd, End: &end})
 	w.audit(ctx)
-	cancel()
-	watching.Wait()
-	w.stopNodes()
-	err = errors.Join(err, loadErr, w.writeAnswers(), w.out.Close())
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return Result{Events: sent, Reads: w.reads, Faults: w.faults, Problems: w.problems, Notes: w.notes, Pressure: pressure}, err
 }
 
 // underFaults carries the schedule out, and mends what is still broken. Under pressure it measures
@@ -221,7 +284,7 @@ func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
 func (w *World) underFaults(ctx context.Context, s plan.Schedule, began time.Time) (*Pressure, error) {
 	if !w.opt.Press {
 		w.carryOut(ctx, s, began)
-		return nil, w.heal(ctx)
+		return nil, w.heal()
 	}
 	w.findRate(ctx)
 	p := &Pressure{Before: w.figures(ctx)}
@@ -229,7 +292,10 @@ func (w *World) underFaults(ctx context.Context, s plan.Schedule, began time.Tim
 	var done sync.WaitGroup
 	done.Go(func() { w.gauge(gauging, p) })
 	w.carryOut(ctx, s, time.Now())
-	err := w.heal(ctx)
+	err := w.heal()
+	if unwell := w.awaitHealthy(ctx, quietMost); unwell != nil && ctx.Err() == nil {
+		w.problem("after the last fault: %v", unwell)
+	}
 	enough()
 	done.Wait()
 	p.After = w.figures(ctx)
@@ -237,12 +303,12 @@ func (w *World) underFaults(ctx context.Context, s plan.Schedule, began time.Tim
 	return p, err
 }
 
-func (w *World) startLoads(seed uint64) error {
+func (w *World) startLoads(ctx context.Context, seed uint64) error {
 	for _, a := range w.apps {
 		if a.Passing {
 			continue
 		}
-		l, err := w.newLoad(newWorkload(a, seed, w.opt.Keys))
+		l, err := w.newLoad(ctx, newWorkload(a, seed, w.opt.Keys))
 		if err != nil {
 			return err
 		}
@@ -274,6 +340,7 @@ func (w *World) writeAnswers() error {
 
 // Close takes everything away but the folder.
 func (w *World) Close() {
+	w.forget()
 	w.stopNodes()
 	for _, l := range w.loads {
 		l.cl.Close()
@@ -290,12 +357,23 @@ func (w *World) Close() {
 
 // stopNodes kills what still runs: what it has committed is seen in the topics.
 func (w *World) stopNodes() {
-	w.mu.Lock()
-	w.ended = true
-	w.mu.Unlock()
+	w.end()
 	for _, n := range w.nodes {
 		n.kill()
 	}
+}
+
+// end says that the world is being taken away: what ends now is no news, and nothing starts again.
+func (w *World) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+}
+
+func (w *World) isOver() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ended
 }
 
 // write adds a line to the history, with the time.
@@ -309,6 +387,9 @@ func (w *World) problem(format string, a ...any) {
 	text := fmt.Sprintf(format, a...)
 	w.mu.Lock()
 	w.problems = append(w.problems, text)
+	if w.failed.IsZero() && !w.lived.IsZero() {
+		w.failed = time.Now()
+	}
 	w.mu.Unlock()
 	w.opt.Say("PROBLEM: %s", text)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -20,30 +21,34 @@ import (
 // trial is how schedules are carried out.
 type trial struct {
 	bin   string
-	rate  int
-	keys  int
-	press bool
 	dir   string
+	again string // the command that repeats the run
 	say   func(format string, a ...any)
 }
 
 // finding is what one run came to.
 type finding struct {
 	result world.Result
-	report *check.Report
-	failed bool
+	report *check.Report // nil: it could not be judged
 }
 
-// run carries a schedule out and judges it. The folder stays.
+// run carries a schedule out and judges it. The folder stays; of a run that did not prove everything
+// it is made ready to be read before the brokers go, whatever the error is.
 func (t trial) run(ctx context.Context, s plan.Schedule) (f finding, err error) {
-	w, err := world.New(ctx, world.Options{Dir: t.dir, Bin: t.bin, Seed: s.Seed, Length: s.Length, Rate: t.rate, Keys: t.keys, Press: t.press, Say: t.say})
+	w, err := world.New(ctx, world.Options{Dir: t.dir, Bin: t.bin, Seed: s.Seed, Length: s.Length,
+		Rate: s.Load.Rate, Keys: s.Load.Keys, Press: s.Load.Press, Say: t.say})
+	defer w.Close()
+	var described history.Run
+	defer func() {
+		if err != nil || !f.proved() {
+			err = errors.Join(err, t.leave(ctx, s, described))
+		}
+	}()
 	if err != nil {
-		w.Close()
 		return f, err
 	}
-	defer w.Close()
-	described := w.Run(s)
-	if err := errors.Join(writeSchedule(t.dir, s), history.WriteRun(filepath.Join(t.dir, history.RunFile), described)); err != nil {
+	described = w.Run(s)
+	if err := errors.Join(t.writeSchedule(s), history.WriteRun(filepath.Join(t.dir, history.RunFile), described)); err != nil {
 		return f, err
 	}
 	follower, err := check.Follow(ctx, described, t.dir)
@@ -57,23 +62,22 @@ func (t trial) run(ctx context.Context, s plan.Schedule) (f finding, err error) 
 	if err := errors.Join(err, follower.Stop(stopping)); err != nil {
 		return f, err
 	}
-	if err := opened.Nodes(ctx, described, t.dir); err != nil {
+	if f.report, err = t.judge(ctx, described); err != nil {
 		return f, err
-	}
-	topics := check.OpenTopics(ctx, described, t.dir)
-	judged, err := check.ReadFolder(t.dir, topics, kinds())
-	if err != nil {
-		return f, err
-	}
-	if f.report, err = check.Judge(judged); err != nil {
-		return f, errors.Join(err, topics.SaveAll(described)) // so that it can be judged again
-	}
-	f.failed = f.report.Failed() || len(f.result.Problems) > 0
-	if f.failed {
-		err = topics.SaveAll(described)
 	}
 	t.say("judged")
-	return f, errors.Join(err, f.report.Write(t.dir))
+	return f, f.report.Write(t.dir)
+}
+
+func (t trial) judge(ctx context.Context, described history.Run) (*check.Report, error) {
+	if err := opened.Nodes(ctx, described, t.dir); err != nil {
+		return nil, err
+	}
+	judged, err := check.ReadFolder(t.dir, check.OpenTopics(ctx, described, t.dir), kinds())
+	if err != nil {
+		return nil, err
+	}
+	return check.Judge(judged)
 }
 
 // kinds are those of the faults that make the columns of the table of cells.
@@ -84,8 +88,80 @@ func kinds() (names []string) {
 	return names
 }
 
-// leave makes the folder of a failed run ready to be read.
-func (t trial) leave() error { return mergeLogs(filepath.Join(t.dir, history.LogDir)) }
+// leave makes the folder ready to be read, and judged again, as far as there is one. Of a run that was
+// given up the topics are not copied: whoever ended it does not wait for that.
+func (t trial) leave(ctx context.Context, s plan.Schedule, described history.Run) error {
+	if !world.IsRun(t.dir) {
+		return nil // somebody else's
+	}
+	err := errors.Join(t.writeSchedule(s), mergeLogs(filepath.Join(t.dir, history.LogDir)))
+	if len(described.Brokers) > 0 && ctx.Err() == nil {
+		err = errors.Join(err, check.OpenTopics(ctx, described, t.dir).SaveAll(described))
+	}
+	return err
+}
+
+// writeSchedule leaves what can be given to -schedule, with the command that repeats it all.
+func (t trial) writeSchedule(s plan.Schedule) error {
+	text := fmt.Sprintf("# %s\n%s", t.again, s)
+	return os.WriteFile(filepath.Join(t.dir, history.ScheduleFile), []byte(text), 0o644)
+}
+
+// theWorld stands among the numbers of checks for what only the world has seen.
+const theWorld = 0
+
+// failing are the numbers of the checks that have failed.
+func (f finding) failing() (numbers []int) {
+	if len(f.result.Problems) > 0 {
+		numbers = append(numbers, theWorld)
+	}
+	return append(numbers, f.checks(func(c *check.Check) bool { return c.Failures > 0 })...)
+}
+
+// failsLike tells whether another run fails in one of the ways in which this one did.
+func (f finding) failsLike(other finding) bool {
+	mine := f.failing()
+	return slices.ContainsFunc(other.failing(), func(n int) bool { return slices.Contains(mine, n) })
+}
+
+// unseen are the numbers of the checks that have looked at nothing.
+func (f finding) unseen() []int {
+	return f.checks(func(c *check.Check) bool {
+		return c.Failures == 0 && !slices.ContainsFunc(c.Examined, func(a check.Amount) bool { return a.Count > 0 })
+	})
+}
+
+func (f finding) checks(of func(*check.Check) bool) (numbers []int) {
+	if f.report == nil {
+		return nil
+	}
+	for i := range f.report.Checks {
+		if c := &f.report.Checks[i]; of(c) {
+			numbers = append(numbers, c.Number)
+		}
+	}
+	return numbers
+}
+
+func (f finding) proved() bool {
+	return f.report != nil && f.report.Proved() && len(f.failing()) == 0
+}
+
+// verdict says what is to be said of a run that did not prove everything, "" of one that did, and
+// whether the command fails.
+func (f finding) verdict(err error) (text string, failed bool) {
+	switch failing, unseen := f.failing(), f.unseen(); {
+	case err != nil:
+		return "NOT JUDGED, see the error", true
+	case len(failing) > 0:
+		return fmt.Sprintf("FAILED: checks %v (%d: the run itself)", failing, theWorld), true
+	case len(unseen) > 0:
+		return fmt.Sprintf("NOT PROVED: checks %v have seen nothing", unseen), true
+	case !f.proved():
+		return "NOT PROVED: something is undecided, see the table", false
+	}
+	return "", false
+}
 
 // print is the table at the end.
 func (f finding) print(out io.Writer) {
@@ -107,7 +183,9 @@ func (f finding) print(out io.Writer) {
 		}
 	}
 	fmt.Fprintln(out)
-	_ = f.report.WriteText(out) // to a terminal
+	if f.report != nil {
+		_ = f.report.WriteText(out) // to a terminal
+	}
 	if f.result.Pressure != nil {
 		fmt.Fprintf(out, "\n%s", f.result.Pressure.Table())
 	}

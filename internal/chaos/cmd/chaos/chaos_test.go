@@ -1,0 +1,166 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/chaos/check"
+	"github.com/tally-kafka/tally/internal/chaos/history"
+	"github.com/tally-kafka/tally/internal/chaos/plan"
+	"github.com/tally-kafka/tally/internal/chaos/world"
+)
+
+// foundBy is what a run came to, whose checks are these.
+func foundBy(checks ...check.Check) finding {
+	for i := range checks {
+		checks[i].Number = i + 1
+	}
+	return finding{report: &check.Report{Checks: checks}}
+}
+
+var (
+	good      = check.Check{Examined: []check.Amount{{What: "outputs", Count: 7}}}
+	bad       = check.Check{Examined: good.Examined, Failures: 1}
+	blind     = check.Check{Examined: []check.Amount{{What: "outputs"}}}
+	undecided = check.Check{Examined: good.Examined, Undecided: []string{"why"}}
+)
+
+// TestVerdict: a run is green when it has proved everything, and red when it has found something,
+// when a check has looked at nothing, or when nobody could judge it.
+func TestVerdict(t *testing.T) {
+	ended := foundBy(good, good)
+	ended.result.Problems = []string{"a node ended by itself"}
+	for name, c := range map[string]struct {
+		found  finding
+		err    error
+		says   string
+		failed bool
+	}{
+		"all is well":        {foundBy(good, good), nil, "", false},
+		"a find":             {foundBy(good, bad), nil, "FAILED: checks [2]", true},
+		"the world's find":   {ended, nil, "FAILED: checks [0]", true},
+		"nothing seen":       {foundBy(good, blind), nil, "NOT PROVED: checks [2] have seen nothing", true},
+		"undecided":          {foundBy(good, undecided), nil, "NOT PROVED: something is undecided", false},
+		"a find, and blind":  {foundBy(blind, bad), nil, "FAILED: checks [2]", true},
+		"an error":           {foundBy(good), errors.New("broken"), "NOT JUDGED", true},
+		"no report":          {finding{}, errors.New("broken"), "NOT JUDGED", true},
+		"no report, silence": {finding{}, nil, "NOT PROVED", false},
+	} {
+		text, failed := c.found.verdict(c.err)
+		if !strings.HasPrefix(text, c.says) || (text == "") != (c.says == "") || failed != c.failed {
+			t.Errorf("%s: it says %q, and fails: %t", name, text, failed)
+		}
+		if proved := c.found.proved(); c.err == nil && proved != (text == "") {
+			t.Errorf("%s: proved: %t", name, proved)
+		}
+	}
+}
+
+// TestFailsLike: a shorter schedule counts when a check fails that failed before, and not when
+// another does.
+func TestFailsLike(t *testing.T) {
+	first := foundBy(bad, good, bad)
+	for name, c := range map[string]struct {
+		other finding
+		like  bool
+	}{
+		"the same": {foundBy(bad, good, bad), true}, "one of them": {foundBy(good, bad, bad), true},
+		"another one": {foundBy(good, bad, good), false}, "none": {foundBy(good, good, good), false}, "not judged": {finding{}, false},
+	} {
+		if got := first.failsLike(c.other); got != c.like {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// TestAgain: the command that is printed has all that makes the run another one.
+func TestAgain(t *testing.T) {
+	s := plan.Schedule{Seed: 7, Length: 2 * time.Minute, Load: plan.Load{Rate: 3600, Keys: 1000, Even: true, Press: true}}
+	if got, want := again(options{}, s), "make chaos SEED=7 FOR=2m0s CHAOSFLAGS='-rate 3600 -keys 1000 -even -press'"; got != want {
+		t.Errorf("it is %s, not %s", got, want)
+	}
+	if got, want := again(options{schedule: "a.txt"}, s), "make chaos SCHEDULE=a.txt CHAOSFLAGS='-rate 3600 -keys 1000 -press'"; got != want {
+		t.Errorf("it is %s, not %s", got, want)
+	}
+}
+
+// TestScheduleOf: a schedule's first line says at which load it is carried out, unless a flag does;
+// one that is drawn has the flags'.
+func TestScheduleOf(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "schedule.txt")
+	text := "# make chaos\nseed=3 length=90s rate=2000 press=true\nat=4s kind=kill target=\"owner\"\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	flags := plan.Load{Rate: 800, Keys: 1200}
+	for _, c := range []struct {
+		opt  options
+		want plan.Load
+	}{
+		{options{schedule: file, load: flags}, plan.Load{Rate: 2000, Keys: 1200, Press: true}},
+		{options{schedule: file, load: flags, given: map[string]bool{"rate": true, "press": true}}, plan.Load{Rate: 800, Keys: 1200}},
+		{options{length: time.Minute, load: plan.Load{Rate: 5, Keys: 6, Even: true}}, plan.Load{Rate: 5, Keys: 6, Even: true}},
+	} {
+		s, err := scheduleOf(&c.opt)
+		if err != nil || s.Load != c.want {
+			t.Errorf("%+v gives the load%v (%v), not%v", c.opt, s.Load, err, c.want)
+		}
+		if back, err := plan.Parse(s.String()); err != nil || back.Load != s.Load {
+			t.Errorf("the load%v comes back as%v (%v)", s.Load, back.Load, err)
+		}
+	}
+}
+
+// TestLeave: what is left of a run that broke off can be read and repeated, and nothing is written
+// into a folder of somebody else.
+func TestLeave(t *testing.T) {
+	dir := t.TempDir()
+	tr := trial{dir: dir, again: "make chaos SEED=7"}
+	s := plan.Schedule{Seed: 7, Length: time.Minute, Faults: []plan.Fault{{At: time.Second, Kind: plan.Kill, Target: "owner"}}}
+	if err := tr.leave(t.Context(), s, history.Run{}); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := os.ReadDir(dir); err != nil || len(found) > 0 {
+		t.Errorf("%d files are in somebody's folder (%v)", len(found), err)
+	}
+	logs := filepath.Join(dir, history.LogDir)
+	if err := errors.Join(history.WriteRun(filepath.Join(dir, history.RunFile), history.Run{}), os.Mkdir(logs, 0o700),
+		os.WriteFile(filepath.Join(logs, "a-001.log"), []byte(`{"time":"2026-01-01T00:00:02Z","msg":"second"}`+"\n"), 0o600),
+		os.WriteFile(filepath.Join(logs, "b-001.log"), []byte(`{"time":"2026-01-01T00:00:01Z","msg":"first"}`+"\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.leave(t.Context(), s, history.Run{}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, history.ScheduleFile))
+	if err != nil || !strings.HasPrefix(string(text), "# make chaos SEED=7\n") {
+		t.Errorf("the schedule is %q (%v)", text, err)
+	}
+	if back, err := plan.Parse(string(text)); err != nil || len(back.Faults) != 1 {
+		t.Errorf("the schedule does not come back: %v", err)
+	}
+	all, err := os.ReadFile(filepath.Join(logs, allLogs))
+	if err != nil || strings.Index(string(all), "first") > strings.Index(string(all), "second") || !world.IsRun(dir) {
+		t.Errorf("the logs are %q (%v)", all, err)
+	}
+}
+
+// TestBrokenOff: a run that cannot begin leaves the folder in which it may write ready, and another
+// one as it is.
+func TestBrokenOff(t *testing.T) {
+	foreign := t.TempDir()
+	if err := os.WriteFile(filepath.Join(foreign, "thesis.txt"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tr := trial{dir: foreign, say: t.Logf}
+	if _, err := tr.run(t.Context(), plan.Schedule{Seed: 7, Length: time.Minute}); err == nil {
+		t.Error("a folder that is somebody's is taken")
+	}
+	if found, err := os.ReadDir(foreign); err != nil || len(found) != 1 || found[0].Name() != "thesis.txt" {
+		t.Errorf("%v are there (%v)", found, err)
+	}
+}
