@@ -2,8 +2,10 @@
 // fewest of them that still make a run fail.
 //
 // A fault names its target by a role, such as "owner" or "standby of chaos-local/2", which whoever
-// carries it out resolves at that moment. Faults overlap. The text has one fault a line:
+// carries it out resolves at that moment. Faults overlap. The text has the seed, the length and the
+// load in its first line, and then one fault a line:
 //
+//	seed=7 length=10m0s rate=800 keys=1200
 //	at=12.4s kind=kill target="owner" for=2s step=flush
 //
 // Invariants:

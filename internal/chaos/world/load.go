@@ -32,8 +32,8 @@ type load struct {
 // ackedMax is how many events a line of the history has.
 const ackedMax = 500
 
-func (w *World) newLoad(ctx context.Context, work *workload) (*load, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.Addrs()...), kgo.DefaultProduceTopic(work.app.Input),
+func (w *World) newLoad(ctx context.Context, brokers []string, work *workload) (*load, error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(work.app.Input),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(5*time.Millisecond),
 		kgo.MaxBufferedRecords(200_000), kgo.ClientID("chaos-load"))
 	if err != nil {

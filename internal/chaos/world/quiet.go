@@ -71,6 +71,9 @@ func (w *World) awaitQuiet(ctx context.Context, over time.Time) history.End {
 		case <-ctx.Done():
 		}
 	}
+	if ctx.Err() != nil {
+		return end // the run is given up
+	}
 	if end.QuietAfterMs < 0 || end.QuietAfterMs > quietMost.Milliseconds() {
 		w.problem("quiet after %d ms (-1: never), and not within %v: %s", end.QuietAfterMs, quietMost, end.Why)
 	}
@@ -108,10 +111,13 @@ func (w *World) audit(ctx context.Context) {
 		return
 	}
 	for _, app := range Apps {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-		cmd := exec.CommandContext(ctx, w.opt.Bin, "audit", "--server", "http://"+w.nodes[names[0]].listen, "--app", app)
+		within, cancel := context.WithTimeout(ctx, 5*time.Minute)
+		cmd := exec.CommandContext(within, w.opt.Bin, "audit", "--server", "http://"+w.nodes[names[0]].listen, "--app", app)
 		out, err := cmd.CombinedOutput()
 		cancel()
+		if ctx.Err() != nil {
+			return
+		}
 		code := 0
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {

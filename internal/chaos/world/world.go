@@ -308,7 +308,7 @@ func (w *World) startLoads(ctx context.Context, seed uint64) error {
 		if a.Passing {
 			continue
 		}
-		l, err := w.newLoad(ctx, newWorkload(a, seed, w.opt.Keys))
+		l, err := w.newLoad(ctx, w.cluster.Addrs(), newWorkload(a, seed, w.opt.Keys))
 		if err != nil {
 			return err
 		}
