@@ -178,8 +178,13 @@ func TestBeside(t *testing.T) {
 		close(over)
 	}()
 	still(t, "the faults are over, and something that one has begun is not", over)
+	w.problem("an early one")
+	w.problem("a later one")
 	close(let)
 	<-over
+	if w.failed.Before(w.broke) || w.broke.IsZero() {
+		t.Errorf("the first problem came at %v, and the faults began at %v", w.failed, w.broke)
+	}
 }
 
 // TestLoadIsGivenUp: events that Kafka does not take hold nobody up who gives the run up.

@@ -40,7 +40,7 @@ func newFakeWorld(t *testing.T, script string) *fakeWorld {
 	w := &fakeWorld{World: &World{
 		opt:   Options{Dir: dir, Bin: filepath.Join(dir, "bin"), Nodes: []string{"a", "b"}, Spare: []string{"d"}, Say: func(string, ...any) {}},
 		links: link.New(seam.World(), 1), cluster: &testkafka.Cluster{}, nodes: map[string]*node{}, views: map[string]view{},
-		doing: map[string]map[string]int{}, cells: newCells(), lived: time.Now(), forget: func() bool { return true },
+		doing: map[string]map[string]int{}, cells: newCells(), forget: func() bool { return true },
 	}}
 	out, err := history.Create(filepath.Join(dir, history.HistoryFile))
 	must(t, errors.Join(err, os.WriteFile(w.opt.Bin, []byte("#!/bin/sh\n"+script+"\n"), 0o700),

@@ -31,6 +31,9 @@ type fault struct {
 // carryOut lets every fault come at its time, and waits until all are over, with all that they have
 // begun.
 func (w *World) carryOut(ctx context.Context, s plan.Schedule, began time.Time) {
+	w.mu.Lock()
+	w.broke = began
+	w.mu.Unlock()
 	var all sync.WaitGroup
 	end := began.Add(s.Length - quietMost)
 	for i, planned := range s.Faults {

@@ -64,8 +64,8 @@ type World struct {
 	forget   func() bool // of the end of New's context
 
 	mu       sync.Mutex
-	lived    time.Time // when the load began
-	failed   time.Time // when the first problem came
+	broke    time.Time // when the schedule began
+	failed   time.Time // when the first problem behind that came
 	views    map[string]view
 	whole    view                      // the cluster's, while a lane moves or a node drains
 	doing    map[string]map[string]int // by node: transitions that a command has begun
@@ -84,7 +84,7 @@ type Result struct {
 	Reads    int64
 	Faults   []history.Fault
 	Problems []string      // that only the world can see
-	Seen     time.Duration // since the load began, when the first of them came; 0: none has
+	Seen     time.Duration // since the schedule began, when the first of them came; 0: none has
 	Notes    []string      // what is worth knowing, and no fault of the product's
 	Pressure *Pressure
 }
@@ -232,9 +232,6 @@ func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	began := time.Now()
-	w.mu.Lock()
-	w.lived = began
-	w.mu.Unlock()
 	if err := w.startLoads(ctx, s.Seed); err != nil {
 		return Result{}, err
 	}
@@ -258,7 +255,7 @@ func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
 	defer w.mu.Unlock()
 	r := Result{Events: sent, Reads: w.reads, Faults: w.faults, Problems: w.problems, Notes: w.notes, Pressure: pressure}
 	if !w.failed.IsZero() {
-		r.Seen = w.failed.Sub(began)
+		r.Seen = w.failed.Sub(w.broke)
 	}
 	return r, err
 }
@@ -387,7 +384,7 @@ func (w *World) problem(format string, a ...any) {
 	text := fmt.Sprintf(format, a...)
 	w.mu.Lock()
 	w.problems = append(w.problems, text)
-	if w.failed.IsZero() && !w.lived.IsZero() {
+	if w.failed.IsZero() && !w.broke.IsZero() {
 		w.failed = time.Now()
 	}
 	w.mu.Unlock()
