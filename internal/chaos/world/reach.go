@@ -49,8 +49,8 @@ func (f *fault) reach(ctx context.Context, try int) bool {
 	case "draining":
 		f.w.beside.Go(func() { _ = f.w.drainFor(ctx, n.name, reachMost) })
 	case "joining":
-		spare := f.spare()
-		if spare == "" {
+		spare := ""
+		if !f.poll(ctx, func() bool { spare = f.spare(); return spare != "" }) {
 			return false
 		}
 		f.hurt = []string{spare}
