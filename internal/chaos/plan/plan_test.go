@@ -84,6 +84,9 @@ func TestDrawEvenly(t *testing.T) {
 	even := options
 	even.Even = true
 	for seed := range uint64(20) {
+		if n := len(Rows()) - len(Transitions); !slices.Equal(RowsOf(Stall)[n:], []string{"acquiring", "restoring"}) {
+			t.Fatalf("a stall is dealt %v", RowsOf(Stall))
+		}
 		dealt := map[Kind]map[string]int{}
 		for _, f := range Draw(seed, 2*time.Hour, even).Faults {
 			if dealt[f.Kind] == nil {

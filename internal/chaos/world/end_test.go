@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/chaos/history"
 	"github.com/tally-kafka/tally/internal/chaos/plan"
 	"github.com/tally-kafka/tally/internal/testkafka"
@@ -119,6 +120,15 @@ func TestTwoTerms(t *testing.T) {
 	must(t, d.start())
 	if one, other := d.term(t.Context()), d.term(t.Context()); one != nil || !errors.Is(other, errNotRunning) {
 		t.Errorf("%v and %v", one, other)
+	}
+	w.say(api.Status{Leader: "a"})
+	must(t, w.nodes["a"].start())
+	joined := make(chan error)
+	go func() { joined <- w.joinFor(t.Context(), d, 100*time.Millisecond, time.Now().Add(time.Minute)) }()
+	until(t, "the further node runs", d.lively)
+	d.kill()
+	if err := <-joined; err != nil {
+		t.Errorf("who shall end a node that a fault has: %v", err)
 	}
 	w.partSpares(t.Context())
 	if problems, _ := w.saw(); len(problems) > 0 {
