@@ -260,14 +260,14 @@ func TestRefusedRecord(t *testing.T) {
 		s := e.fence(t)
 		e.begin(t, s, "fine")
 		large := e.record(noise(40_000))
-		large.Key = []byte("key")
+		large.Key, large.Partition = []byte("key"), 0 // in a batch of its own
 		s.Produce(large)
 		out, err := s.Commit(context.Background(), e.at(map[int32]int64{0: 5}))
 		var refused *txn.ProduceError
 		if out != txn.Aborted || !txn.Refused(err) || !errors.As(err, &refused) {
 			t.Fatal(out, err)
 		}
-		if refused.Topic != e.output || refused.Partition != 1 || refused.Kind != 'e' {
+		if refused.Topic != e.output || refused.Partition != 0 || refused.Kind != 'e' {
 			t.Errorf("it is said of a record of kind %q to %s/%d", refused.Kind, refused.Topic, refused.Partition)
 		}
 		s.Close()

@@ -85,8 +85,8 @@ func (rd *read) noteSent(l laneSent) {
 	}
 }
 
-// soughtOf is the offset of a partition of the source below which lies all that was sent of what the
-// input held at the question, once inputProved.
+// soughtOf is the offset of a partition of the source below which lies all that was sent of what
+// the input held at the question, once inputProved.
 func (rd *read) soughtOf(partition int32) (at int64) {
 	for _, sent := range rd.sent {
 		at = max(at, sent[partition])

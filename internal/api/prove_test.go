@@ -101,8 +101,8 @@ func TestAbsenceIsNotProvedTooEarly(t *testing.T) {
 	}
 }
 
-// A node is asked for a proof for less time than what there was needs to be counted: it says the end
-// that it has seen, and a later answer of the lane is held against that.
+// A node is asked for a proof for less time than what there was needs to be counted: it says the
+// end that it has seen, and a later answer of the lane is held against that.
 func TestAbsenceIsProvedOverSeveralQuestions(t *testing.T) {
 	a := newTestApp(t, wordcount, 3, 6)
 	a.busily(100 * time.Millisecond)
