@@ -159,7 +159,7 @@ func (s *server) putUpGuards(id identity) (err error) {
 	}
 	s.tidier.gate.setStarts(s.tidier.starts())
 	all := guards{cluster: s.cluster, each: []guard{
-		keepCompacted, keepTail(s.cluster), guardZombies(s.cluster, addr, s.opt.Seam), s.tidier.gate.guard(s.cluster),
+		keepCompacted, keepTail(s.cluster), fillByPartition, guardZombies(s.cluster, addr, s.opt.Seam), s.tidier.gate.guard(s.cluster),
 		s.intent.observe, // the last: whom another holds back, others may overtake
 	}}
 	all.stand()

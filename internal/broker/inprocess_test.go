@@ -142,7 +142,7 @@ func (b *inProcess) has(partition int32, want ...string) {
 		b.t.Fatal(err)
 	}
 	if !slices.Equal(got, want) {
-		b.t.Errorf("partition %d has %q, want %q", partition, got, want)
+		b.t.Errorf("partition %d has %.500q, want %q", partition, got, want)
 	}
 }
 
