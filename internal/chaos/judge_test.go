@@ -111,10 +111,13 @@ func (c *judged) ask(p *process, rounds int) {
 				a, err = p.client().Get(j.ctx, j.app, asked, opt)
 				r.Asked, r.TokenOut = string(asked), a.Token
 				same(t, a.Parts, &r.Parts)
+				if a.Found {
+					r.Counts = []history.Count{{Group: string(a.Group), Values: a.Values}}
+				}
 			case "top":
 				var a api.TopAnswer
 				a, err = p.client().Top(j.ctx, j.app, 5, opt)
-				r.TokenOut = a.Token
+				r.N, r.TokenOut = 5, a.Token
 				same(t, a.Parts, &r.Parts)
 				same(t, a.Counts, &r.Counts)
 			case "scan":

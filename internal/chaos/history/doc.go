@@ -10,6 +10,7 @@
 //	schedule.txt    the faults that were to come (internal/chaos/plan reads it)
 //	logs/           the nodes' and brokers' logs, by start
 //	data/           the nodes' data dirs
+//	opened/         copies of the stores of nodes that have died in mid-run, by NODE-START
 //
 // Invariants:
 //

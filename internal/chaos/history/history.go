@@ -14,6 +14,7 @@ const (
 	ScheduleFile = "schedule.txt"
 	LogDir       = "logs"
 	DataDir      = "data"
+	OpenedDir    = "opened"
 )
 
 // Run describes a run.
@@ -155,6 +156,8 @@ type Read struct {
 	Error    string    `json:"error,omitempty"` // then there is no answer
 	// Asked is the group of a get.
 	Asked string `json:"asked,omitempty"`
+	// N is how many groups a top was asked for; 0 where that was not written down.
+	N int `json:"n,omitempty"`
 	// Counts are the groups that were answered; of a get none when it was not found.
 	Counts []Count `json:"counts,omitempty"`
 	Parts  []Part  `json:"parts,omitempty"`
@@ -175,6 +178,7 @@ type Part struct {
 	Epoch     uint64           `json:"epoch"`
 	Position  map[string]int64 `json:"position"` // "TOPIC/PARTITION": next offset to read
 	Lag       int64            `json:"lag"`
+	InputLag  int64            `json:"input_lag,omitempty"` // a part of Lag; an answer need not say it
 	AsOfMs    int64            `json:"as_of_ms"`
 	Values    json.RawMessage  `json:"values,omitempty"`
 }
@@ -245,10 +249,14 @@ type Topic struct {
 type Store struct {
 	App       string `json:"app"`
 	Node      string `json:"node"`
+	Start     int    `json:"start,omitempty"` // of the node, after which it was copied; 0: at the run's end
 	Stage     uint8  `json:"stage"`
 	Partition int32  `json:"partition"`
 	Changelog int64  `json:"changelog"` // everything below this offset of the changelog is in it
 	Groups    int64  `json:"groups"`
 	Digest    uint64 `json:"digest,string"`
-	Damaged   string `json:"damaged,omitempty"` // it says so itself; then Partition is its lane
+	// Damaged is what a store says that knows that it is damaged, and Refused why else it could not
+	// be opened, such as an identity that is not its app's. Partition is then its lane.
+	Damaged string `json:"damaged,omitempty"`
+	Refused string `json:"refused,omitempty"`
 }

@@ -5,7 +5,8 @@
 //
 //   - A copy is opened, never the store itself, and only once its node is gone.
 //   - What it says of a store is the sum of what is in it; whether that is right the checks say.
-//   - A store that says that it is damaged is not one that is wrong.
+//   - A store that says that it is damaged is not one that is wrong: what may have damaged it, the
+//     checks know. Any other error of opening is told apart from that.
 //
 // It may import state, processor/spec, internal/kafka, internal/seam, and what chaos runs write and
 // check.
@@ -28,9 +29,9 @@ import (
 	"github.com/tally-kafka/tally/state"
 )
 
-// Nodes opens the stores that a run's nodes have left, all of them dead, and writes what they hold
-// to the folder's file of stores, where ReadFolder finds it. The follower has stopped, and Kafka
-// still runs.
+// Nodes opens the stores that a run's nodes have left, all of them dead, and the copies of those
+// that died in mid-run, and writes what they hold to the folder's file of stores, where ReadFolder
+// finds it. The follower has stopped, and Kafka still runs.
 func Nodes(ctx context.Context, run history.Run, dir string) (err error) {
 	admin, err := kafka.NewAdmin(kafka.Config{Brokers: run.Brokers, ClientID: "chaos-opened", Seam: seam.World()})
 	if err != nil {
@@ -51,14 +52,14 @@ func Nodes(ctx context.Context, run history.Run, dir string) (err error) {
 		if err != nil {
 			return fmt.Errorf("app %s: %w", a.Name, err)
 		}
+		o := opener{ctx: ctx, out: out, id: id, lanes: a.Lanes}
 		for _, node := range run.Nodes {
-			for lane := range a.Lanes {
-				id.Lane = lane
-				from := filepath.Join(dir, history.DataDir, node, "state", a.Name, strconv.Itoa(lane))
-				if err := one(ctx, out, from, node, id); err != nil {
-					return fmt.Errorf("the store of %s/%d at %s: %w", a.Name, lane, node, err)
-				}
+			if err := o.node(filepath.Join(dir, history.DataDir, node, "state"), node, 0); err != nil {
+				return err
 			}
+		}
+		if err := history.ListCopies(dir, o.node); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -86,8 +87,27 @@ func identity(ctx context.Context, admin *kafka.Admin, topics *check.Topics, a h
 	return id, err
 }
 
+// opener opens the stores of one app.
+type opener struct {
+	ctx   context.Context
+	out   *history.Lines
+	id    state.Identity
+	lanes int
+}
+
+// node opens all lanes' stores that a node has left after one of its starts.
+func (o *opener) node(dir, node string, start int) error {
+	for lane := range o.lanes {
+		o.id.Lane = lane
+		if err := o.one(filepath.Join(dir, o.id.App, strconv.Itoa(lane)), node, start); err != nil {
+			return fmt.Errorf("the store of %s/%d at %s: %w", o.id.App, lane, node, err)
+		}
+	}
+	return nil
+}
+
 // one opens a copy of a store, if there is one.
-func one(ctx context.Context, out *history.Lines, from, node string, id state.Identity) (err error) {
+func (o *opener) one(from, node string, start int) (err error) {
 	if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -99,13 +119,22 @@ func one(ctx context.Context, out *history.Lines, from, node string, id state.Id
 	if err := os.CopyFS(filepath.Join(copied, "store"), os.DirFS(from)); err != nil {
 		return err
 	}
-	all, err := sums(ctx, filepath.Join(copied, "store"), id)
-	if err != nil { // it says so, and would be built again
-		return out.Write(history.Store{App: id.App, Node: node, Partition: int32(id.Lane), Damaged: err.Error()})
+	all, err := sums(o.ctx, filepath.Join(copied, "store"), o.id)
+	if err != nil {
+		if o.ctx.Err() != nil {
+			return err
+		}
+		s := history.Store{App: o.id.App, Node: node, Start: start, Partition: int32(o.id.Lane)}
+		if errors.Is(err, state.ErrDamaged) { // it says so, and would be built again
+			s.Damaged = err.Error()
+		} else {
+			s.Refused = err.Error()
+		}
+		return o.out.Write(s)
 	}
 	for _, s := range all {
-		s.App, s.Node = id.App, node
-		if err := out.Write(s); err != nil {
+		s.App, s.Node, s.Start = o.id.App, node, start
+		if err := o.out.Write(s); err != nil {
 			return err
 		}
 	}

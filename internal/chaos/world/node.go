@@ -93,7 +93,7 @@ func (w *World) newNode(name string) (*node, error) {
 func (n *node) start() error {
 	n.turn.Lock()
 	defer n.turn.Unlock()
-	if n.running() != nil || n.w.isOver() {
+	if n.running() != nil || n.w.over() {
 		return nil
 	}
 	n.mu.Lock()
@@ -137,7 +137,7 @@ func (n *node) attend(p *process) {
 	n.w.write(history.Event{Kind: history.KindProcess, Process: &history.Process{
 		Name: n.name, Start: p.start, Pid: p.cmd.Process.Pid, Started: p.began, Ended: time.Now(), How: p.cmd.ProcessState.String(), Meant: meant,
 	}})
-	if meant || n.w.isOver() {
+	if meant || n.w.over() {
 		return
 	}
 	if words, panicked := n.lastWords(p); full && !panicked {
@@ -227,8 +227,14 @@ func (n *node) kill() bool {
 	return true
 }
 
-// gone forgets the process, so that a start that comes at once starts another.
+// gone forgets the process, so that a start that comes at once starts another. What it has left on
+// disk is copied before anything else happens to it, but for the run's end, which leaves it there.
 func (n *node) gone(p *process) {
+	if !n.w.over() {
+		if err := n.w.copies.Take(n.name, p.start, filepath.Join(n.dir, "state")); err != nil {
+			n.w.problem("%v", err)
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.proc == p {

@@ -101,6 +101,7 @@ func (r *reader) ask(ctx context.Context) {
 	if sent, last := r.load.now(); r.kind.after && sent > 0 {
 		h.After = fmt.Sprintf("%s/%d:%d", r.load.work.app.Input, last.Partition, last.Offset)
 		opt.After = []string{h.After}
+		group = groupOfRecord(last, group)
 	}
 	ctx, cancel := context.WithTimeout(ctx, readWait+7*time.Second)
 	defer cancel()
@@ -127,6 +128,7 @@ func (r *reader) send(ctx context.Context, h *history.Read, group string, opt ap
 	client := r.w.nodes[h.Node].public
 	switch h.Ask {
 	case "top":
+		h.N = readTop
 		a, err := client.Top(ctx, h.App, readTop, opt)
 		h.TokenOut, h.Parts = a.Token, partsOf(a.Parts)
 		for _, c := range a.Counts {
@@ -150,6 +152,18 @@ func (r *reader) send(ctx context.Context, h *history.Read, group string, opt ap
 	return err
 }
 
+// groupOfRecord is a group that an event counts for, so that who asks after the event sees it; one
+// that cannot be read counts for none.
+func groupOfRecord(rec history.Record, none string) string {
+	switch {
+	case rec.Dead:
+		return none
+	case len(rec.Words) > 0:
+		return groupOf(rec.Words[0])
+	}
+	return groupOf(rec.Key)
+}
+
 func countOf(group, values json.RawMessage) history.Count {
 	return history.Count{Group: string(group), Values: slices.Clone(values)}
 }
@@ -157,7 +171,7 @@ func countOf(group, values json.RawMessage) history.Count {
 func partsOf(parts []api.Part) (of []history.Part) {
 	for _, p := range parts {
 		of = append(of, history.Part{Partition: p.Partition, Lane: p.Lane, Node: p.Node, Role: string(p.Role), Epoch: p.Epoch,
-			Position: p.Position, Lag: p.Lag, AsOfMs: p.AsOfMs, Values: p.Values})
+			Position: p.Position, Lag: p.Lag, InputLag: p.InputLag, AsOfMs: p.AsOfMs, Values: p.Values})
 	}
 	return of
 }

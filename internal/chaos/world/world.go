@@ -56,6 +56,7 @@ type World struct {
 	out      *history.Lines
 	began    time.Time
 	join     string // the addresses of those that form the cluster
+	copies   history.Copies
 	brokers  sync.Mutex
 	compacts sync.Mutex
 	passing  sync.Mutex
@@ -129,6 +130,7 @@ func New(ctx context.Context, opt Options) (*World, error) {
 	w := &World{
 		opt: withDefaults(opt), apps: theApps(), links: link.New(seam.World(), opt.Seed), nodes: map[string]*node{},
 		views: map[string]view{}, doing: map[string]map[string]int{}, broken: map[string]int{}, cells: newCells(),
+		copies: history.Copies{Dir: opt.Dir},
 	}
 	w.began, w.forget = time.Now(), context.AfterFunc(ctx, w.end)
 	if err := w.prepare(); err != nil {
@@ -367,7 +369,8 @@ func (w *World) end() {
 	w.ended = true
 }
 
-func (w *World) isOver() bool {
+// over reports whether the world is being taken away.
+func (w *World) over() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.ended
