@@ -22,14 +22,19 @@ type app struct {
 
 	// Of committed transactions: the offsets of the app's consumer group; and of an app of two
 	// stages the print of what each has to send, and of the sources that it has to name.
-	offsets map[txnID]map[Place]int64
-	sends   map[txnID]uint64
-	moved   map[txnID]uint64
-	books   *books
-	lost    map[Place]gap // offsets that nobody has read in time
+	offsets   map[txnID]map[Place]int64
+	offsetsIn Place // the log that they are in
+	sends     map[txnID]uint64
+	moved     map[txnID]uint64
+	books     *books
+	lost      map[Place]*doubts // logs of which a part was gone before it was read
+	lanes     map[int64]int     // of the producers that write to the changelog
+	vague     map[txnID]bool    // which events these have counted is not known
+	told      *told             // of an app of two stages
 
-	last   map[string]lastOutput // of each counter
-	stores map[storeOf][]history.Store
+	last     map[string]lastOutput // of each counter
+	stores   map[storeOf][]history.Store
+	troubles *troubles
 }
 
 type lastOutput struct {
@@ -49,7 +54,8 @@ func newApp(h history.App, d Dump, rep *Report, b *books) (*app, error) {
 	}
 	return &app{App: h, spec: s, dump: d, rep: rep, books: b, answers: map[string]*answer{},
 		offsets: map[txnID]map[Place]int64{}, sends: map[txnID]uint64{}, moved: map[txnID]uint64{},
-		lost: map[Place]gap{}, last: map[string]lastOutput{}, stores: map[storeOf][]history.Store{}}, nil
+		lost: map[Place]*doubts{}, lanes: map[int64]int{}, vague: map[txnID]bool{}, told: newTold(),
+		last: map[string]lastOutput{}, stores: map[storeOf][]history.Store{}, troubles: &troubles{}}, nil
 }
 
 func (a *app) stages() int {
@@ -88,6 +94,11 @@ func (a *app) addAnswer(h history.Answer) error {
 
 // judge runs all that looks at topics.
 func (a *app) judge() error {
+	if a.stages() == 2 {
+		if err := a.listTold(); err != nil {
+			return fmt.Errorf("app %s: %w", a.Name, err)
+		}
+	}
 	for p := range a.Partitions {
 		for stage := range uint8(a.stages()) {
 			if err := a.judgeColumn(stage, p); err != nil {
@@ -109,7 +120,7 @@ func (a *app) judge() error {
 func (a *app) judgeOffsetsLeft() {
 	for id, of := range a.offsets {
 		for place, at := range of {
-			if _, lost := a.lost[Place{a.Changelog, place.Partition}]; lost {
+			if a.lost[Place{a.Changelog, place.Partition}].about(id) {
 				a.rep.Of(Whole).undecided("app %s: %v commits offset %d of %s; its position record may be one that nobody has read",
 					a.Name, id, at, place)
 				continue

@@ -2,8 +2,6 @@ package check
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 )
 
 // OffsetsTopic is where Kafka keeps the offsets of consumer groups.
@@ -11,10 +9,18 @@ const OffsetsTopic = "__consumer_offsets"
 
 // books hold how each transaction has ended, over all logs that it has written to.
 type books struct {
-	ends map[txnID]Control
+	ends ends
 	// noOffsets: the broker has no topic of consumer groups (an embedded one).
 	noOffsets bool
 	writers   map[laneOf]map[uint64]*writer
+}
+
+// ends are how transactions have ended.
+type ends map[txnID]ending
+
+type ending struct {
+	outcome Control
+	firstMs int64 // of all its markers: before it nobody can have known of the end
 }
 
 type laneOf struct {
@@ -29,24 +35,26 @@ type writer struct {
 }
 
 func newBooks() *books {
-	return &books{ends: map[txnID]Control{}, writers: map[laneOf]map[uint64]*writer{}}
+	return &books{ends: ends{}, writers: map[laneOf]map[uint64]*writer{}}
 }
 
 // keepBooks reads all logs of an app once, for what does not need the input.
 func (a *app) keepBooks() error {
 	for p := range a.Partitions {
 		for _, topic := range []string{a.Output, a.Dead, a.Repartition} {
-			if topic != "" {
-				if err := a.book(Place{topic, p}, a.bookEnd); err != nil {
-					return err
-				}
+			if topic == "" {
+				continue
+			}
+			if err := a.book(Place{topic, p}, a.bookEnd); err != nil {
+				return err
 			}
 		}
 		epochs := &epochs{app: a, place: Place{a.Changelog, p}, lane: int(p) % a.Lanes}
-		if err := a.book(Place{a.Changelog, p}, func(place Place, part *part) error {
+		if err := a.book(epochs.place, func(place Place, part *part) error {
 			if err := a.bookEnd(place, part); err != nil || part.outcome != Commit {
 				return err
 			}
+			epochs.order(part)
 			return epochs.take(part)
 		}); err != nil {
 			return err
@@ -62,7 +70,7 @@ func (a *app) book(place Place, fn func(Place, *part) error) error {
 		return err
 	}
 	defer log.close()
-	order := map[int64]int16{} // the epoch that each producer's last transaction had
+	w, order := a.rep.Of(Whole), newDoubts()
 	for {
 		part, err := log.read()
 		if err != nil {
@@ -71,59 +79,104 @@ func (a *app) book(place Place, fn func(Place, *part) error) error {
 		if part == nil {
 			break
 		}
-		if last, known := order[part.id.producer]; part.txn && known && part.id.epoch <= last {
-			a.rep.Of(Whole).fail("%s offset %d: %v ends a transaction after epoch %d has ended one", place, part.marker, part.id, last)
+		if last, known := order.last[part.id.producer]; part.txn && known && part.id.epoch <= last {
+			w.fail("%s offset %d: %v ends a transaction after epoch %d has ended one", place, part.marker, part.id, last)
 		}
-		order[part.id.producer] = part.id.epoch
+		order.part(part, log.gaps)
 		if err := fn(place, part); err != nil {
 			return err
 		}
 	}
+	order.end(log.gaps)
 	for _, part := range log.open {
-		if log.holedSince(part) {
-			a.rep.Of(Whole).undecided("%s offset %d: nobody has read how the transaction of %v ended", place, part.records[0].Offset, part.id)
+		if log.holedBehind(part.last()) {
+			w.undecided("%s offset %d: nobody has read how the transaction of %v ended", place, part.records[0].Offset, part.id)
 			continue
 		}
 		if err := fn(place, part); err != nil {
 			return err
 		}
 	}
+	for _, torn := range log.torn {
+		w.fail("%s", torn)
+	}
 	if len(log.gaps) > 0 {
-		a.lost[place] = log.gaps[0]
+		a.lost[place] = order
 	}
 	return nil
+}
+
+// walk calls fn for each committed part of a log that has been booked.
+func (a *app) walk(place Place, fn func(Place, *part) error) error {
+	log, err := openParts(a.dump, place)
+	if err != nil {
+		return err
+	}
+	defer log.close()
+	for {
+		part, err := log.read()
+		if err != nil || part == nil {
+			return err
+		}
+		if part.outcome != Commit {
+			continue
+		}
+		if err := fn(place, part); err != nil {
+			return fmt.Errorf("%s offset %d: %w", place, part.records[0].Offset, err)
+		}
+	}
 }
 
 // bookEnd notes how a transaction ended in one log: as in all others.
 func (a *app) bookEnd(place Place, part *part) error {
 	w := a.rep.Of(Whole)
-	if !part.txn {
+	switch {
+	case !part.txn:
 		w.fail("%s offset %d: a record outside of any transaction", place, part.marker)
 		return nil
-	}
-	if part.outcome == Data {
+	case part.outcome == Data:
 		w.fail("%s offset %d: the transaction of %v is still open", place, part.records[0].Offset, part.id)
 		return nil
 	}
 	w.saw(1, "parts of transactions")
 	before, known := a.books.ends[part.id]
-	if !known {
+	switch {
+	case !known:
 		w.saw(1, "transactions")
-		a.books.ends[part.id] = part.outcome
-	} else if before != part.outcome {
-		w.fail("%s offset %d: the transaction of %v is %s here, and %s elsewhere", place, part.marker, part.id, part.outcome, before)
+		a.books.ends[part.id] = ending{part.outcome, part.endMs}
+	case before.outcome != part.outcome:
+		w.fail("%s offset %d: the transaction of %v is %s here, and %s elsewhere", place, part.marker, part.id, part.outcome, before.outcome)
+	case part.endMs < before.firstMs:
+		a.books.ends[part.id] = ending{part.outcome, part.endMs}
 	}
 	return nil
 }
 
 func (c Control) String() string { return [...]string{"open", "committed", "aborted"}[c] }
 
-// epochs judges one partition of a changelog.
+// epochs judges one partition of a changelog, which has one writer after another.
 type epochs struct {
 	app   *app
 	place Place
 	lane  int
 	last  uint64
+	ended txnID // whose last record, of those that have ended, has the highest offset
+	above int64 // that offset
+}
+
+// order holds a committed transaction to those that ended before it: all of it is behind them, or
+// what follows each other by its markers does not by its offsets.
+func (e *epochs) order(part *part) {
+	c := e.app.rep.Of(Epochs)
+	c.saw(1, "transactions behind each other")
+	if first := part.records[0].Offset; first < e.above && part.id != e.ended {
+		c.fail("%s offset %d: %v writes there, in the midst of the transaction of %v, which ended earlier and goes up to offset %d",
+			e.place, first, part.id, e.ended, e.above)
+	}
+	if last := part.last(); last > e.above {
+		e.ended, e.above = part.id, last
+	}
+	e.app.lanes[part.id.producer] = e.lane
 }
 
 // take reads the position records and barriers of a committed transaction.
@@ -142,6 +195,9 @@ func (e *epochs) take(part *part) error {
 			return fmt.Errorf("%s offset %d: %w", e.place, rec.Offset, err)
 		}
 		c.saw(1, "position records and barriers")
+		if k.kind == kindPosition && k.stage == 0 && e.app.stages() == 2 {
+			e.app.told.inputs[e.place.Partition] = append(e.app.told.inputs[e.place.Partition], pos.Input)
+		}
 		if pos.Epoch < e.last {
 			c.fail("%s offset %d: epoch %d of %s comes behind epoch %d", e.place, rec.Offset, pos.Epoch, pos.NodeName, e.last)
 		}
@@ -172,13 +228,14 @@ func (b *books) write(e *epochs, offset int64, pos *position, seenMs int64, c *C
 // bookOffsets reads the offsets of the app's consumer group: they never fall.
 func (a *app) bookOffsets() error {
 	place, ok := a.dump.OffsetsOf(a.ConsumerGroup)
+	a.offsetsIn = place
 	if a.books.noOffsets = !ok; !ok {
 		a.rep.Of(Offsets).undecided("this Kafka has no topic of consumer groups")
 		return nil
 	}
 	last := map[Place]int64{}
-	return a.book(place, func(place Place, part *part) error {
-		ours, err := a.offsetsIn(part)
+	err := a.book(place, func(place Place, part *part) error {
+		ours, err := a.ownOffsets(part)
 		if err != nil || len(ours) == 0 {
 			return err
 		}
@@ -199,10 +256,14 @@ func (a *app) bookOffsets() error {
 		}
 		return nil
 	})
+	if d := a.lost[place]; d != nil {
+		a.rep.Of(Offsets).undecided("%s: offsets %d to %d were gone before the follower read them", place, d.first.from, d.first.to)
+	}
+	return err
 }
 
-// offsetsIn are those of the app's consumer group.
-func (a *app) offsetsIn(part *part) (ours []offsetCommit, err error) {
+// ownOffsets are those of the app's consumer group.
+func (a *app) ownOffsets(part *part) (ours []offsetCommit, err error) {
 	for _, rec := range part.records {
 		o, ok, err := parseOffset(rec)
 		if err != nil {
@@ -213,98 +274,4 @@ func (a *app) offsetsIn(part *part) (ours []offsetCommit, err error) {
 		}
 	}
 	return ours, nil
-}
-
-// judgeSends holds the partials of each transaction of the first stage to the events that it has
-// counted, and its sources to its positions.
-func (a *app) judgeSends() error {
-	m := a.rep.Of(Mapped)
-	for q := range a.Partitions {
-		err := a.book(Place{a.Repartition, q}, func(place Place, part *part) error {
-			if part.outcome != Commit {
-				return nil
-			}
-			if err := a.judgeSent(place, part); err != nil {
-				return fmt.Errorf("%s offset %d: %w", place, part.records[0].Offset, err)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	for place, g := range a.lost {
-		if place.Topic == a.Repartition || place.Topic == a.Changelog {
-			m.undecided("%s: offsets %d to %d were gone before the follower read them", place, g.from, g.to)
-			return nil
-		}
-	}
-	for _, id := range slices.SortedFunc(maps.Keys(a.sends), compareIDs) {
-		m.saw(1, "transactions of a first stage")
-		if a.sends[id] != 0 {
-			m.fail("app %s: what %v has sent to the second stage is not what its events add up to", a.Name, id)
-		}
-	}
-	return nil
-}
-
-// unread reports whether there are records of a changelog that nobody has read in time: perhaps
-// position records.
-func (a *app) unread() bool {
-	for place := range a.lost {
-		if place.Topic == a.Changelog {
-			return true
-		}
-	}
-	return false
-}
-
-func compareIDs(a, b txnID) int {
-	if a.producer != b.producer {
-		return int(min(max(a.producer-b.producer, -1), 1))
-	}
-	return int(a.epoch) - int(b.epoch)
-}
-
-func (a *app) judgeSent(place Place, part *part) error {
-	named := false
-	for i := range part.records {
-		rec := &part.records[i]
-		k, err := parseKey(rec.Key)
-		if err != nil {
-			return err
-		}
-		switch k.kind {
-		case kindPartial:
-			_, adds, err := partialOf(rec)
-			if err != nil {
-				return err
-			}
-			sum, err := printOf(string(k.group), adds)
-			if err != nil {
-				return err
-			}
-			a.sends[part.id] -= sum
-		case kindSources:
-			_, next, err := parseSources(rec.Value)
-			if err != nil {
-				return err
-			}
-			named = true
-			var sum uint64
-			for p, at := range next {
-				sum += sourcePrint(p, at)
-			}
-			if _, known := a.moved[part.id]; sum != a.moved[part.id] && (known || !a.unread()) {
-				a.rep.Of(Mapped).fail("%s offset %d: %v says that it is of the input up to %v, and that is not where its positions are",
-					place, rec.Offset, part.id, next)
-			}
-		case kindBarrier:
-			named = true
-		}
-	}
-	if !named {
-		a.rep.Of(Mapped).fail("%s offset %d: %v does not say what its partials are of", place, part.records[0].Offset, part.id)
-	}
-	return nil
 }

@@ -60,6 +60,10 @@ type judge struct {
 	audits map[string]history.Audit // the last of each app
 	end    *history.End
 	sent   map[string]int64 // events, by app
+
+	processes []history.Process
+	unopened  []history.Store
+	troubles  *troubles
 }
 
 // Judge runs the ten checks. An error means that the run could not be judged at all.
@@ -80,15 +84,19 @@ func Judge(run *Run) (*Report, error) {
 	if err := j.readHistory(); err != nil {
 		return nil, err
 	}
+	j.troubles = newTroubles(run, j.faults, j.processes)
 	for _, name := range slices.Sorted(maps.Keys(j.apps)) {
+		j.apps[name].troubles = j.troubles
 		if err := j.judgeApp(j.apps[name]); err != nil {
 			return nil, err
 		}
 	}
 	j.owners.judge(j.books, j.rep.Of(Ownership))
+	j.judgeUnopened()
 	j.judgeQuiet()
 	j.judgeAudits()
 	j.rep.Cells = CountCells(j.faults, run.Kinds)
+	j.rep.noteUnseen(run)
 	return j.rep, nil
 }
 
@@ -104,6 +112,7 @@ func (j *judge) judgeApp(a *app) error {
 		j.rep.Of(Mapped).fail("app %s: Kafka has acknowledged %d events, and %s has %d", a.Name, j.sent[a.Name], a.Input, got)
 	}
 	a.reads.judgeOwned()
+	a.reads.judgeGets()
 	return nil
 }
 
@@ -141,6 +150,8 @@ func (j *judge) readEvent(e history.Event) error {
 		}
 	case e.Fault != nil:
 		j.faults = append(j.faults, *e.Fault)
+	case e.Process != nil:
+		j.processes = append(j.processes, *e.Process)
 	case e.Audit != nil:
 		j.audits[e.Audit.App] = *e.Audit
 	case e.End != nil:
@@ -162,8 +173,8 @@ func (j *judge) readStore(s history.Store) error {
 	if a == nil {
 		return nil
 	}
-	if s.Damaged != "" {
-		j.rep.Of(Stores).saw(1, "opened stores that say that they are damaged")
+	if s.Damaged != "" || s.Refused != "" {
+		j.unopened = append(j.unopened, s)
 		return nil
 	}
 	of := storeOf{s.Stage, s.Partition}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 
 	"github.com/tally-kafka/tally/internal/chaos/history"
 )
@@ -23,14 +22,20 @@ type column struct {
 	events    *events
 	counts    *counters
 	last      position
+	lastID    txnID // of the first transaction that ended there
 	begun     bool
-	asks      []ask           // of this partition, in the order of their positions
+	asked     []ask // of this partition, in the order of their positions
+	asks      []ask // of them, those still to be judged
+	steps     []step
 	copies    []history.Store // of stores, in the order of their changelog offsets
 	sources   map[int32]int64 // of a second stage
 	midway    map[int]bool
-	// adopt: a part of the source is lost, so that what a transaction should have written is not
-	// known; its values are taken from the changelog then.
+	// adopt: a part of what the transaction has read is lost, so that what it should have written
+	// is not known; its values are taken from the changelog then, and what it says of the source
+	// from its position record.
 	adopt bool
+	// astray: such values were lost too, and what the state was since then nobody knows.
+	astray bool
 	// gaps is how many of the changelog's gaps are accounted for; what the records in the others
 	// said of a transaction is not known until the next position.
 	gaps  int
@@ -46,6 +51,7 @@ func (a *app) judgeColumn(stage uint8, p int32) (err error) {
 	defer c.close()
 	if stage == a.lastStage() {
 		c.asks = a.reads.of(p)
+		c.asked = c.asks
 		c.copies = a.storesOf(stage, p)
 	}
 	for {
@@ -118,11 +124,12 @@ func (c *column) take(part *part) error {
 	if err := c.askUpTo(pos.Input); err != nil {
 		return err
 	}
-	c.storesUpTo(part.records[len(part.records)-1].Offset, values)
-	t := &taken{part: part, pos: pos, from: from, changed: map[string][]decimal{}}
+	c.storesUpTo(part.last(), values)
+	t := &taken{part: part, pos: pos, from: from, changed: map[string][]decimal{}, bad: map[int64]uint64{}}
 	if err := c.fold(t); err != nil {
 		return err
 	}
+	c.lacking(t)
 	c.rep.Of(Mapped).saw(1, "transactions")
 	if pos.made {
 		c.fill(t)
@@ -134,7 +141,9 @@ func (c *column) take(part *part) error {
 		return err
 	}
 	c.judgeOffset(t)
+	c.come(t)
 	c.last, c.begun, c.gaps = *pos, true, len(c.changelog.gaps)
+	c.found()
 	return nil
 }
 
@@ -145,7 +154,7 @@ type taken struct {
 	from    int64
 	changed map[string][]decimal // the new values of the groups that its events change
 	read    int64                // events that could be read
-	bad     []int64              // offsets of the others
+	bad     map[int64]uint64     // the others: what is in them, by offset
 }
 
 // ofStage takes a part of the changelog apart.
@@ -197,11 +206,6 @@ func (c *column) fold(t *taken) error {
 			return err
 		}
 	}
-	if len(c.events.log.gaps) > 0 && !c.adopt {
-		c.adopt = true
-		g := c.events.log.gaps[0]
-		c.rep.Of(Mapped).undecided("%s: offsets %d to %d were gone before they were read; from there on the changelog is believed", c.source, g.from, g.to)
-	}
 	for group := range before {
 		if now := c.counts.get(group); !slices.Equal(now, before[group]) {
 			t.changed[group] = now
@@ -217,7 +221,7 @@ func (c *column) count(t *taken, e *event, before map[string][]decimal) error {
 		delete(c.midway, e.lane)
 		return nil
 	case !e.readable:
-		t.bad = append(t.bad, e.offset)
+		t.bad[e.offset] = e.sum
 		return nil
 	case c.stage == 1:
 		c.midway[e.lane] = true
@@ -318,7 +322,7 @@ func (c *column) judgeValues(t *taken, values []Record) {
 
 // judgeDigest: what a position record says of the state is what the changelog adds up to.
 func (c *column) judgeDigest(t *taken) {
-	if c.stage != c.lastStage() {
+	if c.stage != c.lastStage() || c.astray {
 		return
 	}
 	s := c.rep.Of(Stores)
@@ -329,104 +333,14 @@ func (c *column) judgeDigest(t *taken) {
 	}
 }
 
-// judgeWritten looks for what the transaction had to write elsewhere.
-func (c *column) judgeWritten(t *taken) error {
-	if c.outputs != nil {
-		out, err := c.outputs.take(t.part.id)
-		if err != nil {
-			return err
-		}
-		c.judgeOutputs(t, out)
-	}
-	if c.dead == nil {
-		return nil
-	}
-	letters, err := c.dead.take(t.part.id)
-	if err != nil {
-		return err
-	}
-	c.judgeDead(t, letters)
-	return nil
-}
-
-func (c *column) judgeOutputs(t *taken, out *part) {
-	m := c.rep.Of(Mapped)
-	if out == nil {
-		if len(t.changed) > 0 && !c.holed() {
-			c.rep.Of(Whole).fail("%s: %v has changed %d groups, and no output of it is committed", c.outputs.log.place, t.part.id, len(t.changed))
-		}
-		return
-	}
-	seen := map[string]bool{}
-	for i := range out.records {
-		rec := &out.records[i]
-		group, values, err := c.spec.output(rec)
-		if err != nil {
-			continue // judgeOutput has said so
-		}
-		if want := t.changed[group]; !slices.Equal(values, want) || seen[group] {
-			m.fail("%s offset %d: %v says %s is %s; the events %d to %d make it %s", c.outputs.log.place, rec.Offset, t.part.id,
-				show(group), showValues(values), t.from, t.pos.Input, showValues(want))
-		}
-		seen[group] = true
-	}
-	for group, want := range t.changed {
-		if !seen[group] && !c.holed() {
-			m.fail("%s: %v has no output of %s, which the events %d to %d make %s", c.outputs.log.place, t.part.id, show(group),
-				t.from, t.pos.Input, showValues(want))
-		}
-	}
-	m.saw(int64(len(out.records)), "outputs")
-}
-
-// judgeDead: a dead letter for each event that cannot be read, and for no other.
-func (c *column) judgeDead(t *taken, letters *part) {
-	m := c.rep.Of(Mapped)
-	want := map[int64]bool{}
-	for _, at := range t.bad {
-		want[at] = !c.spec.skips
-	}
-	if letters != nil {
-		m.saw(int64(len(letters.records)), "dead letters")
-		for i := range letters.records {
-			rec := &letters.records[i]
-			text, _ := rec.header("offset")
-			at, err := strconv.ParseInt(text, 10, 64)
-			if err != nil || !want[at] {
-				m.fail("%s offset %d: %v has a dead letter of offset %q, which is none of its unreadable events", c.dead.log.place, rec.Offset, t.part.id, text)
-			}
-			delete(want, at)
-		}
-	}
-	for at, missing := range want {
-		if missing && !c.adopt && !c.holed() {
-			m.fail("%s: %v has no dead letter of the event at %s offset %d", c.dead.log.place, t.part.id, c.source, at)
-		}
-	}
-}
-
-// judgeOffset: the consumer group's offset is of the same transaction.
-func (c *column) judgeOffset(t *taken) {
-	of, ok := c.offsets[t.part.id]
-	at, has := of[c.source]
-	if c.books.noOffsets {
-		return
-	}
-	c.rep.Of(Whole).saw(1, "positions with their offsets")
-	if !ok || !has || at != t.pos.Input {
-		c.rep.Of(Whole).fail("%s: %v has position %d of %s, and of its offsets it has committed %v", c.changelog.place, t.part.id,
-			t.pos.Input, c.source, of)
-	}
-	delete(of, c.source)
-	if len(of) == 0 {
-		delete(c.offsets, t.part.id)
-	}
-}
-
 // finish judges what is left when the changelog has ended.
 func (c *column) finish() error {
 	if err := c.askUpTo(1<<63 - 1); err != nil {
 		return err
+	}
+	for i := range c.asked {
+		c.judgeAge(&c.asked[i])
+		c.judgeToldAfter(&c.asked[i])
 	}
 	c.storesUpTo(1<<63-1, nil)
 	if g := c.changelog.gaps; len(g) > 0 {
@@ -436,14 +350,15 @@ func (c *column) finish() error {
 		if b == nil {
 			continue
 		}
+		b.free = b.free || c.holed()
 		left, err := b.left()
 		if err != nil {
 			return err
 		}
+		if b.dropped > 0 {
+			c.rep.Of(Mapped).undecided("%s: %d transactions there are none of the positions that were read", b.log.place, b.dropped)
+		}
 		for _, part := range left {
-			if len(c.changelog.gaps) > 0 { // where its position may have been
-				continue
-			}
 			c.rep.Of(Mapped).fail("%s offset %d: %v has committed %d records without a position", b.log.place, part.records[0].Offset, part.id, len(part.records))
 		}
 	}
@@ -467,7 +382,10 @@ func (c *column) judgeRest() error {
 		}
 		waiting++
 	}
-	if waiting > 0 {
+	switch {
+	case waiting > 0 && c.holed():
+		c.rep.Of(Mapped).undecided("%s: what %d events from offset %d on were counted to, nobody has read", c.source, waiting, first)
+	case waiting > 0:
 		c.rep.Of(Mapped).fail("%s: %d events from offset %d on are not counted", c.source, waiting, first)
 	}
 	if c.stage == 0 {

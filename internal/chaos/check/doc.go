@@ -14,7 +14,9 @@
 //   - A compacted prefix is no history, and a trimmed one is none: the follower reads changelogs,
 //     repartition topics and the consumer groups' offsets as they grow, from the run's beginning.
 //   - What is lost all the same is said to be undecided; it is never taken for right.
-//   - Memory grows with the groups, the transactions and the answers, not with the events.
+//   - Memory grows with the groups, the transactions, the answers and the time. Of the events only
+//     those of an app whose increments have an order take some: 8 bytes each, the total that they
+//     lead to.
 //
 // Transactions are told apart by the producer epoch, so the brokers have to speak transactions v2.
 //

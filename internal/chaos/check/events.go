@@ -1,7 +1,11 @@
 package check
 
 import (
+	"encoding/binary"
 	"fmt"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // event is a record of a task's source: an input event, a partial, or sources.
@@ -11,6 +15,7 @@ type event struct {
 	items    []item
 	lane     int // that sent it; of the second stage alone
 	sources  map[int32]int64
+	sum      uint64 // of one that cannot be read: of its key and its value
 }
 
 // events reads a task's source with one record of foresight.
@@ -50,8 +55,23 @@ func (e *events) drop() { e.head, e.count = nil, e.count+1 }
 
 func (c *column) inputEvent(rec *Record) (*event, error) {
 	e := &event{offset: rec.Offset}
-	e.items, e.readable = c.spec.items(rec)
+	if e.items, e.readable = c.spec.items(rec); !e.readable {
+		e.sum = bytesSum(rec)
+	}
 	return e, nil
+}
+
+// bytesSum is a sum of a record's key and value, where none is not as empty.
+func bytesSum(rec *Record) uint64 {
+	var all []byte
+	for _, b := range [][]byte{rec.Key, rec.Value} {
+		size := uint64(len(b)) + 1
+		if b == nil {
+			size = 0
+		}
+		all = append(binary.LittleEndian.AppendUint64(all, size), b...)
+	}
+	return xxhash.Sum64(all)
 }
 
 func (c *column) partialEvent(rec *Record) (*event, error) {
@@ -93,10 +113,14 @@ type byTxn struct {
 	ahead []*part
 	over  bool
 	each  func(*Record) // of every committed record, in order
+	// free: positions are missing in the changelog since a part was found last. Those before the
+	// next one that is found may be of these, however many they are.
+	free    bool
+	dropped int // so many were
 }
 
 // aheadMax bounds how many transactions are read on in the search for one: between two of a task
-// there may be some that do not belong there, never so many.
+// there may be some that do not belong there, never so many, unless positions are missing.
 const aheadMax = 64
 
 func openByTxn(d Dump, p Place) (*byTxn, error) {
@@ -113,7 +137,7 @@ func (b *byTxn) close() { b.log.close() }
 func (b *byTxn) take(id txnID) (*part, error) {
 	for i := 0; ; i++ {
 		if i == len(b.ahead) {
-			if i >= aheadMax {
+			if i >= aheadMax && !b.free || b.passed(id) {
 				return nil, nil
 			}
 			if more, err := b.more(); err != nil || !more {
@@ -121,10 +145,20 @@ func (b *byTxn) take(id txnID) (*part, error) {
 			}
 		}
 		if part := b.ahead[i]; part.id == id {
-			b.ahead = append(b.ahead[:i], b.ahead[i+1:]...)
+			from := i
+			if b.free {
+				b.free, b.dropped, from = false, b.dropped+i, 0
+			}
+			b.ahead = slices.Delete(b.ahead, from, i+1)
 			return part, nil
 		}
 	}
+}
+
+// passed reports whether the last part read is of a later transaction of the same producer.
+func (b *byTxn) passed(id txnID) bool {
+	n := len(b.ahead)
+	return n > 0 && b.ahead[n-1].id.producer == id.producer && b.ahead[n-1].id.epoch > id.epoch
 }
 
 // more reads the next committed part.
@@ -152,11 +186,19 @@ func (b *byTxn) more() (bool, error) {
 	return false, nil
 }
 
-// left gives all that nobody has taken.
+// left gives all that nobody has taken, and has not been dropped.
 func (b *byTxn) left() ([]*part, error) {
 	for {
-		if more, err := b.more(); err != nil || !more {
-			return b.ahead, err
+		more, err := b.more()
+		if err != nil {
+			return nil, err
+		}
+		if !more {
+			break
 		}
 	}
+	if b.free {
+		b.dropped, b.ahead = b.dropped+len(b.ahead), nil
+	}
+	return b.ahead, nil
 }

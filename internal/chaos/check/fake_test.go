@@ -46,7 +46,7 @@ const (
 
 func newFake() *fake {
 	f := &fake{mem: Memory{}, apps: map[string]*fakeApp{}, chains: map[string]string{}, clock: 1e18}
-	f.run = history.Run{Seed: 7, Apps: []history.App{
+	f.run = history.Run{Seed: 7, Began: f.now(), Apps: []history.App{
 		{Name: "one", Input: "one-in", Output: "one-out", Changelog: "one.changelog", Dead: "one.dead", ConsumerGroup: "one",
 			Partitions: 2, Lanes: 2, Spec: sumSpec, Local: true},
 		{Name: "two", Input: "two-in", Output: "two-out", Changelog: "two.changelog", Dead: "two.dead", ConsumerGroup: "two",
@@ -78,6 +78,7 @@ func (f *fake) add(e history.Event) {
 // put appends a record to a log.
 func (f *fake) put(p Place, r Record) int64 {
 	r.Offset, r.SeenMs = int64(len(f.mem[p])), f.now().UnixMilli()
+	r.TimeMs = r.SeenMs
 	if !r.Txn && r.Control == Data {
 		r.Producer = -1
 	}
@@ -326,9 +327,9 @@ func (a *fakeApp) source() string {
 }
 
 func (a *fakeApp) partOf(p int32, node, role string, epoch uint64) history.Part {
-	stage := int32(a.lastStage())
-	return history.Part{Partition: p, Lane: int(p) % a.h.Lanes, Node: node, Role: role, Epoch: epoch,
-		Position: map[string]int64{fmt.Sprintf("%s/%d", a.source(), p): a.last[[2]int32{stage, p}].Input}}
+	at := a.last[[2]int32{int32(a.lastStage()), p}].Input
+	return history.Part{Partition: p, Lane: int(p) % a.h.Lanes, Node: node, Role: role, Epoch: epoch, AsOfMs: a.f.now().UnixMilli(),
+		Position: map[string]int64{fmt.Sprintf("%s/%d", a.source(), p): at}}
 }
 
 func (a *fakeApp) valuesJSON(values []decimal) json.RawMessage {
@@ -359,7 +360,7 @@ func (a *fakeApp) ask(node, role string, epoch uint64) {
 	scan.Ended = a.f.now()
 	a.f.add(history.Event{Read: &scan})
 	top := scan
-	top.Ask, top.Began = "top", a.f.now()
+	top.Ask, top.N, top.Began, top.Counts = "top", 20, a.f.now(), slices.Clone(scan.Counts)
 	slices.SortFunc(top.Counts, func(x, y history.Count) int { return len(y.Values) - len(x.Values) })
 	top.Ended = a.f.now()
 	a.f.add(history.Event{Read: &top})
@@ -368,7 +369,13 @@ func (a *fakeApp) ask(node, role string, epoch uint64) {
 			get := base
 			get.Ask, get.Asked, get.Began = "get", show(group), a.f.now()
 			part := a.partOf(p, node, role, epoch)
-			part.Values = a.valuesJSON(a.states[p].get(group))
+			if values := a.states[p].get(group); values != nil {
+				part.Values = a.valuesJSON(values)
+				get.Counts = []history.Count{{Group: get.Asked, Values: part.Values}}
+			}
+			if role == roleOwner {
+				get.After = fmt.Sprintf("%s/%d:%d", a.h.Input, p, a.inputs[p]-1)
+			}
 			get.Parts, get.Ended = []history.Part{part}, a.f.now()
 			a.f.add(history.Event{Read: &get})
 		}
@@ -383,71 +390,6 @@ func (a *fakeApp) ask(node, role string, epoch uint64) {
 	if role == roleOwner {
 		a.f.add(history.Event{Status: &history.Status{Node: node, Lanes: lanes}})
 	}
-}
-
-// aRun is a right run of both apps: a takeover, an aborted transaction, faults, an end.
-func aRun() *fake {
-	f := newFake()
-	one, two := f.apps["one"], f.apps["two"]
-	for lane := range 2 {
-		one.acquire(lane, 1, "a")
-		two.acquire(lane, 1, "a")
-	}
-	for round := range 4 {
-		epoch, node := uint64(1), "a"
-		if round >= 2 {
-			epoch, node = 2, "b"
-		}
-		if round == 2 {
-			for lane := range 2 {
-				zombie := one.begin(lane, 1, "a")
-				zombie.put(Place{one.h.Output, int32(lane)}, Record{Key: []byte("k"), Value: []byte(`{"count":99,"total":1}`)})
-				zombie.offset(one.h.Input, int32(lane), 99)
-				zombie.end(Abort)
-				one.acquire(lane, 2, "b")
-				two.acquire(lane, 2, "b")
-			}
-		}
-		for i := range 12 {
-			p := int32(i % 2)
-			one.send(p, fmt.Sprintf("k%d-%d", p, i%3), fmt.Sprintf(`{"amount": %d}`, i+round))
-			two.send(p, "", fmt.Sprintf("red green%d, blue red", i%5))
-		}
-		one.send(0, "k", "no JSON")
-		for lane := range 2 {
-			one.count(lane, epoch, node, 3)
-			one.count(lane, epoch, node, 9)
-			two.sendOn(lane, epoch, node, 4)
-			two.sendOn(lane, epoch, node, 9)
-			two.countPartials(lane, epoch, node)
-		}
-		for lane := range 2 {
-			two.countPartials(lane, epoch, node)
-		}
-		for _, a := range []*fakeApp{one, two} {
-			a.ask(node, roleOwner, epoch)
-			a.ask("c", roleStandby, epoch)
-		}
-		f.add(history.Event{Fault: &history.Fault{ID: round, Kind: "kill", Step: "flush", Exact: true, Signal: 1}})
-		f.add(history.Event{Fault: &history.Fault{ID: round, Kind: "kill", Step: "flush", Exact: true, Signal: 1, Ended: f.now()}})
-	}
-	f.finish()
-	return f
-}
-
-func (f *fake) finish() {
-	end := &history.End{QuietAfterMs: 900}
-	for p := range f.mem {
-		n := int64(len(f.mem[p]))
-		end.Topics = append(end.Topics, history.Topic{Topic: p.Topic, Partition: p.Partition, End: n, LastStable: n})
-	}
-	for _, a := range f.apps {
-		for _, w := range a.sent {
-			f.answers = append(f.answers, *w)
-		}
-		f.add(history.Event{Audit: &history.Audit{App: a.h.Name, Exact: true}})
-	}
-	f.add(history.Event{End: end})
 }
 
 func (f *fake) judge() (*Report, error) {

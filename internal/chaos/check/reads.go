@@ -3,7 +3,6 @@ package check
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +25,7 @@ type reads struct {
 	chains map[string]map[int32]int64 // by reader: the positions that its token stands for
 	owned  map[owned][]span           // of answers as owner
 	acks   map[int32][]ack            // of the input, in the order in which they were written down
+	gets   []partly                   // those that have not asked all partitions
 	rank   int                        // of tops: how many of a partition were compared with all groups
 }
 
@@ -36,18 +36,42 @@ type ask struct {
 	values []decimal // of a get: nil for none
 	node   string
 	role   string
+
+	asOfMs, lag, inputLag int64
 }
 
 // answered is an answer on its way through the partitions.
 type answered struct {
 	what    string // kind of question
 	where   string // for people
+	beganMs int64  // when the reader asked, by the reader's clock
+	endedMs int64  // when it had the answer
 	group   string // of a get
-	listed  map[string][]decimal
+	listed  map[string]*listing
+	most    int    // how many groups a top was asked for; 0: nobody knows
+	after   *after // an event of the input that has to be in it, in an app of two stages
 	digest  uint64 // of a scan, still to be explained
-	groups  int
-	left    int  // partitions
-	unknown bool // what it had to be, in one of them
+	groups  int    // of a scan, still to be explained; of a top, those that there are
+	left    int    // partitions
+	unknown bool   // what it had to be, in one of them
+}
+
+// listing is a group of a top.
+type listing struct {
+	values []decimal
+	found  int // in so many partitions
+}
+
+// after is an event of the input.
+type after struct {
+	partition int32
+	offset    int64
+}
+
+// partly is a get that has asked some of the partitions.
+type partly struct {
+	of   *answered
+	seen []int // parts, by partition
 }
 
 type owned struct {
@@ -71,28 +95,37 @@ func (r *reads) add(h *history.Read) error {
 	if h.Error != "" {
 		return nil
 	}
-	a := &answered{what: h.Ask, left: len(h.Parts)}
+	a := &answered{what: h.Ask, beganMs: h.Began.UnixMilli(), endedMs: h.Ended.UnixMilli(), most: h.N, left: len(h.Parts)}
 	a.where = fmt.Sprintf("%s of %s by %s at %s, %s", h.Ask, r.app.Name, h.Reader, h.Node, h.Began.UTC().Format(time.RFC3339Nano))
 	if err := r.take(a, h); err != nil {
 		return fmt.Errorf("%s: %w", a.where, err)
 	}
 	c := r.app.rep.Of(Reads)
 	c.saw(1, h.Ask+"s")
-	positions := map[int32]int64{}
-	for _, p := range h.Parts {
+	r.judgeWhole(a, h)
+	positions, sum := map[int32]int64{}, []decimal(nil)
+	for i := range h.Parts {
+		p := &h.Parts[i]
 		at, ok := p.Position[r.app.source(r.app.lastStage())+"/"+strconv.Itoa(int(p.Partition))]
 		if !ok {
 			c.fail("%s: it names no position in partition %d", a.where, p.Partition)
-			a.left--
+			a.left, a.unknown = a.left-1, true
 			continue
 		}
 		positions[p.Partition] = at
-		if err := r.addPart(a, h, &p, at); err != nil {
+		values, err := r.addPart(a, h, p, at)
+		if err == nil && values != nil {
+			sum, err = sumOf(sum, values)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", a.where, err)
 		}
 	}
 	r.judgeChain(a, h, positions)
 	r.judgeAfter(a, h, positions)
+	if h.Ask == "get" {
+		return r.judgeSum(a, h, sum)
+	}
 	return nil
 }
 
@@ -102,7 +135,7 @@ func (r *reads) take(a *answered, h *history.Read) (err error) {
 		a.group, err = groupFromJSON(h.Asked)
 		return err
 	}
-	a.listed = map[string][]decimal{}
+	a.listed = map[string]*listing{}
 	for _, n := range h.Counts {
 		group, err := groupFromJSON(n.Group)
 		if err != nil {
@@ -113,7 +146,10 @@ func (r *reads) take(a *answered, h *history.Read) (err error) {
 			return err
 		}
 		if h.Ask == "top" {
-			a.listed[group] = values
+			if a.listed[group] != nil {
+				r.app.rep.Of(Reads).fail("%s: it lists %s twice", a.where, show(group))
+			}
+			a.listed[group] = &listing{values: values}
 			continue
 		}
 		a.digest += groupHash(group, encodeAll(values))
@@ -122,16 +158,86 @@ func (r *reads) take(a *answered, h *history.Read) (err error) {
 	return nil
 }
 
-func (r *reads) addPart(a *answered, h *history.Read, p *history.Part, at int64) (err error) {
+// judgeWhole: a scan and a top are of all partitions, each once. Of which one a get has to be is
+// known in the end.
+func (r *reads) judgeWhole(a *answered, h *history.Read) {
 	c := r.app.rep.Of(Reads)
-	n := ask{at: at, of: a, node: p.Node, role: p.Role}
-	if len(p.Values) > 0 {
-		if n.values, err = r.app.spec.values(p.Values); err != nil {
+	seen, missing := make([]int, r.app.Partitions), []int{}
+	for _, p := range h.Parts {
+		if p.Partition < 0 || p.Partition >= r.app.Partitions {
+			c.fail("%s: it has a part of partition %d, and there are %d", a.where, p.Partition, r.app.Partitions)
+			a.unknown = true
+			continue
+		}
+		seen[p.Partition]++
+	}
+	for p, n := range seen {
+		if n == 0 {
+			missing = append(missing, p)
+		}
+		if n > 1 {
+			c.fail("%s: it has %d parts of partition %d", a.where, n, p)
+			a.unknown = true
+		}
+	}
+	switch {
+	case len(missing) == 0:
+		c.saw(1, "answers of all partitions")
+	case h.Ask == "get":
+		r.gets = append(r.gets, partly{a, seen})
+	default:
+		a.unknown = true
+		c.fail("%s: it has no part of the partitions %v", a.where, missing)
+	}
+}
+
+// judgeGets: a get has asked the partition that counts its group.
+func (r *reads) judgeGets() {
+	c := r.app.rep.Of(Reads)
+	for _, g := range r.gets {
+		of, known := r.app.last[g.of.group]
+		if !known { // nobody counts it
+			continue
+		}
+		c.saw(1, "gets at the group's partition alone")
+		if g.seen[of.partition] == 0 {
+			c.fail("%s: it has no part of partition %d, which counts %s", g.of.where, of.partition, show(g.of.group))
+		}
+	}
+}
+
+// judgeSum: a get says what its parts add up to.
+func (r *reads) judgeSum(a *answered, h *history.Read, sum []decimal) error {
+	c := r.app.rep.Of(Reads)
+	var said []decimal
+	for _, n := range h.Counts {
+		group, err := groupFromJSON(n.Group)
+		if err != nil {
+			return err
+		}
+		if group != a.group || said != nil {
+			c.fail("%s: it is about %s, and %s was asked for", a.where, show(group), show(a.group))
+		}
+		if said, err = r.app.spec.values(n.Values); err != nil {
 			return err
 		}
 	}
+	if !slices.Equal(said, sum) {
+		c.fail("%s: it says %s, and its parts add up to %s", a.where, showValues(said), showValues(sum))
+	}
+	return nil
+}
+
+// addPart takes a part of an answer, and gives its values.
+func (r *reads) addPart(a *answered, h *history.Read, p *history.Part, at int64) (values []decimal, err error) {
+	c := r.app.rep.Of(Reads)
+	n := ask{at: at, of: a, node: p.Node, role: p.Role, asOfMs: p.AsOfMs, lag: p.Lag, inputLag: p.InputLag}
+	if len(p.Values) > 0 {
+		if n.values, err = r.app.spec.values(p.Values); err != nil {
+			return nil, err
+		}
+	}
 	r.asks[p.Partition] = append(r.asks[p.Partition], n)
-	r.judgeAge(a, h, p, at)
 	c.saw(1, "parts of answers as "+p.Role)
 	if p.Role == roleStandby && !h.Stale {
 		c.fail("%s: a standby's copy answers for partition %d, and nobody asked for that", a.where, p.Partition)
@@ -140,49 +246,7 @@ func (r *reads) addPart(a *answered, h *history.Read, p *history.Part, at int64)
 		of := owned{p.Partition, p.Node, p.Epoch}
 		r.owned[of] = append(r.owned[of], span{h.Began.UnixNano(), h.Ended.UnixNano(), at})
 	}
-	return nil
-}
-
-// ack says below which offset all was known to be in the input, and when.
-type ack struct{ atMs, next int64 }
-
-// sent takes what Kafka has acknowledged.
-func (r *reads) sent(at time.Time, h *history.Sent) {
-	for _, e := range h.Events {
-		all := r.acks[e.Partition]
-		next := e.Offset + 1
-		if n := len(all); n > 0 {
-			if next = max(next, all[n-1].next); all[n-1].atMs == at.UnixMilli() {
-				all[n-1].next = next
-				continue
-			}
-		}
-		r.acks[e.Partition] = append(all, ack{at.UnixMilli(), next})
-	}
-}
-
-// ageSlack is by how much an answer may be wrong about its age: clocks jump, and a deposed broker
-// names an old end for as long as it does not know.
-const ageSlack = time.Minute
-
-// judgeAge: an answer says when it was proved that no more than its lag was missing; what the input
-// had been known to hold long before that is in it, or in the lag.
-func (r *reads) judgeAge(a *answered, h *history.Read, p *history.Part, at int64) {
-	asOf := p.AsOfMs - ageSlack.Milliseconds()
-	if r.app.stages() == 2 || p.AsOfMs > h.Ended.Add(time.Second).UnixMilli() { // of a clock that was set ahead
-		return
-	}
-	all := r.acks[p.Partition]
-	n, _ := slices.BinarySearchFunc(all, asOf, func(x ack, asOf int64) int { return cmp.Compare(x.atMs, asOf) })
-	if n == 0 {
-		return
-	}
-	c := r.app.rep.Of(Reads)
-	c.saw(1, "ages")
-	if known := all[n-1].next; at+p.Lag < known {
-		c.fail("%s: position %d and lag %d in partition %d, as of %s; the input was known to go up to %d long before", a.where, at,
-			p.Lag, p.Partition, time.UnixMilli(p.AsOfMs).UTC().Format(time.RFC3339Nano), known)
-	}
+	return n.values, nil
 }
 
 // judgeChain: who passes on its token is never shown anything older than before.
@@ -205,110 +269,39 @@ func (r *reads) judgeChain(a *answered, h *history.Read, positions map[int32]int
 	}
 }
 
-// judgeAfter: an answer that had to be after an event is.
+// judgeAfter: an answer that had to be after an event is. In an app of two stages the repartition
+// topic has to say so: judgeToldAfter.
 func (r *reads) judgeAfter(a *answered, h *history.Read, positions map[int32]int64) {
-	if h.After == "" || r.app.stages() == 2 {
+	if h.After == "" {
 		return
 	}
 	place, text, _ := strings.Cut(h.After, ":")
 	_, number, _ := strings.Cut(place, "/")
 	p, err := strconv.Atoi(number)
 	offset, err2 := strconv.ParseInt(text, 10, 64)
-	if at, ok := positions[int32(p)]; err != nil || err2 != nil || ok && at <= offset {
-		r.app.rep.Of(Reads).fail("%s: position %d, and it was asked for after %s", a.where, at, h.After)
+	c := r.app.rep.Of(Reads)
+	if err != nil || err2 != nil {
+		c.fail("%s: nobody can ask for after %s", a.where, h.After)
+		return
 	}
-	r.app.rep.Of(Reads).saw(1, "answers after an event")
+	if r.app.stages() == 2 {
+		a.after = &after{int32(p), offset}
+		return
+	}
+	at, ok := positions[int32(p)]
+	if !ok { // a get of a group that counts elsewhere
+		return
+	}
+	c.saw(1, "answers after an event")
+	if at <= offset {
+		c.fail("%s: position %d, and it was asked for after %s", a.where, at, h.After)
+	}
 }
 
 // of gives what the answers say of a partition, in the order of their positions.
 func (r *reads) of(p int32) []ask {
 	slices.SortStableFunc(r.asks[p], func(a, b ask) int { return cmp.Compare(a.at, b.at) })
 	return r.asks[p]
-}
-
-// askUpTo judges the answers below the position to which the task comes next: the state is still
-// that of its last position.
-func (c *column) askUpTo(next int64) error {
-	if len(c.asks) == 0 || c.asks[0].at >= next {
-		return nil
-	}
-	e, err := c.events.peek()
-	if err != nil {
-		return err
-	}
-	for len(c.asks) > 0 && c.asks[0].at < next {
-		n := &c.asks[0]
-		c.asks = c.asks[1:]
-		switch {
-		case c.adopt:
-			n.of.unknown = true
-			c.rep.Of(Reads).undecided("%s: of what was answered at position %d the events are lost", c.source, n.at)
-		case n.at > c.last.Input && c.holed():
-			n.of.unknown = true
-			c.rep.Of(Reads).undecided("%s: the position %d is perhaps one whose record nobody has read", c.source, n.at)
-		case n.at < c.last.Input || e != nil && e.sources == nil && n.at > e.offset:
-			c.rep.Of(Reads).fail("%s: %s says position %d in %s as %s, where no transaction ended", n.of.where, n.node, n.at, c.source, n.role)
-		default:
-			c.answer(n)
-		}
-		n.of.left--
-	}
-	return nil
-}
-
-// answer holds one answer to the state at its position.
-func (c *column) answer(n *ask) {
-	a := n.of
-	switch a.what {
-	case "get":
-		if want := c.counts.get(a.group); !slices.Equal(n.values, want) {
-			c.rep.Of(Reads).fail("%s: %s says as %s that %s is %s at position %d of %s, where it is %s", a.where, n.node, n.role,
-				show(a.group), showValues(n.values), n.at, c.source, showValues(want))
-		}
-	case "scan":
-		a.digest -= c.counts.digest
-		a.groups -= c.counts.len()
-		c.rep.Of(Stores).saw(1, "stores of "+n.role+"s, by a scan")
-		c.reads.explain(a)
-	case "top":
-		c.top(n)
-	}
-}
-
-// explain judges a scan once all of its partitions are known.
-func (r *reads) explain(a *answered) {
-	if a.left > 1 || a.unknown || a.digest == 0 && a.groups == 0 {
-		return
-	}
-	r.app.rep.Of(Stores).fail("%s: its groups are not those of the changelog at its positions (%+d groups)", a.where, a.groups)
-}
-
-// ranksMax bounds how many tops of a partition are compared with all groups: each costs a walk.
-const ranksMax = 50
-
-// top: what is listed is what the groups have, and nothing larger is missing.
-func (c *column) top(n *ask) {
-	a := n.of
-	smallest, full := int64(1<<63-1), len(a.listed) > 0
-	for _, group := range slices.Sorted(maps.Keys(a.listed)) {
-		listed := a.listed[group]
-		if len(listed) > 0 {
-			smallest = min(smallest, listed[0].coef)
-		}
-		if want := c.counts.get(group); want != nil && !slices.Equal(want, listed) {
-			c.rep.Of(Reads).fail("%s: %s says that %s is %s at position %d of %s, where it is %s", a.where, n.node, show(group),
-				showValues(listed), n.at, c.source, showValues(want))
-		}
-	}
-	if c.reads.rank++; !full || c.reads.rank > ranksMax*int(c.Partitions) || c.spec.sums[0] != "" {
-		return
-	}
-	for group := range c.counts.places {
-		if values := c.counts.get(group); a.listed[group] == nil && values[0].coef > smallest {
-			c.rep.Of(Reads).fail("%s: %s is %s in %s, and is not listed above %d", a.where, show(group), showValues(values), c.source, smallest)
-			return
-		}
-	}
 }
 
 // judgeOwned: one owner's answers never go back: one that was asked for after another had come is
@@ -330,56 +323,4 @@ func (r *reads) judgeOwned() {
 			}
 		}
 	}
-}
-
-// storeOf is a task of whose store there are copies.
-type storeOf struct {
-	stage     uint8
-	partition int32
-}
-
-func (a *app) storesOf(stage uint8, p int32) []history.Store {
-	all := a.stores[storeOf{stage, p}]
-	slices.SortStableFunc(all, func(x, y history.Store) int { return cmp.Compare(x.Changelog, y.Changelog) })
-	return all
-}
-
-// storesUpTo judges the copies that end in a part of the changelog which is not folded yet, or
-// before it: a copy may end in the middle of a transaction that its node was just reading.
-func (c *column) storesUpTo(offset int64, values []Record) {
-	s := c.rep.Of(Stores)
-	for len(c.copies) > 0 && c.copies[0].Changelog <= offset {
-		of := c.copies[0]
-		c.copies = c.copies[1:]
-		s.saw(1, "opened stores")
-		groups, digest := c.upTo(of.Changelog, values)
-		if (of.Groups != groups || of.Digest != digest) && !c.holed() {
-			s.fail("the store of %s at %s has %d groups, digest %d, at changelog offset %d; the changelog below it has %d, digest %d",
-				c.changelog.place, of.Node, of.Groups, of.Digest, of.Changelog, groups, digest)
-		}
-	}
-}
-
-// upTo is the state with those of the values that lie below an offset.
-func (c *column) upTo(offset int64, values []Record) (groups int64, digest uint64) {
-	groups, digest = int64(c.counts.len()), c.counts.digest
-	for _, rec := range values {
-		text, err := valueOf(rec.Value, kindValue)
-		if rec.Offset >= offset || err != nil {
-			continue
-		}
-		group := string(rec.Key)
-		if had := c.counts.get(group); had != nil {
-			digest -= groupHash(group, encodeAll(had))
-		} else {
-			groups++
-		}
-		digest += groupHash(group, text)
-	}
-	return groups, digest
-}
-
-// AddDigest adds one group of an opened store to a digest, as a Store of the history has it.
-func AddDigest(digest uint64, group, values []byte) uint64 {
-	return digest + groupHash(string(group), values)
 }

@@ -100,18 +100,25 @@ type part struct {
 	outcome Control // Commit or Abort; Data while it is open
 	records []Record
 	marker  int64 // its offset
+	endMs   int64 // when the broker wrote the marker
 	seenMs  int64 // of the marker
+	// holed: records are missing between its first one and its marker, perhaps of its own.
+	holed bool
 }
+
+// last is the offset of the last record.
+func (p *part) last() int64 { return p.records[len(p.records)-1].Offset }
 
 // parts reads a log's transactions in the order of their ends. A marker ends what its producer has
 // open, whatever the marker's epoch is: it is one higher under transactions v2, and by a fence
-// more.
+// more. Only where records are missing behind what is open it may be the marker of a later one.
 type parts struct {
 	place Place
 	r     Reader
 	next  int64 // offset
 	open  map[int64]*part
 	gaps  []gap
+	torn  []string // transactions that no marker has ended before their producer's next one
 	count int64
 }
 
@@ -136,34 +143,34 @@ func (s *parts) read() (*part, error) {
 			return nil, err
 		}
 		id := txnID{rec.Producer, rec.Epoch}
+		of := s.open[rec.Producer]
 		switch {
 		case rec.Control != Data:
-			if ended := s.open[rec.Producer]; ended != nil {
-				delete(s.open, rec.Producer)
-				ended.outcome, ended.marker, ended.seenMs = rec.Control, rec.Offset, rec.SeenMs
-				return ended, nil
-			} // else: a marker where its transaction has written nothing
-		case !rec.Txn:
-			return &part{id: id, outcome: Commit, records: []Record{*rec}, marker: rec.Offset, seenMs: rec.SeenMs}, nil
-		case s.open[rec.Producer] == nil:
-			s.open[rec.Producer] = &part{id: id, txn: true, records: []Record{*rec}}
-		default:
-			of := s.open[rec.Producer]
-			if of.id != id && s.holedSince(of) { // its marker is among what is missing
-				s.open[rec.Producer] = &part{id: id, txn: true, records: []Record{*rec}}
+			if of == nil { // its transaction has written nothing here
 				continue
 			}
-			if of.id != id {
-				return nil, fmt.Errorf("%s offset %d: %v writes in the transaction of %v", s.place, rec.Offset, id, of.id)
-			}
+			delete(s.open, rec.Producer)
+			if !s.holedBehind(of.last()) || rec.Epoch <= of.id.epoch+1 {
+				of.holed = s.holedBehind(of.records[0].Offset)
+				of.outcome, of.marker, of.endMs, of.seenMs = rec.Control, rec.Offset, rec.TimeMs, rec.SeenMs
+				return of, nil
+			} // else its own is among what is missing
+		case !rec.Txn:
+			return &part{id: id, outcome: Commit, records: []Record{*rec}, marker: rec.Offset, seenMs: rec.SeenMs}, nil
+		case of != nil && of.id == id:
 			of.records = append(of.records, *rec)
+		default:
+			if of != nil && !s.holedBehind(of.last()) { // else its marker is among what is missing
+				s.torn = append(s.torn, fmt.Sprintf("%s offset %d: %v writes before the transaction of %v is ended", s.place, rec.Offset, id, of.id))
+			}
+			s.open[rec.Producer] = &part{id: id, txn: true, records: []Record{*rec}}
 		}
 	}
 }
 
-// holedSince reports whether records are missing behind those of a part.
-func (s *parts) holedSince(of *part) bool {
-	return len(s.gaps) > 0 && s.gaps[len(s.gaps)-1].to > of.records[len(of.records)-1].Offset
+// holedBehind reports whether records are missing behind an offset.
+func (s *parts) holedBehind(offset int64) bool {
+	return len(s.gaps) > 0 && s.gaps[len(s.gaps)-1].to > offset
 }
 
 // record reads on, and notes offsets that are missing.
@@ -181,77 +188,4 @@ func (s *parts) record() (*Record, error) {
 	s.next = rec.Offset + 1
 	s.count++
 	return &rec, nil
-}
-
-// committed reads a log's committed records in the order of their offsets, as a read-committed
-// consumer gets them.
-type committed struct {
-	*parts
-	queue   []Record          // from the first offset that is not decided
-	verdict map[int64]Control // of the offsets in queue
-	over    bool
-}
-
-func openCommitted(d Dump, p Place) (*committed, error) {
-	s, err := openParts(d, p)
-	if err != nil {
-		return nil, err
-	}
-	return &committed{parts: s, verdict: map[int64]Control{}}, nil
-}
-
-// read gives the next committed record; nil at the end, or at a transaction that is still open
-// there.
-func (c *committed) read() (*Record, error) {
-	for {
-		for len(c.queue) > 0 {
-			rec := c.queue[0]
-			outcome, known := c.verdict[rec.Offset]
-			if !known {
-				break
-			}
-			delete(c.verdict, rec.Offset)
-			c.queue = c.queue[1:]
-			if outcome == Commit {
-				return &rec, nil
-			}
-		}
-		if c.over {
-			return nil, nil
-		}
-		if err := c.fill(); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// fill reads one record, and decides what it decides.
-func (c *committed) fill() error {
-	rec, err := c.record()
-	if err != nil {
-		return err
-	}
-	if rec == nil {
-		c.over = true
-		return nil
-	}
-	switch {
-	case rec.Control != Data:
-		if of := c.open[rec.Producer]; of != nil {
-			delete(c.open, rec.Producer)
-			for i := range of.records {
-				c.verdict[of.records[i].Offset] = rec.Control
-			}
-		}
-		return nil
-	case !rec.Txn:
-		c.verdict[rec.Offset] = Commit
-	case c.open[rec.Producer] == nil:
-		c.open[rec.Producer] = &part{records: []Record{{Offset: rec.Offset}}}
-	default:
-		of := c.open[rec.Producer]
-		of.records = append(of.records, Record{Offset: rec.Offset})
-	}
-	c.queue = append(c.queue, *rec)
-	return nil
 }

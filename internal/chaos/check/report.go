@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+
+	"github.com/tally-kafka/tally/internal/chaos/history"
 )
 
 // The ten checks, by their numbers in a report.
@@ -45,6 +48,8 @@ type Check struct {
 	Examples []string `json:"examples,omitempty"`
 	// Undecided says what could not be judged, and why: that is no failure, and no proof.
 	Undecided []string `json:"undecided,omitempty"`
+	// Unseen is what the check has to look at, and of which there was nothing.
+	Unseen []string `json:"unseen,omitempty"`
 }
 
 // Amount is how many of something a check has looked at.
@@ -104,6 +109,46 @@ func newReport(seed uint64) *Report {
 		r.Checks = append(r.Checks, Check{Number: n, Says: says[n], Examined: []Amount{}})
 	}
 	return r
+}
+
+// promised is what each check has to look at.
+var promised = [checksCount + 1][]string{
+	Rising:    {"counters with an answer", "outputs"},
+	Mapped:    {"transactions", "events", "outputs", "dead letters"},
+	Whole:     {"parts of transactions", "positions with their offsets"},
+	Offsets:   {"commits of an offset"},
+	Stores:    {"digests in position records", "stores of owners, by a scan", "stores of standbys, by a scan", "opened stores"},
+	Epochs:    {"position records and barriers", "epochs", "transactions behind each other"},
+	Ownership: {"answers as owner", "owners in statuses", "epochs with commits"},
+	Quiet:     {"partitions"},
+	Audit:     {"apps"},
+	Reads: {
+		"gets", "tops", "scans", "answers of all partitions", "parts of answers as owner", "parts of answers as standby",
+		"answers behind their commit", "answers of one owner after another", "answers to a token", "answers after an event", "ages",
+	},
+}
+
+// promisedTwice is what there is beside that with an app of two stages.
+var promisedTwice = map[int][]string{
+	Mapped: {"partials", "transactions of a first stage"},
+	Reads:  {"ages through two stages", "answers after an event, through two stages"},
+}
+
+// noteUnseen names what was promised and not seen.
+func (r *Report) noteUnseen(run *Run) {
+	twice := slices.ContainsFunc(run.Apps, func(a history.App) bool { return !a.Passing && a.Repartition != "" })
+	for i := range r.Checks {
+		c := &r.Checks[i]
+		what := promised[c.Number]
+		if twice {
+			what = slices.Concat(what, promisedTwice[c.Number])
+		}
+		for _, w := range what {
+			if !slices.ContainsFunc(c.Examined, func(a Amount) bool { return a.What == w && a.Count > 0 }) {
+				c.Unseen = append(c.Unseen, w)
+			}
+		}
+	}
 }
 
 // Of gives a check by its number.
@@ -173,5 +218,8 @@ func (c *Check) write(b *strings.Builder) {
 	}
 	for _, u := range c.Undecided {
 		fmt.Fprintf(b, "      ? %s\n", u)
+	}
+	if len(c.Unseen) > 0 && c.examined() > 0 {
+		fmt.Fprintf(b, "      ! nothing seen: %s\n", strings.Join(c.Unseen, ", "))
 	}
 }

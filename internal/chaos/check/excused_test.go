@@ -1,0 +1,96 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/chaos/history"
+)
+
+// TestExcused: what a fault explains is not held against the product, and it is said how often that
+// was so.
+func TestExcused(t *testing.T) {
+	for name, c := range map[string]struct {
+		check int
+		says  string
+		do    func(*fake)
+	}{
+		"a broker that was away when an answer came before its commit": {Reads, "answers before their commit, beside a fault of a broker", func(f *fake) {
+			f.answerEarly()
+			r := f.lastRead("get", roleOwner)
+			f.fault("broker-stop", "broker 2", "", r.Ended.Add(time.Second), r.Ended.Add(2*time.Second))
+		}},
+		"a broker that had been away before an answer": {Reads, "ages beside a fault of a broker", func(f *fake) {
+			r := f.answerLate("one")
+			f.fault("controller-kill", "broker 2", "", r.Ended.Add(-25*time.Second), r.Ended.Add(-20*time.Second))
+		}},
+		"an event that was acknowledged a moment ago": {Reads, "ages", func(f *fake) { f.answerAfter(2 * time.Second) }},
+		"a clock that was ahead": {Reads, "ages by a clock that was off", func(f *fake) {
+			r := f.lastRead("get", roleOwner)
+			f.fault("clock", r.Parts[0].Node, `at=1s kind=clock target="owner" for=2s param="3600"`, r.Began, r.Ended)
+			r.Parts[0].AsOfMs = r.Ended.Add(time.Hour).UnixMilli()
+		}},
+		"a clock that was ahead while the answer was proved": {Reads, "ages by a clock that was off", func(f *fake) {
+			r := f.answerLate("two")
+			f.fault("clock", r.Parts[0].Node, `kind=clock param="30"`, r.Ended.Add(-31*time.Second), r.Ended.Add(-28*time.Second))
+		}},
+		"a disk that damages a store": {Stores, "opened stores that say that they are damaged", func(f *fake) {
+			f.fault("disk", "b a", "", f.now(), f.now())
+			f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
+		}},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
+			f := aRun()
+			f.ownedOnce()
+			c.do(f)
+			rep, err := f.judge()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rep.Of(c.check).Failures > 0 || !slices.ContainsFunc(rep.Of(c.check).Examined, func(a Amount) bool { return strings.HasPrefix(a.What, c.says) }) {
+				t.Errorf("%+v", rep.Of(c.check))
+			}
+		})
+	}
+}
+
+// ownedOnce leaves only the answers of gets, each without those before it: then they may come in
+// any order.
+func (f *fake) ownedOnce() {
+	f.events = slices.DeleteFunc(f.events, func(e history.Event) bool { return e.Read != nil && e.Read.Ask != "get" })
+	for i, e := range f.events {
+		if e.Read != nil {
+			e.Read.Reader, e.Read.TokenIn = fmt.Sprint("r", i), ""
+			e.Read.Parts[0].Epoch = uint64(i) + 100
+		}
+	}
+}
+
+// TestCompactedStore: a store that was copied in mid-run may have been on its way through a
+// compacted changelog, which is no prefix of history.
+func TestCompactedStore(t *testing.T) {
+	f := aRun()
+	s := f.lastStore()
+	f.fault("compact", "one.changelog", "", f.now(), f.now())
+	s.Start, s.Groups = 3, s.Groups-1
+	f.died(*s, f.now())
+	undecided(t, f, "a store that lacks a group")
+}
+
+// TestUnseen: what a check has to look at and has not seen is named.
+func TestUnseen(t *testing.T) {
+	f := aRun()
+	f.events = slices.DeleteFunc(f.events, func(e history.Event) bool { return e.Sent != nil || e.Read != nil && e.Read.Ask == "top" })
+	rep, err := f.judge()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	_ = rep.WriteText(&text)
+	if want := "! nothing seen: tops, ages, ages through two stages"; !strings.Contains(text.String(), want) {
+		t.Errorf("it does not say %q:\n%s", want, text.String())
+	}
+}

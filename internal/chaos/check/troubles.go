@@ -1,0 +1,136 @@
+package check
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tally-kafka/tally/internal/chaos/history"
+)
+
+// troubles say when something outside of the product was not as the checks take it to be.
+type troubles struct {
+	brokers  []period
+	clocks   map[string][]clockOff // by node
+	damages  map[string][]int64    // by node: when flipped bits and full disks began
+	compacts int64                 // when Kafka was first made to compact changelogs; 0: never
+	dead     map[startOf]int64     // when the process of a start had ended
+	began    int64                 // of the run
+}
+
+// period is a time in Unix ms.
+type period struct{ began, ended int64 }
+
+// clockOff is a time in which a node's clock was off by so many ms.
+type clockOff struct {
+	period
+	by int64
+}
+
+type startOf struct {
+	node  string
+	start int
+}
+
+// The times around a fault in which it counts as one.
+const (
+	faultEarly  = time.Second      // some are written down when they have begun
+	brokerLate  = 30 * time.Second // until a broker that is back leads and follows as before
+	clockLate   = 3 * time.Second
+	compactsOwn = 50 * time.Minute // after that, Kafka compacts changelogs by itself
+)
+
+// newTroubles takes the faults, each of which is there when it begins and, unless the run was cut
+// off, again when it is over. One that has failed may have begun all the same.
+func newTroubles(run *Run, faults []history.Fault, processes []history.Process) *troubles {
+	t := &troubles{clocks: map[string][]clockOff{}, damages: map[string][]int64{}, dead: map[startOf]int64{}, began: run.Began.UnixMilli()}
+	last := map[int]history.Fault{}
+	for _, f := range faults {
+		last[f.ID] = f
+	}
+	for _, f := range last {
+		t.fault(&f)
+	}
+	for _, p := range processes {
+		if !p.Ended.IsZero() {
+			t.dead[startOf{p.Name, p.Start}] = p.Ended.UnixMilli()
+		}
+	}
+	return t
+}
+
+func (t *troubles) fault(f *history.Fault) {
+	at := period{f.Began.Add(-faultEarly).UnixMilli(), f.Ended.UnixMilli()}
+	if f.Ended.IsZero() {
+		at.ended = 1<<63 - 1
+	}
+	nodes := strings.Fields(f.Target)
+	switch f.Kind {
+	case "broker-kill", "broker-stop", "broker-cut", "controller-kill":
+		t.brokers = append(t.brokers, at)
+	case "clock":
+		for _, n := range nodes {
+			t.clocks[n] = append(t.clocks[n], clockOff{at, secondsOf(f.Line) * 1000})
+		}
+	case "flip", "disk":
+		for _, n := range nodes {
+			t.damages[n] = append(t.damages[n], at.began)
+		}
+	case "compact":
+		if t.compacts == 0 || at.began < t.compacts {
+			t.compacts = at.began
+		}
+	}
+}
+
+var parameter = regexp.MustCompile(`param="(-?[0-9]+)"`)
+
+// secondsOf is by how much a line of the schedule sets a clock off.
+func secondsOf(line string) int64 {
+	found := parameter.FindStringSubmatch(line)
+	if found == nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(found[1], 10, 64)
+	return n
+}
+
+// broker reports whether between two moments a broker was away, or had been until a while before.
+func (t *troubles) broker(fromMs, toMs int64) bool {
+	return slices.ContainsFunc(t.brokers, func(p period) bool {
+		return p.began <= toMs && (p.ended > 1<<62 || p.ended+brokerLate.Milliseconds() >= fromMs)
+	})
+}
+
+// clock reports whether a node may have read a time from its clock while that was off.
+func (t *troubles) clock(node string, readMs int64) bool {
+	return slices.ContainsFunc(t.clocks[node], func(c clockOff) bool {
+		inside := func(ms int64) bool {
+			return c.began-clockLate.Milliseconds() <= ms && (c.ended > 1<<62 || ms <= c.ended+clockLate.Milliseconds())
+		}
+		return inside(readMs - c.by)
+	})
+}
+
+// damage reports whether the files of a node may have been damaged from outside before a copy of
+// them was made.
+func (t *troubles) damage(s *history.Store) bool {
+	return slices.ContainsFunc(t.damages[s.Node], func(began int64) bool { return began <= t.copied(s) })
+}
+
+// compacted reports whether changelogs may have been compacted before a copy of a store was made:
+// what was read of one then is no prefix of history.
+func (t *troubles) compacted(s *history.Store) bool {
+	at := t.copied(s)
+	return t.compacts != 0 && t.compacts <= at || t.began <= 0 || at-t.began > compactsOwn.Milliseconds()
+}
+
+// copied is when a copy of a store was made; of one whose time is not known, it is the run's end.
+func (t *troubles) copied(s *history.Store) int64 {
+	if ms, known := t.dead[startOf{s.Node, s.Start}]; s.Start > 0 && known {
+		return ms
+	}
+	return 1<<63 - 1
+}
