@@ -38,8 +38,8 @@ type read struct {
 	ends ends // of Source: see prove.go
 
 	// Of an app of two stages: the ends of the input. Of who asks other nodes beside that: what the
-	// lanes say that read the input, whether all that there was at the question is read, how far the
-	// source has what was read, and by lane how far it had what the lane had to read.
+	// lanes say that read the input, whether all that there was at the question is read, how far
+	// the source has what was read, and by lane how far it had what the lane had to read.
 	inputEnds   ends
 	input       *inputRead
 	inputProved bool

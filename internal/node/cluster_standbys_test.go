@@ -17,7 +17,8 @@ func saidStandbys(n int) option {
 	return func(c *Config) { c.Standbys, c.StandbysSaid = n, true }
 }
 
-// copies waits until each lane of the app has so many standbys, and no more, and no node misses any.
+// copies waits until each lane of the app has so many standbys, and no more, and no node misses
+// any.
 func (b *band) copies(n int) {
 	b.t.Helper()
 	b.standbys = n

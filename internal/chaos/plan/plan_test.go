@@ -154,8 +154,8 @@ func TestShrink(t *testing.T) {
 	}
 }
 
-// TestShrinkFromTheFailure: the first try are the faults up to the time at which the run was seen to
-// fail; where those do not suffice, all are looked through.
+// TestShrinkFromTheFailure: the first try are the faults up to the time at which the run was seen
+// to fail; where those do not suffice, all are looked through.
 func TestShrinkFromTheFailure(t *testing.T) {
 	s := Draw(1, 12*time.Minute, options)
 	for _, other := range []int{5, 90} {

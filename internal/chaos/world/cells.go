@@ -44,7 +44,8 @@ func (c *cells) deal(kind plan.Kind, row string) string {
 	return row
 }
 
-// note counts what a fault has hit, and owes the row that it was dealt where that is not among them.
+// note counts what a fault has hit, and owes the row that it was dealt where that is not among
+// them.
 func (c *cells) note(kind plan.Kind, row string, f history.Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -69,7 +69,8 @@ func TestGivenUp(t *testing.T) {
 	}
 }
 
-// TestEndsByItself: a node that ends on its full disk may do so with an error, and not with a panic.
+// TestEndsByItself: a node that ends on its full disk may do so with an error, and not with a
+// panic.
 func TestEndsByItself(t *testing.T) {
 	for _, c := range []struct {
 		does     string

@@ -112,8 +112,8 @@ func (l *load) flush(least int) {
 	}
 }
 
-// stop sends what is due, waits until all of it is acknowledged or the run is given up, and says how
-// much it was.
+// stop sends what is due, waits until all of it is acknowledged or the run is given up, and says
+// how much it was.
 func (l *load) stop() (sent int64, err error) {
 	select {
 	case <-l.quit:

@@ -158,8 +158,8 @@ func hitsMost(name step.Name) int {
 	return 1
 }
 
-// poll looks until there is something, for as long as the step takes to come at most, and not beyond
-// the time at which faults have to be over.
+// poll looks until there is something, for as long as the step takes to come at most, and not
+// beyond the time at which faults have to be over.
 func (f *fault) poll(ctx context.Context, look func() bool) bool {
 	most := reachMost
 	if f.Step == string(step.Trim) {

@@ -11,8 +11,8 @@ import (
 	"github.com/tally-kafka/tally/internal/step"
 )
 
-// TestReachFirst: the target alone is waited for at first, and later whoever comes first; the others
-// are then armed no more.
+// TestReachFirst: the target alone is waited for at first, and later whoever comes first; the
+// others are then armed no more.
 func TestReachFirst(t *testing.T) {
 	w := newFakeWorld(t, idle)
 	for _, name := range []string{"a", "b"} {
@@ -106,8 +106,8 @@ func TestWhoTrims(t *testing.T) {
 	}
 }
 
-// TestReachTransition: a transition is reached when the nodes say that it is under way, and not when
-// somebody has asked for it.
+// TestReachTransition: a transition is reached when the nodes say that it is under way, and not
+// when somebody has asked for it.
 func TestReachTransition(t *testing.T) {
 	lane := api.LaneStatus{Lane: 1, Owner: "a", State: api.LaneRunning}
 	moving, idleNode := lane, api.NodeStatus{Name: "a", Alive: true, Draining: true}

@@ -241,7 +241,8 @@ func (w *World) anyDoing(what ...string) bool {
 	return false
 }
 
-// begin says that a command is under way of which nodes come into a transition, until end is called.
+// begin says that a command is under way of which nodes come into a transition, until end is
+// called.
 func (w *World) begin(what string, names ...string) (end func()) {
 	add := func(d int) {
 		w.mu.Lock()

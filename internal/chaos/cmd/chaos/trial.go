@@ -32,8 +32,8 @@ type finding struct {
 	report *check.Report // nil: it could not be judged
 }
 
-// run carries a schedule out and judges it. The folder stays; of a run that did not prove everything
-// it is made ready to be read before the brokers go, whatever the error is.
+// run carries a schedule out and judges it. The folder stays; of a run that did not prove
+// everything it is made ready to be read before the brokers go, whatever the error is.
 func (t trial) run(ctx context.Context, s plan.Schedule) (f finding, err error) {
 	w, err := world.New(ctx, world.Options{Dir: t.dir, Bin: t.bin, Seed: s.Seed, Length: s.Length,
 		Rate: s.Load.Rate, Keys: s.Load.Keys, Press: s.Load.Press, Say: t.say})
@@ -88,8 +88,8 @@ func kinds() (names []string) {
 	return names
 }
 
-// leave makes the folder ready to be read, and judged again, as far as there is one. Of a run that was
-// given up the topics are not copied: whoever ended it does not wait for that.
+// leave makes the folder ready to be read, and judged again, as far as there is one. Of a run that
+// was given up the topics are not copied: whoever ended it does not wait for that.
 func (t trial) leave(ctx context.Context, s plan.Schedule, described history.Run) error {
 	if !world.IsRun(t.dir) {
 		return nil // somebody else's
