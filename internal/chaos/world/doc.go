@@ -8,7 +8,8 @@
 //
 //   - What is random in the load and in the choice of a fault's victim follows from the seed.
 //   - Every fault is over before the world waits for the quiet, with all that it has begun: the
-//     nodes and brokers run, and the network is sound. What joined meanwhile leaves behind the quiet.
+//     nodes and brokers run, and the network is sound. What joined meanwhile leaves behind the
+//     quiet.
 //   - A fault counts as come at a step when a node was held there, and during a change of role when
 //     the node or the cluster says that it is under way.
 //   - No process outlives the one that started it.

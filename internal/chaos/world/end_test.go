@@ -60,7 +60,7 @@ func TestGivenUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	w.forget = context.AfterFunc(ctx, w.end)
 	cancel()
-	until(t, "the world knows", w.isOver)
+	until(t, "the world knows", w.over)
 	must(t, n.running().cmd.Process.Signal(syscall.SIGINT))
 	until(t, "the process has ended", func() bool { return n.running() == nil })
 	must(t, n.start())
