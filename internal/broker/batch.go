@@ -91,8 +91,8 @@ func eachHeader(name string, fn func(h header, b []byte) bool) error {
 	}
 }
 
-// eachBatch reads a segment's whole and undamaged batches, and returns where they end. Like kfake
-// it goes no further than the first that is neither. fn may not keep raw.
+// eachBatch reads a segment's batches up to the first that is cut short or damaged, as kfake does,
+// and returns where they end. fn may not keep raw.
 func eachBatch(name string, fn func(h header, raw []byte) error) (end int64, err error) {
 	f, err := os.Open(name)
 	if err != nil {
