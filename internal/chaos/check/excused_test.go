@@ -37,6 +37,13 @@ func TestExcused(t *testing.T) {
 			r := f.answerLate("two")
 			f.fault("clock", r.Parts[0].Node, `kind=clock param="30"`, r.Ended.Add(-31*time.Second), r.Ended.Add(-28*time.Second))
 		}},
+		"a clock that two faults have set ahead at once": {Reads, "ages by a clock that was off", func(f *fake) {
+			r := f.lastRead("get", roleOwner)
+			for _, line := range []string{`kind=clock param="3600"`, `kind=clock param="30"`} {
+				f.fault("clock", r.Parts[0].Node, line, r.Began, r.Ended)
+			}
+			r.Parts[0].AsOfMs = r.Ended.Add(time.Hour + 30*time.Second).UnixMilli()
+		}},
 		"a disk that damages a store": {Stores, "opened stores that say that they are damaged", func(f *fake) {
 			f.fault("disk", "b a", "", f.now(), f.now())
 			f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})

@@ -23,6 +23,9 @@ type troubles struct {
 // period is a time in Unix ms.
 type period struct{ began, ended int64 }
 
+// forever is later than anything, with room for what is added to it.
+const forever = int64(1) << 62
+
 // clockOff is a time in which a node's clock was off by so many ms.
 type clockOff struct {
 	period
@@ -64,7 +67,7 @@ func newTroubles(run *Run, faults []history.Fault, processes []history.Process) 
 func (t *troubles) fault(f *history.Fault) {
 	at := period{f.Began.Add(-faultEarly).UnixMilli(), f.Ended.UnixMilli()}
 	if f.Ended.IsZero() {
-		at.ended = 1<<63 - 1
+		at.ended = forever
 	}
 	nodes := strings.Fields(f.Target)
 	switch f.Kind {
@@ -100,18 +103,27 @@ func secondsOf(line string) int64 {
 // broker reports whether between two moments a broker was away, or had been until a while before.
 func (t *troubles) broker(fromMs, toMs int64) bool {
 	return slices.ContainsFunc(t.brokers, func(p period) bool {
-		return p.began <= toMs && (p.ended > 1<<62 || p.ended+brokerLate.Milliseconds() >= fromMs)
+		return p.began <= toMs && p.ended+brokerLate.Milliseconds() >= fromMs
 	})
 }
 
 // clock reports whether a node may have read a time from its clock while that was off.
 func (t *troubles) clock(node string, readMs int64) bool {
-	return slices.ContainsFunc(t.clocks[node], func(c clockOff) bool {
-		inside := func(ms int64) bool {
-			return c.began-clockLate.Milliseconds() <= ms && (c.ended > 1<<62 || ms <= c.ended+clockLate.Milliseconds())
+	return readWhileOff(t.clocks[node], period{-forever, forever}, 0, readMs)
+}
+
+// readWhileOff reports whether a time may have been read within a period, while the clock was off
+// by so much, and by some of the faults more: those that overlap add up.
+func readWhileOff(faults []clockOff, within period, by, readMs int64) bool {
+	late := clockLate.Milliseconds()
+	for i, c := range faults {
+		both := period{max(within.began, c.began-late), min(within.ended, c.ended+late)}
+		at := readMs - by - c.by
+		if both.began <= both.ended && (both.began <= at && at <= both.ended || readWhileOff(faults[i+1:], both, by+c.by, readMs)) {
+			return true
 		}
-		return inside(readMs - c.by)
-	})
+	}
+	return false
 }
 
 // damage reports whether the files of a node may have been damaged from outside before a copy of
