@@ -401,10 +401,14 @@ func (rd *read) newPart(v LaneView, t state.Task, input int64, roleBefore Role) 
 		role = RoleUnsure
 	}
 	asOf := v.AsOfMs() // before the lag: a look between the two must not prove an older lag
+	lag := v.Lag(t.Partition)
+	if v.Input != nil { // the lag is of where the lane is by now, and the answer of where it was
+		lag += max(v.Input(t.Partition)-input, 0)
+	}
 	return Part{
 		Partition: t.Partition, Lane: v.Lane, Node: v.Node, Role: role, Epoch: v.Epoch,
 		Position: map[string]int64{sourceName(rd.app, t.Partition): input},
-		Lag:      v.Lag(t.Partition), AsOfMs: asOf,
+		Lag:      lag, AsOfMs: asOf,
 	}
 }
 

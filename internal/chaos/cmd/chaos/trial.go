@@ -37,7 +37,7 @@ type finding struct {
 func (t trial) run(ctx context.Context, s plan.Schedule) (f finding, err error) {
 	w, err := world.New(ctx, world.Options{Dir: t.dir, Bin: t.bin, Seed: s.Seed, Length: s.Length,
 		Rate: s.Load.Rate, Keys: s.Load.Keys, Press: s.Load.Press, Say: t.say})
-	defer w.Close()
+	defer func() { w.Close() }() // also of a world that did not come about: it has processes
 	var described history.Run
 	defer func() {
 		if err != nil || !f.proved() {
