@@ -23,7 +23,7 @@ func otherStore(t *testing.T, a *testApp, lane int) *state.Store {
 // A watch that always has something to send looks all the same whether the lanes are where they
 // were: another lane has got another store, or is another node's.
 func TestBusyWatchLooks(t *testing.T) {
-	opt := Options{WatchLook: 40 * time.Millisecond, WatchInterval: time.Millisecond}
+	opt := Options{WatchLook: 500 * time.Millisecond, WatchInterval: time.Millisecond}
 	for name, change := range map[string]func(a *testApp, c *testCluster){
 		"another store": func(a *testApp, _ *testCluster) {
 			fresh := otherStore(t, a, 0)

@@ -144,9 +144,17 @@ func TestDeletedWhileWaiting(t *testing.T) {
 			t.Errorf("status %d", status)
 		}
 	}
-	if err := <-w.done; asError(err).Code != CodeUnknownApp {
-		t.Errorf("the watch ends with %v", err)
-	}
+	eventually(t, "the watch ends", func() bool {
+		select {
+		case err := <-w.done:
+			if asError(err).Code != CodeUnknownApp {
+				t.Errorf("the watch ends with %v", err)
+			}
+			return true
+		default:
+			return false
+		}
+	})
 	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("it took %s", took)
 	}
