@@ -120,6 +120,13 @@ func (l *lane) settle(ctx context.Context, session *txn.Session) error {
 		return err
 	}
 	records, err := l.compareOffsets(ctx, said)
+	if errors.As(err, new(*OffsetsError)) {
+		// The next owner may have fenced this session since, and counted on. Then this is refused,
+		// and who has the lane decides; else nobody had the right to move the offsets.
+		if _, fenced := l.commitBarrier(ctx, session); fenced != nil {
+			return fenced
+		}
+	}
 	if err != nil {
 		return err
 	}
