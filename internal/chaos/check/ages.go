@@ -76,8 +76,8 @@ func (c *column) progress(n *ask) int64 {
 // of, or a broker has perhaps named an old end, nothing is judged.
 //
 // The lag is looked up behind the position, and may be that of a later one: by as much as an owner
-// commits meanwhile. By how much a copy moves on nobody sees; of those only gets are judged, which
-// take no time between the two.
+// commits meanwhile. By how much a copy moves on nobody sees; of a standby's only gets are judged,
+// which take no time between the two, and who is unsure may just be catching up.
 func (c *column) judgeAge(n *ask) {
 	before := n.asOfMs - ageSlack.Milliseconds()
 	rep, what := c.rep.Of(Reads), "ages"
@@ -96,7 +96,7 @@ func (c *column) judgeAge(n *ask) {
 		rep.fail("%s: %s says what it is as of %s, which was not yet", n.of.where, n.node, moment(n.asOfMs))
 	case c.troubles.broker(before, n.asOfMs):
 		rep.saw(1, "ages beside a fault of a broker, not judged")
-	case n.role != roleOwner && n.of.what != "get":
+	case n.role != roleOwner && (n.of.what != "get" || n.role != roleStandby):
 		rep.saw(1, "ages of many groups by a copy that may have moved on, not judged")
 	default:
 		rep.saw(1, what)
