@@ -276,7 +276,7 @@ func (a *app) deleteOld(ctx context.Context, in *intent) error {
 		{step.ResetOffsets, func() error { return n.admin.DeleteGroup(ctx, a.name()) }},
 		{step.ResetDead, func() error { return n.deleteOld(ctx, in, a.name()+".dead") }},
 		{step.ResetState, func() error { return os.RemoveAll(n.dir.stateDir(a.name())) }},
-		{step.ResetRepartition, func() error { return n.deleteOld(ctx, in, a.name()+".repartition") }},
+		{step.ResetRepartition, func() error { return n.deleteOld(ctx, in, repartitionTopic(a.name())) }},
 		{step.ResetChangelog, func() error { return n.deleteOld(ctx, in, a.name()+".changelog") }},
 	} {
 		if err := part.do(); err != nil {

@@ -301,7 +301,7 @@ type doomed api.ResetAnswer
 
 func (a *app) whatToDelete(ctx context.Context) (doomed, error) {
 	d := doomed{App: a.name(), Group: a.name(), StateDirs: []string{a.node.dir.stateDir(a.name())}}
-	for _, name := range []string{a.name() + ".changelog", a.name() + ".dead", a.name() + ".repartition"} {
+	for _, name := range []string{a.name() + ".changelog", a.name() + ".dead", repartitionTopic(a.name())} {
 		t, err := a.find(ctx, name)
 		if err != nil {
 			return d, err
