@@ -3,12 +3,14 @@ package kafka
 import (
 	"context"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tally-kafka/tally/internal/seam"
 )
@@ -79,8 +81,17 @@ func TestStableEndsOfAGrownTopic(t *testing.T) {
 	if err := cl.ProduceSync(limit(t), &kgo.Record{Topic: "t", Partition: 1, Value: []byte("x")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
+	asked := make(chan struct{})
+	var once sync.Once
+	c.ControlKey(int16(kmsg.ListOffsets), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if req.(*kmsg.ListOffsetsRequest).IsolationLevel == 1 { // the question of how far it went is answered
+			once.Do(func() { close(asked) })
+		}
+		return nil, nil, false
+	})
 	grown := make(chan error, 1)
-	go func() { grown <- a.AddPartitions(context.Background(), "t", 3) }()
+	go func() { <-asked; grown <- a.AddPartitions(context.Background(), "t", 3) }()
 	ends, open, err := a.StableEnds(limit(t), "t", time.Second)
 	if err != nil || len(open) != 1 || open[0] != 1 || len(ends) != 1 {
 		t.Errorf("ends %v, open %v, %v", ends, open, err)

@@ -107,7 +107,7 @@ func newBandTrial(t *testing.T, seed uint64, sim *simulation) *bandTrial {
 func (w *bandTrial) launchAt(i int, dir string) {
 	w.t.Helper()
 	cfg := w.config(inDir(dir), running(w.spec(wordcount)), listening(w.addrs[i]), joined(w.addrs), named(nodeName(i)), standbys(1))
-	cfg.Limits, cfg.DrainTimeout = w.limits, 500*time.Millisecond
+	cfg.Limits = w.limits
 	cfg.Seam = w.sim.clock(w.trial)
 	cfg.Seam.Dial = w.net.dialFrom(i)
 	if w.sim != nil {
@@ -252,7 +252,7 @@ func (w *bandTrial) restart() {
 func (w *bandTrial) die(i int) {
 	m := w.band[i]
 	w.net.set(i, linkCut) // before anything of it ends
-	m.node.cfg.HandOverMax, m.node.cfg.DepartMax = time.Millisecond, time.Millisecond
+	m.node.cfg.HandOverMax, m.node.cfg.DepartMax, m.node.cfg.DrainTimeout = time.Millisecond, time.Millisecond, 500*time.Millisecond
 	for _, a := range m.node.running() {
 		for _, l := range a.lanes {
 			l.mu.Lock()
