@@ -79,13 +79,13 @@ func TestSetCacheBytesBoundsTheFilter(t *testing.T) {
 	if missed := s.Metrics().Misses - before; missed > 0 {
 		t.Errorf("of 50 reads of ten groups %d were not in the cache", missed)
 	}
-	for n := uint64(2); n < 12; n++ { // with groups that no filter knows yet
+	for n := uint64(2); n < 5; n++ { // with groups that no filter knows yet
 		pos, ch := number(n, groups+int(n)*100)
 		must(t, s.Publish(pos, ch))
 	}
 	must(t, s.Apply())
-	for g := range groups + 200 {
-		if v, ok, err := s.Get(Task{Partition: int32(g % 2)}, fmt.Appendf(nil, "g%d", g), nil); err != nil || !ok || binary.BigEndian.Uint64(v) != 11 {
+	for g := 0; g < groups+200; g += 7 {
+		if v, ok, err := s.Get(Task{Partition: int32(g % 2)}, fmt.Appendf(nil, "g%d", g), nil); err != nil || !ok || binary.BigEndian.Uint64(v) != 4 {
 			t.Fatalf("group %d: %x %v %v", g, v, ok, err)
 		}
 	}

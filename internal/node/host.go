@@ -302,7 +302,9 @@ func (n *Node) runHosted(lanes, ctx context.Context, h *host) {
 		switch a = n.beginAnew(ctx, h, in); {
 		case a != nil:
 			o.begun <- begun{app: a, intent: in}
-		case ctx.Err() == nil:
+		case n.cluster.State().Apps[h.name] == nil:
+			o.begun <- begun{err: conflict("app "+h.name+" was deleted while it was being reset", "")}
+		default: // another node carries it on, or this one ends
 			o.begun <- begun{err: underWay(h.name)}
 		}
 	}

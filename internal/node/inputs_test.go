@@ -66,6 +66,9 @@ func TestInputsProof(t *testing.T) {
 }
 
 func (k kind) run(t *testing.T, p *place) {
+	if k.heavy && testing.Short() {
+		t.Skip("left out, it takes too long with -race: -short")
+	}
 	p.topic(p.in, 2, k.in...)
 	if k.send == nil {
 		k.send = func(p *place) { p.send(copies(k.events)...) }
