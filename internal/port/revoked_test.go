@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -77,7 +78,17 @@ func TestRevokedCertificate(t *testing.T) {
 	ask(t, person)
 	copyFiles(t, old+"/a/ca.crt", old+"/ca.crt", next+"/ca.crt")
 	copyFiles(t, next+"/b/ca.crt", old+"/ca.crt", next+"/ca.crt") // a has its old certificate still
-	stays := nodeLines(t, listen(t, Config{Certs: next + "/b"}), addr)
+	b := listen(t, Config{Certs: next + "/b"})
+	for c, err := b.DialRaft(t.Context(), addr); ; c, err = b.DialRaft(t.Context(), addr) { // while a reads it anew
+		if err == nil {
+			_ = c.Close()
+			break
+		}
+	}
+	for len(a.ofNodes()) != 3 { // that one is gone
+		runtime.Gosched()
+	}
+	stays := nodeLines(t, b, addr)
 	if n := len(a.ofNodes()); n != 6 {
 		t.Errorf("with both authorities %d connections of nodes are open, not 6", n)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -175,6 +176,13 @@ func (c *cluster) fenced(ctx context.Context, app string, lane int) error {
 	c.mu.Unlock()
 	defer func() { c.mu.Lock(); c.now--; c.mu.Unlock() }()
 	return fence(ctx, ref)
+}
+
+// fencedSoFar are the lanes that were fenced, in that order.
+func (c *cluster) fencedSoFar() []ownership.LaneRef {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.fences)
 }
 
 // start starts and registers a member.

@@ -38,8 +38,8 @@ func TestTakeoverIsOneEntry(t *testing.T) {
 			}
 		}
 		c.until(c.allOwned)
-		if len(c.fences) > 0 {
-			t.Errorf("fenced: %v", c.fences)
+		if len(c.fencedSoFar()) > 0 {
+			t.Errorf("fenced: %v", c.fencedSoFar())
 		}
 	})
 }
@@ -107,8 +107,8 @@ func TestOwnerlessIsFencedFirst(t *testing.T) {
 				t.Errorf("%s has epoch %d and was fenced (%v) at %d", ref, l.Epoch, ok, epoch)
 			}
 		}
-		if len(c.fences) != len(lost) || c.most != 8 {
-			t.Errorf("%d fences for %d lanes, %d at once", len(c.fences), len(lost), c.most)
+		if len(c.fencedSoFar()) != len(lost) || c.most != 8 {
+			t.Errorf("%d fences for %d lanes, %d at once", len(c.fencedSoFar()), len(lost), c.most)
 		}
 	})
 }
@@ -134,7 +134,7 @@ func TestFenceThatNeverReturns(t *testing.T) {
 			}
 			return refs
 		}
-		took := c.until(func() bool { return len(c.fences) > 2 && slices.Equal(ownerless(), stuck) })
+		took := c.until(func() bool { return len(c.fencedSoFar()) > 2 && slices.Equal(ownerless(), stuck) })
 		if took < 14*time.Second || took > 16*time.Second {
 			t.Errorf("the others were granted after %v", took)
 		}
@@ -142,8 +142,8 @@ func TestFenceThatNeverReturns(t *testing.T) {
 			t.Errorf("%s has no owner: %q", stuck[0], why)
 		}
 		c.pass(20*time.Second, func() bool { return slices.Equal(ownerless(), stuck) })
-		if len(c.fences) != len(lost) {
-			t.Errorf("%d fences for %d lanes", len(c.fences), len(lost))
+		if len(c.fencedSoFar()) != len(lost) {
+			t.Errorf("%d fences for %d lanes", len(c.fencedSoFar()), len(lost))
 		}
 		close(release)
 		if took := c.until(c.allOwned); took > 10*time.Millisecond {
@@ -160,9 +160,9 @@ func TestFailedFence(t *testing.T) {
 		c.fence = func(context.Context, ownership.LaneRef) error { return errors.New("no broker answers") }
 		lost := c.of("n1")[0]
 		c.kill("n1")
-		c.until(func() bool { return len(c.fences) > 0 })
+		c.until(func() bool { return len(c.fencedSoFar()) > 0 })
 		c.pass(30*time.Second, func() bool { return !c.allOwned() })
-		if n := len(c.fences); n < 8 || n > 12 {
+		if n := len(c.fencedSoFar()); n < 8 || n > 12 {
 			t.Errorf("%d fences in 30 s", n)
 		}
 		if why := c.lead.Ownerless()[lost]; !strings.Contains(why, "its fence has failed") || !strings.Contains(why, "no broker answers") {
@@ -192,7 +192,7 @@ func TestDeposedInAFence(t *testing.T) {
 		release := make(chan struct{})
 		c.fence = func(context.Context, ownership.LaneRef) error { <-release; return nil }
 		c.kill("n1")
-		c.until(func() bool { return len(c.fences) == 1 })
+		c.until(func() bool { return len(c.fencedSoFar()) == 1 })
 		stop()
 		if p := c.lead.Problems(); len(p) > 0 || len(c.lead.Ownerless()) > 0 || c.lead.Decision().Fence != nil {
 			t.Errorf("problems after the leadership: %q", p)
@@ -200,9 +200,9 @@ func TestDeposedInAFence(t *testing.T) {
 		n := c.log()
 		stop = c.run(2)
 		t.Cleanup(func() { c.end(); stop() })
-		c.pass(10*time.Second, func() bool { return c.log() == n && len(c.fences) == 1 })
+		c.pass(10*time.Second, func() bool { return c.log() == n && len(c.fencedSoFar()) == 1 })
 		release <- struct{}{}
-		c.until(func() bool { return len(c.fences) == 2 })
+		c.until(func() bool { return len(c.fencedSoFar()) == 2 })
 		c.pass(time.Second, func() bool { return c.log() == n })
 		close(release)
 		c.until(c.allOwned)
@@ -217,12 +217,12 @@ func TestEpochRaisedInAFence(t *testing.T) {
 		c.fence = func(context.Context, ownership.LaneRef) error { <-release; return nil }
 		ref := c.of("n1")[0]
 		c.kill("n1")
-		c.until(func() bool { return len(c.fences) == 1 })
+		c.until(func() bool { return len(c.fencedSoFar()) == 1 })
 		l, _ := c.read().Lane(ref)
 		c.take(ownership.Command{RaiseEpoch: &ownership.RaiseEpoch{LaneRef: ref, Floor: l.Epoch + 5}})
-		c.pass(time.Second, func() bool { return len(c.fences) == 1 && !c.allOwned() })
+		c.pass(time.Second, func() bool { return len(c.fencedSoFar()) == 1 && !c.allOwned() })
 		release <- struct{}{}
-		c.until(func() bool { return len(c.fences) == 2 })
+		c.until(func() bool { return len(c.fencedSoFar()) == 2 })
 		c.pass(time.Second, func() bool { return !c.allOwned() })
 		close(release)
 		c.until(c.allOwned)
