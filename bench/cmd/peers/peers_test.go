@@ -102,6 +102,13 @@ func TestDeadlines(t *testing.T) {
 	if d := r.deadline("c").Sub(now); d != 47*time.Minute {
 		t.Errorf("(c) gets %v of the 47 minutes that are left", d)
 	}
+	r.o.works = []string{"b"}
+	if d := r.deadline("b1").Sub(now).Round(time.Second); d != 47*time.Minute*3/10 {
+		t.Errorf("(b)'s first part gets %v of 47 minutes", d)
+	}
+	if d := r.deadline("b10").Sub(now); d != 47*time.Minute {
+		t.Errorf("(b)'s last part gets %v of 47 minutes", d)
+	}
 	r.o.budget = 0
 	if !r.deadline("c").IsZero() {
 		t.Error("a deadline without a budget")

@@ -19,19 +19,27 @@ var intervals = []time.Duration{250 * time.Millisecond, 100 * time.Millisecond}
 // shares divide the budget among the works of the default run, by what they take.
 var shares = map[string]float64{"a": 26, "c": 26, "d": 22, "f": 20, "r": 6}
 
-// deadline is when the last run of a work should end: its share of what is left of the budget. A
-// zero time is none.
+// parts are those of a work's share that a part of it has which others follow.
+var parts = map[string]float64{"b1": 0.3}
+
+// deadline is when the last run of a work, or of a part such as b1 of b, should end: its share of
+// what is left of the budget. A zero time is none.
 func (r *runner) deadline(id string) time.Time {
 	if r.o.budget == 0 {
 		return time.Time{}
 	}
+	work := id[:1]
 	rest := 0.0
-	for _, w := range r.o.works[slices.Index(r.o.works, id):] {
+	for _, w := range r.o.works[slices.Index(r.o.works, work):] {
 		rest += max(shares[w], 1)
+	}
+	share := max(shares[work], 1) / rest
+	if part, is := parts[id]; is {
+		share *= part
 	}
 	now := r.sm.Now()
 	left := r.results.Began.Add(r.o.budget).Sub(now)
-	return now.Add(time.Duration(float64(left) * max(shares[id], 1) / rest))
+	return now.Add(time.Duration(float64(left) * share))
 }
 
 // scaled is a number of events or groups at the scale of this run.
