@@ -84,7 +84,7 @@ func TestSetCacheBytesBoundsTheFilter(t *testing.T) {
 		must(t, s.Publish(pos, ch))
 	}
 	must(t, s.Apply())
-	for g := 0; g < groups+200; g += 7 {
+	for g := range groups + 200 {
 		if v, ok, err := s.Get(Task{Partition: int32(g % 2)}, fmt.Appendf(nil, "g%d", g), nil); err != nil || !ok || binary.BigEndian.Uint64(v) != 4 {
 			t.Fatalf("group %d: %x %v %v", g, v, ok, err)
 		}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -79,15 +78,14 @@ func TestRevokedCertificate(t *testing.T) {
 	copyFiles(t, old+"/a/ca.crt", old+"/ca.crt", next+"/ca.crt")
 	copyFiles(t, next+"/b/ca.crt", old+"/ca.crt", next+"/ca.crt") // a has its old certificate still
 	b := listen(t, Config{Certs: next + "/b"})
-	for c, err := b.DialRaft(t.Context(), addr); ; c, err = b.DialRaft(t.Context(), addr) { // while a reads it anew
+	until(t, "a has read its authorities anew", func() bool {
+		c, err := b.DialRaft(t.Context(), addr)
 		if err == nil {
 			_ = c.Close()
-			break
 		}
-	}
-	for len(a.ofNodes()) != 3 { // that one is gone
-		runtime.Gosched()
-	}
+		return err == nil
+	})
+	until(t, "that connection is gone", func() bool { return len(a.ofNodes()) == 3 })
 	stays := nodeLines(t, b, addr)
 	if n := len(a.ofNodes()); n != 6 {
 		t.Errorf("with both authorities %d connections of nodes are open, not 6", n)
@@ -103,6 +101,16 @@ func TestRevokedCertificate(t *testing.T) {
 	}
 	if got := ask(t, person); !strings.HasSuffix(got, "people") {
 		t.Errorf("a person: %q", got)
+	}
+}
+
+// until polls for as long as ten seconds.
+func until(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for began := time.Now(); !so(); <-time.After(time.Millisecond) {
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("it never was so: %s", what)
+		}
 	}
 }
 
