@@ -112,9 +112,9 @@ type nullSession struct {
 	offset  int64
 }
 
-func (s *nullSession) Poll(context.Context, int) ([]*kgo.Record, bool, error) { panic("not used") }
-func (s *nullSession) Begin() error                                           { s.records = s.records[:0]; return nil }
-func (s *nullSession) Produce(r *kgo.Record)                                  { s.records = append(s.records, r) }
+func (s *nullSession) Poll(context.Context, int) ([]*kgo.Record, int64, error) { panic("not used") }
+func (s *nullSession) Begin() error                                            { s.records = s.records[:0]; return nil }
+func (s *nullSession) Produce(r *kgo.Record)                                   { s.records = append(s.records, r) }
 func (s *nullSession) Commit(context.Context, txn.Offsets) (txn.Outcome, error) {
 	for _, r := range s.records {
 		r.Offset = s.offset

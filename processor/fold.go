@@ -27,7 +27,7 @@ type batch struct {
 	bytes  int64 // held in the arena and by dead letters
 	first  time.Time
 	slot   time.Time // of the commit budget
-	behind bool      // a poll was full: more waits at the broker
+	behind bool      // as many events as a poll holds had come, or waited at the broker
 	force  bool      // commit although no event came: a group offset has grown old
 }
 

@@ -22,9 +22,9 @@ import (
 // Session is what a lane needs of its fenced client; *txn.Session is the real one, and tests script
 // another.
 type Session interface {
-	// Poll waits for up to max records of the sources, control records among them. more: there were
-	// others to be read behind them.
-	Poll(ctx context.Context, max int) (recs []*kgo.Record, more bool, err error)
+	// Poll waits for up to max records of the sources, control records among them. waiting is how
+	// many others were to be read behind them.
+	Poll(ctx context.Context, max int) (recs []*kgo.Record, waiting int64, err error)
 	// Begin, Produce and Commit are one transaction. After an error the session is dead.
 	Begin() error
 	Produce(rec *kgo.Record)
@@ -175,21 +175,21 @@ func (l *Lane) stopped() error {
 
 // fetch is one poll's result.
 type fetch struct {
-	recs []*kgo.Record
-	more bool
-	err  error
+	recs    []*kgo.Record
+	waiting int64
+	err     error
 }
 
 // fetch polls until ctx ends or a poll fails, one batch ahead of the loop.
 func (l *Lane) fetch(ctx context.Context, out chan<- fetch) {
 	for ctx.Err() == nil {
-		recs, more, err := l.session.Poll(ctx, l.cfg.Limits.PollRecords)
+		recs, waiting, err := l.session.Poll(ctx, l.cfg.Limits.PollRecords)
 		if len(recs) == 0 && err == nil {
 			continue
 		}
 		l.cfg.Step.At(step.Poll)
 		select {
-		case out <- fetch{recs, more, err}:
+		case out <- fetch{recs, waiting, err}:
 		case <-ctx.Done():
 		}
 		if err != nil {
@@ -199,8 +199,8 @@ func (l *Lane) fetch(ctx context.Context, out chan<- fetch) {
 }
 
 func (l *Lane) onFetch(f fetch) error {
-	l.pending, l.more = f.recs, f.more
-	if len(f.recs) >= l.cfg.Limits.PollRecords {
+	l.pending, l.more = f.recs, f.waiting > 0
+	if int64(len(f.recs))+f.waiting >= int64(l.cfg.Limits.PollRecords) {
 		l.filling.behind = true
 	}
 	return f.err

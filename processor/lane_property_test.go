@@ -297,9 +297,9 @@ func (w *world) loadRecord(load *state.Load, partition int32, rec *kgo.Record, o
 
 // The session: records are kept until the outcome is drawn.
 
-func (w *world) Poll(context.Context, int) ([]*kgo.Record, bool, error) { panic("not used") }
-func (w *world) Begin() error                                           { w.open = nil; return nil }
-func (w *world) Produce(r *kgo.Record)                                  { w.open = append(w.open, r) }
+func (w *world) Poll(context.Context, int) ([]*kgo.Record, int64, error) { panic("not used") }
+func (w *world) Begin() error                                            { w.open = nil; return nil }
+func (w *world) Produce(r *kgo.Record)                                   { w.open = append(w.open, r) }
 
 func (w *world) Commit(_ context.Context, offsets txn.Offsets) (txn.Outcome, error) {
 	if w.answer == "lost" {

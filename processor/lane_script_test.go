@@ -368,7 +368,7 @@ type scripted struct {
 	out     strings.Builder
 }
 
-func (s *scripted) Poll(context.Context, int) ([]*kgo.Record, bool, error) {
+func (s *scripted) Poll(context.Context, int) ([]*kgo.Record, int64, error) {
 	panic("the scripts hand over what was fetched")
 }
 

@@ -258,13 +258,13 @@ func (s *Session) Assign(positions Offsets) {
 	s.cl.AddConsumePartitions(at)
 }
 
-// Poll waits for up to max records of the sources; control records are among them. more says that
-// there was something behind them, or in another partition, when they were fetched. It returns nil
-// records when ctx ends, and an error when a partition can no longer be read.
-func (s *Session) Poll(ctx context.Context, max int) (recs []*kgo.Record, more bool, err error) {
+// Poll waits for up to max records of the sources; control records are among them. waiting is how
+// many there were behind them, and in the other partitions, when these were fetched last. It returns
+// nil records when ctx ends, and an error when a partition can no longer be read.
+func (s *Session) Poll(ctx context.Context, max int) (recs []*kgo.Record, waiting int64, err error) {
 	fs := s.cl.PollRecords(ctx, max)
 	if fs.IsClientClosed() {
-		return nil, false, kgo.ErrClientClosed
+		return nil, 0, kgo.ErrClientClosed
 	}
 	var errs []error
 	fs.EachError(func(topic string, partition int32, err error) {
@@ -276,7 +276,7 @@ func (s *Session) Poll(ctx context.Context, max int) (recs []*kgo.Record, more b
 		}
 	})
 	if err := errors.Join(errs...); err != nil {
-		return nil, false, err
+		return nil, 0, err
 	}
 	recs = make([]*kgo.Record, 0, fs.NumRecords())
 	s.mu.Lock()
@@ -293,13 +293,13 @@ func (s *Session) Poll(ctx context.Context, max int) (recs []*kgo.Record, more b
 		}
 	})
 	if err := errors.Join(errs...); err != nil {
-		return nil, false, err
+		return nil, 0, err
 	}
 	s.holdBack()
 	for _, n := range s.waiting {
-		more = more || n > 0
+		waiting += n
 	}
-	return recs, more, nil
+	return recs, waiting, nil
 }
 
 // holdBack pauses or resumes the source that waits for the others. Between the two bounds nothing

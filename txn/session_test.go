@@ -316,27 +316,32 @@ func TestPoll(t *testing.T) {
 	})
 }
 
-// TestPollSaysWhetherThereIsMore: of the client's buffer, of the broker, and of another partition.
-func TestPollSaysWhetherThereIsMore(t *testing.T) {
+// TestPollSaysHowManyWait: in the client's buffer, at the broker, and of another partition.
+func TestPollSaysHowManyWait(t *testing.T) {
 	onEachKafka(t, func(t *testing.T, e *env) {
-		e.write(t, 0, 7)
-		e.write(t, 1, 3)
+		written := map[int32]int{0: 7, 1: 3}
+		for p, n := range written {
+			e.write(t, p, n)
+		}
 		s := e.fence(t)
 		s.Assign(e.at(map[int32]int64{0: 0, 1: 0}))
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		read := map[int32]int{}
 		for read[0]+read[1] < 10 {
-			recs, more, err := s.Poll(ctx, 2)
+			recs, waiting, err := s.Poll(ctx, 2)
 			if err != nil || len(recs) == 0 {
 				t.Fatalf("%d records, %v", len(recs), err)
 			}
 			for _, r := range recs {
 				read[r.Partition]++
 			}
-			begun := read[0]%7 > 0 || read[1]%3 > 0 // of a partition that it has not seen it cannot know
-			if all := read[0]+read[1] == 10; more && all || begun && !more {
-				t.Errorf("after %v: more %v", read, more)
+			want := 0
+			for p, n := range read { // of a partition that it has not seen it cannot know
+				want += written[p] - n
+			}
+			if waiting != int64(want) {
+				t.Errorf("after %v: %d wait, not %d", read, waiting, want)
 			}
 		}
 	})

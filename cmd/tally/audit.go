@@ -35,7 +35,8 @@ recount. Of an app of two stages, what lies between the stages is compared too. 
 meanwhile, under load too.
 
 The node at --server says the spec, and the brokers unless they are named. Without a node, say --spec
-and --brokers; then the node's answers are left out. The recount goes through files in the system's temporary directory.
+and --brokers; then the node's answers are left out. The recount goes through files in the system's
+temporary directory.
 
 Exits 0 when all is exact, 4 when something differs, 6 when something could not be compared.`,
 		Example: `  tally audit

@@ -110,7 +110,7 @@ func TestBandDeletesWhatCannotBeOpened(t *testing.T) {
 	_, err := b.nodes[1].client.Delete(p.ctx(), p.app, false)
 	p.must(err)
 	granted.Store(true)
-	says(t, <-done, "is not at its end")
+	says(t, <-done, "was deleted while it was being reset")
 	b.gone()
 	until(t, func() error {
 		if _, err := os.Stat(filepath.Join(b.nodes[0].dir, "apps", p.app+".reset.json")); !errors.Is(err, os.ErrNotExist) {

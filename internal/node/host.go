@@ -107,7 +107,7 @@ func (n *Node) endHosts(st *ownership.State) {
 // try to open it.
 func (n *Node) host(lanes, ctx context.Context, h *host, first chan<- outcome) {
 	defer n.guarded(func() { delete(n.hosts, h.name) })
-	defer h.answerAsked(nil)
+	defer n.answerAsked(h, nil)
 	defer h.stop()
 	for ctx.Err() == nil {
 		rec := n.cluster.State().Apps[h.name]
@@ -120,7 +120,7 @@ func (n *Node) host(lanes, ctx context.Context, h *host, first chan<- outcome) {
 			continue // ctx has ended, or the record is another one now
 		}
 		n.guarded(func() { h.app, h.why, h.fails = a, "", false })
-		h.answerAsked(a)
+		n.answerAsked(h, a)
 		n.runHosted(lanes, ctx, h)
 		a = h.app // a reset has put another in its place
 		n.guarded(func() { h.app = nil })
@@ -292,21 +292,18 @@ func (n *Node) putOpened(ctx context.Context, a *app, before *ownership.App) (*o
 // runHosted runs an app's lanes, and after a reset here those of the new generation, until ctx ends
 // or the cluster has another life of the app. Then the lanes have drained.
 func (n *Node) runHosted(lanes, ctx context.Context, h *host) {
-	for a := h.app; a != nil; {
+	for a := h.app; ; {
 		running, drain := n.whileRecorded(ctx, a)
 		o, in := n.runUntilReset(lanes, running, h, a)
 		drain()
 		if o == nil {
 			return
 		}
-		switch a = n.beginAnew(ctx, h, in); {
-		case a != nil:
-			o.begun <- begun{app: a, intent: in}
-		case n.cluster.State().Apps[h.name] == nil:
-			o.begun <- begun{err: conflict("app "+h.name+" was deleted while it was being reset", "")}
-		default: // another node carries it on, or this one ends
-			o.begun <- begun{err: underWay(h.name)}
+		if a = n.beginAnew(ctx, h, in); a == nil {
+			o.refuse(n.unfinished(h.name))
+			return
 		}
+		o.begun <- begun{app: a, intent: in}
 	}
 }
 

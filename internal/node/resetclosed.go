@@ -106,13 +106,13 @@ func (n *Node) beginClosed(ctx context.Context, h *host, rec *ownership.App, o *
 
 // answerAsked tells who asked for a reset, while the app could not be opened, of the generation
 // that was opened; a is nil when none was.
-func (h *host) answerAsked(a *app) {
+func (n *Node) answerAsked(h *host, a *app) {
 	o := h.asked
 	h.asked = nil
 	switch {
 	case o == nil:
-	case a == nil || a.reset == nil: // another node has it in hand, or this one is stopping
-		o.refuse(underWay(h.name))
+	case a == nil || a.reset == nil:
+		o.refuse(n.unfinished(h.name))
 	default:
 		o.begun <- begun{app: a, intent: a.reset}
 	}

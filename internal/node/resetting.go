@@ -275,6 +275,15 @@ func underWay(name string) error {
 		Message: "the reset of app " + name + " is not at its end yet, and goes on", Next: "see `tally status`"}
 }
 
+// unfinished says why a reset of the app is not in hand here: the app was deleted, another node
+// carries it on, or this one is stopping.
+func (n *Node) unfinished(name string) error {
+	if n.cluster.State().Apps[name] == nil {
+		return conflict("app "+name+" was deleted while it was being reset", "")
+	}
+	return underWay(name)
+}
+
 func conflict(what, next string) error {
 	return &api.Error{Status: http.StatusConflict, Code: api.CodeConflict, Message: what, Next: next}
 }

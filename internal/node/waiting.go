@@ -18,12 +18,12 @@ type watched struct {
 }
 
 // Poll is the session's.
-func (w watched) Poll(ctx context.Context, max int) (recs []*kgo.Record, more bool, err error) {
-	recs, more, err = w.Session.Poll(ctx, max)
+func (w watched) Poll(ctx context.Context, max int) (recs []*kgo.Record, waiting int64, err error) {
+	recs, waiting, err = w.Session.Poll(ctx, max)
 	if len(recs) > 0 {
 		w.lane.app.arrived()
 	}
-	return recs, more, err
+	return recs, waiting, err
 }
 
 // Commit is the session's.
