@@ -13,17 +13,18 @@ import (
 // number that Pebble allows, and tell nobody.
 const grantEvery = 100 * time.Millisecond
 
-// compactions lets a store run as many compactions at once as Pebble allows. It does what Pebble's
-// own scheduler does, but looks at the clock only while a compaction waits: that one looks ten
-// times a second for ever, and four lanes of a node at rest cost half a percent of a core by it.
-// And it can be told to rest: while chunk after chunk is ingested, a compaction would write what
+// compactions lets a store run as many compactions at once as Pebble allows, and as there are
+// places. It does what Pebble's own scheduler does, but looks at the clock only while a compaction
+// waits: that one looks ten times a second for ever, and four lanes of a node at rest cost half a
+// percent of a core by it. And it can be told to rest: while chunk after chunk is ingested, a compaction would write what
 // the next one writes again, and hold up who waits for the load.
 //
 // Invariant: while a compaction waits, either one is running, whose end grants the next, or grants
 // is.
 type compactions struct {
-	seam seam.Seam
-	db   pebble.DBForCompaction // set once, before all else is called
+	seam   seam.Seam
+	places *Places                // nil: as many as Pebble allows
+	db     pebble.DBForCompaction // set once, before all else is called
 
 	mu       sync.Mutex // ordered after the DB's
 	idle     *sync.Cond // granting has become false
@@ -35,8 +36,8 @@ type compactions struct {
 	ended    chan struct{} // closed by Unregister
 }
 
-func newCompactions(s seam.Seam) *compactions {
-	c := &compactions{seam: s, ended: make(chan struct{})}
+func newCompactions(s seam.Seam, places *Places) *compactions {
+	c := &compactions{seam: s, places: places, ended: make(chan struct{})}
 	c.idle = sync.NewCond(&c.mu)
 	return c
 }
@@ -49,6 +50,7 @@ func (c *compactions) Unregister() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	close(c.ended)
+	c.places.leave(c)
 	for c.granting {
 		c.idle.Wait()
 	}
@@ -61,12 +63,13 @@ func (c *compactions) rest(d time.Duration) {
 	c.rests = int(d / grantEvery)
 }
 
-// free is how many may begin. It is called with mu.
-func (c *compactions) free() int {
-	if c.rests > 0 {
-		return 0
+// enter reports whether one more may begin, which then has its place. It is called with mu.
+func (c *compactions) enter() bool {
+	if c.rests > 0 || c.over() {
+		return false
 	}
-	return c.db.GetAllowedWithoutPermission() - c.running
+	allowed := c.db.GetAllowedWithoutPermission()
+	return c.running < allowed && c.places.take(c, allowed > 1)
 }
 
 func (c *compactions) over() bool {
@@ -82,12 +85,12 @@ func (c *compactions) over() bool {
 func (c *compactions) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over() {
-		return false, nil
-	}
-	if c.free() > 0 {
+	if c.enter() {
 		c.running++
 		return true, c
+	}
+	if c.over() {
+		return false, nil
 	}
 	c.refused = true
 	if !c.looking {
@@ -105,11 +108,15 @@ func (c *compactions) Started()                                                {
 func (c *compactions) MeasureCPU(pebble.CompactionGoroutineKind)               {}
 func (c *compactions) CumulativeStats(stats pebble.CompactionGrantHandleStats) {}
 
-// Done gives a place back, to one that waits.
+// Done gives a place back, to one that waits: of the store that has waited longest.
 func (c *compactions) Done() {
 	c.mu.Lock()
 	c.running--
 	c.mu.Unlock()
+	c.places.back()
+	for _, other := range c.places.next() {
+		other.grant()
+	}
 	c.grant()
 }
 
@@ -149,15 +156,13 @@ func (c *compactions) grant() (waits bool) {
 		return false
 	}
 	c.granting = true
-	for free := c.free(); ; free-- {
-		if waits = free <= 0; waits { // the DB is not made to choose one that cannot begin
-			break
-		}
+	for waits = true; c.enter(); { // the DB is not made to choose one that cannot begin
 		c.mu.Unlock()
 		waits, _ = c.db.GetWaitingCompaction()
 		took := waits && c.db.Schedule(c)
 		c.mu.Lock()
 		if !took {
+			c.places.back()
 			break
 		}
 		c.running++

@@ -55,6 +55,14 @@ func (d *demand) want(c *compactions) {
 	}
 }
 
+// end ends the i-th that has begun.
+func (d *demand) end(i int) {
+	d.mu.Lock()
+	h := d.begun[i]
+	d.mu.Unlock()
+	h.Done()
+}
+
 func (d *demand) allow(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -79,7 +87,7 @@ func TestCompactions(t *testing.T) {
 			timers++
 			return world(after)
 		}
-		c := newCompactions(s)
+		c := newCompactions(s, nil)
 		c.Register(1, d)
 		expect := func(what string, begun, waiting int) {
 			t.Helper()

@@ -28,7 +28,7 @@ func Open(dir string, id Identity, opt Options) (*Store, error) {
 	s := &Store{
 		dir: dir, id: id, opt: opt, cacheMax: opt.CacheBytes, lock: lock,
 		watch:       newWatcher(opt.Log, dir),
-		compactions: newCompactions(opt.Seam),
+		compactions: newCompactions(opt.Seam, opt.Places),
 		block:       ownBlockCache(opt),
 		cache:       newCache(opt.CacheBytes),
 		positions:   make(map[Task]Position),
@@ -85,7 +85,7 @@ func (s *Store) open() error {
 // inspect opens the store read-only and checks its format and identity. A store without an identity
 // is one whose creation a crash cut off: it must be empty, and counts as not there.
 func (s *Store) inspect() (exists bool, err error) {
-	po := s.opt.pebbleOptions(newWatcher(s.opt.Log, s.dir), s.block, newCompactions(s.opt.Seam))
+	po := s.opt.pebbleOptions(newWatcher(s.opt.Log, s.dir), s.block, newCompactions(s.opt.Seam, nil))
 	po.Lock, po.ReadOnly = s.lock, true
 	db, err := pebble.Open(s.dir, po)
 	if errors.Is(err, pebble.ErrDBDoesNotExist) {

@@ -230,7 +230,7 @@ func (l *lane) storeOptions() state.Options {
 	}
 	return state.Options{
 		Compare: compare,
-		Seam:    n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks, FS: n.cfg.StateFS,
+		Seam:    n.cfg.Seam, Step: n.cfg.Step, Log: n.cfg.Log, BlockCache: n.blocks, Places: n.places, FS: n.cfg.StateFS,
 		OpenFiles:     min(max(n.openFiles/n.appCount()/l.app.lanesN, 1), 500),
 		CacheBytes:    l.cacheBytes(),
 		MemTableBytes: min(max(l.app.memory()/32/lanes, 512<<10), 16<<20),

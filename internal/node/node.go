@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -40,6 +41,7 @@ type Node struct {
 	addOffsets bool // transaction.version is below 2
 	admin      *kafka.Admin
 	blocks     *state.BlockCache
+	places     *state.Places
 	budget     *processor.Budget
 	bars       *mpb.Progress // of restores, on a terminal; else nil
 	seeds      *seed.Keeper  // checkpoints for other nodes
@@ -141,6 +143,7 @@ func (n *Node) run(ctx context.Context) error {
 	// Pebble takes memtables and large batches out of its block cache: those of all lanes are up to
 	// three eighths of the memory, and what is left for blocks must never be nothing.
 	n.blocks = state.NewBlockCache(n.cfg.Memory / 2)
+	n.places = state.NewPlaces(runtime.GOMAXPROCS(0) / 2)
 	defer n.blocks.Unref()
 	if err := n.join(ctx); err != nil {
 		return n.unlessEnded(ctx, err)
