@@ -111,7 +111,7 @@ func transactionalID(app string, lane int) string { return fmt.Sprintf("%s.lane-
 func (l *lane) processorConfig() processor.Config {
 	cfg, a := l.app.node.cfg, l.app
 	limits := cfg.Limits
-	limits.TxnBytes = or(limits.TxnBytes, max(a.memory()/8/int64(a.lanesN), 512<<10))
+	limits.TxnBytes = or(limits.TxnBytes, max(a.memory()/4/int64(a.lanesN), 512<<10))
 	return processor.Config{
 		Spec: a.spec, Program: a.program, Lane: l.k,
 		Partitions: a.input.Partitions, Changelog: a.changelog.Name, Dead: a.dead.Name,
