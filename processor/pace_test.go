@@ -25,8 +25,9 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// A lane is behind when what it was given, and what waited behind that, would fill a poll: by a poll
-// alone it would take itself for one that keeps up wherever it folds faster than it is fetched.
+// A lane is behind when what it was given, and what waited behind that, would fill a poll: by a
+// poll alone it would take itself for one that keeps up wherever it folds faster than it is
+// fetched.
 func TestBehind(t *testing.T) {
 	for name, c := range map[string]struct {
 		came, waiting int

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -16,14 +17,14 @@ const grantEvery = 100 * time.Millisecond
 // compactions lets a store run as many compactions at once as Pebble allows, and as there are
 // places. It does what Pebble's own scheduler does, but looks at the clock only while a compaction
 // waits: that one looks ten times a second for ever, and four lanes of a node at rest cost half a
-// percent of a core by it. And it can be told to rest: while chunk after chunk is ingested, a compaction would write what
-// the next one writes again, and hold up who waits for the load.
+// percent of a core by it. And it can be told to rest: while chunk after chunk is ingested, a
+// compaction would write what the next one writes again, and hold up who waits for the load.
 //
 // Invariant: while a compaction waits, either one is running, whose end grants the next, or grants
 // is.
 type compactions struct {
 	seam   seam.Seam
-	places *Places                // nil: as many as Pebble allows
+	places *Places
 	db     pebble.DBForCompaction // set once, before all else is called
 
 	mu       sync.Mutex // ordered after the DB's
@@ -36,7 +37,12 @@ type compactions struct {
 	ended    chan struct{} // closed by Unregister
 }
 
+// newCompactions is of a store with others that share the places; nil: it is alone, with as many as
+// Pebble allows.
 func newCompactions(s seam.Seam, places *Places) *compactions {
+	if places == nil {
+		places = NewPlaces(math.MaxInt / 2)
+	}
 	c := &compactions{seam: s, places: places, ended: make(chan struct{})}
 	c.idle = sync.NewCond(&c.mu)
 	return c

@@ -58,8 +58,8 @@ type Options struct {
 
 	// OpenFiles bounds the files that the store keeps open (default 500; Pebble takes 64 for less).
 	OpenFiles int
-	// Compactions bounds Pebble's concurrent compactions of this store (default 2), and Places those
-	// of all stores that share it (nil: no bound).
+	// Compactions bounds Pebble's concurrent compactions of this store (default 2), and Places
+	// those of all stores that share it (nil: no bound).
 	Compactions int
 	Places      *Places
 }

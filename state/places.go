@@ -21,9 +21,6 @@ func NewPlaces(most int) *Places { return &Places{most: max(most, 1)} }
 // take reports whether c has a place. A store that has fallen behind, so that Pebble allows it
 // several compactions, is not held up by one that has not.
 func (p *Places) take(c *compactions, behind bool) bool {
-	if p == nil {
-		return true
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	most := p.most
@@ -42,9 +39,6 @@ func (p *Places) take(c *compactions, behind bool) bool {
 
 // back gives a place back.
 func (p *Places) back() {
-	if p == nil {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.taken--
@@ -53,9 +47,6 @@ func (p *Places) back() {
 // next returns who is to be asked whether it wants a place, the longest refused first. Who gets
 // none then, and wants one, is refused anew.
 func (p *Places) next() []*compactions {
-	if p == nil {
-		return nil
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	waiting := p.waiting
@@ -65,9 +56,6 @@ func (p *Places) next() []*compactions {
 
 // leave is called by a store that closes.
 func (p *Places) leave(c *compactions) {
-	if p == nil {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = slices.DeleteFunc(p.waiting, func(w *compactions) bool { return w == c })

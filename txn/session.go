@@ -259,8 +259,8 @@ func (s *Session) Assign(positions Offsets) {
 }
 
 // Poll waits for up to max records of the sources; control records are among them. waiting is how
-// many there were behind them, and in the other partitions, when these were fetched last. It returns
-// nil records when ctx ends, and an error when a partition can no longer be read.
+// many there were behind them, and in the other partitions, when these were fetched last. It
+// returns nil records when ctx ends, and an error when a partition can no longer be read.
 func (s *Session) Poll(ctx context.Context, max int) (recs []*kgo.Record, waiting int64, err error) {
 	fs := s.cl.PollRecords(ctx, max)
 	if fs.IsClientClosed() {

@@ -183,8 +183,8 @@ func (r *runner) compacted(ctx context.Context, id string) error {
 // grow is one step of growth. What the disk cannot hold is a row that says so.
 func (r *runner) grow(ctx context.Context, work *report.Work, w bench.Workload, variant string, all ...peers.Peer) error {
 	w.Name = fmt.Sprintf("i%d", len(work.Rows))
-	// The input, and for each group an output and a changelog record, of 120 bytes together, and twice
-	// its row in the store, of 60 at most.
+	// The input, and for each group an output and a changelog record, of 120 bytes together, and
+	// twice its row in the store, of 60 at most.
 	size := max(w.Bytes, 100)
 	if need, free := uint64(w.Events*(size+30)+w.Keys*240+10<<30), freeDisk(r.lab.Dir); need > free {
 		work.Row(all[0].Name(), intervals[0], variant).LeftOut = fmt.Sprintf("it needs about %d GB of disk, and %d GB are free", need>>30, free>>30)
