@@ -2,8 +2,10 @@ package bench
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -19,6 +21,7 @@ import (
 const (
 	limitLanes = 2
 	limitPoll  = 20_000 // records a poll takes at most
+	recordRoom = 80     // bytes of both records of a counter beside its group twice
 )
 
 // A LimitJob is what the limit does, in a process of its own as tally does.
@@ -54,6 +57,9 @@ func (j LimitJob) Run(ctx context.Context, sm seam.Seam) (sum int64, err error) 
 		l := &limitLane{
 			cfg: cfg, w: w, interval: j.Interval, topic: topic, name: name, id: fmt.Sprintf("%s-%d", name, k),
 			totals: map[counter]int64{}, deltas: map[counter]int64{}, next: map[int32]int64{}, ends: map[int32]int64{},
+			headers: [2]kgo.RecordHeader{
+				{Key: "tally.generation", Value: []byte("1")}, {Key: "tally.partition", Value: []byte("0")},
+			},
 		}
 		for p := int32(k); p < int32(w.Partitions); p += limitLanes {
 			l.ends[p] = ends[p]
@@ -85,6 +91,7 @@ type limitLane struct {
 	cl              *kgo.Client
 	totals, deltas  map[counter]int64
 	next, ends      map[int32]int64
+	headers         [2]kgo.RecordHeader
 }
 
 func (l *limitLane) run(ctx context.Context) (err error) {
@@ -148,11 +155,9 @@ func (l *limitLane) commit(ctx context.Context) error {
 	for c, delta := range l.deltas {
 		n := l.totals[c] + delta
 		l.totals[c] = n
-		value := strconv.AppendInt([]byte(`{"count":`), n, 10)
-		value = append(value, '}')
-		for _, topic := range []string{l.name + "-out", l.name + "-changelog"} {
-			l.cl.Produce(ctx, &kgo.Record{Topic: topic, Partition: c.partition, Key: []byte(c.group), Value: value}, promise.Promise())
-		}
+		output, changelog := l.records(c, n)
+		l.cl.Produce(ctx, output, promise.Promise())
+		l.cl.Produce(ctx, changelog, promise.Promise())
 	}
 	clear(l.deltas)
 	if err := l.cl.Flush(ctx); err != nil {
@@ -165,6 +170,34 @@ func (l *limitLane) commit(ctx context.Context) error {
 		return err
 	}
 	return l.cl.EndTransaction(ctx, kgo.TryCommit)
+}
+
+// records are the output and the changelog record of a counter: of as many bytes each, headers
+// among them, as tally writes, so that what Kafka costs is the same for both.
+func (l *limitLane) records(c counter, n int64) (output, changelog *kgo.Record) {
+	key, item, worded := strings.Cut(c.group, "\x00")
+	buf := make([]byte, 0, 2*len(c.group)+recordRoom)
+	part := func() (cut []byte) {
+		cut, buf = buf[:len(buf):len(buf)], buf[len(buf):]
+		return cut
+	}
+	buf = append(buf, key...)
+	outputKey := part()
+	if worded {
+		buf = append(append(append(buf, `{"item":"`...), item...), `","count":`...)
+	} else {
+		buf = append(buf, `{"count":`...)
+	}
+	buf = append(strconv.AppendInt(buf, n, 10), '}')
+	outputValue := part()
+	buf = append(append(append(buf, "group."...), c.group...), '.')
+	changelogKey := part()
+	buf = binary.AppendVarint(append(buf, "v."...), n)
+	return &kgo.Record{
+			Topic: l.name + "-out", Partition: c.partition, Key: outputKey, Value: outputValue, Headers: l.headers[:],
+		}, &kgo.Record{
+			Topic: l.name + "-changelog", Partition: c.partition, Key: changelogKey, Value: part(), Headers: l.headers[:1],
+		}
 }
 
 func (l *limitLane) commitOffsets(ctx context.Context) error {

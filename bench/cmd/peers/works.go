@@ -240,8 +240,8 @@ func (r *runner) restarts(ctx context.Context, id string, groups int) error {
 	return r.lab.Drop(ctx, in)
 }
 
-// ways are how often a peer is ended how. (g), the restore, belongs to the state that (f) has
-// built.
+// ways are how often a peer is ended how. Whoever keeps its state in files beside Kafka restores it
+// too.
 func (r *runner) ways(p peers.Peer) []string {
 	var ways []string
 	for range r.o.reps {
@@ -251,7 +251,7 @@ func (r *runner) ways(p peers.Peer) []string {
 		ways = append(ways, trial.KilledCold)
 	}
 	ways = append(ways, trial.Stopped)
-	if p.State(peers.Job{}) != "" && slices.Contains(r.o.works, "g") {
+	if p.State(peers.Job{}) != "" {
 		for range r.o.reps {
 			ways = append(ways, trial.Emptied)
 		}
