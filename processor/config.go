@@ -67,8 +67,10 @@ func (l Limits) withDefaults() Limits {
 
 // Pace says when a transaction commits. Zero means the default.
 type Pace struct {
-	Interval    time.Duration // from the first waiting event at low traffic; default 25 ms, of two stages 15 ms
-	IntervalMax time.Duration // while behind; default 250 ms
+	Interval time.Duration // from the first waiting event at low traffic; default 25 ms, of two stages 15 ms
+	// IntervalMax is the same while behind, or twice what the last commit took where that is more,
+	// up to twice this. Default 250 ms.
+	IntervalMax time.Duration
 	// Hold is the least time between EndTxn's answer and the next produce: a real broker stalls
 	// back-to-back transactions by 20 ms while it writes their markers. Default 5 ms.
 	Hold time.Duration

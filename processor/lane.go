@@ -56,7 +56,9 @@ type Lane struct {
 	inboxes    map[state.Task]*inbox    // of the tasks of a second stage
 	refreshed  map[state.Task]time.Time // when a task's group offset was last committed
 	partial    []spec.Decimal           // of the partial being folded, to save an allocation each
+	begun      time.Time                // of the last commit
 	lastEnd    time.Time                // EndTxn's last answer
+	lastTook   time.Duration            // from the one to the other
 	draining   bool
 	eager      bool // nothing was committed yet: what waits has waited for the whole acquire
 	stop       *StopError
@@ -215,7 +217,7 @@ type ending struct {
 
 func (l *Lane) onEnding(e ending) error {
 	now := l.cfg.Seam.Now()
-	l.lastEnd, l.committing = now, nil
+	l.lastTook, l.lastEnd, l.committing = now.Sub(l.begun), now, nil
 	if e.err != nil {
 		if err := l.Faultless(e.err); err != nil {
 			l.halving.faultless()
@@ -253,7 +255,7 @@ func (l *Lane) takeDue(now time.Time) *batch {
 		l.addStale(b, now)
 	}
 	l.noteMidway(b)
-	l.committing, l.filling, l.eager = b, l.newBatch(), false
+	l.committing, l.begun, l.filling, l.eager = b, now, l.newBatch(), false
 	return b
 }
 

@@ -35,7 +35,9 @@ func (b *Budget) Reserve(now time.Time, stages int) time.Time {
 }
 
 // due is the moment at which the filling batch should commit, were nothing in flight. A batch waits
-// longer while the lane is behind: fewer and larger transactions cost less.
+// longer while the lane is behind: fewer and larger transactions cost less. Where the broker takes
+// long to commit, half of the time is left to it for what is read: else a lane that it keeps from
+// reading would write the same groups ever more often, and keep it from answering.
 func (l *Lane) due() time.Time {
 	b := l.filling
 	wait := l.cfg.Pace.Interval
@@ -43,7 +45,7 @@ func (l *Lane) due() time.Time {
 	case l.eager:
 		wait = 0
 	case b.behind:
-		wait = l.cfg.Pace.IntervalMax
+		wait = max(l.cfg.Pace.IntervalMax, 2*min(l.lastTook, l.cfg.Pace.IntervalMax))
 	}
 	at := latest(b.first.Add(wait), b.slot)
 	if l.midway() { // the rest of what a transaction has sent is visible too, and comes at once

@@ -154,7 +154,7 @@ func (r *runner) onBrokers(ctx context.Context, nodes int, works []string) (err 
 		return err
 	}
 	defer r.lab.Close()
-	if err := r.warm(ctx); err != nil {
+	if err := r.warm(ctx, nodes); err != nil {
 		return fmt.Errorf("warm the brokers: %w", err)
 	}
 	for _, w := range works {
@@ -250,12 +250,12 @@ func (f field) settings() []report.Pair {
 
 // warm has fresh brokers do what all runs ask of them, unmeasured. Their code is compiled only
 // then, which the first row would pay for alone: up to half of its rate.
-func (r *runner) warm(ctx context.Context) error {
+func (r *runner) warm(ctx context.Context, nodes int) error {
 	in, err := r.lab.Fill(ctx, bench.Workload{Name: "warm", Events: 1_000_000, Keys: 200_000, Partitions: 4})
 	if err != nil {
 		return err
 	}
-	for range 2 {
+	for range 2 * nodes {
 		if _, err := r.lab.Throughput(ctx, peers.Limit{}, in, intervals[1], nil); err != nil {
 			return err
 		}
