@@ -43,13 +43,17 @@ const ageSlack = 3 * time.Second
 type step struct{ ms, input int64 }
 
 // come notes which transaction has come to a position, and when. One that is not known may have
-// come there before where records are missing.
+// come there before where records are missing. One that has passed markers and barriers alone has
+// changed nothing: who answers may name the position behind them before anybody commits it.
 func (c *column) come(t *taken) {
 	if c.begun && t.pos.Input == c.last.Input { // it says once more what is known
 		return
 	}
-	if c.lastID = t.part.id; c.holed() {
+	switch {
+	case c.holed() || c.adopt:
 		c.lastID = txnID{}
+	case !c.begun || t.read > 0 || len(t.bad) > 0:
+		c.lastID = t.part.id
 	}
 	ms := c.books.ends[t.part.id].firstMs
 	if n := len(c.steps); n > 0 {

@@ -85,8 +85,15 @@ func (r *reads) explainTop(a *answered) {
 	}
 }
 
-// ranksMax bounds how many tops of a partition are compared with all groups: each costs a walk.
-const ranksMax = 50
+// walksMax bounds how many groups of a partition the tops are compared with, over all of them: where
+// that is not enough for each top, those that are compared are spread over the run.
+const walksMax = 20_000_000
+
+// ranked reports whether the next top is compared with all groups.
+func (c *column) ranked() bool {
+	c.tops--
+	return c.tops%(1+c.topsAll*c.counts.len()/walksMax) == 0
+}
 
 // top: what is listed is what the groups have, and nothing larger is missing.
 func (c *column) top(n *ask) {
@@ -106,9 +113,10 @@ func (c *column) top(n *ask) {
 				showValues(listed.values), n.at, c.source, showValues(want))
 		}
 	}
-	if c.reads.rank++; !full || c.reads.rank > ranksMax*int(c.Partitions) || c.spec.sums[0] != "" {
+	if !c.ranked() || !full || c.spec.sums[0] != "" {
 		return
 	}
+	c.rep.Of(Reads).saw(1, "tops of a partition against all of its groups")
 	for group := range c.counts.places {
 		if values := c.counts.get(group); a.listed[group] == nil && values[0].coef > smallest {
 			c.rep.Of(Reads).fail("%s: %s is %s in %s, and is not listed above %d", a.where, show(group), showValues(values), c.source, smallest)

@@ -26,6 +26,8 @@ type column struct {
 	begun     bool
 	asked     []ask // of this partition, in the order of their positions
 	asks      []ask // of them, those still to be judged
+	tops      int   // of them, that are still to be judged
+	topsAll   int
 	steps     []step
 	copies    []history.Store // of stores, in the order of their changelog offsets
 	sources   map[int32]int64 // of a second stage
@@ -52,6 +54,12 @@ func (a *app) judgeColumn(stage uint8, p int32) (err error) {
 	if stage == a.lastStage() {
 		c.asks = a.reads.of(p)
 		c.asked = c.asks
+		for i := range c.asks {
+			if c.asks[i].of.what == "top" {
+				c.tops++
+			}
+		}
+		c.topsAll = c.tops
 		c.copies = a.storesOf(stage, p)
 	}
 	for {

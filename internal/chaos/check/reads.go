@@ -26,7 +26,6 @@ type reads struct {
 	owned  map[owned][]span           // of answers as owner
 	acks   map[int32][]ack            // of the input, in the order in which they were written down
 	gets   []partly                   // those that have not asked all partitions
-	rank   int                        // of tops: how many of a partition were compared with all groups
 }
 
 // ask is what one answer says of one partition.
