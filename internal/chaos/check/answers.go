@@ -85,8 +85,8 @@ func (r *reads) explainTop(a *answered) {
 	}
 }
 
-// walksMax bounds how many groups of a partition the tops are compared with, over all of them: where
-// that is not enough for each top, those that are compared are spread over the run.
+// walksMax bounds how many groups of a partition its tops are compared with, over all of them:
+// where that is not enough for each top, those that are compared are spread over the run.
 const walksMax = 20_000_000
 
 // ranked reports whether the next top is compared with all groups.
