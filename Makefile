@@ -58,11 +58,11 @@ fuzz: ## Every fuzz target for a minute (FUZZTIME=1m), one after the other; find
 
 bench: ## Measure: the parts, then tally and its limit on the same Kafka, in Go's benchmark format (<= 5 min)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 200ms -timeout 10m ./processor/... ./state ./replication/... ./internal/api
-	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 10m ./bench $(BENCHFLAGS)
+	$(GO) test -pgo=$(CURDIR)/cmd/tally/default.pgo -run '^$$' -bench . -benchtime 1x -timeout 10m ./bench $(BENCHFLAGS)
 
 # Chosen by WORK=a,c (or all), PEERS=kafka-streams,limit, SCALE=0.1, REPS=3, BUDGET=28m.
 bench-peers: ## Measure beside Kafka Streams, PySpark and the limit; writes docs/performance.md (<= 30 min)
-	$(GO) run ./bench/cmd/peers
+	$(GO) run -pgo=$(CURDIR)/cmd/tally/default.pgo ./bench/cmd/peers
 
 # TRIES=20, PARTS=gaps,reads, FAULTS="owner killed,move", PEERS=tally, GROUPS=5000000, RATE=1000,
 # PAGE=docs/cluster-performance.md (where the measured parts replace what is there).

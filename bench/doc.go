@@ -1,6 +1,7 @@
 // Package bench measures tally beside its limit on the same Kafka: a bare franz-go program that
 // does what any such program must do (read, fold a batch, write one output and one changelog record
-// for each changed group, commit all in a transaction) and nothing of what makes it safe to crash.
+// for each changed group, commit all in a transaction), without state and without anything else of
+// what makes a count exact.
 //
 // The results come in Go's benchmark format, so that benchstat compares commits. CPU time per event
 // is the steadier figure: rates move with whatever else the machine does.

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -33,8 +34,9 @@ type LimitJob struct {
 	Interval time.Duration // between commits
 }
 
-// Run counts a workload's topic with everything in memory: a map for each lane, a transaction each
-// interval. It returns the sum of all counts.
+// Run folds what a workload's topic holds into one output and one changelog record a changed group,
+// in a transaction each interval: what each adds to its group, since nothing is kept from one
+// transaction to the next. It returns the sum of all outputs.
 func (j LimitJob) Run(ctx context.Context, sm seam.Seam) (sum int64, err error) {
 	cfg, w, topic, name := kafka.Config{Brokers: j.Brokers, Seam: sm}, j.Workload, j.Topic, j.Name
 	admin, err := kafka.NewAdmin(cfg)
@@ -56,13 +58,13 @@ func (j LimitJob) Run(ctx context.Context, sm seam.Seam) (sum int64, err error) 
 	for k := range lanes {
 		l := &limitLane{
 			cfg: cfg, w: w, interval: j.Interval, topic: topic, name: name, id: fmt.Sprintf("%s-%d", name, k),
-			totals: map[counter]int64{}, deltas: map[counter]int64{}, next: map[int32]int64{}, ends: map[int32]int64{},
+			added: map[int32]map[string]*int64{}, next: map[int32]int64{}, ends: map[int32]int64{},
 			headers: [2]kgo.RecordHeader{
 				{Key: "tally.generation", Value: []byte("1")}, {Key: "tally.partition", Value: []byte("0")},
 			},
 		}
 		for p := int32(k); p < int32(w.Partitions); p += limitLanes {
-			l.ends[p] = ends[p]
+			l.ends[p], l.added[p] = ends[p], map[string]*int64{}
 		}
 		lanes[k] = l
 		g.Go(func() error { return l.run(ctx) })
@@ -71,16 +73,9 @@ func (j LimitJob) Run(ctx context.Context, sm seam.Seam) (sum int64, err error) 
 		return 0, err
 	}
 	for _, l := range lanes {
-		for _, n := range l.totals {
-			sum += n
-		}
+		sum += l.sum
 	}
 	return sum, nil
-}
-
-type counter struct {
-	partition int32
-	group     string
 }
 
 type limitLane struct {
@@ -89,9 +84,11 @@ type limitLane struct {
 	interval        time.Duration
 	topic, name, id string
 	cl              *kgo.Client
-	totals, deltas  map[counter]int64
+	added           map[int32]map[string]*int64 // by partition and group, of the open transaction
 	next, ends      map[int32]int64
 	headers         [2]kgo.RecordHeader
+	group           []byte // of the event being folded
+	sum             int64
 }
 
 func (l *limitLane) run(ctx context.Context) (err error) {
@@ -139,11 +136,37 @@ func (l *limitLane) fold(ctx context.Context) error {
 			return err
 		}
 		for r := range fetches.RecordsAll() {
-			l.w.Items(r.Key, r.Value, func(group string) { l.deltas[counter{r.Partition, group}]++ })
+			l.count(l.added[r.Partition], r)
 			l.next[r.Partition] = r.Offset + 1
 		}
 	}
 	return nil
+}
+
+// count adds an event to the groups of its partition. They are Items, by bytes: a group that was met
+// before costs no memory.
+func (l *limitLane) count(added map[string]*int64, r *kgo.Record) {
+	add := func(group []byte) {
+		n := added[string(group)]
+		if n == nil {
+			n = new(int64)
+			added[string(group)] = n
+		}
+		*n++
+	}
+	if l.w.Words == 0 {
+		add(r.Key)
+		return
+	}
+	for word := range bytes.FieldsSeq(r.Value) {
+		if l.w.ByWord {
+			l.group = append(append(append(l.group[:0], `["`...), word...), "\"]\x00"...)
+		} else {
+			l.group = append(append(l.group[:0], r.Key...), 0)
+		}
+		l.group = append(l.group, word...)
+		add(l.group)
+	}
 }
 
 // commit writes each changed group twice and moves the offsets, in one transaction.
@@ -152,14 +175,15 @@ func (l *limitLane) commit(ctx context.Context) error {
 		return err
 	}
 	promise := kgo.AbortingFirstErrPromise(l.cl)
-	for c, delta := range l.deltas {
-		n := l.totals[c] + delta
-		l.totals[c] = n
-		output, changelog := l.records(c, n)
-		l.cl.Produce(ctx, output, promise.Promise())
-		l.cl.Produce(ctx, changelog, promise.Promise())
+	for partition, added := range l.added {
+		for group, n := range added {
+			output, changelog := l.records(partition, group, *n)
+			l.cl.Produce(ctx, output, promise.Promise())
+			l.cl.Produce(ctx, changelog, promise.Promise())
+			l.sum += *n
+		}
+		clear(added)
 	}
-	clear(l.deltas)
 	if err := l.cl.Flush(ctx); err != nil {
 		return err
 	}
@@ -172,11 +196,11 @@ func (l *limitLane) commit(ctx context.Context) error {
 	return l.cl.EndTransaction(ctx, kgo.TryCommit)
 }
 
-// records are the output and the changelog record of a counter: of as many bytes each, headers
-// among them, as tally writes, so that what Kafka costs is the same for both.
-func (l *limitLane) records(c counter, n int64) (output, changelog *kgo.Record) {
-	key, item, worded := strings.Cut(c.group, "\x00")
-	buf := make([]byte, 0, 2*len(c.group)+recordRoom)
+// records are the output and the changelog record of a group: of as many bytes each, headers among
+// them, as tally writes, so that what Kafka costs is the same for both.
+func (l *limitLane) records(partition int32, group string, n int64) (output, changelog *kgo.Record) {
+	key, item, worded := strings.Cut(group, "\x00")
+	buf := make([]byte, 0, 2*len(group)+recordRoom)
 	part := func() (cut []byte) {
 		cut, buf = buf[:len(buf):len(buf)], buf[len(buf):]
 		return cut
@@ -190,13 +214,13 @@ func (l *limitLane) records(c counter, n int64) (output, changelog *kgo.Record) 
 	}
 	buf = append(strconv.AppendInt(buf, n, 10), '}')
 	outputValue := part()
-	buf = append(append(append(buf, "group."...), c.group...), '.')
+	buf = append(append(append(buf, "group."...), group...), '.')
 	changelogKey := part()
 	buf = binary.AppendVarint(append(buf, "v."...), n)
 	return &kgo.Record{
-			Topic: l.name + "-out", Partition: c.partition, Key: outputKey, Value: outputValue, Headers: l.headers[:],
+			Topic: l.name + "-out", Partition: partition, Key: outputKey, Value: outputValue, Headers: l.headers[:],
 		}, &kgo.Record{
-			Topic: l.name + "-changelog", Partition: c.partition, Key: changelogKey, Value: part(), Headers: l.headers[:1],
+			Topic: l.name + "-changelog", Partition: partition, Key: changelogKey, Value: part(), Headers: l.headers[:1],
 		}
 }
 

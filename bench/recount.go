@@ -76,6 +76,7 @@ func (v Verdict) String() string {
 // A Judge compares outputs with a recount.
 type Judge struct {
 	recount *Recount
+	sums    bool // an output says what was added to its group, not what the group is now
 	seen    map[uint64]uint32
 	strange map[uint64]bool // groups that the recount does not know
 	verdict Verdict
@@ -100,7 +101,9 @@ func (j *Judge) See(key, value []byte) error {
 		return nil
 	}
 	before, was := j.seen[h]
-	if was && uint32(count) <= before {
+	if j.sums {
+		count += int64(before)
+	} else if was && uint32(count) <= before {
 		j.verdict.Repeated++
 	}
 	// The last record holds, as it does for a reader of the topic.
@@ -179,6 +182,17 @@ func number(digits []byte) (n int64, ok bool) {
 
 // Judge reads a topic of outputs as its readers do, to its committed end.
 func (r *Recount) Judge(ctx context.Context, cfg kafka.Config, topic string) (Verdict, error) {
+	return NewJudge(r).judge(ctx, cfg, topic)
+}
+
+// JudgeSums is Judge for outputs that say what was added to a group: their sums must agree.
+func (r *Recount) JudgeSums(ctx context.Context, cfg kafka.Config, topic string) (Verdict, error) {
+	j := NewJudge(r)
+	j.sums = true
+	return j.judge(ctx, cfg, topic)
+}
+
+func (j *Judge) judge(ctx context.Context, cfg kafka.Config, topic string) (Verdict, error) {
 	admin, err := kafka.NewAdmin(cfg)
 	if err != nil {
 		return Verdict{}, err
@@ -188,7 +202,6 @@ func (r *Recount) Judge(ctx context.Context, cfg kafka.Config, topic string) (Ve
 	if err != nil {
 		return Verdict{}, err
 	}
-	j := NewJudge(r)
 	return j.verdictOf(ctx, cfg, topic, ends)
 }
 

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +50,22 @@ func TestJudgeFindsWrongOutputs(t *testing.T) {
 		}
 		if bad := c.wrong+c.missing > 0; bad != (v.String() != "") {
 			t.Errorf("%s: it says %q", c.name, v)
+		}
+	}
+}
+
+// TestJudgeSums: outputs that say what was added are right when they add up, in any order.
+func TestJudgeSums(t *testing.T) {
+	for text, wrong := range map[string]int{"a1 b1 a2 c1": 0, "a3 b1 c1": 0, "a1 b1 a3 c1": 1, "a1 b1 c1": 1} {
+		j := NewJudge(threeGroups())
+		j.sums = true
+		for o := range strings.FieldsSeq(text) {
+			if err := j.See([]byte(o[:1]), fmt.Appendf(nil, `{"count":%s}`, o[1:])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if v := j.Verdict(); v.Wrong != wrong || v.Repeated != 0 {
+			t.Errorf("%s: %+v", text, v)
 		}
 	}
 }

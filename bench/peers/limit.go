@@ -20,6 +20,7 @@ type Limit struct{}
 func (Limit) Name() string                  { return "limit" }
 func (Limit) Install(context.Context) error { return nil }
 func (Limit) SaysRunning() bool             { return false }
+func (Limit) Adds() bool                    { return true }
 func (Limit) State(Job) string              { return "" }
 
 func (Limit) Command(j Job) (*exec.Cmd, error) {
@@ -41,5 +42,11 @@ func (Limit) Position(ctx context.Context, admin *kafka.Admin, j Job) (map[int32
 }
 
 func (Limit) Settings() []string {
-	return []string{"2 lanes, each with a Go map of counts", "a changelog record and an output a changed group", "nothing that makes it safe to crash"}
+	return []string{
+		"2 lanes, each with a Go map of what a transaction adds; no state beyond that",
+		"a changelog record and an output a changed group, with what was added, of the sizes of tally's",
+		"nothing that makes it safe to crash; no compression; fetches of 1 MB, 300 KB a partition",
+		"the interval begins when the last transaction has ended",
+		"built with the profile that tally is built with",
+	}
 }

@@ -42,6 +42,8 @@ type Peer interface {
 	Position(context.Context, *kafka.Admin, Job) (map[int32]int64, error)
 	// State is the folder that a restore from Kafka can make anew, "" where there is none.
 	State(Job) string
+	// Adds: its outputs say what each transaction has added to a group, not what the group is.
+	Adds() bool
 	// Settings are those that are not the program's defaults, for the report.
 	Settings() []string
 }

@@ -203,6 +203,8 @@ func sparkOffsets(text []byte, topic string) (map[int32]int64, error) {
 }
 
 // State is nothing: the checkpoint is Spark's only copy.
+func (Spark) Adds() bool { return false }
+
 func (s Spark) State(Job) string { return "" }
 
 func (s Spark) Settings() []string {

@@ -165,6 +165,8 @@ func (s Streams) Position(ctx context.Context, admin *kafka.Admin, j Job) (map[i
 	return at, nil
 }
 
+func (Streams) Adds() bool { return false }
+
 func (s Streams) State(j Job) string { return filepath.Join(j.Dir, "state") }
 
 func (s Streams) Settings() []string {

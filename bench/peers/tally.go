@@ -81,6 +81,8 @@ func (t Tally) Position(ctx context.Context, admin *kafka.Admin, j Job) (map[int
 // throughWait is how long what is read may take through the second stage.
 const throughWait = 30 * time.Second
 
+func (Tally) Adds() bool { return false }
+
 func (t Tally) State(j Job) string { return filepath.Join(j.Dir, "data", "state") }
 
 func (t Tally) Settings() []string {

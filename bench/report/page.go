@@ -84,9 +84,9 @@ func (r *Results) head(b *strings.Builder) {
 - Rates, CPU and bytes to disk are taken from the moment at which a program says that it is running
   (tally and the limit: from the start of the process) to the commit of the last event; start-up is the
   last column. CPU is of the process and its children. Fresh brokers have had runs that do not count.
-- ` + "`limit`" + ` is a bare program that reads, folds in a map and writes in transactions an output and a
-  changelog record of tally's sizes a changed group, without what makes it safe to crash. PySpark's state
-  is exact, its sink to Kafka is at-least-once.
+- ` + "`limit`" + ` is a bare program without state: it reads, folds what a transaction adds, and writes an
+  output and a changelog record of tally's sizes a changed group. It is built with tally's profile.
+  PySpark's state is exact, its sink to Kafka is at-least-once.
 `)
 }
 

@@ -77,6 +77,7 @@ func (m *manyApps) topic(key []byte) string {
 func (m *manyApps) Name() string                  { return m.peer.Name() }
 func (m *manyApps) Install(context.Context) error { return nil }
 func (m *manyApps) SaysRunning() bool             { return false }
+func (*manyApps) Adds() bool                      { return false }
 func (m *manyApps) State(j peers.Job) string      { return m.peer.State(j) }
 func (m *manyApps) Settings() []string            { return m.peer.Settings() }
 

@@ -28,6 +28,7 @@ type scripted struct {
 func (s *scripted) Name() string                  { return "scripted" }
 func (s *scripted) Install(context.Context) error { return nil }
 func (s *scripted) SaysRunning() bool             { return true }
+func (*scripted) Adds() bool                      { return false }
 func (s *scripted) State(peers.Job) string        { return "" }
 func (s *scripted) Settings() []string            { return nil }
 
