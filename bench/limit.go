@@ -143,8 +143,8 @@ func (l *limitLane) fold(ctx context.Context) error {
 	return nil
 }
 
-// count adds an event to the groups of its partition. They are Items, by bytes: a group that was met
-// before costs no memory.
+// count adds an event to the groups of its partition. They are Items, by bytes: a group that was
+// met before costs no memory.
 func (l *limitLane) count(added map[string]*int64, r *kgo.Record) {
 	add := func(group []byte) {
 		n := added[string(group)]

@@ -30,6 +30,7 @@ func BenchmarkLane(b *testing.B) {
 	} {
 		b.Run(w.name, func(b *testing.B) {
 			l, store := benchLane(b, w.split, w.group)
+			l.size.most = 1 << 40
 			events := benchEvents(200_000, w.keys, w.words)
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -49,7 +50,7 @@ func BenchmarkLane(b *testing.B) {
 					}
 				}
 				batch := l.filling
-				l.filling = l.newBatch()
+				l.filling, l.begun = l.newBatch(), l.cfg.Seam.Now()
 				if err := l.onEnding(l.commit(context.Background(), batch)); err != nil {
 					b.Fatal(err)
 				}

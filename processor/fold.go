@@ -148,10 +148,12 @@ func (l *Lane) foldRecord(rec *kgo.Record) (taken bool, err error) {
 	return l.foldEvent(task, t, rec), nil
 }
 
-// pass moves a task over a record that is no event.
+// pass moves a task over a record that is no event, which Pass may have known of before.
 func (l *Lane) pass(task state.Task, t *taskDelta, rec *kgo.Record) {
 	t.next = rec.Offset + 1
-	l.views[task].read.Store(t.next)
+	read := &l.views[task].read
+	for at := read.Load(); at < t.next && !read.CompareAndSwap(at, t.next); at = read.Load() {
+	}
 }
 
 // took counts a record that a batch has folded.
@@ -259,7 +261,10 @@ const (
 	// What a delta and an increment weigh in memory besides their bytes: their places in the table,
 	// and the records that the commit makes of them, with what the client holds of each until it is
 	// acknowledged.
-	deltaOverhead     = 1200
+	deltaOverhead = 1200
+	// groupCopies is how often a group's bytes are in memory meanwhile: its delta, two records,
+	// what the client holds of them, the cache.
+	groupCopies       = 4
 	incrementOverhead = 600
 	// What a header of a dead letter weighs besides its bytes.
 	headerOverhead = 48

@@ -38,6 +38,7 @@ type Lane struct {
 	canStray bool
 	numbers  int // of a delta: one an aggregate, none when all are counts
 	halving  halving
+	size     size
 	view     view
 	views    map[state.Task]*taskView // the map itself never changes
 	sent     []atomic.Int64           // by repartition partition; see Sent
@@ -218,6 +219,7 @@ type ending struct {
 func (l *Lane) onEnding(e ending) error {
 	now := l.cfg.Seam.Now()
 	l.lastTook, l.lastEnd, l.committing = now.Sub(l.begun), now, nil
+	l.size.ended(e.batch.bytes, l.lastTook, e.err)
 	if e.err != nil {
 		if err := l.Faultless(e.err); err != nil {
 			l.halving.faultless()

@@ -77,7 +77,7 @@ const leadPart = 8
 func (l *Lane) full() bool {
 	b, lim := l.filling, l.cfg.Limits
 	return b.events >= l.halving.limit(lim.TxnEvents) || b.groups >= lim.TxnGroups ||
-		len(b.increments) >= lim.TxnItems || b.bytes >= lim.TxnBytes
+		len(b.increments) >= lim.TxnItems || b.bytes >= l.size.limit(lim.TxnBytes)
 }
 
 // nextWake is when the loop has something to do without any message: a commit is due, or a group

@@ -135,7 +135,7 @@ func (l *Lane) foldItem(item *stagedItem) {
 		// group with a key have that key.
 		place = set.add(item.hash, group, item.ms, l.strays(item.rec))
 		b.groups++
-		b.bytes += int64(len(group)) + deltaOverhead
+		b.bytes += groupCopies*int64(len(group)) + deltaOverhead
 	}
 	d := set.at(place)
 	d.take(item.count, item.ms)

@@ -98,7 +98,7 @@ func foldNumbers(t *rapid.T, sp *spec.Spec) {
 			t.Fatal(err)
 		}
 		batch := l.filling
-		l.filling = l.newBatch()
+		l.filling, l.begun = l.newBatch(), l.cfg.Seam.Now()
 		if err := l.onEnding(l.commit(t.Context(), batch)); err != nil {
 			t.Fatal(err)
 		}

@@ -150,12 +150,33 @@ func (s *Store) applyDirty() error {
 
 // commit gives a batch to Pebble's memtable and accounts for it.
 func (s *Store) commit(b *pebble.Batch) error {
+	if err := s.awaitTables(); err != nil {
+		_ = b.Close()
+		return err
+	}
 	s.memBytes += int64(b.Len()) + nodeBytes*int64(b.Count())
 	err := s.db.Apply(b, pebble.NoSync)
 	if cerr := b.Close(); err == nil {
 		err = cerr
 	}
 	return classify(s.dir, err)
+}
+
+// awaitTables waits while so many tables overlap in L0 that reads would grow slow. Pebble's own
+// stall at such a limit hears of no failure: where the compaction that is to end it fails, who
+// writes would hang there for ever, and who closes the store behind it.
+func (s *Store) awaitTables() error {
+	for first := true; s.db.Metrics().Levels[0].Sublevels >= l0ReadsMax; first = false {
+		if first {
+			s.watch.stalls.Add(1)
+		}
+		select {
+		case <-s.watch.worked:
+		case <-s.watch.failed:
+			return s.watch.failure()
+		}
+	}
+	return nil
 }
 
 // setValue and setPosition add to a batch in memory, which fails only when the batch would exceed

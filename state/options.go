@@ -3,6 +3,7 @@ package state
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -76,9 +77,9 @@ const (
 	// l0Compact is the number of overlapping tables in L0 that starts a compaction. Twice Pebble's
 	// default: a Load takes a sixth less CPU, and filters keep reads as they are.
 	l0Compact = 8
-	// l0ReadsMax is the number of overlapping tables in L0 at which Pebble stops writes, and a Load
-	// waits for a compaction well before that. Pebble's default of 12 would stop a Load at once:
-	// each of its chunks overlaps all others.
+	// l0ReadsMax is the number of overlapping tables in L0 at which a store's writes wait, and a
+	// Load waits for a compaction well before that. Pebble's default of 12 would stop a Load at
+	// once: each of its chunks overlaps all others.
 	l0ReadsMax     = 96
 	l0ReadsLoadMax = 64
 	// l0RestMax is the number up to which a Load puts compactions off, and loadRest for how long
@@ -157,7 +158,7 @@ func (o Options) pebbleOptions(w *watcher, block *BlockCache, c *compactions) *p
 		MemTableSize:                uint64(o.MemTableBytes),
 		MemTableStopWritesThreshold: memTablesMax,
 		L0CompactionThreshold:       l0Compact,
-		L0StopWritesThreshold:       l0ReadsMax,
+		L0StopWritesThreshold:       math.MaxInt32, // who waits there hears of no failure: awaitTables
 		CompactionConcurrencyRange:  func() (int, int) { return 1, o.Compactions },
 	}
 	p.Experimental.CompactionScheduler = c

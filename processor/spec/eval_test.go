@@ -380,3 +380,20 @@ func TestUnicodeVersion(t *testing.T) {
 			"and in the change log", unicode.Version)
 	}
 }
+
+// Of two values of a group the newer is the larger only where nothing changes without the first.
+func TestGrows(t *testing.T) {
+	for aggregates, want := range map[string]bool{
+		"{n: count}":                        true,
+		"{n: count, low: {min: v}}":         true,
+		"{high: {max: v}}":                  true,
+		"{high: {max: v}, n: count}":        false,
+		"{total: {sum: v}}":                 false,
+		"{low: {min: v}}":                   false,
+		"{total: {sum: v}, high: {max: v}}": false,
+	} {
+		if got := program(t, "group: [key]\naggregates: "+aggregates).Grows(); got != want {
+			t.Errorf("%s: %t", aggregates, got)
+		}
+	}
+}

@@ -31,8 +31,13 @@ func (p *Program) AppendValues(dst []byte, v []Decimal) []byte {
 	return dst
 }
 
-// Grows reports whether the first aggregate, by which groups are ordered, never falls.
-func (p *Program) Grows() bool { return p.aggs[0].kind == Count || p.aggs[0].kind == Max }
+// Grows reports whether a group's values change only when the first aggregate, by which groups are
+// ordered, rises: of two values of a group the newer is then the larger. Each event raises a count;
+// one that does not raise a maximum may change what stands beside it.
+func (p *Program) Grows() bool {
+	first := p.aggs[0].kind
+	return first == Count || first == Max && len(p.aggs) == 1
+}
 
 // CompareEncoded orders encoded values by their first aggregate: positive when a is the larger.
 // What is not encoded values is the smallest.
