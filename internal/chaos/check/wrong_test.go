@@ -34,6 +34,9 @@ var (
 // committedOut is an output that is visible: of the first record the transaction is committed.
 func committedOut(r *Record) bool { return isData(r) && !strings.Contains(string(r.Value), "99") }
 
+// isSecond is a position record of a second stage, behind its first.
+func isSecond(r *Record) bool { return isKind(kindPosition)(r) && r.Key[2] == 1 && !bytes.Contains(r.Value, []byte(`"sources":null`)) }
+
 var wrongRuns = []bad{
 	{"an output twice", Rising, "goes from", func(f *fake) {
 		a, b := f.find(oneOut, 0, committedOut), f.find(oneOut, 3, committedOut)
@@ -60,9 +63,45 @@ var wrongRuns = []bad{
 			}
 		}
 	}},
-	{"a value that no events make", Mapped, "make it", func(f *fake) {
+	{"an output that is none", Rising, `output "no JSON"`, func(f *fake) { f.find(oneOut, 1, committedOut).Value = []byte("no JSON") }},
+	{"a counter that has outputs in two partitions", Rising, "was counted in partition 0 before", func(f *fake) {
+		f.find(Place{"one-out", 1}, 1, committedOut).Key = f.find(oneOut, 0, committedOut).Key
+	}},
+	{"an output of more events than there are", Rising, "has the count 9000 of", func(f *fake) {
+		f.find(oneOut, 2, committedOut).Value = []byte(`{"count":9000,"total":1}`)
+	}},
+	{"a changelog with a value that no events make", Mapped, ` sets ["k0-`, func(f *fake) {
 		r := f.find(oneLog, 1, isKind(kindValue))
 		r.Value = append([]byte{1, kindValue}, encodeAll([]decimal{{coef: 50}, {coef: 1}})...)
+	}},
+	{"a changelog that lacks a value", Mapped, "has no value of", func(f *fake) { vanish(f.find(oneLog, 1, isKind(kindValue))) }},
+	{"a changelog with a value that nobody can read", Mapped, `the values of ["k0-`, func(f *fake) {
+		f.find(oneLog, 1, isKind(kindValue)).Value = []byte{1, kindPosition}
+	}},
+	{"a changelog with a value of one aggregate of two", Mapped, `the values of ["k0-`, func(f *fake) {
+		r := f.find(oneLog, 1, isKind(kindValue))
+		r.Value = append([]byte{1, kindValue}, encodeAll([]decimal{{coef: 50}})...)
+	}},
+	{"a transaction with two positions", Mapped, "has two position records of one task", func(f *fake) {
+		value, note := f.find(oneLog, 2, isKind(kindValue)), f.find(oneLog, 1, isKind(kindPosition))
+		value.Key, value.Value = note.Key, note.Value
+	}},
+	{"a value behind its position", Mapped, "has a value behind its position record", func(f *fake) {
+		value, note := f.find(oneLog, 0, isKind(kindValue)), f.find(oneLog, 1, isKind(kindPosition))
+		value.Key, value.Value, note.Key, note.Value = note.Key, note.Value, value.Key, value.Value
+	}},
+	{"values without a position", Mapped, "values and no position record", func(f *fake) { vanish(f.find(oneLog, 1, isKind(kindPosition))) }},
+	{"a position of another partition", Mapped, "its position record is of partition 1", func(f *fake) {
+		changeNote(f.find(oneLog, 2, isKind(kindPosition)), func(p *position) { p.Partition = 1 })
+	}},
+	{"a position with sources that nobody has named", Mapped, "it says that it has the input up to", func(f *fake) {
+		changeNote(f.find(twoLog, 1, isSecond), func(p *position) { p.Sources[0]++ })
+	}},
+	{"a position midway of a lane that is not", Mapped, "midway of [1]; the partials say", func(f *fake) {
+		changeNote(f.find(twoLog, 1, isSecond), func(p *position) { p.Midway = []int{1} })
+	}},
+	{"an output that no events make", Mapped, ` says ["k0-`, func(f *fake) {
+		f.find(oneOut, 2, committedOut).Value = []byte(`{"count":9000,"total":1}`)
 	}},
 	{"an output above the position", Mapped, "without a position", func(f *fake) {
 		f.put(oneOut, Record{Txn: true, Producer: 5, Epoch: 1, Key: []byte("k"), Value: []byte(`{"count":999,"total":1}`)})
@@ -82,6 +121,7 @@ var wrongRuns = []bad{
 		r := f.find(twoMiddle, 0, isKind(kindSources))
 		r.Value[len(r.Value)-1]++
 	}},
+	{"partials of nobody knows what", Mapped, "does not say what its partials are of", func(f *fake) { vanish(f.find(twoMiddle, 0, isKind(kindSources))) }},
 	{"a position record with wrong numbers", Mapped, "it counts", func(f *fake) {
 		changeNote(f.find(oneLog, 2, isKind(kindPosition)), func(p *position) { p.Processed++ })
 	}},
@@ -222,6 +262,15 @@ var wrongRuns = []bad{
 		r := f.lastRead("top", roleOwner)
 		r.Counts = append(slices.Clone(r.Counts), r.Counts[0])
 	}},
+	{"a top with another value", Reads, "b says that [", func(f *fake) {
+		r := f.lastRead("top", roleOwner)
+		r.Counts = slices.Clone(r.Counts)
+		r.Counts[0].Values = json.RawMessage(`{"count":7777}`)
+	}},
+	{"an answer that names no position", Reads, "it names no position in partition 0", func(f *fake) {
+		delete(f.firstRead("get", "one").Parts[0].Position, "one-in/0")
+	}},
+	{"an answer after what is no event", Reads, "nobody can ask for after one-in/0:x", func(f *fake) { f.firstRead("get", "one").After = "one-in/0:x" }},
 	{"an answer of what was not committed", Reads, "where it is", func(f *fake) {
 		r := f.lastRead("get", roleOwner)
 		r.Parts[0].Values = json.RawMessage(strings.Replace(`{"count":77}`, "}", `,"total":1}`, 1))
