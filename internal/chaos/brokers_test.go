@@ -45,16 +45,18 @@ func (s *suite) kadm(t testing.TB) *kadm.Client {
 	return kadm.NewClient(cl)
 }
 
-// verifyAudit: tally's own recount agrees, with the store asked too.
-func (j *job) verifyAudit(p *process) {
+// verifyAudit: tally's own recount agrees, with the store asked too. It gives what that says.
+func (j *job) verifyAudit(p *process) string {
 	j.t.Helper()
 	ctx, cancel := context.WithTimeout(j.ctx, time.Minute)
 	defer cancel()
 	_ = p.client() // so that its address is known
 	cmd := exec.CommandContext(ctx, j.s.bin, "audit", "--server", p.addr, "--app", j.app)
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		j.t.Fatalf("tally audit: %v\n%s", err, out)
 	}
+	return string(out)
 }
 
 // testOneBrokerKilled kills a broker under load and starts it again, each time another one.

@@ -45,7 +45,7 @@ func testChecks(t *testing.T, s *suite) {
 			return map[bool]string{true: "it waits"}[st.RepartitionLag > 0]
 		})
 		c.ask(p, 1)
-		c.end(r)
+		c.end(p, r)
 		p.kill()
 		must(t, opened.Nodes(j.ctx, c.run, c.dir))
 		c.judge(r)
@@ -153,10 +153,11 @@ func same(t testing.TB, from, to any) {
 }
 
 // end writes what the run comes to.
-func (c *judged) end(r recount) {
+func (c *judged) end(p *process, r recount) {
 	j := c.j
+	audit := history.Audit{App: j.app, Exact: true, Text: j.verifyAudit(p)}
 	must(j.t, c.follow.Stop(j.ctx))
-	c.write(history.Event{Kind: history.KindAudit, Audit: &history.Audit{App: j.app, Exact: true}})
+	c.write(history.Event{Kind: history.KindAudit, Audit: &audit})
 	end := history.End{QuietAfterMs: 1}
 	for topic, p := range map[string]int32{j.input(): 0, j.output(): 0} {
 		ends, err := j.s.admin.EndOffsets(j.ctx, topic, false)

@@ -28,9 +28,11 @@ type app struct {
 	moved     map[txnID]uint64
 	books     *books
 	lost      map[Place]*doubts // logs of which a part was gone before it was read
-	lanes     map[int64]int     // of the producers that write to the changelog
-	vague     map[txnID]bool    // which events these have counted is not known
-	told      *told             // of an app of two stages
+	// inputHoled: of the input a part was gone, too.
+	inputHoled bool
+	lanes      map[int64]int  // of the producers that write to the changelog
+	vague      map[txnID]bool // which events these have counted is not known
+	told       *told          // of an app of two stages
 
 	last     map[string]lastOutput // of each counter
 	stores   map[storeOf][]history.Store

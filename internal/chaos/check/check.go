@@ -6,7 +6,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/chaos/history"
@@ -60,6 +62,7 @@ type judge struct {
 	audits map[string]history.Audit // the last of each app
 	end    *history.End
 	sent   map[string]int64 // events, by app
+	counts map[string]int64 // those that the recount has found in the input, by app
 
 	processes []history.Process
 	unopened  []history.Store
@@ -69,7 +72,7 @@ type judge struct {
 // Judge runs the ten checks. An error means that the run could not be judged at all.
 func Judge(run *Run) (*Report, error) {
 	j := &judge{run: run, rep: newReport(run.Seed), apps: map[string]*app{}, owners: newOwners(), books: newBooks(),
-		audits: map[string]history.Audit{}, sent: map[string]int64{}}
+		audits: map[string]history.Audit{}, sent: map[string]int64{}, counts: map[string]int64{}}
 	for _, h := range run.Apps {
 		if h.Passing {
 			continue
@@ -108,7 +111,8 @@ func (j *judge) judgeApp(a *app) error {
 	if err := a.judge(); err != nil {
 		return err
 	}
-	if got := j.rep.Events - events; j.sent[a.Name] > got {
+	got := j.rep.Events - events
+	if j.counts[a.Name] = got; j.sent[a.Name] > got {
 		j.rep.Of(Mapped).fail("app %s: Kafka has acknowledged %d events, and %s has %d", a.Name, j.sent[a.Name], a.Input, got)
 	}
 	a.reads.judgeOwned()
@@ -211,17 +215,32 @@ func (j *judge) judgeQuiet() {
 	}
 }
 
+// auditEvents is of the last line of an audit that is exact: how many events it has counted.
+var auditEvents = regexp.MustCompile(`(?m)^exact(?: per partition)?: ([0-9]+) events, `)
+
+// judgeAudits: an audit says that all is exact, and of as many events as there are: one that has
+// found none has nothing to compare either.
 func (j *judge) judgeAudits() {
 	c := j.rep.Of(Audit)
 	for _, name := range slices.Sorted(maps.Keys(j.apps)) {
-		switch a, ok := j.audits[name]; {
-		case !ok:
+		a, ok := j.audits[name]
+		if !ok {
 			c.fail("app %s was not audited", name)
+			continue
+		}
+		c.saw(1, "apps")
+		found := auditEvents.FindStringSubmatch(a.Text)
+		switch {
 		case !a.Exact:
-			c.saw(1, "apps")
 			c.fail("app %s: tally audit exits %d: %s", name, a.Code, a.Text)
+		case found == nil:
+			c.fail("app %s: tally audit exits 0 and does not say of how many events: %s", name, a.Text)
+		case found[1] != strconv.FormatInt(j.counts[name], 10) && j.apps[name].inputHoled:
+			c.undecided("app %s: tally audit has counted %s events; of the input a part was gone before it was read", name, found[1])
+		case found[1] != strconv.FormatInt(j.counts[name], 10):
+			c.fail("app %s: tally audit has counted %s events, and there are %d", name, found[1], j.counts[name])
 		default:
-			c.saw(1, "apps")
+			c.saw(j.counts[name], "events")
 		}
 	}
 }

@@ -398,6 +398,7 @@ func (c *column) judgeRest() error {
 	}
 	if c.stage == 0 {
 		c.rep.Events += c.events.count
+		c.inputHoled = c.inputHoled || len(c.events.log.gaps) > 0
 	}
 	if c.stage == c.lastStage() {
 		c.rep.Groups += int64(c.counts.len())

@@ -121,7 +121,7 @@ var promised = [checksCount + 1][]string{
 	Epochs:    {"position records and barriers", "epochs", "transactions behind each other"},
 	Ownership: {"answers as owner", "owners in statuses", "epochs with commits"},
 	Quiet:     {"partitions"},
-	Audit:     {"apps"},
+	Audit:     {"apps", "events"},
 	Reads: {
 		"gets", "tops", "scans", "answers of all partitions", "parts of answers as owner", "parts of answers as standby",
 		"answers behind their commit", "answers of one owner after another", "answers to a token", "answers after an event", "ages",

@@ -35,7 +35,9 @@ var (
 func committedOut(r *Record) bool { return isData(r) && !strings.Contains(string(r.Value), "99") }
 
 // isSecond is a position record of a second stage, behind its first.
-func isSecond(r *Record) bool { return isKind(kindPosition)(r) && r.Key[2] == 1 && !bytes.Contains(r.Value, []byte(`"sources":null`)) }
+func isSecond(r *Record) bool {
+	return isKind(kindPosition)(r) && r.Key[2] == 1 && !bytes.Contains(r.Value, []byte(`"sources":null`))
+}
 
 var wrongRuns = []bad{
 	{"an output twice", Rising, "goes from", func(f *fake) {
@@ -340,6 +342,12 @@ var wrongRuns = []bad{
 	{"the run was cut off", Quiet, "cut off", func(f *fake) { f.events = f.events[:len(f.events)-1] }},
 	{"an audit that finds a difference", Audit, "exits 4", func(f *fake) {
 		f.add(history.Event{Audit: &history.Audit{App: "two", Code: 4}})
+	}},
+	{"an audit of no events", Audit, "has counted 0 events, and there are 52", func(f *fake) {
+		f.add(history.Event{Audit: &history.Audit{App: "one", Exact: true, Text: "exact: 0 events, 0 groups, 0 differences\n"}})
+	}},
+	{"an audit that does not say of what", Audit, "does not say of how many events", func(f *fake) {
+		f.add(history.Event{Audit: &history.Audit{App: "one", Exact: true, Text: "undecided: 52 events"}})
 	}},
 	{"no audit", Audit, "was not audited", func(f *fake) {
 		f.events = slices.DeleteFunc(f.events, func(e history.Event) bool { return e.Audit != nil && e.Audit.App == "two" })
