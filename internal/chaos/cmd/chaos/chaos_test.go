@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,11 +27,30 @@ var (
 	good      = check.Check{Examined: []check.Amount{{What: "outputs", Count: 7}}}
 	bad       = check.Check{Examined: good.Examined, Failures: 1}
 	blind     = check.Check{Examined: []check.Amount{{What: "outputs"}}}
+	partial   = check.Check{Examined: good.Examined, Unseen: []string{"tops"}}
+	lucky     = check.Check{Examined: good.Examined, Unseen: slices.Clone(mayLack)}
 	undecided = check.Check{Examined: good.Examined, Undecided: []string{"why"}}
 )
 
+// lasting is a run whose schedule was drawn for so long.
+func lasting(length time.Duration, f finding) finding {
+	f.drawn = length
+	return f
+}
+
+// broken is a run with so many faults, of which some did not come.
+func broken(came, failed int) finding {
+	f := foundBy(good)
+	f.result.Faults = make([]history.Fault, came+failed)
+	for i := range failed {
+		f.result.Faults[i].Failed = "there was no time for it"
+	}
+	return f
+}
+
 // TestVerdict: a run is green when it has proved everything, and red when it has found something,
-// when a check has looked at nothing, or when nobody could judge it.
+// when a check has looked at nothing, or, in a drawn run that was long enough, not at everything,
+// when too few faults came, or when nobody could judge it.
 func TestVerdict(t *testing.T) {
 	ended := foundBy(good, good)
 	ended.result.Problems = []string{"a node ended by itself"}
@@ -47,6 +67,12 @@ func TestVerdict(t *testing.T) {
 		"undecided":          {foundBy(good, undecided), nil, "NOT PROVED: something is undecided", false},
 		"a find, and blind":  {foundBy(blind, bad), nil, "FAILED: checks [2]", true},
 		"an error":           {foundBy(good), errors.New("broken"), "NOT JUDGED", true},
+		"a part unseen":      {lasting(wholeFrom, foundBy(good, partial)), nil, "NOT PROVED: checks [2] have not seen all", true},
+		"unseen, but short":  {lasting(wholeFrom-1, foundBy(good, partial)), nil, "", false},
+		"unseen, but given":  {foundBy(good, partial), nil, "", false},
+		"unseen by bad luck": {lasting(wholeFrom, foundBy(good, lucky)), nil, "", false},
+		"a third is absent":  {broken(10, 5), nil, "", false},
+		"more is absent":     {broken(9, 5), nil, "NOT PROVED: 5 of 14 faults did not come", true},
 		"no report":          {finding{}, errors.New("broken"), "NOT JUDGED", true},
 		"no report, silence": {finding{}, nil, "NOT PROVED", false},
 	} {

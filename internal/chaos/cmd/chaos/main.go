@@ -3,7 +3,8 @@
 //
 // It prints seed and schedule, says how far it is while it runs, and ends with a table of what was
 // broken and what was checked. It exits 1 when anything was wrong, when a check has seen nothing at
-// all, and when it could not judge. The folder of such a run stays, and of one that left something
+// all, when more than a third of the faults did not come, and when it could not judge; and where the
+// schedule is drawn, for 75 s or longer, when a check has not seen all that it looks at. The folder of such a run stays, and of one that left something
 // undecided: it has the schedule, the logs by node and time, the history, the topics, the
 // difference, and the shortest schedule that failed again within the time for looking.
 package main
@@ -77,7 +78,7 @@ func run(ctx context.Context, opt options) (failed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	t := trial{bin: bin, dir: opt.dir, again: again(opt, s), say: say()}
+	t := trial{bin: bin, dir: opt.dir, again: again(opt, s), drawn: opt.schedule == "", say: say()}
 	found, err := t.run(ctx, s)
 	found.print(os.Stdout)
 	verdict, failed := found.verdict(err)
@@ -176,7 +177,7 @@ func shrink(ctx context.Context, opt options, t trial, s plan.Schedule, found fi
 		return nil
 	}
 	end := time.Now().Add(opt.shrink)
-	t.dir, t.say = opt.dir+".shorter", func(string, ...any) {}
+	t.dir, t.drawn, t.say = opt.dir+".shorter", false, func(string, ...any) {}
 	defer func() {
 		if world.IsRun(t.dir) {
 			_ = os.RemoveAll(t.dir)

@@ -23,6 +23,7 @@ type trial struct {
 	bin   string
 	dir   string
 	again string // the command that repeats the run
+	drawn bool   // its schedule is
 	say   func(format string, a ...any)
 }
 
@@ -30,11 +31,15 @@ type trial struct {
 type finding struct {
 	result world.Result
 	report *check.Report // nil: it could not be judged
+	drawn  time.Duration // how long the run was to be; 0: its schedule was given
 }
 
 // run carries a schedule out and judges it. The folder stays; of a run that did not prove
 // everything it is made ready to be read before the brokers go, whatever the error is.
 func (t trial) run(ctx context.Context, s plan.Schedule) (f finding, err error) {
+	if t.drawn {
+		f.drawn = s.Length
+	}
 	w, err := world.New(ctx, world.Options{Dir: t.dir, Bin: t.bin, Seed: s.Seed, Length: s.Length,
 		Rate: s.Load.Rate, Keys: s.Load.Keys, Press: s.Load.Press, Say: t.say})
 	defer func() { w.Close() }() // also of a world that did not come about: it has processes
@@ -131,6 +136,39 @@ func (f finding) unseen() []int {
 	})
 }
 
+// wholeFrom is from which length on a run whose schedule is drawn has to bring everything that the
+// checks look at.
+const wholeFrom = 75 * time.Second
+
+// mayLack is what such a run may be without even where all is well: a copy that is behind, or has
+// nobody to tell it that it is not, scans as unsure and not as standby; and few answers that had to
+// be after an event come through two stages while a broker is away.
+var mayLack = []string{"stores of standbys, by a scan", "answers after an event, through two stages"}
+
+// lacking are the numbers of the checks that have not seen all that a run of this length brings.
+func (f finding) lacking() []int {
+	if f.drawn < wholeFrom {
+		return nil
+	}
+	return f.checks(func(c *check.Check) bool {
+		return slices.ContainsFunc(c.Unseen, func(what string) bool { return !slices.Contains(mayLack, what) })
+	})
+}
+
+// absent is how many faults did not come, where that is more than a third: then the run says little
+// of what it was to say.
+func (f finding) absent() (n int) {
+	for _, fault := range f.result.Faults {
+		if fault.Failed != "" {
+			n++
+		}
+	}
+	if 3*n > len(f.result.Faults) {
+		return n
+	}
+	return 0
+}
+
 func (f finding) checks(of func(*check.Check) bool) (numbers []int) {
 	if f.report == nil {
 		return nil
@@ -144,7 +182,7 @@ func (f finding) checks(of func(*check.Check) bool) (numbers []int) {
 }
 
 func (f finding) proved() bool {
-	return f.report != nil && f.report.Proved() && len(f.failing()) == 0
+	return f.report != nil && f.report.Proved() && len(f.failing())+len(f.lacking())+f.absent() == 0
 }
 
 // verdict says what is to be said of a run that did not prove everything, "" of one that did, and
@@ -157,6 +195,10 @@ func (f finding) verdict(err error) (text string, failed bool) {
 		return fmt.Sprintf("FAILED: checks %v (%d: the run itself)", failing, theWorld), true
 	case len(unseen) > 0:
 		return fmt.Sprintf("NOT PROVED: checks %v have seen nothing", unseen), true
+	case len(f.lacking()) > 0:
+		return fmt.Sprintf("NOT PROVED: checks %v have not seen all that a run of %v brings, see the table", f.lacking(), wholeFrom), true
+	case f.absent() > 0:
+		return fmt.Sprintf("NOT PROVED: %d of %d faults did not come", f.absent(), len(f.result.Faults)), true
 	case !f.proved():
 		return "NOT PROVED: something is undecided, see the table", false
 	}
