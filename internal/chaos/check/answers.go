@@ -21,10 +21,10 @@ func (c *column) askUpTo(next int64) error {
 		switch {
 		case c.adopt:
 			n.of.unknown = true
-			c.rep.Of(Reads).undecided("%s: of what was answered at position %d the events are lost", c.source, n.at)
+			c.rep.Of(Reads).undecidedOf(1, "parts of answers", "%s: of what was answered at position %d the events are lost", c.source, n.at)
 		case n.at > c.last.Input && c.holed():
 			n.of.unknown = true
-			c.rep.Of(Reads).undecided("%s: the position %d is perhaps one whose record nobody has read", c.source, n.at)
+			c.rep.Of(Reads).undecidedOf(1, "parts of answers", "%s: the position %d is perhaps one whose record nobody has read", c.source, n.at)
 		case n.at < c.last.Input || e != nil && e.sources == nil && n.at > e.offset:
 			c.rep.Of(Reads).fail("%s: %s says position %d in %s as %s, where no transaction ended", n.of.where, n.node, n.at, c.source, n.role)
 			n.of.unknown = true

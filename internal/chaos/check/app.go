@@ -123,8 +123,8 @@ func (a *app) judgeOffsetsLeft() {
 	for id, of := range a.offsets {
 		for place, at := range of {
 			if a.lost[Place{a.Changelog, place.Partition}].about(id) {
-				a.rep.Of(Whole).undecided("app %s: %v commits offset %d of %s; its position record may be one that nobody has read",
-					a.Name, id, at, place)
+				a.rep.Of(Whole).undecidedOf(1, "positions with their offsets",
+					"app %s: %v commits offset %d of %s; its position record may be one that nobody has read", a.Name, id, at, place)
 				continue
 			}
 			a.rep.Of(Whole).fail("app %s: %v commits offset %d of %s, and no position record of it is committed", a.Name, id, at, place)

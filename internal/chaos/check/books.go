@@ -90,7 +90,7 @@ func (a *app) book(place Place, fn func(Place, *part) error) error {
 	order.end(log.gaps)
 	for _, part := range log.open {
 		if log.holedBehind(part.last()) {
-			w.undecided("%s offset %d: nobody has read how the transaction of %v ended", place, part.records[0].Offset, part.id)
+			w.undecidedOf(1, "parts of transactions", "%s offset %d: nobody has read how the transaction of %v ended", place, part.records[0].Offset, part.id)
 			continue
 		}
 		if err := fn(place, part); err != nil {

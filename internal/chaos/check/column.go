@@ -364,7 +364,8 @@ func (c *column) finish() error {
 			return err
 		}
 		if b.dropped > 0 {
-			c.rep.Of(Mapped).undecided("%s: %d transactions there are none of the positions that were read", b.log.place, b.dropped)
+			c.rep.Of(Mapped).undecidedOf(int64(b.dropped), "transactions",
+				"%s: %d transactions there are none of the positions that were read", b.log.place, b.dropped)
 		}
 		for _, part := range left {
 			c.rep.Of(Mapped).fail("%s offset %d: %v has committed %d records without a position", b.log.place, part.records[0].Offset, part.id, len(part.records))
@@ -392,7 +393,7 @@ func (c *column) judgeRest() error {
 	}
 	switch {
 	case waiting > 0 && c.holed():
-		c.rep.Of(Mapped).undecided("%s: what %d events from offset %d on were counted to, nobody has read", c.source, waiting, first)
+		c.rep.Of(Mapped).undecidedOf(int64(waiting), c.noun(), "%s: what %d %s from offset %d on were counted to, nobody has read", c.source, waiting, c.noun(), first)
 	case waiting > 0:
 		c.rep.Of(Mapped).fail("%s: %d events from offset %d on are not counted", c.source, waiting, first)
 	}

@@ -101,3 +101,28 @@ func TestUnseen(t *testing.T) {
 		t.Errorf("it does not say %q:\n%s", want, text.String())
 	}
 }
+
+// TestDoubtful: a check may leave a few things undecided, or a hundredth of what is of their kind.
+func TestDoubtful(t *testing.T) {
+	for _, c := range []struct {
+		left     int64
+		of       string
+		doubtful bool
+	}{
+		{10, "outputs", false}, {11, "outputs", true},
+		{20, "parts of answers", false}, {21, "parts of answers", true},
+		{30, looked, false}, {31, looked, true}, {11, "what nobody has counted", true},
+	} {
+		var k Check
+		k.saw(100, "outputs")
+		k.saw(1500, "parts of answers as owner")
+		k.saw(500, "parts of answers as standby")
+		k.saw(900, "answers")
+		for range c.left {
+			k.undecidedOf(1, c.of, "why")
+		}
+		if k.Doubtful() != c.doubtful || len(k.Undecided) != undecidedMax {
+			t.Errorf("%d %s: %+v", c.left, c.of, k)
+		}
+	}
+}

@@ -49,7 +49,8 @@ func (c *column) lacking(t *taken) {
 	if c.events.log.lacks(t.from, t.pos.Input) {
 		c.adopt = true
 		g := c.events.log.gaps[0]
-		c.rep.Of(Mapped).undecided("%s: offsets %d to %d were gone before they were read; of the transactions that have read there the changelog is believed",
+		c.rep.Of(Mapped).undecidedOf(1, "transactions",
+			"%s: offsets %d to %d were gone before they were read; of the transactions that have read there the changelog is believed",
 			c.source, g.from, g.to)
 	}
 	if c.adopt && c.holed() && !c.astray {

@@ -116,7 +116,7 @@ func (o *owners) judge(b *books, c *Check) {
 		case porcupine.Illegal:
 			c.fail("%s/%d: %s", lane.app, lane.lane, overlap(ops))
 		case porcupine.Unknown:
-			c.undecided("%s/%d: porcupine found no order within a minute", lane.app, lane.lane)
+			c.undecidedOf(int64(len(commits)), "epochs with commits", "%s/%d: porcupine found no order within a minute", lane.app, lane.lane)
 		}
 	}
 }

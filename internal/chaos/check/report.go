@@ -48,6 +48,8 @@ type Check struct {
 	Examples []string `json:"examples,omitempty"`
 	// Undecided says what could not be judged, and why: that is no failure, and no proof.
 	Undecided []string `json:"undecided,omitempty"`
+	// UndecidedOf is how much that was, by what it is a part of; what has no size is not in it.
+	UndecidedOf []Amount `json:"undecided_of,omitempty"`
 	// Unseen is what the check has to look at, and of which there was nothing.
 	Unseen []string `json:"unseen,omitempty"`
 }
@@ -71,14 +73,16 @@ const (
 	undecidedMax = 5
 )
 
-func (c *Check) saw(n int64, what string) {
-	for i := range c.Examined {
-		if c.Examined[i].What == what {
-			c.Examined[i].Count += n
-			return
+func (c *Check) saw(n int64, what string) { c.Examined = add(c.Examined, n, what) }
+
+func add(to []Amount, n int64, what string) []Amount {
+	for i := range to {
+		if to[i].What == what {
+			to[i].Count += n
+			return to
 		}
 	}
-	c.Examined = append(c.Examined, Amount{what, n})
+	return append(to, Amount{what, n})
 }
 
 func (c *Check) fail(format string, args ...any) {
@@ -92,6 +96,43 @@ func (c *Check) undecided(format string, args ...any) {
 	if len(c.Undecided) < undecidedMax {
 		c.Undecided = append(c.Undecided, fmt.Sprintf(format, args...))
 	}
+}
+
+// looked is what a part is of whose like the check counts by other names.
+const looked = "things looked at"
+
+// undecidedOf is the same of n things that could not be judged, out of those that Examined has
+// under that name, or under that name and a role.
+func (c *Check) undecidedOf(n int64, of, format string, args ...any) {
+	c.undecided(format, args...)
+	c.UndecidedOf = add(c.UndecidedOf, n, of)
+}
+
+// seen is how many of something there were.
+func (c *Check) seen(of string) (n int64) {
+	if of == looked {
+		return c.examined()
+	}
+	for _, a := range c.Examined {
+		if a.What == of || strings.HasPrefix(a.What, of+" as ") {
+			n += a.Count
+		}
+	}
+	return n
+}
+
+// A check that leaves more than so many things undecided, and more than one of so many, has proved
+// too little. A few there may be in a short run: what one gap in a log leaves open.
+const (
+	undecidedFew = 10
+	undecidedOne = 100
+)
+
+// Doubtful tells whether the check has left so much undecided that it has proved too little.
+func (c *Check) Doubtful() bool {
+	return slices.ContainsFunc(c.UndecidedOf, func(a Amount) bool {
+		return a.Count > undecidedFew && a.Count*undecidedOne > c.seen(a.What)
+	})
 }
 
 // Report is what the checks say of a run.
@@ -218,6 +259,9 @@ func (c *Check) write(b *strings.Builder) {
 	}
 	for _, u := range c.Undecided {
 		fmt.Fprintf(b, "      ? %s\n", u)
+	}
+	for _, a := range c.UndecidedOf {
+		fmt.Fprintf(b, "      ? all in all %d of %d %s\n", a.Count, c.seen(a.What), a.What)
 	}
 	if len(c.Unseen) > 0 && c.examined() > 0 {
 		fmt.Fprintf(b, "      ! nothing seen: %s\n", strings.Join(c.Unseen, ", "))

@@ -32,7 +32,8 @@ func (a *app) judgeSends() error {
 		}
 	}
 	if unsure > 0 {
-		m.undecided("app %s: of what %d transactions have sent to the second stage, or counted, a part may be gone", a.Name, unsure)
+		m.undecidedOf(int64(unsure), "transactions of a first stage",
+			"app %s: of what %d transactions have sent to the second stage, or counted, a part may be gone", a.Name, unsure)
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func (c *column) storesUpTo(offset int64, values []Record) {
 		switch {
 		case of.Groups == groups && of.Digest == digest || c.holed() || c.astray:
 		case of.Start > 0 && c.troubles.compacted(&of):
-			s.undecided("the store of %s that %s had when its start %d ended may have been on its way through a compacted changelog",
+			s.undecidedOf(1, looked, "the store of %s that %s had when its start %d ended may have been on its way through a compacted changelog",
 				c.changelog.place, of.Node, of.Start)
 		default:
 			s.fail("the store of %s at %s%s has %d groups, digest %d, at changelog offset %d; the changelog below it has %d, digest %d",

@@ -102,7 +102,7 @@ func (c *column) judgeOffset(t *taken) {
 	case has && at == t.pos.Input:
 		w.saw(1, "positions with their offsets")
 	case !has && c.lost[c.offsetsIn].about(t.part.id):
-		w.undecided("%s: %v has position %d of %s, and its offset may be one that nobody has read", c.changelog.place, t.part.id, t.pos.Input, c.source)
+		w.undecidedOf(1, "positions with their offsets", "%s: %v has position %d of %s, and its offset may be one that nobody has read", c.changelog.place, t.part.id, t.pos.Input, c.source)
 	default:
 		w.fail("%s: %v has position %d of %s, and of its offsets it has committed %v", c.changelog.place, t.part.id,
 			t.pos.Input, c.source, of)

@@ -30,6 +30,7 @@ var (
 	partial   = check.Check{Examined: good.Examined, Unseen: []string{"tops"}}
 	lucky     = check.Check{Examined: good.Examined, Unseen: slices.Clone(mayLack)}
 	undecided = check.Check{Examined: good.Examined, Undecided: []string{"why"}}
+	doubtful  = check.Check{Examined: good.Examined, Undecided: undecided.Undecided, UndecidedOf: []check.Amount{{What: "outputs", Count: 11}}}
 )
 
 // lasting is a run whose schedule was drawn for so long.
@@ -65,6 +66,7 @@ func TestVerdict(t *testing.T) {
 		"the world's find":   {ended, nil, "FAILED: checks [0]", true},
 		"nothing seen":       {foundBy(good, blind), nil, "NOT PROVED: checks [2] have seen nothing", true},
 		"undecided":          {foundBy(good, undecided), nil, "NOT PROVED: something is undecided", false},
+		"much undecided":     {foundBy(good, doubtful), nil, "NOT PROVED: checks [2] have left too much undecided", true},
 		"a find, and blind":  {foundBy(blind, bad), nil, "FAILED: checks [2]", true},
 		"an error":           {foundBy(good), errors.New("broken"), "NOT JUDGED", true},
 		"a part unseen":      {lasting(wholeFrom, foundBy(good, partial)), nil, "NOT PROVED: checks [2] have not seen all", true},

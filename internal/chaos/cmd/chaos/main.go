@@ -3,10 +3,11 @@
 //
 // It prints seed and schedule, says how far it is while it runs, and ends with a table of what was
 // broken and what was checked. It exits 1 when anything was wrong, when a check has seen nothing at
-// all, when more than a third of the faults did not come, and when it could not judge; and where the
-// schedule is drawn, for 75 s or longer, when a check has not seen all that it looks at. The folder of such a run stays, and of one that left something
-// undecided: it has the schedule, the logs by node and time, the history, the topics, the
-// difference, and the shortest schedule that failed again within the time for looking.
+// all, when one has left more than a hundredth undecided, when more than a third of the faults did
+// not come, and when it could not judge; and where the schedule is drawn, for 75 s or longer, when
+// a check has not seen all that it looks at. The folder of such a run stays, and of one that left
+// something undecided: it has the schedule, the logs by node and time, the history, the topics,
+// the difference, and the shortest schedule that failed again within the time for looking.
 package main
 
 import (

@@ -136,6 +136,9 @@ func (f finding) unseen() []int {
 	})
 }
 
+// doubtful are the numbers of the checks that have left too much undecided.
+func (f finding) doubtful() []int { return f.checks((*check.Check).Doubtful) }
+
 // wholeFrom is from which length on a run whose schedule is drawn has to bring everything that the
 // checks look at.
 const wholeFrom = 75 * time.Second
@@ -199,6 +202,8 @@ func (f finding) verdict(err error) (text string, failed bool) {
 		return fmt.Sprintf("NOT PROVED: checks %v have not seen all that a run of %v brings, see the table", f.lacking(), wholeFrom), true
 	case f.absent() > 0:
 		return fmt.Sprintf("NOT PROVED: %d of %d faults did not come", f.absent(), len(f.result.Faults)), true
+	case len(f.doubtful()) > 0:
+		return fmt.Sprintf("NOT PROVED: checks %v have left too much undecided, see the table", f.doubtful()), true
 	case !f.proved():
 		return "NOT PROVED: something is undecided, see the table", false
 	}
