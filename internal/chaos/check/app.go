@@ -57,7 +57,7 @@ func newApp(h history.App, d Dump, rep *Report, b *books) (*app, error) {
 	return &app{App: h, spec: s, dump: d, rep: rep, books: b, answers: map[string]*answer{},
 		offsets: map[txnID]map[Place]int64{}, sends: map[txnID]uint64{}, moved: map[txnID]uint64{},
 		lost: map[Place]*doubts{}, lanes: map[int64]int{}, vague: map[txnID]bool{}, told: newTold(),
-		last: map[string]lastOutput{}, stores: map[storeOf][]history.Store{}, troubles: &troubles{}}, nil
+		last: map[string]lastOutput{}, stores: map[storeOf][]history.Store{}, troubles: &troubles{settlings: newSettlings()}}, nil
 }
 
 func (a *app) stages() int {

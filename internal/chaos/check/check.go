@@ -65,6 +65,7 @@ type judge struct {
 	counts map[string]int64 // those that the recount has found in the input, by app
 
 	processes []history.Process
+	settlings *settlings
 	unopened  []history.Store
 	troubles  *troubles
 }
@@ -72,7 +73,7 @@ type judge struct {
 // Judge runs the ten checks. An error means that the run could not be judged at all.
 func Judge(run *Run) (*Report, error) {
 	j := &judge{run: run, rep: newReport(run.Seed), apps: map[string]*app{}, owners: newOwners(), books: newBooks(),
-		audits: map[string]history.Audit{}, sent: map[string]int64{}, counts: map[string]int64{}}
+		audits: map[string]history.Audit{}, sent: map[string]int64{}, counts: map[string]int64{}, settlings: newSettlings()}
 	for _, h := range run.Apps {
 		if h.Passing {
 			continue
@@ -87,7 +88,7 @@ func Judge(run *Run) (*Report, error) {
 	if err := j.readHistory(); err != nil {
 		return nil, err
 	}
-	j.troubles = newTroubles(run, j.faults, j.processes)
+	j.troubles = newTroubles(run, j.faults, j.processes, j.settlings)
 	for _, name := range slices.Sorted(maps.Keys(j.apps)) {
 		j.apps[name].troubles = j.troubles
 		if err := j.judgeApp(j.apps[name]); err != nil {
@@ -156,6 +157,7 @@ func (j *judge) readEvent(e history.Event) error {
 		j.faults = append(j.faults, *e.Fault)
 	case e.Process != nil:
 		j.processes = append(j.processes, *e.Process)
+		j.settlings.process(e.Process)
 	case e.Audit != nil:
 		j.audits[e.Audit.App] = *e.Audit
 	case e.End != nil:
@@ -170,6 +172,11 @@ func (j *judge) readStatus(s *history.Status) {
 	known := *s
 	known.Lanes = slices.DeleteFunc(slices.Clone(s.Lanes), func(l history.Lane) bool { return j.apps[l.App] == nil })
 	j.owners.status(&known, j.rep.Of(Ownership))
+	lanes := map[string]int{}
+	for name, a := range j.apps {
+		lanes[name] = a.Lanes
+	}
+	j.settlings.status(&known, lanes, j.run.Rate)
 }
 
 func (j *judge) readStore(s history.Store) error {

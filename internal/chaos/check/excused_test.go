@@ -44,6 +44,13 @@ func TestExcused(t *testing.T) {
 			}
 			r.Parts[0].AsOfMs = r.Ended.Add(time.Hour + 30*time.Second).UnixMilli()
 		}},
+		"a wipe that failed, of a store that a disk has damaged": {Stores, "opened stores that say that they are damaged", func(f *fake) {
+			f.fault("disk", "a", "", f.now(), f.now())
+			f.clock += 10e9
+			f.fault("wipe", "a", "", f.now(), f.now())
+			f.events[len(f.events)-1].Fault.Failed = "there was nothing to kill"
+			f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
+		}},
 		"a disk that damages a store": {Stores, "opened stores that say that they are damaged", func(f *fake) {
 			f.fault("disk", "b a", "", f.now(), f.now())
 			f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
@@ -77,14 +84,54 @@ func (f *fake) ownedOnce() {
 }
 
 // TestCompactedStore: a store that was copied in mid-run may have been on its way through a
-// compacted changelog, which is no prefix of history.
+// compacted changelog, which is no prefix of history; but not where its node had all of it before
+// the compaction and ever since.
 func TestCompactedStore(t *testing.T) {
-	f := aRun()
-	s := f.lastStore()
-	f.fault("compact", "one.changelog", "", f.now(), f.now())
-	s.Start, s.Groups = 3, s.Groups-1
-	f.died(*s, f.now())
-	undecided(t, f, "a store that lacks a group")
+	running := history.Lane{Owner: "c", State: "running"}
+	ready := history.Lane{Owner: "c", State: "standby", Role: roleStandby, Ready: true}
+	behind := ready
+	behind.Lag = 1000
+	for name, c := range map[string]struct {
+		before, after []history.Lane // what the node says before the compaction, and after it
+		late          time.Duration  // from the compaction's end to the node's
+		silent        time.Duration  // before the node's end
+		says          bool           // that the store is wrong
+	}{
+		"nobody has said anything":       {late: time.Minute},
+		"an owner throughout":            {before: []history.Lane{running}, after: []history.Lane{running}, late: time.Minute, says: true},
+		"an owner that had restored":     {before: []history.Lane{{State: "restoring"}, running}, after: []history.Lane{running}, late: time.Minute, says: true},
+		"an owner that restored late":    {after: []history.Lane{{State: "restoring"}, running}, late: time.Minute},
+		"a standby throughout":           {before: []history.Lane{ready}, after: []history.Lane{ready}, late: time.Minute, says: true},
+		"a standby amid the compaction":  {before: []history.Lane{ready}, after: []history.Lane{ready}},
+		"a standby that was not ready":   {before: []history.Lane{ready}, after: []history.Lane{{State: "standby", Role: roleStandby}, ready}, late: time.Minute},
+		"a standby that was behind":      {before: []history.Lane{ready}, after: []history.Lane{behind, ready}, late: time.Minute},
+		"a node that was silent at last": {before: []history.Lane{running}, after: []history.Lane{running}, late: time.Minute, silent: 3 * time.Second},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
+			f := aRun()
+			f.run.Rate = 100
+			s := f.lastStore()
+			say := func(lanes []history.Lane) {
+				for _, l := range lanes {
+					l.App = "two"
+					f.add(history.Event{Status: &history.Status{Node: s.Node, Began: f.now().UnixNano(), Lanes: []history.Lane{l}}})
+				}
+			}
+			f.clock += 10e9
+			say(c.before)
+			f.clock += 10e9
+			f.fault("compact", "one.changelog", "", f.now(), f.now())
+			f.clock += int64(c.late)
+			say(c.after)
+			s.Start, s.Groups = 3, s.Groups-1
+			f.died(*s, f.now().Add(c.silent))
+			if c.says {
+				mustFail(t, f, Stores, "when its start 3 ended")
+				return
+			}
+			undecided(t, f, "a store that lacks a group")
+		})
+	}
 }
 
 // TestUnseen: what a check has to look at and has not seen is named.

@@ -33,7 +33,7 @@ func (c *column) storesUpTo(offset int64, values []Record) {
 		groups, digest := c.upTo(of.Changelog, values)
 		switch {
 		case of.Groups == groups && of.Digest == digest || c.holed() || c.astray:
-		case of.Start > 0 && c.troubles.compacted(&of):
+		case of.Start > 0 && c.troubles.compacted(&of) && !c.troubles.settled(&of, laneOf{c.Name, int(c.partition) % c.Lanes}):
 			s.undecidedOf(1, looked, "the store of %s that %s had when its start %d ended may have been on its way through a compacted changelog",
 				c.changelog.place, of.Node, of.Start)
 		default:

@@ -14,10 +14,13 @@ import (
 type troubles struct {
 	brokers  []period
 	clocks   map[string][]clockOff // by node
-	damages  map[string][]int64    // by node: when flipped bits and full disks began
-	compacts int64                 // when Kafka was first made to compact changelogs; 0: never
+	damages  map[string][]period   // by node: flipped bits and full disks
+	wipes    map[string][]period   // by node: its stores were taken away
+	compacts []period              // in which Kafka was made to compact changelogs
 	dead     map[startOf]int64     // when the process of a start had ended
 	began    int64                 // of the run
+
+	settlings *settlings
 }
 
 // period is a time in Unix ms.
@@ -42,13 +45,15 @@ const (
 	faultEarly  = time.Second      // some are written down when they have begun
 	brokerLate  = 30 * time.Second // until a broker that is back leads and follows as before
 	clockLate   = 3 * time.Second
+	compactLate = 5 * time.Second  // what has been cleaned may still be on its way
 	compactsOwn = 50 * time.Minute // after that, Kafka compacts changelogs by itself
 )
 
 // newTroubles takes the faults, each of which is there when it begins and, unless the run was cut
 // off, again when it is over. One that has failed may have begun all the same.
-func newTroubles(run *Run, faults []history.Fault, processes []history.Process) *troubles {
-	t := &troubles{clocks: map[string][]clockOff{}, damages: map[string][]int64{}, dead: map[startOf]int64{}, began: run.Began.UnixMilli()}
+func newTroubles(run *Run, faults []history.Fault, processes []history.Process, s *settlings) *troubles {
+	t := &troubles{clocks: map[string][]clockOff{}, damages: map[string][]period{}, wipes: map[string][]period{}, dead: map[startOf]int64{},
+		began: run.Began.UnixMilli(), settlings: s}
 	last := map[int]history.Fault{}
 	for _, f := range faults {
 		last[f.ID] = f
@@ -79,12 +84,16 @@ func (t *troubles) fault(f *history.Fault) {
 		}
 	case "flip", "disk":
 		for _, n := range nodes {
-			t.damages[n] = append(t.damages[n], at.began)
+			t.damages[n] = append(t.damages[n], at)
+		}
+	case "wipe":
+		for _, n := range nodes {
+			if f.Failed == "" && !f.Ended.IsZero() {
+				t.wipes[n] = append(t.wipes[n], at)
+			}
 		}
 	case "compact":
-		if t.compacts == 0 || at.began < t.compacts {
-			t.compacts = at.began
-		}
+		t.compacts = append(t.compacts, at)
 	}
 }
 
@@ -127,16 +136,37 @@ func readWhileOff(faults []clockOff, within period, by, readMs int64) bool {
 }
 
 // damage reports whether the files of a node may have been damaged from outside before a copy of
-// them was made.
+// them was made, and since they were last taken away.
 func (t *troubles) damage(s *history.Store) bool {
-	return slices.ContainsFunc(t.damages[s.Node], func(began int64) bool { return began <= t.copied(s) })
+	at := t.copied(s)
+	return slices.ContainsFunc(t.damages[s.Node], func(d period) bool {
+		gone := slices.ContainsFunc(t.wipes[s.Node], func(w period) bool { return d.ended <= w.began && w.ended <= at })
+		return d.began <= at && !gone
+	})
 }
 
 // compacted reports whether changelogs may have been compacted before a copy of a store was made:
 // what was read of one then is no prefix of history.
 func (t *troubles) compacted(s *history.Store) bool {
-	at := t.copied(s)
-	return t.compacts != 0 && t.compacts <= at || t.began <= 0 || at-t.began > compactsOwn.Milliseconds()
+	return t.compactedFrom() <= t.copied(s)
+}
+
+// compactedFrom is from when on changelogs may have been compacted.
+func (t *troubles) compactedFrom() int64 {
+	if t.began <= 0 {
+		return -forever
+	}
+	from := t.began + compactsOwn.Milliseconds()
+	for _, c := range t.compacts {
+		from = min(from, c.began)
+	}
+	return from
+}
+
+// compacting reports whether Kafka was being made to compact changelogs at a moment, or a while
+// before.
+func (t *troubles) compacting(ms int64) bool {
+	return slices.ContainsFunc(t.compacts, func(c period) bool { return c.began <= ms && ms <= c.ended+compactLate.Milliseconds() })
 }
 
 // copied is when a copy of a store was made; of one whose time is not known, it is the run's end.

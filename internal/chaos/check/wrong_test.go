@@ -203,6 +203,12 @@ var wrongRuns = []bad{
 		f.fault("disk", "a", `kind=disk`, f.now(), f.now())
 		f.stores = append(f.stores, s)
 	}},
+	{"a store that is damaged though what was damaged is gone", Stores, "nothing has damaged it", func(f *fake) {
+		f.fault("disk", "a", `kind=disk`, f.now(), f.now())
+		f.clock += 10e9
+		f.fault("wipe", "a", `kind=wipe`, f.now(), f.now())
+		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
+	}},
 	{"a store of another app", Stores, "cannot be opened", func(f *fake) {
 		f.fault("flip", "a", `kind=flip`, f.now(), f.now())
 		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Refused: "the state was written with app_id"})
