@@ -72,6 +72,9 @@ const (
 	checkRecount = "recounts of outputs, records, offsets and values"
 )
 
+// simChecks are all of them.
+func simChecks() []string { return []string{checkAnswers, checkAfter, checkClaims, checkRecount} }
+
 // simulation is what the seeds of a run have in common: how large they are, and their sums. None of
 // its methods that a trial calls needs one.
 type simulation struct {
@@ -242,14 +245,32 @@ func (s *simulation) enough() error {
 	if want := s.seeds * simFaults; s.faults() < want {
 		return fmt.Errorf("%d faults in %d seeds; at least %d", s.faults(), s.seeds, want)
 	}
+	return s.checked()
+}
+
+// checked says which check has not been made, or not at the end of each seed.
+func (s *simulation) checked() error {
+	s.done.mu.Lock()
+	defer s.done.mu.Unlock()
+	for _, what := range simChecks() {
+		want := 1
+		if what == checkRecount {
+			want = s.seeds
+		}
+		if got := s.done.n[what]; got < want {
+			return fmt.Errorf("%d %s in %d seeds; at least %d", got, what, s.seeds, want)
+		}
+	}
 	return nil
 }
 
-// TestSimEnough: a simulation fails when a kind of request has met no fault, or when it was small.
+// TestSimEnough: a simulation fails when a kind of request has met no fault, when it was small, or
+// when a check was not made.
 func TestSimEnough(t *testing.T) {
 	full := func() *simulation {
 		s := newSimulation(simLarge)
 		s.events = simLarge * simEvents
+		s.done.n = map[string]int{checkAnswers: 1, checkAfter: 1, checkClaims: 1, checkRecount: simLarge}
 		for _, key := range []kmsg.Key{kmsg.EndTxn, kmsg.Fetch} {
 			s.sent[key] = 1000
 			for _, what := range simWants(key) {
@@ -265,7 +286,11 @@ func TestSimEnough(t *testing.T) {
 		"requests of the kind Metadata were sent, and none":          func(s *simulation) { s.sent[kmsg.Metadata] = 1000 },
 		"requests of the kind Metadata were sent, and no fault":      func(s *simulation) { s.sent[kmsg.Metadata] = 30 },
 		"requests of the kind EndTxn were sent, and none was answer": func(s *simulation) { delete(s.hit, fault{kmsg.EndTxn, answerLost.String()}) },
-		"events in 100 seeds": func(s *simulation) { s.events-- },
+		"events in 100 seeds":         func(s *simulation) { s.events-- },
+		"0 " + checkAnswers + " in":   func(s *simulation) { s.done.n[checkAnswers]-- },
+		"0 " + checkAfter + " in":     func(s *simulation) { s.done.n[checkAfter]-- },
+		"0 " + checkClaims + " in":    func(s *simulation) { s.done.n[checkClaims]-- },
+		"99 " + checkRecount + " in ": func(s *simulation) { s.done.n[checkRecount]-- },
 		"faults in 100 seeds": func(s *simulation) {
 			for f := range s.hit {
 				s.hit[f] = 1
@@ -360,7 +385,7 @@ func (l *ledger) acts() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for what, many := range l.n {
-		if !slices.Contains([]string{checkAnswers, checkAfter, checkClaims, checkRecount}, what) {
+		if !slices.Contains(simChecks(), what) {
 			n += many
 		}
 	}
