@@ -217,8 +217,8 @@ func (n *node) gauge(ctx context.Context) (g Gauge, err error) {
 	return g, lines.Err()
 }
 
-// judge says what is not as it was.
-func (p *Pressure) judge(problem func(format string, a ...any)) {
+// judge says what is not as it was. These nodes ran all the time.
+func (p *Pressure) judge(nodes []string, problem func(format string, a ...any)) {
 	if p.After.Topics > p.Before.Topics {
 		problem("there are %d topics after the faults, and there were %d", p.After.Topics, p.Before.Topics)
 	}
@@ -234,20 +234,35 @@ func (p *Pressure) judge(problem func(format string, a ...any)) {
 	if most := 2*p.Before.LagMax + float64(p.Before.Rate); p.After.LagMax > most {
 		problem("after the faults up to %.0f events wait, and %.0f before", p.After.LagMax, p.Before.LagMax)
 	}
-	for _, name := range p.nodes() {
-		early, late := p.quarter(name, 1), p.quarter(name, 3)
-		if early == (Gauge{}) || late == (Gauge{}) {
-			continue
-		}
-		if late.MB > early.MB*1.25+16 {
-			problem("node %s: %.0f MB in the last quarter, %.0f in the second", name, late.MB, early.MB)
-		}
-		if late.Goroutines > early.Goroutines*1.1+20 {
-			problem("node %s: %.0f goroutines in the last quarter, %.0f in the second", name, late.Goroutines, early.Goroutines)
-		}
-		if late.Files > early.Files*1.1+20 {
-			problem("node %s: %.0f open files in the last quarter, %.0f in the second", name, late.Files, early.Files)
-		}
+	if p.Before.GetP99ms == 0 || p.After.GetP99ms == 0 {
+		problem("nobody has measured how long a get takes: %.1f ms (p99) before the faults, %.1f after", p.Before.GetP99ms, p.After.GetP99ms)
+	}
+	for _, name := range nodes {
+		p.judgeNode(name, problem)
+	}
+}
+
+// judgeNode compares the last quarter of the time with the second, the first being that in which
+// caches fill. What was not measured is no sign of anything.
+func (p *Pressure) judgeNode(name string, problem func(format string, a ...any)) {
+	early, late := p.quarter(name, 1), p.quarter(name, 3)
+	switch {
+	case early.Node == "" || late.Node == "":
+		problem("node %s: its gauges were not read often enough to say what it leaves behind", name)
+		return
+	case min(early.MB, early.Goroutines, early.Files, late.MB, late.Goroutines, late.Files) <= 0:
+		problem("node %s: a gauge is zero: %.0f MB, %.0f goroutines, %.0f open files in the second quarter, %.0f, %.0f and %.0f in the last",
+			name, early.MB, early.Goroutines, early.Files, late.MB, late.Goroutines, late.Files)
+		return
+	}
+	if late.MB > early.MB*1.25+16 {
+		problem("node %s: %.0f MB in the last quarter, %.0f in the second", name, late.MB, early.MB)
+	}
+	if late.Goroutines > early.Goroutines*1.1+20 {
+		problem("node %s: %.0f goroutines in the last quarter, %.0f in the second", name, late.Goroutines, early.Goroutines)
+	}
+	if late.Files > early.Files*1.1+20 {
+		problem("node %s: %.0f open files in the last quarter, %.0f in the second", name, late.Files, early.Files)
 	}
 }
 

@@ -298,7 +298,7 @@ func (w *World) underFaults(ctx context.Context, s plan.Schedule, began time.Tim
 	enough()
 	done.Wait()
 	p.After = w.figures(ctx)
-	p.judge(w.problem)
+	p.judge(w.opt.Nodes, w.problem)
 	return p, err
 }
 
