@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -109,7 +107,7 @@ func preview(b []byte, most int) string {
 		}
 		s, more = s[:most], "..."
 	}
-	if s == "" || s == "null" || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsGraphic(r) }) {
+	if s == "" || s == "null" || !plain(s) {
 		s = strconv.Quote(s)
 	}
 	return s + more

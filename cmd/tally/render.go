@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/tally-kafka/tally/internal/api"
 )
@@ -70,4 +73,26 @@ func (a *asked) countRow(c api.Count) string {
 
 func (a *asked) countHeader() string {
 	return strings.ToUpper(strings.Join(append(a.partNames(), a.valueNames()...), "\t"))
+}
+
+// plain reports whether a text is visible, and nothing in it what a terminal obeys.
+func plain(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsGraphic(r) })
+}
+
+// shown is a text of a node's as a terminal may show it in a column: quoted where it is not plain.
+func shown(s string) string {
+	if plain(s) {
+		return s
+	}
+	return strconv.Quote(s)
+}
+
+// shownLines is shown for a text that may have several lines.
+func shownLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = shown(line)
+	}
+	return strings.Join(lines, "\n")
 }

@@ -2,20 +2,15 @@ package main
 
 import (
 	"context"
-	"net"
+	"os"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/node"
-	"github.com/tally-kafka/tally/internal/port"
 )
-
-// memoryMin is the least that a node's caches, batches and fetches can do with.
-const memoryMin = 16_000_000
 
 type runOptions struct {
 	specs        []string
@@ -91,31 +86,12 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	if err != nil {
 		return err
 	}
-	if opt.createTopics < 0 {
-		return usagef("--create-topics %d: say the number of partitions, from 1", opt.createTopics)
-	}
-	if opt.onGap != "stop" && opt.onGap != "skip" {
-		return usagef("--on-gap %q: say stop or skip", opt.onGap)
-	}
-	if opt.commitMax < 10*time.Millisecond || opt.commitMax > 10*time.Second {
-		return usagef("--commit-max %v: say a duration from 10ms to 10s", opt.commitMax)
-	}
-	if opt.memory < memoryMin {
-		return usagef("--memory %s: at least 16MB", &opt.memory)
-	}
-	if len(opt.join) > 0 && len(opt.brokers) == 0 && opt.kafkaConfig == "" {
-		return usagef("--join without --brokers: the nodes of a cluster count on one Kafka, so say which (`tally broker` starts one for trying out)")
-	}
-	for _, seed := range opt.join {
-		if _, _, err := net.SplitHostPort(strings.TrimSpace(seed)); err != nil {
-			return usagef("--join %q: each is HOST:PORT, such as 10.0.0.1:7400", seed)
-		}
-	}
-	if err := checkStandbys(opt.standbys); err != nil {
+	name, err := nodeName(opt.node, os.Hostname)
+	if err != nil {
 		return err
 	}
-	if err := port.Check(port.Config{Listen: opt.listen, Advertise: opt.advertise, Certs: opt.certs, Tokens: opt.tokens, Node: opt.node}); err != nil {
-		return &exitError{exitUsage, err}
+	if err := opt.check(); err != nil {
+		return err
 	}
 	specs, err := readSpecs(opt.specs)
 	if err != nil {
@@ -124,7 +100,7 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	limitMemory(t.getenv, int64(opt.memory))
 	cfg := node.Config{
 		Specs: specs, Brokers: opt.brokers, KafkaConfig: opt.kafkaConfig, Env: t.getenv,
-		DataDir: opt.dataDir, Listen: opt.listen, Advertise: opt.advertise, Join: opt.join, Name: opt.node, Zone: opt.zone,
+		DataDir: opt.dataDir, Listen: opt.listen, Advertise: opt.advertise, Join: opt.join, Name: name, Zone: opt.zone,
 		Standbys: opt.standbys, StandbysSaid: opt.standbysSaid, Certs: opt.certs, Tokens: opt.tokens, Memory: int64(opt.memory),
 		CreateTopics: opt.createTopics, Takeover: opt.takeover, SkipGaps: opt.onGap == "skip",
 		Version: version(), Seam: t.seam, Log: log, Out: t.out, TTY: t.outTTY,

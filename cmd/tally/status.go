@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,7 +24,9 @@ func newCmdStatus(t *tool) *cobra.Command {
 		Use:   "status",
 		Short: "Print the nodes, apps and lanes",
 		Long: `Print the nodes, apps and lanes: who runs what, how far it has read, what it counted, what the last
-start had to restore, which standbys could take over; and a line a problem. Any node answers for all.`,
+start had to restore, which standbys could take over; and a line a problem. Any node answers for all.
+
+With --watch, a node that answers no more is asked again until it does; the first time it has to.`,
 		Example: `  tally status
   tally status --watch
   tally status --json`,
@@ -40,18 +44,23 @@ func runStatus(ctx context.Context, t *tool, opt statusOptions) error {
 	if err != nil {
 		return err
 	}
-	for {
+	for heard := false; ; heard = true {
 		st, err := client.Status(ctx)
 		switch {
-		case err != nil && opt.watch:
-			return endless(ctx, err)
-		case err != nil:
+		case err == nil:
+			err = printStatus(t, st, opt)
+		case heard && ctx.Err() != nil:
+			return nil
+		case heard: // the node that was asked may be back any moment
+			err = printSilence(t, err, opt)
+		}
+		if !opt.watch {
 			return err
 		}
-		if err := printStatus(t, st, opt); err != nil || !opt.watch {
-			return err
+		if err == nil {
+			err = t.seam.Sleep(ctx, time.Second)
 		}
-		if err := t.seam.Sleep(ctx, time.Second); err != nil {
+		if err != nil {
 			return endless(ctx, err)
 		}
 	}
@@ -61,14 +70,32 @@ func printStatus(t *tool, st api.Status, opt statusOptions) error {
 	if opt.json {
 		return printJSON(t.out, st)
 	}
+	return opt.screen(t, func(w io.Writer) {
+		statusNodes(w, st)
+		statusApps(w, st)
+		statusLanes(w, st)
+		statusNotes(w, st)
+	})
+}
+
+// printSilence says in a watch why there is no status. In JSON an answer is a status, or none.
+func printSilence(t *tool, why error, opt statusOptions) error {
+	if opt.json {
+		_, err := fmt.Fprintf(t.err, "tally: %s\n", shownLines(why.Error()))
+		return err
+	}
+	return opt.screen(t, func(w io.Writer) {
+		fmt.Fprintf(w, "%s\n\nIt is asked again each second.\n", shownLines(why.Error()))
+	})
+}
+
+// screen shows all at once, in a watch in the place of what was there before.
+func (opt statusOptions) screen(t *tool, draw func(io.Writer)) error {
 	var screen bytes.Buffer
 	if opt.watch && t.outTTY {
 		screen.WriteString("\x1b[H\x1b[2J")
 	}
-	statusNodes(&screen, st)
-	statusApps(&screen, st)
-	statusLanes(&screen, st)
-	statusNotes(&screen, st)
+	draw(&screen)
 	if opt.watch && !t.outTTY {
 		screen.WriteByte('\n')
 	}

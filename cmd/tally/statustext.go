@@ -18,13 +18,13 @@ func statusNodes(w io.Writer, st api.Status) {
 	}
 	fmt.Fprintf(w, "Kafka %s at %s%s\n", st.Kafka.ClusterID, strings.Join(st.Kafka.Brokers, ","), kind)
 	if st.Kafka.Error != "" {
-		fmt.Fprintf(w, "  %s\n", st.Kafka.Error)
+		fmt.Fprintf(w, "  %s\n", shownLines(st.Kafka.Error))
 	}
 	tw := table(w)
 	fmt.Fprintln(tw, "\nNODE\tADDR\tALIVE\tLEADER\tZONE\tRELEASE\tLANES\tSTANDBYS\tLAG")
 	for _, n := range st.Nodes {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", n.Name, n.Addr, aliveText(n), yes(n.Name == st.Leader),
-			orDash(n.Zone), orDash(n.Release), n.Lanes, n.Standbys, n.Lag)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", shown(n.Name), shown(n.Addr), aliveText(n), yes(n.Name == st.Leader),
+			orDash(shown(n.Zone)), orDash(shown(n.Release)), n.Lanes, n.Standbys, n.Lag)
 	}
 	tw.Flush()
 }
@@ -72,20 +72,24 @@ func statusLanes(w io.Writer, st api.Status) {
 
 // ownerText says with the owner where the lane comes from or goes to.
 func ownerText(l api.LaneStatus) string {
+	owner := orDash(shown(l.Owner))
 	switch {
 	case l.Target != "":
-		return orDash(l.Owner) + "->" + l.Target
+		return owner + "->" + shown(l.Target)
 	case l.From != "":
-		return l.From + "->" + orDash(l.Owner)
+		return shown(l.From) + "->" + owner
 	}
-	return orDash(l.Owner)
+	return owner
 }
 
 // standbysText are the standbys, each with what it is behind or why it is no use yet.
 func standbysText(l api.LaneStatus) string {
-	texts := slices.Clone(l.Standbys)
+	var texts []string
+	for _, name := range l.Standbys {
+		texts = append(texts, shown(name))
+	}
 	for _, c := range l.Copies {
-		i := slices.Index(texts, c.Node)
+		i := slices.Index(l.Standbys, c.Node)
 		switch {
 		case i < 0:
 		case !c.Ready:
@@ -105,12 +109,12 @@ func statusNotes(w io.Writer, st api.Status) {
 				" counters in several partitions; queries fold them, and outputs rise per partition;"+
 				" under `repartition: always` each group has one counter\n", a.App, a.Strays)
 			if a.StrayExample != "" {
-				fmt.Fprintf(w, "  for example %s\n", a.StrayExample)
+				fmt.Fprintf(w, "  for example %s\n", shownLines(a.StrayExample))
 			}
 		}
 	}
 	for _, line := range st.Problems {
-		fmt.Fprintf(w, "\n%s\n", line)
+		fmt.Fprintf(w, "\n%s\n", shownLines(line))
 	}
 }
 

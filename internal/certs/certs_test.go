@@ -135,7 +135,8 @@ func TestMakeRefuses(t *testing.T) {
 		say    string
 	}{
 		{Node{"../a", []string{"a"}}, nil, "cannot be the name"},
-		{Node{"ca.key", []string{"a"}}, nil, "cannot be the name"},
+		{Node{"ca.key", []string{"a"}}, nil, "cannot be the name of a node here"},
+		{Node{"a\n", []string{"a"}}, nil, NameRule},
 		{Node{"a", nil}, nil, "say a=HOST"},
 		{Node{"a", []string{"10.0.0.1:7400"}}, nil, "(without a port)"},
 		{Node{"a", []string{"a b"}}, nil, "no host name"},

@@ -98,14 +98,14 @@ func Make(dir string, nodes []Node, opt MakeOptions) (Made, error) {
 	return made, nil
 }
 
-var (
-	nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
-	hostName = regexp.MustCompile(`^[A-Za-z0-9*]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
-)
+var hostName = regexp.MustCompile(`^[A-Za-z0-9*]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
 
 func (n Node) check(dir string, renew bool) error {
-	if !nodeName.MatchString(n.Name) || slices.Contains([]string{CAFile, CAKeyFile}, n.Name) {
-		return fmt.Errorf("%q cannot be the name of a node here: letters, digits, dots and dashes", n.Name)
+	if !IsName(n.Name) {
+		return fmt.Errorf("%q cannot be the name of a node: it is %s", n.Name, NameRule)
+	}
+	if slices.Contains([]string{CAFile, CAKeyFile}, n.Name) {
+		return fmt.Errorf("%q cannot be the name of a node here: it is the authority's file", n.Name)
 	}
 	if len(n.Hosts) == 0 {
 		return fmt.Errorf("node %s has no HOST: say %s=HOST, the name or IP address at which others reach it", n.Name, n.Name)

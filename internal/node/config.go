@@ -23,7 +23,7 @@ type Config struct {
 	DataDir      string   // default ./tally-data
 	Listen       string   // default 127.0.0.1:7400
 	Advertise    string   // HOST:PORT at which others reach this node; default Listen
-	Name         string   // default: the host's name; unique in the cluster
+	Name         string   // required; unique in the cluster
 	Join         []string // HOST:PORT of the nodes that form the cluster; none: a cluster of one
 	Zone         string   // standbys are put into another zone than the owner's
 	Standbys     int      // copies of each lane beside the owner's, of apps that Specs add to the cluster

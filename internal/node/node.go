@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -95,11 +94,6 @@ func (n *Node) live(ctx context.Context) error {
 // start takes what belongs to this machine alone: the port, the data dir, the name; and begins to
 // look for its cluster. end ends the node from within.
 func start(ctx context.Context, cfg Config, end context.CancelCauseFunc) (_ *Node, err error) {
-	if cfg.Name == "" {
-		if cfg.Name, err = os.Hostname(); err != nil {
-			return nil, fmt.Errorf("no --node name, and the host has none: %w", err)
-		}
-	}
 	n := &Node{
 		cfg: cfg, started: cfg.Seam.Now(), incarnation: cfg.Seam.NewID(), waiting: "starting",
 		budget: processor.NewBudget(cfg.CommitsPerSecond), hosts: map[string]*host{}, clustered: make(chan struct{}), watched: map[string]time.Time{}, end: end,
