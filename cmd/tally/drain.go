@@ -23,9 +23,9 @@ func newCmdDrain(t *tool) *cobra.Command {
 	var opt drainOptions
 	cmd := &cobra.Command{
 		Use:   "drain NODE",
-		Short: "Move all lanes away from a node, and give it none until --undo",
+		Short: "Move all lanes away from a node, and give it none until --undo or its next start",
 		Long: `Move all lanes of a node to the others, one after another, and wait until it has none; it gets no new
-ones until --undo. A stop by SIGTERM drains by itself.`,
+ones until --undo, or until it is started again. A stop by SIGTERM drains by itself.`,
 		Example: `  tally drain b --dry-run
   tally drain b
   tally drain b --undo`,

@@ -1,14 +1,17 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -69,7 +72,7 @@ func TestStatusOfAllNodes(t *testing.T) {
 		t.Fatalf("%+v", st)
 	}
 	for i, want := range []string{"the cluster has no leader: lanes stay where they are until a majority of a, b, c is back; if most of them are lost for good: `tally node recover`",
-		"node a is drained: it gets no lanes until `tally drain a --undo`", "node b at b:1 has not answered within 50ms", "node c is not alive",
+		"node a is drained: it gets no lanes until `tally drain a --undo` or its next start", "node b at b:1 has not answered within 50ms", "node c is not alive",
 		"the nodes run different releases: v2, v1", "wordcount lane 0 has no owner", "wordcount lane 1 is node b's, which does not answer",
 		"wordcount lane 2 is node c's, which does not answer", "wordcount lanes 0,1 have no standby that is ready: 1 of 3 nodes answer, 1 asked"} {
 		if i >= len(st.Problems) || st.Problems[i] != want {
@@ -154,6 +157,45 @@ func TestClockFarOff(t *testing.T) {
 		if got := c.problemsOf(0); len(got) != 1 || !regexp.MustCompile("^"+want+"$").MatchString(got[0]) {
 			t.Errorf("%s off: %q", off, got)
 		}
+	}
+}
+
+// The node that sees that a clock is far off says so in its log, too: once a change, not once a
+// status. A node that does not answer has no other clock for that.
+func TestClockFarOffIsLogged(t *testing.T) {
+	var logged bytes.Buffer
+	c := newTestCluster(t, newTestApp(t, wordcount, 1, 1), 2, Options{
+		StatusWait: 10 * time.Second, Log: slog.New(slog.NewTextHandler(&logged, nil)),
+	})
+	var off atomic.Int64
+	clock := c.nodes[1].api.opt.Seam
+	now := clock.Now
+	clock.Now = func() time.Time { return now().Add(time.Duration(off.Load())) }
+	c.nodes[1].api.opt.Seam = clock
+	for i, s := range []struct {
+		off     time.Duration
+		refuses bool
+		warns   int // in all
+		infos   int
+	}{
+		{0, false, 0, 0}, {-9 * time.Second, false, 1, 0}, {-9 * time.Second, false, 1, 0}, {0, true, 1, 0},
+		{-9 * time.Second, false, 1, 0}, {-1900 * time.Millisecond, false, 1, 0}, {-9 * time.Second, false, 1, 0},
+		{0, false, 1, 1}, {0, false, 1, 1}, {9 * time.Second, false, 2, 1},
+	} {
+		off.Store(int64(s.off))
+		c.change(func() { c.nodes[1].refuses = s.refuses })
+		c.problemsOf(0)
+		warns, infos := strings.Count(logged.String(), "level=WARN"), strings.Count(logged.String(), "level=INFO")
+		if warns != s.warns || infos != s.infos {
+			t.Fatalf("look %d: %d warnings and %d that it is right again, want %d and %d:\n%s", i, warns, infos, s.warns, s.infos, &logged)
+		}
+	}
+	if !regexp.MustCompile(`the clock of node b is [89]\d\d\d ms behind node a's: set both by NTP`).MatchString(logged.String()) {
+		t.Error(logged.String())
+	}
+	c.change(func() { c.nodes[1].outside, c.nodes[0].outside = true, true })
+	if c.problemsOf(0); len(c.nodes[0].api.clocks.off) != 0 {
+		t.Errorf("it remembers %v, who are no members", c.nodes[0].api.clocks.off)
 	}
 }
 

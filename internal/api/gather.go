@@ -39,6 +39,7 @@ func (s *Server) gather(ctx context.Context, own Status) Status {
 		st.Nodes = append(st.Nodes, gatherNode(r, own, st.Apps))
 	}
 	st.Problems = s.problems(st, reports, known)
+	s.clocks.look(s.opt.Log, reports, st.Node)
 	return st
 }
 

@@ -37,11 +37,8 @@ func reportProblems(st Status, r report) (lines []string) {
 	if r.err != nil {
 		lines = append(lines, r.err.Error())
 	}
-	if off, from := r.skewMs, "ahead of"; off > clockSkewMs || off < -clockSkewMs {
-		if off < 0 {
-			off, from = -off, "behind"
-		}
-		lines = append(lines, fmt.Sprintf("the clock of node %s is %d ms %s node %s's: set both by NTP", r.member.Name, off, from, st.Node))
+	if r.skewMs > clockSkewMs || r.skewMs < -clockSkewMs {
+		lines = append(lines, skewText(r, st.Node))
 	}
 	if r.member.Draining && r.member.Alive {
 		lines = append(lines, drainText(r.member.Name, lanesAt(st, r.member.Name)))
@@ -51,7 +48,7 @@ func reportProblems(st Status, r report) (lines []string) {
 
 func drainText(node string, lanes int) string {
 	if lanes == 0 {
-		return fmt.Sprintf("node %s is drained: it gets no lanes until `tally drain %[1]s --undo`", node)
+		return fmt.Sprintf("node %s is drained: it gets no lanes until `tally drain %[1]s --undo` or its next start", node)
 	}
 	return fmt.Sprintf("node %s is draining: it still has %d lanes", node, lanes)
 }
@@ -90,9 +87,6 @@ func voterProblems(st Status) []string {
 	return []string{fmt.Sprintf("%d of %d nodes that vote are alive, %s: "+
 		"start the others (%s); what is gone for good: `tally node forget NODE`", alive, voters, what, strings.Join(gone, ", "))}
 }
-
-// clockSkewMs is how far a clock may be off before people should know.
-const clockSkewMs = 2000
 
 func nodeNames(nodes []NodeStatus) string {
 	names := make([]string, len(nodes))

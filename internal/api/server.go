@@ -132,6 +132,7 @@ type Server struct {
 	// The same of questions from other nodes.
 	nodeScans, nodeWatches chan struct{}
 	hints                  knownHints
+	clocks                 clocks
 	answerMax              int64 // of another node's answer that is no stream
 }
 

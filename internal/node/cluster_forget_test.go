@@ -37,6 +37,10 @@ func TestBandForgets(t *testing.T) {
 	if !got.DryRun || !got.Voted || got.Voters != 2 {
 		t.Errorf("a dry run: %+v", got)
 	}
+	for _, dry := range []bool{true, false} { // its next start would end a drain unheard
+		_, err = client.Drain(p.ctx(), "node-c", api.DrainRequest{DryRun: dry})
+		says(t, err, "node-c is not alive", "gone for good", "tally node forget node-c")
+	}
 	got, err = b.nodes[1].client.Forget(p.ctx(), "node-c", false)
 	p.must(err)
 	if got.Node != "node-c" || got.DryRun || !got.Voted || got.Voters != 2 {

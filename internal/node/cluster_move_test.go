@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -145,6 +146,25 @@ func TestBandMovesAndDrains(t *testing.T) {
 	b.whole()
 	b.exact(load())
 	b.replayedNothing()
+}
+
+// A drain ends with the process, as the status and the help of `tally drain` say.
+func TestBandDrainEndsAtTheNextStart(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	b := p.band(3, standbys(1))
+	_, err := b.nodes[1].client.Drain(b.ctx(), "node-a", api.DrainRequest{})
+	p.must(err)
+	b.until("node-a is drained", func(st api.Status) error {
+		if text := strings.Join(st.Problems, "; "); !strings.Contains(text, "node-a is drained: it gets no lanes until `tally drain node-a --undo` or its next start") {
+			return errors.New(text)
+		}
+		return nil
+	})
+	b.nodes[0].stop()
+	b.nodes[0] = b.launch(0, inDir(b.nodes[0].dir), standbys(1))
+	b.until("node-a has a lane again", b.hasLane("node-a"))
+	b.whole()
 }
 
 // hasLane says whether a node runs a lane.

@@ -144,6 +144,10 @@ func (c control) Drain(ctx context.Context, node string, req api.DrainRequest) (
 	st := c.n.cluster.State()
 	answer := api.DrainAnswer{Node: m.Name, Draining: !req.Undo, DryRun: req.DryRun, Moves: []api.LaneMove{}}
 	if !req.Undo {
+		if !m.Alive { // and a drain would end unheard at its next start
+			return answer, conflict(fmt.Sprintf("node %s is not alive: its lanes go on at other nodes without a drain", m.Name),
+				fmt.Sprintf("if it is gone for good, `tally node forget %s`", m.Name))
+		}
 		if c.n.takers(st, m.ID) == 0 {
 			return answer, conflict(fmt.Sprintf("node %s is the last one that can own lanes", m.Name),
 				"start another node first, or stop the apps with `tally delete`")
