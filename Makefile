@@ -13,7 +13,7 @@ export CGO_ENABLED = 0
 # Tests mostly wait, for timeouts and for Kafka: more of them at a time than there are cores. With
 # -race they do not.
 AT_ONCE     := -parallel 4
-# Those of several nodes on three brokers take a minute and a half.
+# Those of several nodes, and of a Kafka of three brokers, take a minute and a half.
 CLUSTER     := ^(TestFleetProof|TestFleetCutProof|TestThreeNodes)$$
 # Of tests: a profile-guided build compiles every package once more, and tests need no speed.
 NOPGO       := -pgo=off
@@ -35,7 +35,7 @@ test: ## Run the tests (those on a real Kafka where a JDK and Maven are there)
 	@command -v java >/dev/null && { command -v mvn >/dev/null || ls -d .cache/kafka-*/jars >/dev/null 2>&1; } || \
 	  echo "left out: the tests on a real Apache Kafka, for want of a JDK and Maven"
 
-test-cluster: ## The tests that `make test` leaves out: nodes killed, cut off and rolled on three real brokers
+test-cluster: ## The tests that `make test` leaves out: nodes killed, cut off and rolled on a real broker; and three brokers
 	$(GO) test $(NOPGO) -p 1 -run '$(CLUSTER)' -timeout 10m $(TESTFLAGS) ./internal/chaos ./internal/testkafka
 
 check: ## Formatting, vet, staticcheck, the project's own rules, and the short tests with -race
