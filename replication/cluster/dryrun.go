@@ -19,25 +19,33 @@ type dryRunAnswer struct {
 }
 
 // DryRunDrain asks the leader, who knows the health of all, what a drain of a member would come to.
-// Without a leader it returns a NoLeaderError.
+// It waits for a leader up to Timing.Propose, and then returns a NoLeaderError.
 func (c *Cluster) DryRunDrain(ctx context.Context, id string) (assign.Foreseen, error) {
 	return c.dryRun(ctx, dryRunRequest{Drain: id})
 }
 
-// DryRunMove asks the leader what a move of a lane would come to.
+// DryRunMove asks the leader what a move of a lane would come to, or that a move away from target
+// is taken back. It waits as DryRunDrain does.
 func (c *Cluster) DryRunMove(ctx context.Context, ref ownership.LaneRef, target string) (assign.Foreseen, error) {
 	return c.dryRun(ctx, dryRunRequest{Move: &ownership.MoveLane{LaneRef: ref, Target: target}})
 }
 
+// dryRun asks until a leader answers, up to Timing.Propose.
 func (c *Cluster) dryRun(ctx context.Context, r dryRunRequest) (assign.Foreseen, error) {
-	if f, ok := c.foresee(r); ok {
-		return f, nil
+	ctx, cancel := context.WithTimeout(ctx, c.c.Timing.Propose)
+	defer cancel()
+	for {
+		if f, ok := c.foresee(r); ok {
+			return f, nil
+		}
+		answer, _, why := askLeader[dryRunAnswer](ctx, c, "", "dry_run", r)
+		if why == nil {
+			return answer.Foreseen, nil
+		}
+		if c.c.Seam.Sleep(ctx, c.c.Seam.Jitter(c.c.Timing.Retry)) != nil {
+			return assign.Foreseen{}, &NoLeaderError{why.Error()}
+		}
 	}
-	answer, _, why := askLeader[dryRunAnswer](ctx, c, "", "dry_run", r)
-	if why != nil {
-		return assign.Foreseen{}, &NoLeaderError{why.Error()}
-	}
-	return answer.Foreseen, nil
 }
 
 func (c *Cluster) foresee(r dryRunRequest) (assign.Foreseen, bool) {

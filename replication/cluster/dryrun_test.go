@@ -1,0 +1,55 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/tally-kafka/tally/replication/ownership"
+)
+
+// TestDryRunWaitsForALeader: a dry run that is asked for during an election is answered by whoever
+// is elected.
+func TestDryRunWaitsForALeader(t *testing.T) {
+	t.Parallel()
+	nodes := newNodes(t, 3)
+	for _, n := range nodes {
+		n.conf.Timing.Propose = patience
+	}
+	inCluster(nodes)
+	for _, n := range nodes {
+		n.voters(3)
+	}
+	leader := leaderOf(t, nodes...)
+	rest := others(nodes, leader)
+	leader.stop()
+	f, err := rest[0].DryRunDrain(limit(t), rest[1].conf.ID)
+	if err != nil || f.Refused != "" {
+		t.Errorf("a drain: %+v, %v", f, err)
+	}
+	f, err = rest[1].DryRunMove(limit(t), ownership.LaneRef{App: "none"}, rest[0].conf.ID)
+	if err != nil || f.Refused == "" {
+		t.Errorf("a move of a lane that there is not: %+v, %v", f, err)
+	}
+}
+
+// TestDryRunWithoutMajority: without a leader nothing is foreseen, and after a while that is said.
+func TestDryRunWithoutMajority(t *testing.T) {
+	t.Parallel()
+	nodes := newNodes(t, 3)
+	for _, n := range nodes {
+		n.conf.Timing.Propose = slow * 300_000_000
+		n.start()
+	}
+	for _, n := range nodes {
+		n.in()
+	}
+	nodes[1].stop()
+	nodes[2].stop()
+	eventually(t, func() error { // node 0 may lead for as long as its lease lasts
+		if _, err := nodes[0].DryRunDrain(limit(t), nodes[1].conf.ID); !errors.As(err, new(*NoLeaderError)) {
+			return fmt.Errorf("it says %v", err)
+		}
+		return nil
+	})
+}
