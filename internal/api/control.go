@@ -94,7 +94,9 @@ type MoveAnswer struct {
 	LaneMove
 	Epoch  uint64 `json:"epoch"` // of the grant that it moves from
 	DryRun bool   `json:"dry_run"`
-	Done   bool   `json:"done"` // the lane is there already
+	Done   bool   `json:"done"` // the lane is there, and nothing is waited for
+	// TakenBack is the node that the lane was on its way to, "" for none: it stays at its owner.
+	TakenBack string `json:"taken_back,omitempty"`
 	// Plan says of a dry run what would come of it, a line a lane.
 	Plan []string `json:"plan,omitempty"`
 }

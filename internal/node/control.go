@@ -210,7 +210,8 @@ func (n *Node) foreseen(st *ownership.State, f assign.Foreseen) []api.LaneMove {
 	return moves
 }
 
-// Move asks for a lane to be moved to a node.
+// Move asks for a lane to be moved to a node. A move to the lane's owner takes back the one that is
+// under way.
 func (c control) Move(ctx context.Context, app string, lane int, req api.MoveRequest) (api.MoveAnswer, error) {
 	to, err := c.n.member(ctx, req.To)
 	if err != nil {
@@ -225,24 +226,12 @@ func (c control) Move(ctx context.Context, app string, lane int, req api.MoveReq
 		return api.MoveAnswer{}, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound,
 			Message: fmt.Sprintf("app %s has no lane %d", app, lane), Next: fmt.Sprintf("it has lanes 0 to %d", len(rec.Lanes)-1)}
 	}
-	now := rec.Lanes[lane]
-	answer := api.MoveAnswer{
-		LaneMove: api.LaneMove{App: app, Lane: lane, To: to.Name}, Epoch: now.Epoch, DryRun: req.DryRun, Done: now.Owner == to.ID,
-	}
-	if owner := st.Members[now.Owner]; owner != nil {
-		answer.From = owner.Name
-	}
-	if !answer.Done && (!to.Alive || to.Draining) {
-		why := "dead"
-		if to.Alive {
-			why = "being drained"
-		}
-		return answer, conflict(fmt.Sprintf("node %s is %s and takes no lane", to.Name, why), "the nodes that do: "+c.n.takersText(st))
-	}
-	if answer.Done {
-		return answer, nil
-	}
 	ref := ownership.LaneRef{App: app, Lane: lane}
+	answer, err := moveOf(st, ref, to)
+	answer.DryRun = req.DryRun
+	if err != nil || answer.Done {
+		return answer, err
+	}
 	f, err := c.n.cluster.DryRunMove(ctx, ref, to.ID)
 	if err != nil {
 		return answer, cannotDecide(err)
@@ -254,7 +243,46 @@ func (c control) Move(ctx context.Context, app string, lane int, req api.MoveReq
 		answer.Plan = f.Lines
 		return answer, nil
 	}
+	if answer.TakenBack != "" {
+		answer.Done = true
+		return answer, c.takeBack(ctx, ref, to)
+	}
 	return answer, c.propose(ctx, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref, Target: to.ID}})
+}
+
+// moveOf is what a move of a lane to a node is, as things are: one to come, one that takes another
+// back, or done, which only a lane is that its node may keep.
+func moveOf(st *ownership.State, ref ownership.LaneRef, to *ownership.Member) (api.MoveAnswer, error) {
+	now, _ := st.Lane(ref)
+	answer := api.MoveAnswer{LaneMove: api.LaneMove{App: ref.App, Lane: ref.Lane, To: to.Name}, Epoch: now.Epoch}
+	if owner := st.Members[now.Owner]; owner != nil {
+		answer.From = owner.Name
+	}
+	if !to.Alive || to.Draining {
+		why := "dead"
+		if to.Alive {
+			why = "being drained"
+		}
+		return answer, conflict(fmt.Sprintf("node %s is %s and takes no lane", to.Name, why), "the nodes that do: "+takersText(st))
+	}
+	if owner := st.OwnerOf(now); owner != nil && owner.ID == to.ID {
+		answer.Done = now.Target == ""
+		answer.TakenBack = st.NameOf(now.Target)
+	}
+	return answer, nil
+}
+
+// takeBack ends the move of a lane away from its owner.
+func (c control) takeBack(ctx context.Context, ref ownership.LaneRef, owner *ownership.Member) error {
+	if err := c.propose(ctx, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref}}); err != nil {
+		return err
+	}
+	st := c.n.cluster.State()
+	if now, _ := st.Lane(ref); now.Owner != owner.ID || now.Target != "" {
+		return conflict(fmt.Sprintf("the move of %s away from node %s could not be taken back any more", ref, owner.Name),
+			"see `tally status`, and move it again when it has come")
+	}
+	return nil
 }
 
 // Forget takes a node that is gone for good out of the cluster.
@@ -284,7 +312,7 @@ func (c control) Forget(ctx context.Context, node string, dryRun bool) (api.Forg
 	}
 }
 
-func (n *Node) takersText(st *ownership.State) string {
+func takersText(st *ownership.State) string {
 	var names []string
 	for _, m := range st.SortedMembers() {
 		if m.Alive && !m.Draining {

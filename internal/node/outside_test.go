@@ -25,7 +25,7 @@ func TestOffsetOutOfRangeIsAskedAgain(t *testing.T) {
 		if !lie.Load() || len(req.Topics) != 1 || req.Topics[0].TopicID != id {
 			return nil, nil, false
 		}
-		return outOfRange(req), nil, true
+		return unread(req, kerr.OffsetOutOfRange.Code), nil, true
 	})
 	n = p.start(inDir(n.dir))
 	n.until("the lanes are told that their positions are out of range", func(api.Status) bool {
@@ -44,14 +44,15 @@ func (p *place) topicID(name string) [16]byte {
 	return topicID(topic.ID)
 }
 
-func outOfRange(req *kmsg.FetchRequest) kmsg.Response {
+// unread answers a fetch with one error for each partition.
+func unread(req *kmsg.FetchRequest, code int16) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.FetchResponse)
 	for _, t := range req.Topics {
 		topic := kmsg.NewFetchResponseTopic()
 		topic.Topic, topic.TopicID = t.Topic, t.TopicID
 		for _, p := range t.Partitions {
 			part := kmsg.NewFetchResponseTopicPartition()
-			part.Partition, part.ErrorCode = p.Partition, kerr.OffsetOutOfRange.Code
+			part.Partition, part.ErrorCode = p.Partition, code
 			part.HighWatermark, part.LastStableOffset = -1, -1
 			topic.Partitions = append(topic.Partitions, part)
 		}

@@ -28,13 +28,38 @@ func DryRunDrain(in Input, id string) Foreseen {
 	return dryRun(in, ownership.Command{Drain: &ownership.Drain{ID: id, Draining: true}})
 }
 
-// DryRunMove says what a move of a lane would come to.
+// DryRunMove says what a move of a lane would come to: to the node that a lane is moving away from,
+// that its move is taken back.
 func DryRunMove(in Input, ref ownership.LaneRef, target string) Foreseen {
+	if l, ok := in.State.Lane(ref); ok && l.Target != "" && l.Owner == target {
+		return dryRunBack(in, ref, l)
+	}
 	f := dryRun(in, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref, Target: target}})
 	if f.Refused == "" {
 		if lacks := newBoard(in).lacks(target); lacks != "" {
 			return Foreseen{Refused: fmt.Sprintf("%s cannot move to node %s: %s", ref, in.State.NameOf(target), lacks)}
 		}
+	}
+	return f
+}
+
+// dryRunBack says what it would come to if a lane's move were taken back. It is refused where the
+// lane would not stay: the leader has a reason of its own to move it, and would begin anew.
+func dryRunBack(in Input, ref ownership.LaneRef, l ownership.Lane) Foreseen {
+	owner, target := in.State.NameOf(l.Owner), in.State.NameOf(l.Target)
+	if lacks := newBoard(in).lacks(l.Owner); lacks != "" {
+		return Foreseen{Refused: fmt.Sprintf("%s is on its way to node %s, and node %s cannot keep it: %s", ref, target, owner, lacks)}
+	}
+	f := dryRun(in, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref}})
+	for _, m := range f.Moves {
+		if m.LaneRef == ref {
+			return Foreseen{Refused: fmt.Sprintf("%s is on its way to node %s, and if that were taken back the leader would move it to %s all the same: "+
+				"wait until it has moved, and move it to node %s then", ref, target, nameOr(in, m.To), owner)}
+		}
+	}
+	if f.Refused == "" {
+		back := fmt.Sprintf("%s: its move to %s is taken back", ref, target)
+		f.Lines = append([]string{back}, slices.DeleteFunc(f.Lines, func(line string) bool { return line == unchanged })...)
 	}
 	return f
 }
@@ -49,11 +74,15 @@ func (b *board) lacks(id string) string {
 		return fmt.Sprintf("it has not reached Kafka for %s", round(m.health.KafkaAge))
 	case m.deaf():
 		return b.deafness(m)
+	case m.Draining:
+		return "it is being drained"
 	case !m.fit:
 		return "its disk fails: " + m.health.Disk
 	}
 	return ""
 }
+
+const unchanged = "nothing would change"
 
 func dryRun(in Input, c ownership.Command) (f Foreseen) {
 	s, result := in.State.Take(c)
@@ -71,7 +100,7 @@ func dryRun(in Input, c ownership.Command) (f Foreseen) {
 		}
 	}
 	if len(f.Lines) == 0 {
-		f.Lines = []string{"nothing would change"}
+		f.Lines = []string{unchanged}
 	}
 	return f
 }
