@@ -129,8 +129,8 @@ func cannedSubmit(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(a)
 }
 
-// cannedDrain drains any node but the last one; cannedMove moves lane 0 from a to itself, of which
-// the canned status says that it has come.
+// cannedDrain drains any node but the last one, and plans for the lane another node than the one
+// where the canned status has it.
 func cannedDrain(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	if r.PathValue("node") == "z" {
@@ -140,14 +140,27 @@ func cannedDrain(w http.ResponseWriter, r *http.Request) {
 	}
 	a := api.DrainAnswer{Node: r.PathValue("node"), Draining: q.Get("undo") == "", DryRun: q.Get("dry_run") != "", Moves: []api.LaneMove{}}
 	if a.Draining {
-		a.Moves = []api.LaneMove{{App: "wordcount", Lane: 0, From: a.Node, To: "a"}}
+		a.Moves = []api.LaneMove{{App: "wordcount", Lane: 0, From: a.Node, To: "c"}}
 	}
 	_ = json.NewEncoder(w).Encode(a)
 }
 
+// cannedMove moves lane 0 from b, of which the canned status says that it has come to a. Lane 1 is
+// there already, and lane 2 was on its way to c.
 func cannedMove(w http.ResponseWriter, r *http.Request) {
-	_ = json.NewEncoder(w).Encode(api.MoveAnswer{LaneMove: api.LaneMove{App: "wordcount", Lane: 0, From: "b", To: r.URL.Query().Get("to")},
-		Epoch: 6, DryRun: r.URL.Query().Get("dry_run") != ""})
+	lane, _ := strconv.Atoi(r.PathValue("lane"))
+	to := r.URL.Query().Get("to")
+	a := api.MoveAnswer{LaneMove: api.LaneMove{App: "wordcount", Lane: lane, From: "b", To: to}, Epoch: 6, DryRun: r.URL.Query().Get("dry_run") != ""}
+	switch lane {
+	case 1:
+		a.From, a.Done = to, true
+	case 2:
+		a.From, a.TakenBack, a.Done = to, "c", !a.DryRun
+		if a.DryRun {
+			a.Plan = []string{"lane 2 of app wordcount: its move to c is taken back"}
+		}
+	}
+	_ = json.NewEncoder(w).Encode(a)
 }
 
 // cannedForget forgets any node but a, which is alive.

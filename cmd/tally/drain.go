@@ -45,6 +45,9 @@ ones until --undo, or until it is started again. A stop by SIGTERM drains by its
 }
 
 func runDrain(ctx context.Context, t *tool, opt drainOptions) error {
+	if err := checkPollWait(opt.wait); err != nil {
+		return err
+	}
 	client, err := opt.client(t)
 	if err != nil {
 		return err
@@ -55,7 +58,7 @@ func runDrain(ctx context.Context, t *tool, opt drainOptions) error {
 		return err
 	}
 	if !opt.dry && !opt.undo {
-		if err := drained(ctx, t, client, answer, opt.wait); err != nil {
+		if err := drained(ctx, t, client, &answer, opt.wait); err != nil {
 			return err
 		}
 	}
@@ -79,8 +82,9 @@ func runDrain(ctx context.Context, t *tool, opt drainOptions) error {
 	return nil
 }
 
-// drained waits until the node owns no lane, and those that it had run elsewhere.
-func drained(ctx context.Context, t *tool, client *api.Client, answer api.DrainAnswer, wait time.Duration) error {
+// drained waits until the node owns no lane, and those that it had run elsewhere; the answer then
+// says where, which may be another node than was planned.
+func drained(ctx context.Context, t *tool, client *api.Client, answer *api.DrainAnswer, wait time.Duration) error {
 	moving := map[string]bool{}
 	for _, m := range answer.Moves {
 		moving[fmt.Sprintf("%s/%d", m.App, m.Lane)] = true
@@ -98,6 +102,9 @@ func drained(ctx context.Context, t *tool, client *api.Client, answer api.DrainA
 						answer.Node, l.Lane, a.App, orDash(l.Owner), wait)
 				}
 			}
+		}
+		for i, m := range answer.Moves {
+			answer.Moves[i].To = laneOf(st, m.App, m.Lane).Owner
 		}
 		return nil
 	})

@@ -15,6 +15,7 @@ import (
 type moveOptions struct {
 	serverFlags
 	app  string
+	both bool // the command line says --app: it must agree with APP/LANE
 	lane string
 	node string
 	dry  bool
@@ -28,12 +29,14 @@ func newCmdMove(t *tool) *cobra.Command {
 		Use:   "move LANE NODE",
 		Short: "Move a lane to a node",
 		Long: `Move a lane, given as APP/LANE or by its number, to a node, and wait until it runs there. The node
-first gets a copy of the lane's values, so that the lane stands still for a moment only.`,
+first gets a copy of the lane's values, so that the lane stands still for a moment only. A move that
+is under way is taken back by a move to the node that still runs the lane.`,
 		Example: `  tally move wordcount/3 b
   tally move 3 b --app wordcount --dry-run`,
 		Args: argsOf(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.lane, opt.node = args[0], args[1]
+			opt.both = sourceOf(cmd.Flag("app")) == "flag"
 			return runMove(cmd.Context(), t, opt)
 		},
 	}
@@ -47,13 +50,12 @@ first gets a copy of the lane's values, so that the lane stands still for a mome
 }
 
 func runMove(ctx context.Context, t *tool, opt moveOptions) error {
-	text, name := opt.lane, opt.app
-	if app, lane, ok := strings.Cut(opt.lane, "/"); ok {
-		text, name = lane, app
+	if err := checkPollWait(opt.wait); err != nil {
+		return err
 	}
-	lane, err := strconv.Atoi(text)
-	if err != nil || lane < 0 {
-		return usagef("%q is no lane: say APP/LANE, for example wordcount/3", opt.lane)
+	name, lane, err := opt.laneAsked()
+	if err != nil {
+		return err
 	}
 	client, err := opt.client(t)
 	if err != nil {
@@ -68,15 +70,19 @@ func runMove(ctx context.Context, t *tool, opt moveOptions) error {
 	if err != nil {
 		return err
 	}
-	if !opt.dry && !answer.Done {
+	already := answer.Done
+	if !opt.dry && !already {
 		if err := moved(ctx, t, client, answer, opt.wait); err != nil {
 			return err
 		}
+		answer.Done = true
 	}
 	switch {
 	case opt.json:
 		return printJSON(t.out, answer)
-	case answer.Done:
+	case already && answer.TakenBack != "":
+		fmt.Fprintf(t.out, "%s lane %d stays at node %s: its move to node %s was taken back\n", answer.App, lane, answer.To, answer.TakenBack)
+	case already:
 		fmt.Fprintf(t.out, "%s lane %d is at node %s already\n", answer.App, lane, answer.To)
 	case len(answer.Plan) > 0:
 		return printPlan(t, answer.Plan)
@@ -90,6 +96,22 @@ func runMove(ctx context.Context, t *tool, opt moveOptions) error {
 	return nil
 }
 
+// laneAsked is the lane that the arguments name, and its app, "" for the only one.
+func (opt moveOptions) laneAsked() (app string, lane int, err error) {
+	app, text, both := strings.Cut(opt.lane, "/")
+	if !both {
+		app, text = opt.app, opt.lane
+	}
+	lane, err = strconv.Atoi(text)
+	if err != nil || lane < 0 {
+		return "", 0, usagef("%q is no lane: say APP/LANE, for example wordcount/3", opt.lane)
+	}
+	if opt.both && app != opt.app {
+		return "", 0, usagef("%s is a lane of app %s, and --app says %s: say the app once", opt.lane, app, opt.app)
+	}
+	return app, lane, nil
+}
+
 // moved waits until the lane runs at its new owner, or until the leader has given that up.
 func moved(ctx context.Context, t *tool, client *api.Client, m api.MoveAnswer, wait time.Duration) error {
 	began := false
@@ -99,8 +121,8 @@ func moved(ctx context.Context, t *tool, client *api.Client, m api.MoveAnswer, w
 			return nil
 		}
 		if began = began || l.Target == m.To; began && l.Target == "" && l.Owner != "" && l.Owner != m.To {
-			return &overError{fmt.Errorf("%s lane %d stays at node %s: node %s could not take it any more, and the move was given up; "+
-				"`tally status` says what it lacks", m.App, m.Lane, l.Owner, m.To)}
+			return &overError{fmt.Errorf("%s lane %d stays at node %s: node %s could not take it any more, which `tally status` explains, "+
+				"or somebody has taken the move back", m.App, m.Lane, l.Owner, m.To)}
 		}
 		return fmt.Errorf("%s lane %d is at node %s (%s) after %s; the move goes on: see `tally status`",
 			m.App, m.Lane, orDash(l.Owner), orDash(l.State), wait)

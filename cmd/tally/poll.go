@@ -16,6 +16,14 @@ type overError struct{ error }
 
 func (e *overError) Unwrap() error { return e.error }
 
+// checkPollWait refuses a --wait of a command that polls.
+func checkPollWait(wait time.Duration) error {
+	if wait < 0 {
+		return usagef("--wait %v: say how long, such as 1m, or 0 to look once", wait)
+	}
+	return nil
+}
+
 // poll asks for the status until arrived gives no error, and returns its last one when the wait is
 // over, or at once when that is an overError. A status that cannot be had meanwhile is asked for
 // again.
