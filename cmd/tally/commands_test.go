@@ -216,6 +216,9 @@ func cannedGet(w http.ResponseWriter, r *http.Request) {
 	case `["user-1","stale"]`:
 		role := map[bool]string{true: "standby", false: "owner"}[r.URL.Query().Get("stale") == "true"]
 		found(`{"count":1}`, cannedPart(0, role, `{"count":1}`))
+	case `["user-1","alone"]`:
+		fmt.Fprintf(w, `{"app":"wordcount","group":%s,"found":true,"values":{"count":1},"parts":[%s],"silent":[0,2],"token":"T"}`+"\n",
+			body, strings.Replace(cannedPart(1, "unsure", `{"count":1}`), "1795393111000", "0", 1))
 	case `["user-1","late"]`:
 		w.WriteHeader(http.StatusGatewayTimeout)
 		_, _ = io.WriteString(w, `{"error":{"code":"timeout","message":"input_event/0 is counted up to offset 4, and 9 was asked for; waited 2s",`+

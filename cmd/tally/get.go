@@ -28,6 +28,9 @@ else is a string. json:null is null for every part, such as the item of an event
 When one group has counters in several partitions (clients that hash keys differently, null keys,
 a grown topic) the values are folded, and the parts are shown on stderr.
 
+Where nobody answers for some lanes within --wait, but the lane of the group's key does, the values
+are without what those lanes may have of the group: they are named on stderr ("silent" in JSON).
+
 Exits 3 when the group has no values: all events are counted that were there when it was asked for,
 or those that --after and --min-position name. Exits 1 when that cannot be said within --wait.`,
 		Example: `  tally get user-1 spark
@@ -84,6 +87,7 @@ func printGet(t *tool, answer api.GetAnswer) error {
 		return err
 	}
 	t.noteParts(answer.Parts)
+	t.noteSilent(answer.Silent)
 	holders := answer.Parts[:0:0]
 	for _, p := range answer.Parts {
 		if p.Values != nil {

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"maps"
+	"strconv"
+	"strings"
 
 	"github.com/tally-kafka/tally/internal/api"
 )
@@ -25,9 +27,21 @@ func (t *tool) noteParts(parts []api.Part) {
 	}
 }
 
+// noteSilent warns of lanes that are left out of an answer.
+func (t *tool) noteSilent(lanes []int) {
+	if len(lanes) == 0 {
+		return
+	}
+	texts := make([]string, len(lanes))
+	for i, k := range lanes {
+		texts[i] = strconv.Itoa(k)
+	}
+	fmt.Fprintf(t.err, "nobody answers for lanes %s: what they may have of the group is left out\n", strings.Join(texts, ", "))
+}
+
 // ageOf says when a part was proved to be as new as it says.
 func (t *tool) ageOf(p api.Part) string {
-	if p.AsOfMs == 0 { // a node of an older release was asked, too
+	if p.AsOfMs == 0 { // a node of an older release was asked, too, or one did not answer
 		return "of an unknown age"
 	}
 	return fmt.Sprintf("as of %d ms ago", t.seam.Now().UnixMilli()-p.AsOfMs)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -46,6 +47,8 @@ func (s *Server) serveGet(w http.ResponseWriter, r *http.Request) error {
 type getParts struct {
 	Parts []getPart   `json:"parts"`
 	Hints []laneHints `json:"hints"`
+	// silent are lanes that are left out; what a node says to another is of all that it was asked.
+	silent []int
 }
 
 // getPart is a part with what the nodes need of it beside what people see.
@@ -128,14 +131,15 @@ func (rd *read) getHere(views []LaneView, group []byte) (*getParts, error) {
 	return got, nil
 }
 
-// getSpread asks the nodes that have the group's lanes.
+// getSpread asks the nodes that have the group's lanes. Silent lanes may be left out of values.
 func (rd *read) getSpread(ctx context.Context, group []byte) (*getParts, error) {
-	if err := rd.throughInput(ctx); err != nil {
-		return nil, err
+	unread, unheard := rd.throughInput(ctx)
+	if unheard != nil && (len(unread) == 0 || rd.asksInput()) {
+		return nil, unheard
 	}
 	var mu sync.Mutex
 	all := &getParts{Parts: []getPart{}}
-	err := rd.scatter(ctx, rd.getLanes(group), func(ctx context.Context, sh shard) error {
+	silent, err := rd.scatterSome(ctx, rd.getLanes(group), func(ctx context.Context, sh shard) error {
 		got, err := rd.getShard(ctx, sh, group)
 		if err != nil {
 			return err
@@ -146,14 +150,23 @@ func (rd *read) getSpread(ctx context.Context, group []byte) (*getParts, error) 
 		all.Hints = append(all.Hints, got.Hints...)
 		return nil
 	})
-	if err != nil {
+	if err == nil || len(silent) > 0 {
+		rd.s.hints.learn(rd.app, rd.s.opt.Seam.Now(), all)
+	}
+	if err != nil && !rd.mayMiss(group, silent) {
 		return nil, err
 	}
-	rd.s.hints.learn(rd.app, rd.s.opt.Seam.Now(), all)
+	if missed := cmp.Or(err, unheard); missed != nil && !all.found() {
+		return nil, missed
+	}
+	all.silent = append(silent, unread...)
 	for i := range all.Parts {
 		p := &all.Parts[i]
 		rd.addInput(&p.Part)
 		p.Proved = rd.proved(p)
+		if p.Role == RoleOwner && len(all.silent) > 0 {
+			p.Role = RoleUnsure
+		}
 	}
 	return all, nil
 }
@@ -208,7 +221,7 @@ func (rd *read) getAnswer(group []byte, got *getParts) *GetAnswer {
 		a.Found, a.Values = true, json.RawMessage(p.AppendValuesJSON(nil, folded))
 	}
 	a.Proved = !a.Found && len(a.Parts) > 0 && got.proved() && rd.askedAll(got)
-	a.Token = rd.token(a.Parts)
+	a.Silent, a.Token = got.silent, rd.token(a.Parts)
 	return a
 }
 

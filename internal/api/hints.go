@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -109,6 +110,17 @@ func (k *knownHints) lanes(app *App, now time.Time) map[int]lanesKnown {
 		all[lane] = known
 	}
 	return all
+}
+
+// last are the hints of lanes, however old: of those that have answered since this node runs.
+func (k *knownHints) last(app *App) map[int]lanesKnown {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	a := k.apps[app.Name]
+	if a == nil || a.id != app.ID || a.generation != app.Generation {
+		return nil
+	}
+	return maps.Clone(a.lanes)
 }
 
 // keyLane is the one lane that has the groups of the group's key, where one partitioner explains

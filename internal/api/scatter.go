@@ -16,7 +16,7 @@ import (
 type shard struct {
 	member Member
 	lanes  []int
-	others bool // another node may be asked instead
+	copies int // how many nodes may be asked for them, at most
 }
 
 // spread reports whether the read has to find the owners of its lanes.
@@ -38,22 +38,35 @@ func (rd *read) allLanes() []int {
 // ask may be called from several goroutines. The ctx that it gets ends when it returns, or when the
 // lanes are no longer the node's: a node that hangs is not waited for once another has its lanes.
 func (rd *read) scatter(ctx context.Context, lanes []int, ask func(context.Context, shard) error) error {
+	_, err := rd.scatterSome(ctx, lanes, ask)
+	return err
+}
+
+// scatterSome is scatter, and names the silent lanes where it has failed for them alone: the calls
+// of ask for all others have succeeded.
+func (rd *read) scatterSome(ctx context.Context, lanes []int, ask func(context.Context, shard) error) (silent []int, err error) {
 	for try := 0; ; try++ {
 		shards, left, why := rd.shards(lanes, try)
+		allSilent := true
 		for i, err := range rd.askAll(ctx, shards, ask) {
 			if err == nil {
 				continue
 			}
 			if !askAgain(err) {
-				return err
+				return nil, err
 			}
 			left, why = append(left, shards[i].lanes...), err
+			allSilent = allSilent && shards[i].silent(err, try)
 		}
 		if lanes = left; len(lanes) == 0 {
-			return why // nil, or that there are no lanes at all
+			return nil, why // nil, or that there are no lanes at all
 		}
-		if err := rd.pause(ctx, why); err != nil {
-			return err
+		switch err := rd.pause(ctx, why); {
+		case err != nil && allSilent && errors.Is(err, why): // and not that who asks has gone
+			slices.Sort(lanes)
+			return lanes, err
+		case err != nil:
+			return nil, err
 		}
 	}
 }
@@ -84,7 +97,7 @@ func (rd *read) askOne(ctx context.Context, sh shard, ask func(context.Context, 
 		return ask(ctx, sh)
 	}
 	asking, cancel := context.WithCancelCause(ctx)
-	if rd.stale && sh.others {
+	if rd.stale && sh.copies > 1 {
 		short, cancelShort := context.WithTimeout(asking, rd.s.opt.StaleTry)
 		defer cancelShort()
 		asking = short
@@ -166,7 +179,7 @@ func (rd *read) shards(lanes []int, try int) (shards []shard, left []int, why er
 			shards = append(shards, shard{member: m})
 			i = len(shards) - 1
 		}
-		shards[i].lanes, shards[i].others = append(shards[i].lanes, k), shards[i].others || len(alive) > 1
+		shards[i].lanes, shards[i].copies = append(shards[i].lanes, k), max(shards[i].copies, len(alive))
 	}
 	return shards, left, why
 }
@@ -176,7 +189,7 @@ func (rd *read) ownerless(p Placement, lane int, members map[string]Member) erro
 	if m, ok := members[p.Owner]; ok {
 		what = fmt.Sprintf("node %s, which owns lane %d of app %s, is not alive", m.Name, lane, rd.app.Name)
 	}
-	return rd.notReady(what)
+	return &silence{rd.notReady(what)}
 }
 
 // askAgain says whether another try, perhaps of another node, may succeed.
@@ -210,8 +223,8 @@ func (rd *read) askedWith(ctx context.Context, sh shard, verb, more string, body
 	return resp, nil
 }
 
-func (rd *read) noAnswer(m Member, err error) *Error {
-	return rd.notReady(fmt.Sprintf("node %s at %s does not answer (%v)", m.Name, m.Addr, err))
+func (rd *read) noAnswer(m Member, err error) error {
+	return &silence{rd.notReady(fmt.Sprintf("node %s at %s does not answer (%v)", m.Name, m.Addr, err))}
 }
 
 // remoteError reads the error of another node's answer, which is then this node's.

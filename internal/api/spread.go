@@ -27,7 +27,7 @@ func (rd *read) openAll(ctx context.Context, prefix []byte) (*spreadCut, error) 
 		c.cuts = []*cut{own}
 		return c, nil
 	}
-	err := rd.throughInput(ctx)
+	_, err := rd.throughInput(ctx)
 	if err == nil {
 		err = rd.scatter(ctx, rd.allLanes(), func(asking context.Context, sh shard) error {
 			return c.open(ctx, asking, sh, prefix)

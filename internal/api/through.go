@@ -46,14 +46,15 @@ type sentAnswer struct {
 
 // throughInput asks the lanes that read the input, wherever they are, how far they are; it waits
 // until they have passed what the read asks for, and for a moment, if it is to be fresh, until they
-// have read all that there was.
-func (rd *read) throughInput(ctx context.Context) error {
+// have read all that there was. Of an error it names the silent lanes, where it has failed for them
+// alone: the read then knows of the others, and that these may have read less.
+func (rd *read) throughInput(ctx context.Context) (silent []int, err error) {
 	if rd.app.Repartitions == 0 {
-		return nil
+		return nil, nil
 	}
 	var mu sync.Mutex
 	var all []laneSent
-	err := rd.scatter(ctx, rd.allLanes(), func(ctx context.Context, sh shard) error {
+	silent, err = rd.scatterSome(ctx, rd.allLanes(), func(ctx context.Context, sh shard) error {
 		answer, err := rd.askSent(ctx, sh)
 		if err != nil {
 			return err
@@ -63,10 +64,13 @@ func (rd *read) throughInput(ctx context.Context) error {
 		all = append(all, answer.Lanes...)
 		return nil
 	})
-	if err != nil {
-		return err
+	if err != nil && len(silent) == 0 {
+		return nil, err
 	}
-	rd.input, rd.inputProved, rd.soft = inputOf(all), true, map[int32]int64{}
+	rd.input, rd.inputProved, rd.soft = inputOf(all), err == nil, map[int32]int64{}
+	if err != nil {
+		rd.input.asOfMs, rd.input.owned = 0, false
+	}
 	for _, l := range all {
 		rd.noteSent(l)
 		rd.inputProved = rd.inputProved && rd.sent[l.Lane] != nil
@@ -79,7 +83,7 @@ func (rd *read) throughInput(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return silent, err
 }
 
 func inputOf(all []laneSent) *inputRead {

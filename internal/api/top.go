@@ -214,7 +214,7 @@ func tooLarge(format string, args ...any) *Error {
 // topSpread merges the tops of all nodes. It gives ErrNotRanked where a group may have counters on
 // several of them.
 func (rd *read) topSpread(ctx context.Context, n int) (*TopAnswer, error) {
-	if err := rd.throughInput(ctx); err != nil {
+	if _, err := rd.throughInput(ctx); err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex

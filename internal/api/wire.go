@@ -24,7 +24,7 @@ type Part struct {
 	// any of them may be concerned.
 	InputLag int64 `json:"input_lag,omitempty"`
 	// AsOfMs is when the lag was proved, in an app of two stages the older of both; 0 where a node
-	// of an older release does not say.
+	// of an older release does not say, or one that is asked does not answer.
 	AsOfMs int64 `json:"as_of_ms"`
 	// Values are the group's values in this partition; absent when the partition has none, and in
 	// answers about many groups.
@@ -42,7 +42,11 @@ type GetAnswer struct {
 	Proved bool            `json:"proved,omitempty"`
 	Values json.RawMessage `json:"values,omitempty"`
 	Parts  []Part          `json:"parts"`
-	Token  string          `json:"token"`
+	// Silent are the lanes for which nobody answered within the wait. What they may have of the
+	// group, or have not read yet of the input of an app of two stages, is not in the values; the
+	// token says nothing of them that the question's own did not say.
+	Silent []int  `json:"silent,omitempty"`
+	Token  string `json:"token"`
 }
 
 // TopAnswer is the answer to top: the largest groups, in order.
