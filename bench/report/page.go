@@ -15,13 +15,15 @@ const Marker = "<!-- Written by hand from here on; `make bench-peers` keeps it. 
 const kept = "results.json"
 
 // Write writes the page to path, and its plots and results into a folder of the page's name beside
-// it. Works of the page that are not among these results stay as they are.
+// it. Works of the page that are not among these results stay as they are, and so does the page
+// when one of its parts cannot be made.
 func (r *Results) Write(path string) error {
 	own, err := handWritten(path)
 	if err != nil {
 		return err
 	}
 	folder := strings.TrimSuffix(path, filepath.Ext(path))
+	r.Trim()
 	old, err := Load(filepath.Join(folder, kept))
 	switch {
 	case err == nil:
@@ -29,43 +31,57 @@ func (r *Results) Write(path string) error {
 	case !os.IsNotExist(err):
 		return err
 	}
-	if err := os.RemoveAll(folder); err != nil { // plots of rows that are no more
+	var b strings.Builder
+	r.head(&b)
+	var plots []plot
+	for _, w := range r.Works {
+		more, err := w.plots()
+		if err != nil {
+			return err
+		}
+		w.section(&b, r, filepath.Base(folder), more)
+		plots = append(plots, more...)
+	}
+	r.foot(&b)
+	b.WriteString("\n" + Marker + "\n" + own)
+	if err := r.replace(folder, plots); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(b.String()), 0o644)
+}
+
+// section is a work on the page.
+func (w *Work) section(b *strings.Builder, r *Results, folder string, plots []plot) {
+	fmt.Fprintf(b, "\n## (%s) %s\n\n", w.ID, w.Title)
+	if w.By.Command != r.Command || !w.By.On.Equal(r.Began) {
+		fmt.Fprintf(b, "Measured by `%s` on %s, %s.\n\n", w.By.Command, w.By.On.UTC().Format("2006-01-02"), w.By.Tally)
+	}
+	if w.Note != "" {
+		b.WriteString(w.Note + "\n\n")
+	}
+	b.WriteString(w.table())
+	if ratios := w.ratios(); ratios != "" {
+		b.WriteString("\n" + ratios)
+	}
+	for _, p := range plots {
+		fmt.Fprintf(b, "\n![%s](%s/%s)\n", p.title, folder, p.name)
+	}
+}
+
+// replace makes the folder beside the page anew, without plots of rows that are no more.
+func (r *Results) replace(folder string, plots []plot) error {
+	if err := os.RemoveAll(folder); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	if err := r.Save(filepath.Join(folder, kept)); err != nil {
-		return err
-	}
-	var b strings.Builder
-	r.head(&b)
-	for _, w := range r.Works {
-		fmt.Fprintf(&b, "\n## (%s) %s\n\n", w.ID, w.Title)
-		if w.By.Command != r.Command || !w.By.On.Equal(r.Began) {
-			fmt.Fprintf(&b, "Measured by `%s` on %s, %s.\n\n", w.By.Command, w.By.On.UTC().Format("2006-01-02"), w.By.Tally)
-		}
-		if w.Note != "" {
-			b.WriteString(w.Note + "\n\n")
-		}
-		b.WriteString(w.table())
-		if ratios := w.ratios(); ratios != "" {
-			b.WriteString("\n" + ratios)
-		}
-		plots, err := w.plots()
-		if err != nil {
+	for _, p := range plots {
+		if err := os.WriteFile(filepath.Join(folder, p.name), p.svg, 0o644); err != nil {
 			return err
 		}
-		for _, p := range plots {
-			if err := os.WriteFile(filepath.Join(folder, p.name), p.svg, 0o644); err != nil {
-				return err
-			}
-			fmt.Fprintf(&b, "\n![%s](%s/%s)\n", p.title, filepath.Base(folder), p.name)
-		}
 	}
-	r.foot(&b)
-	b.WriteString("\n" + Marker + "\n" + own)
-	return os.WriteFile(path, []byte(b.String()), 0o644)
+	return r.Save(filepath.Join(folder, kept))
 }
 
 func (r *Results) head(b *strings.Builder) {

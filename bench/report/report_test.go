@@ -87,6 +87,7 @@ func TestPageKeepsWhatWasNotRun(t *testing.T) {
 	d := &Work{ID: "d", Kind: Latency, Title: "paced anew"}
 	d.Row("tally", 0, "").Runs = []trial.Figures{{P50: 7}}
 	e := &Work{ID: "e", Kind: Latency, Title: "faster"}
+	e.Row("tally", 0, "").Runs = []trial.Figures{{P50: 8}}
 	second := &Results{Command: "make bench-peers WORK=d,e", Scale: 1, Works: []*Work{d, e}, Settings: []Pair{{"tally", "y=2"}}}
 	second.Stamp()
 	if err := second.Write(path); err != nil {
@@ -142,5 +143,28 @@ func TestSaveAndLoad(t *testing.T) {
 	r, err := Load(path)
 	if err != nil || len(r.Works) != 3 || r.Works[0].Rows[0].Runs[1].EventsPerSec != 1_500_000 {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestPageHasNoEmptyTable: a work whose rows were never run replaces nothing.
+func TestPageHasNoEmptyTable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "performance.md")
+	if err := sample().Write(path); err != nil {
+		t.Fatal(err)
+	}
+	a := &Work{ID: "a", Kind: Throughput, Title: "cut short"}
+	a.Row("tally", 0, "")
+	if err := (&Results{Scale: 1, Works: []*Work{a, {ID: "e", Kind: Latency, Title: "not begun"}}}).Write(path); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if page := string(text); !strings.Contains(page, "## (a) count per key\n") || strings.Contains(page, "## (e)") {
+		t.Error(page)
+	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(path), "performance", "a-rate.svg")); err != nil {
+		t.Error(err)
 	}
 }

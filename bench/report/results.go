@@ -2,6 +2,7 @@ package report
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -92,6 +93,32 @@ func (r *Row) Wrong() string {
 		}
 	}
 	return ""
+}
+
+// Trim drops rows that were not run, and works without a row: of a run that was cut short.
+func (r *Results) Trim() {
+	r.Works = slices.DeleteFunc(r.Works, func(w *Work) bool {
+		w.Rows = slices.DeleteFunc(w.Rows, func(row *Row) bool {
+			return len(row.Runs) == 0 && row.Failed == "" && row.LeftOut == ""
+		})
+		return len(w.Rows) == 0
+	})
+}
+
+// Unsound is an error that names the rows which are wrong or failed, nil where there is none.
+func (r *Results) Unsound() error {
+	var all []string
+	for _, w := range r.Works {
+		for _, row := range w.Rows {
+			if row.LeftOut == "" && row.Wrong() != "" {
+				all = append(all, fmt.Sprintf("(%s) %s %s: %s", w.ID, row.title(), row.commit(), oneLine(row.Wrong())))
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d rows are wrong or failed:\n%s", len(all), strings.Join(all, "\n"))
 }
 
 // spread is the median of a figure over the runs, with the least and the most.

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -112,5 +114,78 @@ func TestDeadlines(t *testing.T) {
 	r.o.budget = 0
 	if !r.deadline("c").IsZero() {
 		t.Error("a deadline without a budget")
+	}
+}
+
+// TestInterruptedRunLeavesThePage: a run that ended with an error replaces no table and no plot of
+// the page, and what it measured is kept beside it.
+func TestInterruptedRunLeavesThePage(t *testing.T) {
+	dir := t.TempDir()
+	o := options{out: filepath.Join(dir, "performance.md"), results: filepath.Join(dir, "results.json")}
+	whole := &report.Work{ID: "a", Kind: report.Throughput, Title: "whole"}
+	whole.Row("tally", time.Second, "").Runs = []trial.Figures{{EventsPerSec: 1_000_000, CPUPerM: 1}}
+	if err := finish(&report.Results{Scale: 1, Works: []*report.Work{whole}}, o, nil); err != nil {
+		t.Fatal(err)
+	}
+	page := files(t, dir, "performance.md", "performance/a-rate.svg", "performance/results.json")
+
+	cut := &report.Work{ID: "a", Kind: report.Throughput, Title: "cut short"}
+	cut.Row("tally", time.Second, "")
+	c := &report.Work{ID: "c", Kind: report.Throughput, Title: "words"}
+	c.Row("tally", time.Second, "").Runs = []trial.Figures{{EventsPerSec: 1}}
+	c.Row("limit", time.Second, "")
+	err := finish(&report.Results{Scale: 1, Works: []*report.Work{cut, c}}, o, context.Canceled)
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "--from "+o.results) {
+		t.Errorf("%v", err)
+	}
+	if got := files(t, dir, "performance.md", "performance/a-rate.svg", "performance/results.json"); got != page {
+		t.Errorf("the page has changed:\n%s", got)
+	}
+	kept, err := report.Load(o.results)
+	if err != nil || len(kept.Works) != 1 || len(kept.Works[0].Rows) != 1 {
+		t.Errorf("kept is %+v, %v", kept, err)
+	}
+	// Nothing was run: the results of before stay.
+	if err := finish(&report.Results{Works: []*report.Work{cut}}, o, context.Canceled); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if kept, err := report.Load(o.results); err != nil || len(kept.Works) != 1 {
+		t.Errorf("kept is %+v, %v", kept, err)
+	}
+}
+
+func files(t *testing.T, dir string, names ...string) string {
+	t.Helper()
+	all := ""
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Error(err)
+		}
+		all += string(text)
+	}
+	return all
+}
+
+// TestUnsoundRowsAreAnError: the page has the row, and who waits for the command learns of it.
+func TestUnsoundRowsAreAnError(t *testing.T) {
+	dir := t.TempDir()
+	o := options{out: filepath.Join(dir, "performance.md"), results: filepath.Join(dir, "results.json")}
+	w := &report.Work{ID: "a", Kind: report.Throughput}
+	w.Row("tally", time.Second, "").Runs = []trial.Figures{{EventsPerSec: 1}, {Wrong: "3 groups wrong"}}
+	w.Row("limit", time.Second, "").Failed = "out of memory"
+	w.Row("pyspark", 0, "").LeftOut = "no room"
+	err := finish(&report.Results{Scale: 1, Works: []*report.Work{w}}, o, nil)
+	if err == nil || !strings.Contains(err.Error(), "2 rows") || !strings.Contains(err.Error(), "(a) limit 1000 ms: failed: out of memory") {
+		t.Errorf("%v", err)
+	}
+	if page := files(t, dir, "performance.md"); !strings.Contains(page, "| limit | 1000 ms | 0 | **wrong**: failed: out of memory |") {
+		t.Error(page)
+	}
+	// Rows that an earlier run had are on the page, and no fault of this one.
+	d := &report.Work{ID: "d", Kind: report.Latency}
+	d.Row("tally", 0, "").Runs = []trial.Figures{{P50: 1}}
+	if err := finish(&report.Results{Scale: 1, Works: []*report.Work{d}}, o, nil); err != nil {
+		t.Error(err)
 	}
 }

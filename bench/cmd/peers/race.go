@@ -57,10 +57,25 @@ func race(ctx context.Context, o options, sm seam.Seam) error {
 	err = r.runAll(ctx)
 	results.Stamp()
 	results.Took = sm.Since(results.Began)
-	if len(results.Works) == 0 {
-		return err
+	return finish(results, o, err)
+}
+
+// finish writes the page of a run that came to its end, and says which of its rows are not sound.
+// One that did not leaves the page as it is: a work that was cut short must not replace a whole one.
+func finish(results *report.Results, o options, ended error) error {
+	results.Trim()
+	if ended == nil {
+		unsound := results.Unsound() // before the page's other works come in
+		return errors.Join(write(results, o), unsound)
 	}
-	return errors.Join(err, write(results, o))
+	if len(results.Works) == 0 {
+		return ended
+	}
+	if err := results.Save(o.results); err != nil {
+		return errors.Join(ended, err)
+	}
+	return fmt.Errorf("%w\n%s is as it was; what was measured until then is in %s, and\n"+
+		"`go run ./bench/cmd/peers --from %s --out FILE` makes a page of it", ended, o.out, o.results, o.results)
 }
 
 func write(results *report.Results, o options) error {
