@@ -60,8 +60,10 @@ func (w *Work) section(b *strings.Builder, r *Results, folder string, plots []pl
 		b.WriteString(w.Note + "\n\n")
 	}
 	b.WriteString(w.table())
-	if ratios := w.ratios(); ratios != "" {
-		b.WriteString("\n" + ratios)
+	for _, more := range []string{w.repeated(), w.ratios()} {
+		if more != "" {
+			b.WriteString("\n" + more)
+		}
 	}
 	for _, p := range plots {
 		fmt.Fprintf(b, "\n![%s](%s/%s)\n", p.title, folder, p.name)
@@ -93,8 +95,9 @@ func (r *Results) head(b *strings.Builder) {
 		fmt.Fprintf(b, "\n**This is a run at scale %v: its figures show that everything works, and no more.**\n", r.Scale)
 	}
 	b.WriteString(`
-- A figure is the median of its runs, with the least and the most in brackets. Rates on shared machines
-  move by tens of percent within the hour, so compare within this page.
+- A figure is the median of its runs, with the least and the most in brackets; "max" and "peak" are the
+  highest of all runs. Rates on shared machines move by tens of percent within the hour, so compare
+  within this page.
 - Each run's outputs were read back by a read-committed reader and compared with a recount of the
   input; a row that does not agree says **wrong**.
 - Rates, CPU and bytes to disk are taken from the moment at which a program says that it is running

@@ -109,9 +109,12 @@ func (w *Work) percentiles(rows []*Row) (*plot, error) {
 	var names []string
 	for _, r := range rows {
 		var line []float64
-		for _, figure := range of {
-			median, _, _ := r.spread(figure)
-			line = append(line, math.Log10(max(median, 1)))
+		for i, figure := range of {
+			value, _, high := r.spread(figure)
+			if i == len(of)-1 {
+				value = high // as in the table
+			}
+			line = append(line, math.Log10(max(value, 1)))
 		}
 		values, names = append(values, line), append(names, r.label())
 	}

@@ -23,10 +23,17 @@ func sample() *Results {
 	a.Row("kafka-streams", interval, "").Failed = "it ended:\n| out of memory"
 	a.Row("tally", interval, "more").LeftOut = "it needs 38 GB"
 	d := &Work{ID: "d", Kind: Latency, Title: "paced"}
-	d.Row("tally", 0, "").Runs = []trial.Figures{{P50: 12, P95: 20, P99: 40, P999: 50, Max: 60}}
+	d.Row("tally", 0, "").Runs = []trial.Figures{
+		{P50: 12, P95: 20, P99: 40, P999: 50, Max: 60, RSSMB: 80}, {P50: 12, P95: 20, P99: 40, P999: 50, Max: 60, RSSMB: 80},
+		{P50: 12, P95: 20, P99: 41, P999: 70, Max: 900, RSSMB: 95}, // a stall
+	}
 	f := &Work{ID: "f", Kind: Restart, Title: "restart"}
 	f.Row("tally", 0, "SIGKILL").Runs = []trial.Figures{{FirstOutputMs: 110, Groups: 5_000_000}}
-	return &Results{Command: "make bench-peers", Scale: 1, Works: []*Work{a, d, f}, Settings: []Pair{{"limit", "x=1"}}}
+	f.Row("pyspark", 0, "SIGKILL").Runs = []trial.Figures{{FirstOutputMs: 9000, Groups: 5_000_000, OutputsRepeated: 1234}}
+	f.Row("pyspark", 0, "SIGTERM").Runs = []trial.Figures{{FirstOutputMs: 9000, Groups: 5_000_000, OutputsRepeated: 1234}}
+	idle := &Work{ID: "d0", Kind: Idle, Title: "no traffic"}
+	idle.Row("tally", 0, "").Runs = []trial.Figures{{CPUShare: 0.01, BrokerCPUShare: 0.02, RSSMB: 40}}
+	return &Results{Command: "make bench-peers", Scale: 1, Works: []*Work{a, d, idle, f}, Settings: []Pair{{"limit", "x=1"}}}
 }
 
 func TestPage(t *testing.T) {
@@ -45,12 +52,15 @@ func TestPage(t *testing.T) {
 	page := string(text)
 	for _, want := range []string{
 		"| tally | 250 ms | 3 | 1,230,000 (1,000,000-1,500,000) | 1.10 (1.00-1.20) |",
-		"| kafka-streams-tuned | 250 ms | 10.0 | 10.0 | 4.00 |",
-		"| limit | 250 ms | 0.50 | 0.50 | 2.00 |", // better than tally, and printed like the others
+		"| kafka-streams-tuned | 250 ms | 10.0 | 10.0 | 3.94 |",
+		"| limit | 250 ms | 0.50 | 0.50 | 1.97 |", // better than tally, and printed like the others
 		"| pyspark | own | 2 | **wrong**: 3 groups wrong, 0 missing |",
 		"| kafka-streams | 250 ms | 0 | **wrong**: failed: it ended: / out of memory |",
 		"| tally, more | 250 ms | 0 | left out: it needs 38 GB |",
-		"| tally, SIGKILL | own | 1 | 110 | 5,000,000 |",
+		"| tally, SIGKILL | own | 1 | 110 | 5,000,000 |  |  | 0 |\n", // nothing was restored
+		"\nOutputs that did not raise their count, over all restarts of a program: tally 0, pyspark 1,230.\n",
+		"| tally | own | 3 | 12.0 (12.0-12.0) | 20.0 | 40.0 (40.0-41.0) | 50.0 (50.0-70.0) | 900 | 0 | 0 | 95.0 |",
+		"| tally | own | 1 | 0.01 | 0.02 | 40.0 | 0 |\n", // no byte to Kafka
 		"![(d) ms from an event's timestamp to its count, less is better](performance/d-latency.svg)",
 	} {
 		if !strings.Contains(page, want) {
@@ -126,7 +136,7 @@ func TestPageWithoutMarker(t *testing.T) {
 
 func TestNumber(t *testing.T) {
 	for v, want := range map[float64]string{
-		0.123: "0.12", 9.99: "9.99", 9.996: "10.0", 12.34: "12.3", 99.96: "100", 123.4: "123", 1234: "1,230",
+		0: "0", 0.123: "0.12", 9.99: "9.99", 9.996: "10.0", 12.34: "12.3", 99.96: "100", 123.4: "123", 1234: "1,230",
 		1_234_567: "1,230,000", 999.7: "1,000", 5_000_000: "5,000,000",
 	} {
 		if got := number(v); got != want {
@@ -141,7 +151,7 @@ func TestSaveAndLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err := Load(path)
-	if err != nil || len(r.Works) != 3 || r.Works[0].Rows[0].Runs[1].EventsPerSec != 1_500_000 {
+	if err != nil || len(r.Works) != 4 || r.Works[0].Rows[0].Runs[1].EventsPerSec != 1_500_000 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

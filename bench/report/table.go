@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tally-kafka/tally/bench/trial"
@@ -11,58 +12,67 @@ import (
 type column struct {
 	head  string
 	of    func(trial.Figures) float64
-	about bool // with its spread
+	shows shows
+	some  bool // not every row measures it, so that 0 is no figure
 }
+
+// shows is what of a row's runs a column shows.
+type shows int
+
+const (
+	middle shows = iota // the median
+	about               // the median, with the least and the most
+	most                // the most: a stall or a peak of one run must not disappear
+)
 
 var columns = map[Kind][]column{
 	Throughput: {
-		{"events/s", func(f trial.Figures) float64 { return f.EventsPerSec }, true},
-		{"CPU s/M", func(f trial.Figures) float64 { return f.CPUPerM }, true},
-		{"broker CPU s/M", func(f trial.Figures) float64 { return f.BrokerCPUPerM }, false},
-		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, false},
-		{"outputs an event", func(f trial.Figures) float64 { return f.OutputsPerEvent }, false},
-		{"bytes to disk an event", func(f trial.Figures) float64 { return f.DiskPerEvent }, false},
-		{"bytes to Kafka an event", func(f trial.Figures) float64 { return f.KafkaPerEvent }, false},
-		{"of them between stages", func(f trial.Figures) float64 { return f.BetweenPerEvent }, false},
-		{"start s", func(f trial.Figures) float64 { return f.StartSec }, false},
+		{"events/s", func(f trial.Figures) float64 { return f.EventsPerSec }, about, false},
+		{"CPU s/M", func(f trial.Figures) float64 { return f.CPUPerM }, about, false},
+		{"broker CPU s/M", func(f trial.Figures) float64 { return f.BrokerCPUPerM }, middle, false},
+		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, most, false},
+		{"outputs an event", func(f trial.Figures) float64 { return f.OutputsPerEvent }, middle, false},
+		{"bytes to disk an event", func(f trial.Figures) float64 { return f.DiskPerEvent }, middle, false},
+		{"bytes to Kafka an event", func(f trial.Figures) float64 { return f.KafkaPerEvent }, middle, false},
+		{"of them between stages", func(f trial.Figures) float64 { return f.BetweenPerEvent }, middle, true},
+		{"start s", func(f trial.Figures) float64 { return f.StartSec }, middle, true},
 	},
 	Latency: {
-		{"p50 ms", func(f trial.Figures) float64 { return f.P50 }, true},
-		{"p95 ms", func(f trial.Figures) float64 { return f.P95 }, false},
-		{"p99 ms", func(f trial.Figures) float64 { return f.P99 }, true},
-		{"p99.9 ms", func(f trial.Figures) float64 { return f.P999 }, false},
-		{"max ms", func(f trial.Figures) float64 { return f.Max }, false},
-		{"CPU, cores", func(f trial.Figures) float64 { return f.CPUShare }, false},
-		{"broker CPU, cores", func(f trial.Figures) float64 { return f.BrokerCPUShare }, false},
-		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, false},
-		{"outputs an event", func(f trial.Figures) float64 { return f.OutputsPerEvent }, false},
+		{"p50 ms", func(f trial.Figures) float64 { return f.P50 }, about, false},
+		{"p95 ms", func(f trial.Figures) float64 { return f.P95 }, middle, false},
+		{"p99 ms", func(f trial.Figures) float64 { return f.P99 }, about, false},
+		{"p99.9 ms", func(f trial.Figures) float64 { return f.P999 }, about, false},
+		{"max ms", func(f trial.Figures) float64 { return f.Max }, most, false},
+		{"CPU, cores", func(f trial.Figures) float64 { return f.CPUShare }, middle, false},
+		{"broker CPU, cores", func(f trial.Figures) float64 { return f.BrokerCPUShare }, middle, false},
+		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, most, false},
+		{"outputs an event", func(f trial.Figures) float64 { return f.OutputsPerEvent }, middle, false},
 	},
 	Restart: {
-		{"first output ms", func(f trial.Figures) float64 { return f.FirstOutputMs }, true},
-		{"groups", func(f trial.Figures) float64 { return f.Groups }, false},
-		{"restored groups/s", func(f trial.Figures) float64 { return f.RecordsPerSec }, true},
-		{"CPU s/M restored", func(f trial.Figures) float64 { return f.CPUPerM }, false},
-		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, false},
-		{"outputs repeated", func(f trial.Figures) float64 { return f.OutputsRepeated }, false},
+		{"first output ms", func(f trial.Figures) float64 { return f.FirstOutputMs }, about, false},
+		{"groups", func(f trial.Figures) float64 { return f.Groups }, middle, false},
+		{"restored groups/s", func(f trial.Figures) float64 { return f.RecordsPerSec }, about, true},
+		{"CPU s/M restored", func(f trial.Figures) float64 { return f.CPUPerM }, middle, true},
+		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, most, false},
 	},
 	Audit: {
-		{"events/s", func(f trial.Figures) float64 { return f.EventsPerSec }, true},
-		{"CPU s/M", func(f trial.Figures) float64 { return f.CPUPerM }, true},
-		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, false},
+		{"events/s", func(f trial.Figures) float64 { return f.EventsPerSec }, about, false},
+		{"CPU s/M", func(f trial.Figures) float64 { return f.CPUPerM }, about, false},
+		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, most, false},
 	},
 	Idle: {
-		{"CPU, cores", func(f trial.Figures) float64 { return f.CPUShare }, true},
-		{"broker CPU, cores", func(f trial.Figures) float64 { return f.BrokerCPUShare }, false},
-		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, false},
-		{"bytes to Kafka", func(f trial.Figures) float64 { return f.KafkaBytes }, false},
+		{"CPU, cores", func(f trial.Figures) float64 { return f.CPUShare }, about, false},
+		{"broker CPU, cores", func(f trial.Figures) float64 { return f.BrokerCPUShare }, middle, false},
+		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, most, false},
+		{"bytes to Kafka", func(f trial.Figures) float64 { return f.KafkaBytes }, middle, false},
 	},
 	Queries: {
-		{"events/s", func(f trial.Figures) float64 { return f.EventsPerSec }, true},
-		{"event p99 ms", func(f trial.Figures) float64 { return f.P99 }, false},
-		{"get p99 ms", func(f trial.Figures) float64 { return f.GetP99 }, true},
-		{"top 20 p99 ms", func(f trial.Figures) float64 { return f.TopP99 }, true},
-		{"scan groups/s", func(f trial.Figures) float64 { return f.RecordsPerSec }, true},
-		{"groups", func(f trial.Figures) float64 { return f.Groups }, false},
+		{"events/s", func(f trial.Figures) float64 { return f.EventsPerSec }, about, true},
+		{"event p99 ms", func(f trial.Figures) float64 { return f.P99 }, middle, true},
+		{"get p99 ms", func(f trial.Figures) float64 { return f.GetP99 }, about, true},
+		{"top 20 p99 ms", func(f trial.Figures) float64 { return f.TopP99 }, about, true},
+		{"scan groups/s", func(f trial.Figures) float64 { return f.RecordsPerSec }, about, true},
+		{"groups", func(f trial.Figures) float64 { return f.Groups }, middle, true},
 	},
 }
 
@@ -108,18 +118,42 @@ func (r *Row) commit() string {
 
 func (r *Row) cell(c column) string {
 	median, low, high := r.spread(c.of)
-	if high == 0 {
+	switch {
+	case len(r.Runs) == 0, c.some && high == 0:
 		return ""
-	}
-	if !c.about || len(r.Runs) < 2 {
+	case c.shows == most:
+		return number(high)
+	case c.shows == middle || len(r.Runs) < 2:
 		return number(median)
 	}
 	return fmt.Sprintf("%s (%s-%s)", number(median), number(low), number(high))
 }
 
+// repeated tells what a program repeated over all of its restarts, which is known of all together.
+func (w *Work) repeated() string {
+	if w.Kind != Restart {
+		return ""
+	}
+	var all, peers []string
+	for _, r := range w.sound() {
+		if slices.Contains(peers, r.Peer) {
+			continue
+		}
+		peers = append(peers, r.Peer)
+		_, _, high := r.spread(func(f trial.Figures) float64 { return f.OutputsRepeated })
+		all = append(all, r.Peer+" "+number(high))
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return "Outputs that did not raise their count, over all restarts of a program: " + strings.Join(all, ", ") + ".\n"
+}
+
 // number has three digits that count, and thousands apart.
 func number(v float64) string {
 	switch {
+	case v == 0:
+		return "0"
 	case v >= 999.5:
 		s := fmt.Sprintf("%.0f", roundTo(v, 3))
 		for i := len(s) - 3; i > 0; i -= 3 {
@@ -174,13 +208,13 @@ func (w *Work) ratios() string {
 		}
 		rate := ratio(own, r, func(f trial.Figures) float64 { return f.EventsPerSec })
 		cpu := ratio(r, own, func(f trial.Figures) float64 { return f.CPUPerM })
-		rss := ratio(r, own, func(f trial.Figures) float64 { return f.RSSMB })
+		rss := over(r.peakRSS(), own.peakRSS())
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.title(), r.commit(), number(rate), number(cpu), number(rss))
 	}
 	if b.Len() == 0 {
 		return ""
 	}
-	return "How many times better tally is (below 1: worse), by the medians:\n\n" +
+	return "How many times better tally is (below 1: worse), by the figures above:\n\n" +
 		"| than | commit | events/s | CPU | RSS |\n|---|---|---:|---:|---:|\n" + b.String()
 }
 
@@ -201,9 +235,18 @@ func (w *Work) tallyBeside(r *Row) *Row {
 	return own
 }
 
-func ratio(over, under *Row, of func(trial.Figures) float64) float64 {
-	a, _, _ := over.spread(of)
-	b, _, _ := under.spread(of)
+func ratio(above, below *Row, of func(trial.Figures) float64) float64 {
+	a, _, _ := above.spread(of)
+	b, _, _ := below.spread(of)
+	return over(a, b)
+}
+
+func (r *Row) peakRSS() float64 {
+	_, _, high := r.spread(func(f trial.Figures) float64 { return f.RSSMB })
+	return high
+}
+
+func over(a, b float64) float64 {
 	if b == 0 {
 		return 0
 	}
