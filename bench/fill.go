@@ -2,14 +2,22 @@ package bench
 
 import (
 	"context"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tally-kafka/tally/internal/kafka"
 )
 
-// Fill creates the topic and sends all events.
+// fillWait is how long a record of a filling may take; nobody answers where that is over.
+const fillWait = time.Minute
+
+// Fill creates the topic and sends all events. Brokers that do not answer for a minute are an error.
 func (w Workload) Fill(ctx context.Context, cfg kafka.Config, topic string) error {
+	return w.fill(ctx, cfg, topic, fillWait)
+}
+
+func (w Workload) fill(ctx context.Context, cfg kafka.Config, topic string, wait time.Duration) error {
 	if err := w.CreateTopic(ctx, cfg, topic); err != nil {
 		return err
 	}
@@ -18,6 +26,9 @@ func (w Workload) Fill(ctx context.Context, cfg kafka.Config, topic string) erro
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 		kgo.MaxBufferedRecords(100_000),
 		kgo.ProducerBatchMaxBytes(900_000),
+		kgo.RecordDeliveryTimeout(wait),
+		// Also for records whose request was never answered: nobody sends them again.
+		kgo.AllowIdempotentProduceCancellation(),
 	)
 	if err != nil {
 		return err
@@ -27,7 +38,7 @@ func (w Workload) Fill(ctx context.Context, cfg kafka.Config, topic string) erro
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	source := w.Source()
-	for range w.Events {
+	for n := 0; n < w.Events && ctx.Err() == nil; n++ {
 		key, value := source.Next()
 		cl.Produce(ctx, &kgo.Record{Key: key, Value: value}, func(_ *kgo.Record, err error) {
 			if err != nil {
@@ -35,7 +46,7 @@ func (w Workload) Fill(ctx context.Context, cfg kafka.Config, topic string) erro
 			}
 		})
 	}
-	if err := cl.Flush(ctx); err != nil {
+	if err := cl.Flush(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
 	return context.Cause(ctx)

@@ -2,6 +2,7 @@ package trial
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -186,7 +187,7 @@ func (a *app) awaitCounted(ctx context.Context, ends map[int32]int64) error {
 			return err
 		}
 		if ended := a.lab.Seam.Sleep(ctx, pollEvery); ended != nil {
-			return fmt.Errorf("it is at %v of %v: %w, %w\n%s", at, ends, ended, err, a.proc.Log())
+			return fmt.Errorf("it is at %v of %v: %w\n%s", at, ends, errors.Join(ended, err), a.proc.Log())
 		}
 	}
 }

@@ -26,10 +26,25 @@ type Restart struct {
 	Figures Figures
 }
 
-// Restarts lets a peer count an input, ends it in the given ways, each time under load, and
-// measures each start until the first output of an event that was waiting for it. A way
-// that was taken before is left out when enough says so, which is told how long the last one took.
-func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval time.Duration, ways []string, enough func(time.Duration) bool) (all []Restart, err error) {
+// Endings say how a peer is ended again and again.
+type Endings struct {
+	Ways []string
+	// Enough says that a way which was taken before is left out now. It is told how long the last
+	// one took.
+	Enough func(took time.Duration) bool
+	// StepMax bounds each step: to count the input, or a start until its first output.
+	StepMax time.Duration
+}
+
+func (e Endings) step(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, e.StepMax)
+	defer cancel()
+	return do(ctx)
+}
+
+// Restarts lets a peer count an input, ends it, each time under load, and measures each start until
+// the first output of an event that was waiting for it.
+func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval time.Duration, e Endings) (all []Restart, err error) {
 	a, err := l.newApp(ctx, peer, in.Workload, in.Topic, interval)
 	if err != nil {
 		return nil, err
@@ -41,32 +56,25 @@ func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval
 		return nil, err
 	}
 	defer s.close()
-	if _, err := a.start(ctx); err != nil {
-		return nil, err
-	}
-	if err := a.awaitCounted(ctx, in.ends); err != nil {
+	if err := e.step(ctx, func(ctx context.Context) error {
+		if _, err := a.start(ctx); err != nil {
+			return err
+		}
+		return a.awaitCounted(ctx, in.ends)
+	}); err != nil {
 		return nil, err
 	}
 	reading, stop := context.WithCancel(ctx)
 	g, reading := errgroup.WithContext(reading)
 	seen := &marks{at: map[string]time.Time{}}
 	g.Go(func() error { return l.watchMarks(reading, a.job.Out(), seen) })
-	all, err = a.restarts(ctx, s, seen, ways, enough)
+	all, err = a.restarts(ctx, s, seen, e)
 	stop()
 	if err := errors.Join(err, g.Wait()); err != nil {
 		return nil, err
 	}
-	// The topic has grown: the next peer must count this too.
-	if in.ends, err = l.admin.EndOffsets(ctx, in.Topic, true); err != nil {
-		return nil, err
-	}
-	in.Recount = recount
-	if err := a.awaitCounted(ctx, in.ends); err != nil {
-		return nil, err
-	}
-	a.proc.Stop()
 	var verdict Figures
-	if err := a.judge(ctx, recount, in.Workload.Events+s.sent, &verdict); err != nil {
+	if err := e.step(ctx, func(ctx context.Context) error { return a.judgeRestarts(ctx, in, s, &verdict) }); err != nil {
 		return nil, err
 	}
 	for i := range all {
@@ -76,19 +84,36 @@ func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval
 	return all, nil
 }
 
-func (a *app) restarts(ctx context.Context, s *sender, seen *marks, ways []string, enough func(time.Duration) bool) (all []Restart, err error) {
+// judgeRestarts lets the peer count what came since, and compares all that it wrote.
+func (a *app) judgeRestarts(ctx context.Context, in *Input, s *sender, verdict *Figures) (err error) {
+	// The topic has grown: the next peer must count this too.
+	if in.ends, err = a.lab.admin.EndOffsets(ctx, in.Topic, true); err != nil {
+		return err
+	}
+	in.Recount = s.recount
+	if err := a.awaitCounted(ctx, in.ends); err != nil {
+		return err
+	}
+	a.proc.Stop()
+	return a.judge(ctx, s.recount, in.Workload.Events+s.sent, verdict)
+}
+
+func (a *app) restarts(ctx context.Context, s *sender, seen *marks, e Endings) (all []Restart, err error) {
 	taken, took := map[string]bool{}, time.Duration(0)
-	for n, way := range ways {
-		if taken[way] && enough(took) {
+	for n, way := range e.Ways {
+		if taken[way] && e.Enough(took) {
 			continue
 		}
 		began := a.lab.Seam.Now()
-		f, err := a.restart(ctx, s, seen, way, n)
-		if err != nil {
-			return all, err
+		one := Restart{Way: way}
+		if err := e.step(ctx, func(ctx context.Context) (err error) {
+			one.Figures, err = a.restart(ctx, s, seen, way, n)
+			return err
+		}); err != nil {
+			return all, fmt.Errorf("%s: %w", way, err)
 		}
 		taken[way], took = true, a.lab.Seam.Since(began)
-		all = append(all, Restart{way, f})
+		all = append(all, one)
 	}
 	return all, nil
 }

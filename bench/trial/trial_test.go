@@ -2,6 +2,7 @@ package trial
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -22,6 +23,7 @@ import (
 type scripted struct {
 	t       *testing.T
 	outputs func(key string, n int) string // "" for none
+	hangs   bool                           // it never counts anything
 	wrote   bool
 }
 
@@ -37,6 +39,9 @@ func (s *scripted) Command(peers.Job) (*exec.Cmd, error) {
 }
 
 func (s *scripted) Position(ctx context.Context, admin *kafka.Admin, j peers.Job) (map[int32]int64, error) {
+	if s.hangs {
+		return nil, nil
+	}
 	if !s.wrote {
 		s.write(ctx, j)
 		s.wrote = true
@@ -64,24 +69,43 @@ func (s *scripted) write(ctx context.Context, j peers.Job) {
 	}
 }
 
-// TestThroughputIsJudged: a peer that counts wrongly has a wrong row, and nothing of a run stays.
-func TestThroughputIsJudged(t *testing.T) {
+// newLab is one with an input.
+func newLab(ctx context.Context, t *testing.T) (*Lab, *Input) {
+	t.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
-	defer cancel()
+	t.Cleanup(c.Close)
 	l := &Lab{Kafka: kafka.Config{Brokers: c.ListenAddrs(), Seam: seam.World()}, Dir: t.TempDir(), Seam: seam.World()}
 	if err := l.Open(); err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(l.Close)
 	in, err := l.Fill(ctx, bench.Workload{Name: "w", Events: 200, Keys: 20, Partitions: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return l, in
+}
+
+// TestRestartsHaveAnEnd: a peer that hangs is a failed row, and its error has no hole.
+func TestRestartsHaveAnEnd(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	l, in := newLab(ctx, t)
+	_, err := l.Restarts(ctx, &scripted{t: t, hangs: true}, in, time.Second, Endings{Ways: []string{Killed}, StepMax: 300 * time.Millisecond})
+	if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "it is at map[] of") ||
+		strings.Contains(err.Error(), "%!") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestThroughputIsJudged: a peer that counts wrongly has a wrong row, and nothing of a run stays.
+func TestThroughputIsJudged(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
+	defer cancel()
+	l, in := newLab(ctx, t)
 	for _, tc := range []struct {
 		name, wrong string
 		outputs     func(key string, n int) string

@@ -435,6 +435,9 @@ func (c *Cluster) Log(id int) string { return filepath.Join(c.node(id).dir, "kaf
 // PID is the process id of a node's JVM.
 func (c *Cluster) PID(id int) int { return c.node(id).run.cmd.Process.Pid }
 
+// Ended is closed when the JVM that a node runs now has ended, whoever ended it.
+func (c *Cluster) Ended(id int) <-chan struct{} { return c.node(id).run.done }
+
 // Addrs are the plain listeners of all nodes, never behind a proxy.
 func (c *Cluster) Addrs() []string {
 	return c.addrs(func(n *node) string { return fmt.Sprintf("127.0.0.1:%d", n.port) })

@@ -106,7 +106,14 @@ func TestNode(t *testing.T) {
 		t.Errorf("the JVM does not use the archive of classes, which makes its start short (%v)", err)
 	}
 
+	ended := c.Ended(1)
+	select {
+	case <-ended:
+		t.Error("a node that runs has ended")
+	default:
+	}
 	c.Kill(1)
+	<-ended
 	given, up := context.WithCancel(t.Context())
 	up()
 	if err := c.Restart(given, 1); !errors.Is(err, context.Canceled) {

@@ -189,3 +189,24 @@ func TestUnsoundRowsAreAnError(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestBrokerThatEndsStopsTheWorks, and they say why.
+func TestBrokerThatEndsStopsTheWorks(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "kafka.log")
+	if err := os.WriteFile(log, []byte("out of memory\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancelCause(t.Context())
+	ended := make(chan struct{})
+	go watchBroker(ctx, stop, 2, ended, log)
+	now := time.Unix(0, 0)
+	r := &runner{o: options{reps: 3}, sm: clock(&now), results: &report.Results{Began: now}}
+	err := r.rounds(ctx, &report.Work{ID: "a"}, []*cell{{peer: peers.Limit{}, run: func(ctx context.Context) (trial.Figures, error) {
+		close(ended)
+		<-ctx.Done()
+		return trial.Figures{}, ctx.Err()
+	}}}, time.Time{})
+	if err == nil || !strings.Contains(err.Error(), "broker 2 has ended by itself: out of memory") {
+		t.Errorf("%v", err)
+	}
+}

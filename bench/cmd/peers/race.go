@@ -156,6 +156,11 @@ func (r *runner) onBrokers(ctx context.Context, nodes int, works []string) (err 
 		return err
 	}
 	defer cluster.Close()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	for id := 1; id <= nodes; id++ {
+		go watchBroker(ctx, stop, id, cluster.Ended(id), cluster.Log(id))
+	}
 	dir, err := runDir(r.o.cache)
 	if err != nil {
 		return err
@@ -178,6 +183,20 @@ func (r *runner) onBrokers(ctx context.Context, nodes int, works []string) (err 
 		}
 	}
 	return nil
+}
+
+// watchBroker stops the works when a broker ends: each would wait for it, for ever.
+func watchBroker(ctx context.Context, stop context.CancelCauseFunc, id int, ended <-chan struct{}, log string) {
+	select {
+	case <-ctx.Done():
+	case <-ended:
+		const keep = 2000
+		text, err := os.ReadFile(log)
+		if err != nil {
+			text = []byte(err.Error())
+		}
+		stop(fmt.Errorf("broker %d has ended by itself: %s", id, text[max(0, len(text)-keep):]))
+	}
 }
 
 // runDir makes a folder for the states of one run, and removes those of commands that were killed.

@@ -39,7 +39,7 @@ func (r *runner) rounds(ctx context.Context, work *report.Work, cells []*cell, u
 			cancel()
 			c.took = r.sm.Since(began)
 			if ctx.Err() != nil {
-				return errors.Join(ctx.Err(), err)
+				return errors.Join(context.Cause(ctx), err)
 			}
 			if err != nil {
 				row.Failed = err.Error()

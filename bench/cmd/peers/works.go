@@ -204,6 +204,9 @@ func (r *runner) realTimeBatches() []int {
 	return []int{100, 250, 1000}
 }
 
+// slowestPerSec is how many events or groups a second a peer must do not to be taken for hung.
+const slowestPerSec = 20_000
+
 // restarts kills each peer under load. Building the state takes the longest, so each builds once
 // and is then killed several times.
 func (r *runner) restarts(ctx context.Context, id string, groups int) error {
@@ -222,9 +225,11 @@ func (r *runner) restarts(ctx context.Context, id string, groups int) error {
 		enough := func(took time.Duration) bool {
 			return !until.IsZero() && r.sm.Now().Add(took).After(until)
 		}
-		all, err := r.lab.Restarts(ctx, p, in, intervals[1], r.ways(p), enough)
+		all, err := r.lab.Restarts(ctx, p, in, intervals[1], trial.Endings{
+			Ways: r.ways(p), Enough: enough, StepMax: max(runMax, time.Duration(groups/slowestPerSec)*time.Second),
+		})
 		if ctx.Err() != nil {
-			return errors.Join(ctx.Err(), err)
+			return errors.Join(context.Cause(ctx), err)
 		}
 		if err != nil {
 			work.Row(p.Name(), intervals[1], trial.Killed).Failed = err.Error()
