@@ -9,6 +9,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -26,8 +27,19 @@ func main() {
 	err := dispatch(ctx, os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
+}
+
+// A usageError says that the command was called wrongly.
+type usageError struct{ error }
+
+// exitCode is 2 for a wrong call, and 1 for a run that failed or a row that is not sound.
+func exitCode(err error) int {
+	if _, is := errors.AsType[usageError](err); is {
+		return 2
+	}
+	return 1
 }
 
 func dispatch(ctx context.Context, args []string) error {
@@ -36,7 +48,7 @@ func dispatch(ctx context.Context, args []string) error {
 	}
 	o, err := parseOptions(args, os.Getenv)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	return race(ctx, o, seam.World())
 }

@@ -68,14 +68,20 @@ func parseOptions(args []string, env func(string) string) (options, error) {
 }
 
 func (o *options) complete(work string, budgeted bool) error {
-	o.works = strings.Split(work, ",")
 	if work == "all" {
-		o.works = allWorks
+		work = joined(allWorks)
 	}
-	for _, w := range o.works {
+	o.works = nil
+	for _, w := range strings.Split(work, ",") {
 		if !slices.Contains(allWorks, w) {
-			return fmt.Errorf("there is no work %q: say some of %s, or all", w, strings.Join(allWorks, ","))
+			return fmt.Errorf("there is no work %q: say some of %s, or all", w, joined(allWorks))
 		}
+		if !slices.Contains(o.works, w) { // twice it would be two tables of one name
+			o.works = append(o.works, w)
+		}
+	}
+	if err := newField(*o, "").known(); err != nil {
+		return err
 	}
 	if !slices.Equal(o.works, defaultWorks) && !budgeted {
 		o.budget = 0

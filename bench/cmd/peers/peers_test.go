@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tally-kafka/tally/bench"
 	"github.com/tally-kafka/tally/bench/peers"
 	"github.com/tally-kafka/tally/bench/report"
 	"github.com/tally-kafka/tally/bench/trial"
@@ -37,10 +38,47 @@ func TestOptions(t *testing.T) {
 	if o, err := parseOptions([]string{"--work", "all"}, none); err != nil || !slices.Equal(o.works, allWorks) {
 		t.Errorf("%+v, %v", o, err)
 	}
-	for _, args := range [][]string{{"--work", "x"}, {"--scale", "0"}, {"--reps", "0"}, {"--nothing"}} {
+	if o, err := parseOptions([]string{"--work", "c,a,c,a"}, none); err != nil || joined(o.works) != "c,a" {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for _, list := range []string{"tally", "limit,pyspark", "kafka-streams-tuned,pyspark-500k"} {
+		if _, err := parseOptions([]string{"--peers", list}, none); err != nil {
+			t.Errorf("%s: %v", list, err)
+		}
+	}
+	for _, args := range [][]string{{"--peers", "spark"}, {"--peers", "limit,"}, {"--work", "x"}, {"--scale", "0"}, {"--reps", "0"}, {"--nothing"}} {
 		if _, err := parseOptions(args, none); err == nil {
 			t.Errorf("%v is taken", args)
 		}
+	}
+}
+
+// TestWrongPeerIsRefused by name, with those that there are, before anything runs.
+func TestWrongPeerIsRefused(t *testing.T) {
+	err := dispatch(t.Context(), []string{"--peers", "limit,kafka-stream"})
+	if err == nil || exitCode(err) != 2 || !strings.Contains(err.Error(), `no peer "kafka-stream": say some of tally,tally-1-lane,limit,kafka-streams,`) {
+		t.Errorf("%v", err)
+	}
+	if exitCode(errors.New("a row is wrong")) != 1 {
+		t.Error("a run that failed is taken for a wrong call")
+	}
+}
+
+// TestPeerOfABatchIsChosenAtAnyScale: its row's name has the scale in it.
+func TestPeerOfABatchIsChosenAtAnyScale(t *testing.T) {
+	o := options{peers: "pyspark-500k", scale: 0.1, reps: 1}
+	r := &runner{o: o, field: newField(o, "")}
+	in := &trial.Input{Workload: bench.Workload{Events: r.scaled(5_000_000)}}
+	if cells := r.batches(in); len(cells) != 1 || cells[0].peer.Name() != "pyspark-50k" {
+		t.Errorf("%+v", cells)
+	}
+	r.field.chosen = "pyspark"
+	if cells := r.batches(in); len(cells) != 2 {
+		t.Errorf("%+v", cells)
+	}
+	r.field.chosen = "kafka-streams"
+	if cells := r.batches(in); len(cells) != 0 {
+		t.Errorf("%+v", cells)
 	}
 }
 

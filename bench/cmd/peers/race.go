@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -261,6 +263,28 @@ func (f field) installed() []peers.Peer {
 	return all
 }
 
+// all are the peers that there are.
+func (f field) all() []peers.Peer {
+	return []peers.Peer{f.tally(0), f.tally(1), peers.Limit{}, f.streams(), f.tuned(), f.spark(), f.spark500k(1), f.sparkRealTime()}
+}
+
+// known refuses a name that chooses none: a run of tally alone would look like the one asked for.
+func (f field) known() error {
+	var names []string
+	for _, p := range f.all() {
+		names = append(names, p.Name())
+	}
+	if f.chosen == "" {
+		return nil
+	}
+	for _, one := range strings.Split(f.chosen, ",") {
+		if one == "" || !slices.ContainsFunc(names, func(name string) bool { return peers.Chosen(one, name) }) {
+			return fmt.Errorf("there is no peer %q: say some of %s", one, joined(names))
+		}
+	}
+	return nil
+}
+
 func (f field) has(name string) bool { return peers.Chosen(f.chosen, name) }
 
 // only leaves out what was not chosen. tally always runs: the others stand beside it.
@@ -276,7 +300,7 @@ func (f field) only(all ...peers.Peer) []peers.Peer {
 
 func (f field) settings() []report.Pair {
 	var all []report.Pair
-	for _, p := range f.only(f.tally(0), f.tally(1), peers.Limit{}, f.streams(), f.tuned(), f.spark(), f.spark500k(1), f.sparkRealTime()) {
+	for _, p := range f.only(f.all()...) {
 		all = append(all, report.Pair{Name: p.Name(), Value: joinedLines(p.Settings())})
 	}
 	return append(all, report.Pair{Name: "brokers", Value: joinedLines(append(brokerJVM(1), "server.properties: internal/testkafka/config.go"))})

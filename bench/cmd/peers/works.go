@@ -118,8 +118,9 @@ func (r *runner) throughput(ctx context.Context, id, title string, w bench.Workl
 // batches are PySpark's rows: all in one, and in several where that is something else.
 func (r *runner) batches(in *trial.Input) []*cell {
 	all := r.field.only(r.field.spark())
-	if in.Workload.Events > r.scaled(sparkBatch) {
-		all = r.field.only(r.field.spark(), r.field.spark500k(r.o.scale))
+	// It is chosen by its name at scale 1, whatever its batches have here.
+	if r.field.has(r.field.spark500k(1).Name()) && in.Workload.Events > r.scaled(sparkBatch) {
+		all = append(all, r.field.spark500k(r.o.scale))
 	}
 	var cells []*cell
 	for _, p := range all {
