@@ -2,7 +2,9 @@ package peers
 
 import (
 	"context"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,6 +25,13 @@ type Job struct {
 
 // Out is the topic of outputs.
 func (j Job) Out() string { return j.App + "-out" }
+
+// tmpdir has a JVM unpack its libraries, such as RocksDB's of 15 MB, into the job's own directory: a
+// JVM that is killed leaves them behind.
+func (j Job) tmpdir() (option string, err error) {
+	dir := filepath.Join(j.Dir, "tmp")
+	return "-Djava.io.tmpdir=" + dir, os.MkdirAll(dir, 0o755)
+}
 
 func (j Job) brokers() string { return strings.Join(j.Kafka.Brokers, ",") }
 

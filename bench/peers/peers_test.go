@@ -107,8 +107,12 @@ func TestCommands(t *testing.T) {
 	j := Job{Kafka: kafka.Config{Brokers: []string{"a:1", "b:2"}}, Dir: t.TempDir(), App: "x", In: "in",
 		Interval: 100 * time.Millisecond, Workload: bench.Workload{Words: 1, Partitions: 4}}
 	for _, expert := range []bool{false, true} {
-		if _, err := (Streams{Cache: t.TempDir(), Expert: expert}).Command(j); err != nil {
+		cmd, err := (Streams{Cache: t.TempDir(), Expert: expert}).Command(j)
+		if err != nil {
 			t.Fatal(err)
+		}
+		if !strings.Contains(cmd.String(), " -Djava.io.tmpdir="+j.Dir+"/tmp ") {
+			t.Errorf("a killed JVM leaves its libraries in /tmp: %v", cmd)
 		}
 		text, err := os.ReadFile(j.Dir + "/streams.properties")
 		if err != nil {
@@ -120,8 +124,32 @@ func TestCommands(t *testing.T) {
 			}
 		}
 	}
+	testSparkTmpdir(t, j)
 	cmd, err := Tally{Binary: "tally", Lanes: 1, Memory: "64MB"}.Command(j)
 	if err != nil || !strings.Contains(cmd.String(), "--commit-max 100ms --memory 64MB") {
 		t.Errorf("%v, %v", cmd, err)
+	}
+}
+
+func testSparkTmpdir(t *testing.T, j Job) {
+	t.Helper()
+	s := Spark{Cache: t.TempDir()}
+	if err := os.MkdirAll(s.jars(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, jar := range []string{"spark-sql-kafka-0", "spark-token-provider-kafka-0", "kafka-clients-1", "commons-pool2-1"} {
+		if err := os.WriteFile(s.jars()+"/"+jar+".jar", nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Command(j); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(j.Dir + "/job.json")
+	if err != nil || !strings.Contains(string(text), `"spark.driver.extraJavaOptions":"-Djava.io.tmpdir=`+j.Dir+`/tmp"`) {
+		t.Errorf("%s, %v", text, err)
+	}
+	if _, err := os.Stat(j.Dir + "/tmp"); err != nil {
+		t.Error(err) // a JVM does not make it
 	}
 }

@@ -103,6 +103,9 @@ func (s Spark) Command(j Job) (*exec.Cmd, error) {
 	}
 	settings := s.session(j.Workload.Partitions)
 	settings["spark.jars"] = jars
+	if settings["spark.driver.extraJavaOptions"], err = j.tmpdir(); err != nil {
+		return nil, err
+	}
 	settings["spark.local.dir"] = filepath.Join(j.Dir, "tmp")
 	job := sparkJob{
 		Brokers: j.brokers(), In: j.In, Out: j.Out(), Words: j.Workload.Words > 0, Checkpoint: s.checkpoint(j),

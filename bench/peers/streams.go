@@ -104,7 +104,11 @@ func (s Streams) CommandWith(j Job, more map[string]string) (*exec.Cmd, error) {
 	if err := os.WriteFile(file, []byte(strings.Join(lines(settings), "\n")+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	args := append(s.heap(j.Workload.Keys), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+	tmpdir, err := j.tmpdir()
+	if err != nil {
+		return nil, err
+	}
+	args := append(s.heap(j.Workload.Keys), tmpdir, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 		"-cp", s.classes()+":"+filepath.Join(s.jars(), "*"), "Count", s.form(), file)
 	return exec.Command("java", args...), nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -168,8 +169,11 @@ func (a *app) restart(ctx context.Context, s *sender, seen *marks, way string, n
 
 const dropCachesFile = "/proc/sys/vm/drop_caches"
 
-// dropCaches makes the next reads come from the disk.
-func dropCaches() error { return os.WriteFile(dropCachesFile, []byte("3"), 0) }
+// dropCaches makes the next reads come from the disk. What is not written yet cannot be dropped.
+func dropCaches() error {
+	syscall.Sync()
+	return os.WriteFile(dropCachesFile, []byte("3"), 0)
+}
 
 // CanDropCaches says whether this user may: only root may.
 func CanDropCaches() bool {
