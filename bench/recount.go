@@ -2,11 +2,13 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
 	"maps"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -53,6 +55,17 @@ func (r *Recount) Add(w Workload, key, value []byte) {
 // Of is how often a group was counted.
 func (r *Recount) Of(group string) int64 { return int64(r.counts[maphash.String(r.seed, group)]) }
 
+// Largest are the n highest counts, the highest first.
+func (r *Recount) Largest(n int) []int64 {
+	var all []int64
+	for _, count := range r.counts {
+		if at, _ := slices.BinarySearchFunc(all, int64(count), func(a, b int64) int { return cmp.Compare(b, a) }); at < n {
+			all = slices.Insert(all, at, int64(count))[:min(len(all)+1, n)]
+		}
+	}
+	return all
+}
+
 // Groups is how many there are.
 func (r *Recount) Groups() int { return len(r.counts) }
 
@@ -63,14 +76,23 @@ type Verdict struct {
 	Missing  int   // groups without an output
 	Wrong    int   // groups whose last count is not the recount's
 	Example  string
+	Again    string // the first of the repeated
 }
 
-// String is what is wrong, "" when nothing is.
+// String is what is wrong of a program that may write an output again, "" when nothing is.
 func (v Verdict) String() string {
 	if v.Missing == 0 && v.Wrong == 0 {
 		return ""
 	}
 	return fmt.Sprintf("%d groups wrong, %d missing; %s", v.Wrong, v.Missing, v.Example)
+}
+
+// OfExactlyOnce is String of a program that claims to write each output once: its counts rise.
+func (v Verdict) OfExactlyOnce() string {
+	if wrong := v.String(); wrong != "" || v.Repeated == 0 {
+		return wrong
+	}
+	return fmt.Sprintf("%d outputs do not raise their count; %s", v.Repeated, v.Again)
 }
 
 // A Judge compares outputs with a recount.
@@ -104,7 +126,9 @@ func (j *Judge) See(key, value []byte) error {
 	if j.sums {
 		count += int64(before)
 	} else if was && uint32(count) <= before {
-		j.verdict.Repeated++
+		if j.verdict.Repeated++; j.verdict.Again == "" {
+			j.verdict.Again = fmt.Sprintf("%q is %d after %d", group, count, before)
+		}
 	}
 	// The last record holds, as it does for a reader of the topic.
 	j.seen[h] = uint32(count)
@@ -180,32 +204,38 @@ func number(digits []byte) (n int64, ok bool) {
 	return n, true
 }
 
-// Judge reads a topic of outputs as its readers do, to its committed end.
-func (r *Recount) Judge(ctx context.Context, cfg kafka.Config, topic string) (Verdict, error) {
-	return NewJudge(r).judge(ctx, cfg, topic)
+// Judge reads topics of outputs as their readers do, to their committed ends. A group has its
+// outputs in one of them.
+func (r *Recount) Judge(ctx context.Context, cfg kafka.Config, topics ...string) (Verdict, error) {
+	return NewJudge(r).judge(ctx, cfg, topics)
 }
 
 // JudgeSums is Judge for outputs that say what was added to a group: their sums must agree.
-func (r *Recount) JudgeSums(ctx context.Context, cfg kafka.Config, topic string) (Verdict, error) {
+func (r *Recount) JudgeSums(ctx context.Context, cfg kafka.Config, topics ...string) (Verdict, error) {
 	j := NewJudge(r)
 	j.sums = true
-	return j.judge(ctx, cfg, topic)
+	return j.judge(ctx, cfg, topics)
 }
 
-func (j *Judge) judge(ctx context.Context, cfg kafka.Config, topic string) (Verdict, error) {
+func (j *Judge) judge(ctx context.Context, cfg kafka.Config, topics []string) (Verdict, error) {
 	admin, err := kafka.NewAdmin(cfg)
 	if err != nil {
 		return Verdict{}, err
 	}
 	defer admin.Close()
-	ends, err := admin.EndOffsets(ctx, topic, true)
-	if err != nil {
-		return Verdict{}, err
+	for _, topic := range topics {
+		ends, err := admin.EndOffsets(ctx, topic, true)
+		if err != nil {
+			return Verdict{}, err
+		}
+		if err := j.read(ctx, cfg, topic, ends); err != nil {
+			return Verdict{}, err
+		}
 	}
-	return j.verdictOf(ctx, cfg, topic, ends)
+	return j.Verdict(), nil
 }
 
-func (j *Judge) verdictOf(ctx context.Context, cfg kafka.Config, topic string, ends map[int32]int64) (Verdict, error) {
+func (j *Judge) read(ctx context.Context, cfg kafka.Config, topic string, ends map[int32]int64) error {
 	at := map[int32]kgo.Offset{}
 	for p, end := range ends {
 		if end > 0 {
@@ -218,13 +248,13 @@ func (j *Judge) verdictOf(ctx context.Context, cfg kafka.Config, topic string, e
 		kgo.KeepControlRecords(), // the log ends in them
 	)
 	if err != nil {
-		return Verdict{}, err
+		return err
 	}
 	defer cl.Close()
 	for len(at) > 0 {
 		fetches := cl.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
-			return Verdict{}, err
+			return err
 		}
 		for r := range fetches.RecordsAll() {
 			if r.Offset+1 >= ends[r.Partition] {
@@ -234,9 +264,9 @@ func (j *Judge) verdictOf(ctx context.Context, cfg kafka.Config, topic string, e
 				continue
 			}
 			if err := j.See(r.Key, r.Value); err != nil {
-				return Verdict{}, err
+				return err
 			}
 		}
 	}
-	return j.Verdict(), nil
+	return nil
 }

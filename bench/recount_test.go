@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,17 @@ func TestJudgeFindsWrongOutputs(t *testing.T) {
 		if bad := c.wrong+c.missing > 0; bad != (v.String() != "") {
 			t.Errorf("%s: it says %q", c.name, v)
 		}
+		if bad := c.wrong+c.missing+c.repeated > 0; bad != (v.OfExactlyOnce() != "") {
+			t.Errorf("%s: of exactly once it says %q", c.name, v.OfExactlyOnce())
+		}
+	}
+}
+
+func TestLargest(t *testing.T) {
+	for n, want := range map[int][]int64{1: {3}, 2: {3, 1}, 5: {3, 1, 1}} {
+		if got := threeGroups().Largest(n); !slices.Equal(got, want) {
+			t.Errorf("the %d largest are %v, not %v", n, got, want)
+		}
 	}
 }
 
@@ -95,7 +107,7 @@ func TestParseOutput(t *testing.T) {
 // TestJudgeReadsCommitted: what an aborted transaction wrote is no output, and a log that ends in
 // its marker is read to the end.
 func TestJudgeReadsCommitted(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "out"))
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "out", "more"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,12 +120,13 @@ func TestJudgeReadsCommitted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cl.Close()
+	topic := "out"
 	write := func(end kgo.TransactionEndTry, outputs ...string) {
 		if err := cl.BeginTransaction(); err != nil {
 			t.Fatal(err)
 		}
 		for _, o := range outputs {
-			r := &kgo.Record{Key: []byte(o[:1]), Value: fmt.Appendf(nil, `{"count":%s}`, o[1:])}
+			r := &kgo.Record{Topic: topic, Key: []byte(o[:1]), Value: fmt.Appendf(nil, `{"count":%s}`, o[1:])}
 			if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
@@ -128,6 +141,15 @@ func TestJudgeReadsCommitted(t *testing.T) {
 	if err != nil || v.String() != "" || v.Outputs != 3 {
 		t.Errorf("%+v, %v", v, err)
 	}
+	// An app of several topics: each group has its outputs in one of them.
+	topic = "more"
+	write(kgo.TryCommit, "d2")
+	r := threeGroups()
+	r.Add(Workload{}, []byte("d"), nil)
+	if v, err := r.Judge(ctx, cfg, "out", "more"); err != nil || v.Wrong != 1 || v.Missing != 0 || v.Outputs != 4 {
+		t.Errorf("two topics: %+v, %v", v, err)
+	}
+	topic = "out"
 	write(kgo.TryCommit, "a9")
 	if v, err := threeGroups().Judge(ctx, cfg, "out"); err != nil || v.Wrong != 1 {
 		t.Errorf("a wrong count is not seen: %+v, %v", v, err)

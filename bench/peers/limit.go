@@ -21,6 +21,7 @@ func (Limit) Name() string                  { return "limit" }
 func (Limit) Install(context.Context) error { return nil }
 func (Limit) SaysRunning() bool             { return false }
 func (Limit) Adds() bool                    { return true }
+func (Limit) ExactlyOnce() bool             { return true }
 func (Limit) State(Job) string              { return "" }
 
 func (Limit) Command(j Job) (*exec.Cmd, error) {

@@ -47,6 +47,9 @@ type Peer interface {
 	// SaysRunning: it prints the line "running" when its start-up is over, which then is no part of
 	// its rate. The others are measured from the start of the process.
 	SaysRunning() bool
+	// ExactlyOnce: it claims that each of its outputs is there once, so that one which does not raise
+	// its count is wrong.
+	ExactlyOnce() bool
 	// Position is up to where the input has been counted and committed.
 	Position(context.Context, *kafka.Admin, Job) (map[int32]int64, error)
 	// State is the folder that a restore from Kafka can make anew, "" where there is none.

@@ -67,6 +67,9 @@ func (s Spark) Install(ctx context.Context) error {
 
 func (s Spark) SaysRunning() bool { return true }
 
+// ExactlyOnce is true of the state alone: the sink to Kafka is at-least-once.
+func (s Spark) ExactlyOnce() bool { return false }
+
 // connector are the jars that PySpark lacks; the rest of what Maven brings it has itself.
 func (s Spark) connector() (string, error) {
 	var found []string

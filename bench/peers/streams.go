@@ -84,6 +84,8 @@ func (s Streams) form() string {
 
 func (s Streams) SaysRunning() bool { return true }
 
+func (s Streams) ExactlyOnce() bool { return true }
+
 func (s Streams) Command(j Job) (*exec.Cmd, error) { return s.CommandWith(j, nil) }
 
 // CommandWith is Command with more of Kafka Streams' settings, which win; an empty one takes a

@@ -50,6 +50,8 @@ func (t Tally) Command(j Job) (*exec.Cmd, error) {
 
 func (t Tally) SaysRunning() bool { return false }
 
+func (t Tally) ExactlyOnce() bool { return true }
+
 // Position has gone through both stages, where there are two.
 func (t Tally) Position(ctx context.Context, admin *kafka.Admin, j Job) (map[int32]int64, error) {
 	at, err := groupPosition(ctx, admin, j)

@@ -59,7 +59,11 @@ func (l *Lab) Apps(ctx context.Context, tally peers.Tally, n int, p Pacing) (f F
 	})
 	err = a.paced(ctx, s, p, &f)
 	stop()
-	return f, errors.Join(err, g.Wait())
+	if err := errors.Join(err, g.Wait()); err != nil {
+		return f, err
+	}
+	a.proc.Stop()
+	return f, a.judgePaced(ctx, s, &f, outs...)
 }
 
 // manyApps is a node of tally with many apps. A key belongs to one of them.
@@ -78,6 +82,7 @@ func (m *manyApps) Name() string                  { return m.peer.Name() }
 func (m *manyApps) Install(context.Context) error { return nil }
 func (m *manyApps) SaysRunning() bool             { return false }
 func (*manyApps) Adds() bool                      { return false }
+func (m *manyApps) ExactlyOnce() bool             { return m.peer.ExactlyOnce() }
 func (m *manyApps) State(j peers.Job) string      { return m.peer.State(j) }
 func (m *manyApps) Settings() []string            { return m.peer.Settings() }
 

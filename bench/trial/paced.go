@@ -95,16 +95,21 @@ func (a *app) pacedAndRead(ctx context.Context, s *sender, from kgo.Offset, p Pa
 	if err := errors.Join(err, g.Wait()); err != nil {
 		return fmt.Errorf("%w\n%s", err, a.proc.Log())
 	}
+	if p.Beside != nil && f.Wrong == "" {
+		if f.Wrong, err = a.lab.answers(ctx, a.job, s.recount); err != nil {
+			return err
+		}
+	}
 	a.proc.Stop()
-	wrong, outputs := f.Wrong, f.OutputsPerEvent
-	if err := a.judge(ctx, s.recount, s.sent, f); err != nil {
-		return err
-	}
+	return a.judgePaced(ctx, s, f, a.job.Out())
+}
+
+// judgePaced keeps the figure of outputs an event, which is of what was recorded alone.
+func (a *app) judgePaced(ctx context.Context, s *sender, f *Figures, outs ...string) error {
+	outputs := f.OutputsPerEvent
+	err := a.judge(ctx, s.recount, s.sent, f, outs...)
 	f.OutputsPerEvent = outputs
-	if wrong != "" {
-		f.Wrong = wrong
-	}
-	return nil
+	return err
 }
 
 // paced wakes the peer, warms it up, and records.

@@ -149,6 +149,9 @@ func (l *Lab) Asked(ctx context.Context, peer peers.Peer, in *Input, interval, d
 	if err := l.Queries(asking, a.job, &f); err != nil {
 		return f, err
 	}
+	if f.Wrong, err = l.answers(ctx, a.job, in.Recount); err != nil {
+		return f, err
+	}
 	if err := l.scan(ctx, a, in, &f); err != nil {
 		return f, err
 	}

@@ -96,7 +96,7 @@ func (a *app) judgeRestarts(ctx context.Context, in *Input, s *sender, verdict *
 		return err
 	}
 	a.proc.Stop()
-	return a.judge(ctx, s.recount, in.Workload.Events+s.sent, verdict)
+	return a.judge(ctx, s.recount, in.Workload.Events+s.sent, verdict, a.job.Out())
 }
 
 func (a *app) restarts(ctx context.Context, s *sender, seen *marks, e Endings) (all []Restart, err error) {

@@ -59,7 +59,7 @@ func (l *Lab) Throughput(ctx context.Context, peer peers.Peer, in *Input, interv
 		return f, err
 	}
 	f.KafkaPerEvent, f.BetweenPerEvent = kept/float64(in.Workload.Events), between/float64(in.Workload.Events)
-	err = a.judge(ctx, in.Recount, in.Workload.Events, &f)
+	err = a.judge(ctx, in.Recount, in.Workload.Events, &f, a.job.Out())
 	return f, err
 }
 
@@ -89,6 +89,11 @@ func (a *app) count(ctx context.Context, in *Input, beside Beside) (f Figures, e
 	if err != nil {
 		return f, err
 	}
+	if beside != nil {
+		if f.Wrong, err = a.lab.answers(ctx, a.job, in.Recount); err != nil {
+			return f, err
+		}
+	}
 	a.proc.Stop()
 	used, events := after.since(before), float64(in.Workload.Events)
 	f.EventsPerSec = events / took.Seconds()
@@ -112,17 +117,23 @@ func (a *app) awaitBeside(ctx context.Context, ends map[int32]int64, beside Besi
 	return errors.Join(err, g.Wait())
 }
 
-// judge compares the outputs with the recount.
-func (a *app) judge(ctx context.Context, recount *bench.Recount, events int, f *Figures) error {
+// judge compares the outputs with the recount. What was wrong before stays.
+func (a *app) judge(ctx context.Context, recount *bench.Recount, events int, f *Figures, outs ...string) error {
 	judge := recount.Judge
 	if a.peer.Adds() {
 		judge = recount.JudgeSums
 	}
-	v, err := judge(ctx, a.lab.Kafka, a.job.Out())
+	v, err := judge(ctx, a.lab.Kafka, outs...)
 	if err != nil {
 		return err
 	}
-	f.Wrong = v.String()
+	wrong := v.String()
+	if a.peer.ExactlyOnce() {
+		wrong = v.OfExactlyOnce()
+	}
+	if f.Wrong == "" {
+		f.Wrong = wrong
+	}
 	f.OutputsPerEvent = float64(v.Outputs) / float64(events)
 	f.OutputsRepeated = float64(v.Repeated)
 	f.Groups = float64(recount.Groups())
