@@ -12,7 +12,7 @@ import (
 // fillWait is how long a record of a filling may take; nobody answers where that is over.
 const fillWait = time.Minute
 
-// Fill creates the topic and sends all events. Brokers that do not answer for a minute are an error.
+// Fill creates the topic and sends all events. Brokers that are mute for a minute are an error.
 func (w Workload) Fill(ctx context.Context, cfg kafka.Config, topic string) error {
 	return w.fill(ctx, cfg, topic, fillWait)
 }

@@ -30,7 +30,7 @@ func mute(t *testing.T, asked func()) kafka.Config {
 	return kafka.Config{Brokers: c.ListenAddrs(), Seam: seam.World()}
 }
 
-// TestFillOfMuteBrokersEnds: it has no end of its own, and a command that fills would hang for ever.
+// TestFillOfMuteBrokersEnds: without an end of its own a command that fills would hang for ever.
 func TestFillOfMuteBrokersEnds(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

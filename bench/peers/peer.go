@@ -26,8 +26,8 @@ type Job struct {
 // Out is the topic of outputs.
 func (j Job) Out() string { return j.App + "-out" }
 
-// tmpdir has a JVM unpack its libraries, such as RocksDB's of 15 MB, into the job's own directory: a
-// JVM that is killed leaves them behind.
+// tmpdir has a JVM unpack its libraries, such as RocksDB's of 15 MB, into the job's own directory:
+// a JVM that is killed leaves them behind.
 func (j Job) tmpdir() (option string, err error) {
 	dir := filepath.Join(j.Dir, "tmp")
 	return "-Djava.io.tmpdir=" + dir, os.MkdirAll(dir, 0o755)
@@ -47,8 +47,8 @@ type Peer interface {
 	// SaysRunning: it prints the line "running" when its start-up is over, which then is no part of
 	// its rate. The others are measured from the start of the process.
 	SaysRunning() bool
-	// ExactlyOnce: it claims that each of its outputs is there once, so that one which does not raise
-	// its count is wrong.
+	// ExactlyOnce: it claims that each of its outputs is there once, so that one which does not
+	// raise its count is wrong.
 	ExactlyOnce() bool
 	// Position is up to where the input has been counted and committed.
 	Position(context.Context, *kafka.Admin, Job) (map[int32]int64, error)

@@ -1,7 +1,9 @@
 package trial
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -74,5 +76,21 @@ func TestAnswersAreCompared(t *testing.T) {
 			t.Errorf("%s: %q, %v", tc.name, wrong, err)
 		}
 		node.Close()
+	}
+}
+
+// TestAskedNodeIsCompared: a run beside which a node was asked ends in a look at its answers; the
+// peer here has no node that could give any.
+func TestAskedNodeIsCompared(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	l, in := newLab(ctx, t)
+	peer := &scripted{t: t, outputs: func(_ string, n int) string { return string(values(int64(n))) }}
+	_, err := l.Throughput(ctx, peer, in, time.Second, func(ctx context.Context, _ peers.Job, _ *Figures) error {
+		<-ctx.Done()
+		return nil
+	})
+	if _, is := errors.AsType[*api.NoNodeError](err); !is {
+		t.Errorf("%v", err)
 	}
 }

@@ -63,7 +63,8 @@ func race(ctx context.Context, o options, sm seam.Seam) error {
 }
 
 // finish writes the page of a run that came to its end, and says which of its rows are not sound.
-// One that did not leaves the page as it is: a work that was cut short must not replace a whole one.
+// One that did not leaves the page as it is: a work that was cut short must not replace a whole
+// one.
 func finish(results *report.Results, o options, ended error) error {
 	results.Trim()
 	if ended == nil {
