@@ -189,17 +189,10 @@ func (c *chunk) touch(i int) {
 // waits for them while too many do: Pebble stops batches there, but not ingests, and reads would
 // grow slow without a bound.
 func (s *Store) restCompactions() error {
-	if s.db.Metrics().Levels[0].Sublevels < l0RestMax {
+	if s.overlapping() < l0RestMax {
 		s.compactions.rest(loadRest)
 		return nil
 	}
 	s.compactions.rest(0)
-	for s.db.Metrics().Levels[0].Sublevels >= l0ReadsLoadMax {
-		select {
-		case <-s.watch.worked:
-		case <-s.watch.failed:
-			return s.watch.failure()
-		}
-	}
-	return nil
+	return s.awaitBelow(l0ReadsLoadMax)
 }

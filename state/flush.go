@@ -150,9 +150,12 @@ func (s *Store) applyDirty() error {
 
 // commit gives a batch to Pebble's memtable and accounts for it.
 func (s *Store) commit(b *pebble.Batch) error {
-	if err := s.awaitTables(); err != nil {
-		_ = b.Close()
-		return err
+	if s.overlapping() >= l0ReadsMax {
+		s.watch.stalls.Add(1)
+		if err := s.awaitBelow(l0ReadsMax); err != nil {
+			_ = b.Close()
+			return err
+		}
 	}
 	s.memBytes += int64(b.Len()) + nodeBytes*int64(b.Count())
 	err := s.db.Apply(b, pebble.NoSync)
@@ -162,14 +165,14 @@ func (s *Store) commit(b *pebble.Batch) error {
 	return classify(s.dir, err)
 }
 
-// awaitTables waits while so many tables overlap in L0 that reads would grow slow. Pebble's own
-// stall at such a limit hears of no failure: where the compaction that is to end it fails, who
-// writes would hang there for ever, and who closes the store behind it.
-func (s *Store) awaitTables() error {
-	for first := true; s.db.Metrics().Levels[0].Sublevels >= l0ReadsMax; first = false {
-		if first {
-			s.watch.stalls.Add(1)
-		}
+// overlapping is how many tables overlap in L0.
+func (s *Store) overlapping() int { return int(s.db.Metrics().Levels[0].Sublevels) }
+
+// awaitBelow waits until fewer than so many tables overlap in L0. Pebble's own stall at such a
+// limit hears of no failure: where the compaction that is to end it fails, who writes would hang
+// there for ever, and who closes the store behind it.
+func (s *Store) awaitBelow(tables int) error {
+	for s.overlapping() >= tables {
 		select {
 		case <-s.watch.worked:
 		case <-s.watch.failed:

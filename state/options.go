@@ -158,7 +158,7 @@ func (o Options) pebbleOptions(w *watcher, block *BlockCache, c *compactions) *p
 		MemTableSize:                uint64(o.MemTableBytes),
 		MemTableStopWritesThreshold: memTablesMax,
 		L0CompactionThreshold:       l0Compact,
-		L0StopWritesThreshold:       math.MaxInt32, // who waits there hears of no failure: awaitTables
+		L0StopWritesThreshold:       math.MaxInt32, // who waits there hears of no failure: awaitBelow
 		CompactionConcurrencyRange:  func() (int, int) { return 1, o.Compactions },
 	}
 	p.Experimental.CompactionScheduler = c

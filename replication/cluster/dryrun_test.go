@@ -36,16 +36,7 @@ func TestDryRunWaitsForALeader(t *testing.T) {
 // TestDryRunWithoutMajority: without a leader nothing is foreseen, and after a while that is said.
 func TestDryRunWithoutMajority(t *testing.T) {
 	t.Parallel()
-	nodes := newNodes(t, 3)
-	for _, n := range nodes {
-		n.conf.Timing.Propose = slow * 300_000_000
-		n.start()
-	}
-	for _, n := range nodes {
-		n.in()
-	}
-	nodes[1].stop()
-	nodes[2].stop()
+	nodes := firstOfThree(t)
 	eventually(t, func() error { // node 0 may lead for as long as its lease lasts
 		if _, err := nodes[0].DryRunDrain(limit(t), nodes[1].conf.ID); !errors.As(err, new(*NoLeaderError)) {
 			return fmt.Errorf("it says %v", err)

@@ -52,9 +52,9 @@ func TestForget(t *testing.T) {
 	gone.start().in().has("by-two")
 }
 
-// TestForgetWithoutMajority: it is no way around a lost majority.
-func TestForgetWithoutMajority(t *testing.T) {
-	t.Parallel()
+// firstOfThree is three nodes of which only the first still runs, which soon gives a question up.
+func firstOfThree(t *testing.T) []*tnode {
+	t.Helper()
 	nodes := newNodes(t, 3)
 	for _, n := range nodes {
 		n.conf.Timing.Propose = slow * 300_000_000
@@ -65,6 +65,13 @@ func TestForgetWithoutMajority(t *testing.T) {
 	}
 	nodes[1].stop()
 	nodes[2].stop()
+	return nodes
+}
+
+// TestForgetWithoutMajority: it is no way around a lost majority.
+func TestForgetWithoutMajority(t *testing.T) {
+	t.Parallel()
+	nodes := firstOfThree(t)
 	eventually(t, func() error { // node 0 may lead for as long as its lease lasts, and say what it knows
 		var none *NoLeaderError
 		if err := nodes[0].Forget(limit(t), nodes[2].conf.ID, false); !errors.As(err, &none) {
