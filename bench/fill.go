@@ -21,6 +21,15 @@ func (w Workload) fill(ctx context.Context, cfg kafka.Config, topic string, wait
 	if err := w.CreateTopic(ctx, cfg, topic); err != nil {
 		return err
 	}
+	return w.send(ctx, cfg, topic, wait)
+}
+
+// Send sends all events to a topic that is there, as Fill does.
+func (w Workload) Send(ctx context.Context, cfg kafka.Config, topic string) error {
+	return w.send(ctx, cfg, topic, fillWait)
+}
+
+func (w Workload) send(ctx context.Context, cfg kafka.Config, topic string, wait time.Duration) error {
 	cl, err := cfg.Client(
 		kgo.DefaultProduceTopic(topic),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),

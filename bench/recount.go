@@ -31,12 +31,17 @@ func NewRecount() *Recount {
 // Recount counts all events of a workload.
 func (w Workload) Recount() *Recount {
 	r := NewRecount()
+	r.AddAll(w)
+	return r
+}
+
+// AddAll counts all events of a workload.
+func (r *Recount) AddAll(w Workload) {
 	source := w.Source()
 	for range w.Events {
 		key, value := source.Next()
 		r.Add(w, key, value)
 	}
-	return r
 }
 
 // Clone is a recount that goes on from here.

@@ -214,7 +214,12 @@ func (Spark) Adds() bool { return false }
 func (s Spark) State(Job) string { return "" }
 
 func (s Spark) Settings() []string {
-	all := lines(s.session(4))
+	settings := s.session(1)
+	settings["spark.sql.shuffle.partitions"] = "the input's partitions"
+	if s.RealTime {
+		settings["spark.master"] = "local[twice the input's partitions]"
+	}
+	all := lines(settings)
 	for name, value := range s.source() {
 		all = append(all, "source "+name+"="+value)
 	}

@@ -88,7 +88,7 @@ func (Tally) Adds() bool { return false }
 func (t Tally) State(j Job) string { return filepath.Join(j.Dir, "data", "state") }
 
 func (t Tally) Settings() []string {
-	s := []string{"--commit-max as the row says"}
+	s := []string{"--commit-max as the row says; a lane that is behind may take twice as long where a commit takes long"}
 	if t.Lanes > 0 {
 		s = append(s, fmt.Sprintf("lanes: %d", t.Lanes))
 	}

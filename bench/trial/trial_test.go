@@ -155,3 +155,76 @@ func TestThroughputIsJudged(t *testing.T) {
 		}
 	}
 }
+
+// TestGrownIsMeasuredStepByStep: each step has its own events and outputs, and all are judged
+// together.
+func TestGrownIsMeasuredStepByStep(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
+	defer cancel()
+	l, _ := newLab(ctx, t)
+	fill := bench.Workload{Name: "g", Events: 50, Keys: 50, Each: true, Partitions: 2}
+	more := []bench.Workload{
+		{Name: "g", Events: 100, Keys: 50, Partitions: 2}, {Name: "g", Events: 200, Keys: 50, Skewed: true, Partitions: 2},
+	}
+	for _, tc := range []struct {
+		wrong string
+		skip  int // events of each step that the peer leaves out
+	}{{"", 0}, {"groups wrong", 1}} {
+		all, err := l.Grown(ctx, &echo{scripted: scripted{t: t}, skip: tc.skip}, fill, more, time.Second)
+		if err != nil || len(all) != 3 {
+			t.Fatalf("%v, %v", all, err)
+		}
+		for i, f := range all {
+			if f.Groups != 50 || f.OutputsPerEvent < 0.98 || f.OutputsPerEvent > 1 || f.EventsPerSec <= 0 ||
+				tc.wrong == "" && f.Wrong != "" || !strings.Contains(f.Wrong, tc.wrong) {
+				t.Errorf("step %d without %d events: %+v", i, tc.skip, f)
+			}
+		}
+	}
+}
+
+// echo is a peer that writes an output an event, and goes on where it was.
+type echo struct {
+	scripted
+	skip   int
+	at     map[int32]int64
+	counts map[string]int
+}
+
+func (e *echo) Position(ctx context.Context, admin *kafka.Admin, j peers.Job) (map[int32]int64, error) {
+	ends, err := admin.EndOffsets(ctx, j.In, true)
+	if err != nil || reached(e.at, ends) {
+		return e.at, err
+	}
+	if e.at == nil {
+		e.at, e.counts = map[int32]int64{}, map[string]int{}
+	}
+	at := map[int32]kgo.Offset{}
+	for p, end := range ends {
+		if e.at[p] < end {
+			at[p] = kgo.NewOffset().At(e.at[p])
+		}
+	}
+	cl, err := j.Kafka.Client(kgo.DefaultProduceTopic(j.Out()), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{j.In: at}))
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	skip := e.skip
+	for !reached(e.at, ends) {
+		fetches := cl.PollFetches(ctx)
+		for r := range fetches.RecordsAll() {
+			e.at[r.Partition] = r.Offset + 1
+			if skip--; skip >= 0 {
+				continue
+			}
+			e.counts[string(r.Key)]++
+			value := fmt.Appendf(nil, `{"count":%d}`, e.counts[string(r.Key)])
+			cl.Produce(ctx, &kgo.Record{Key: r.Key, Value: value}, nil)
+		}
+		if err := fetches.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return e.at, cl.Flush(ctx)
+}

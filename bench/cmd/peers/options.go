@@ -15,16 +15,17 @@ import (
 // options say what to run. The flags of fromEnv are also environment variables of their names in
 // capitals, which is how make passes them.
 type options struct {
-	works   []string
-	peers   string
-	scale   float64
-	reps    int
-	budget  time.Duration
-	out     string
-	results string // where results are kept, to write the report again
-	from    string // write the report of these results, and run nothing
-	cache   string
-	tally   string // the binary; "" builds it
+	works    []string
+	peers    string
+	scale    float64
+	reps     int
+	budget   time.Duration
+	budgeted bool // somebody said the budget
+	out      string
+	results  string // where results are kept, to write the report again
+	from     string // write the report of these results, and run nothing
+	cache    string
+	tally    string // the binary; "" builds it
 }
 
 // defaultWorks are those of the first page of the report. allWorks is the order of
@@ -64,10 +65,11 @@ func parseOptions(args []string, env func(string) string) (options, error) {
 			given[name] = true
 		}
 	}
-	return o, o.complete(*work, given["budget"])
+	o.budgeted = given["budget"]
+	return o, o.complete(*work)
 }
 
-func (o *options) complete(work string, budgeted bool) error {
+func (o *options) complete(work string) error {
 	if work == "all" {
 		work = joined(allWorks)
 	}
@@ -83,7 +85,7 @@ func (o *options) complete(work string, budgeted bool) error {
 	if err := newField(*o, "").known(); err != nil {
 		return err
 	}
-	if !slices.Equal(o.works, defaultWorks) && !budgeted {
+	if !slices.Equal(o.works, defaultWorks) && !o.budgeted {
 		o.budget = 0
 	}
 	if o.scale <= 0 || o.scale > 100 || o.reps < 1 || o.reps > 100 {

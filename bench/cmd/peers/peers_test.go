@@ -35,6 +35,10 @@ func TestOptions(t *testing.T) {
 	if got := command(o); got != "make bench-peers PEERS=limit WORK=d,f SCALE=0.5" {
 		t.Error(got)
 	}
+	o, err = parseOptions([]string{"--budget", "10m"}, none)
+	if got := command(o); err != nil || got != "make bench-peers BUDGET=10m0s" {
+		t.Error(got, err)
+	}
 	if o, err := parseOptions([]string{"--work", "all"}, none); err != nil || !slices.Equal(o.works, allWorks) {
 		t.Errorf("%+v, %v", o, err)
 	}

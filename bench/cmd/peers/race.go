@@ -107,6 +107,9 @@ func command(o options) string {
 	if o.reps != 3 {
 		line += fmt.Sprintf(" REPS=%d", o.reps)
 	}
+	if o.budgeted {
+		line += fmt.Sprintf(" BUDGET=%v", o.budget)
+	}
 	return line
 }
 
