@@ -204,7 +204,7 @@ func (d *drawing) ofBroker(f Fault) (Fault, bool) {
 	case BrokerStop:
 		f.For = d.between(500*time.Millisecond, 20*time.Second)
 	case BrokerCut:
-		f.For, f.Param = d.between(500*time.Millisecond, 15*time.Second), pick(d.rand, "cut", "freeze")
+		f.For, f.Param = d.between(500*time.Millisecond, 15*time.Second), pick(d.rand, BrokerCuts...)
 	case Compact:
 		f.Target, f.For = "changelogs", 10*time.Second
 		return f, f.At+f.For < d.end

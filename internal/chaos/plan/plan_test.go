@@ -78,6 +78,23 @@ func wantEnough(t *testing.T, s Schedule) {
 	}
 }
 
+// TestDrawBrokerCuts: brokers are cut off from each other in both directions, and in each alone.
+func TestDrawBrokerCuts(t *testing.T) {
+	drawn := map[string]int{}
+	for seed := range uint64(20) {
+		for _, f := range Draw(seed, 12*time.Minute, options).Faults {
+			if f.Kind == BrokerCut {
+				drawn[f.Param]++
+			}
+		}
+	}
+	for _, way := range []string{"cut", "freeze", "to", "from"} {
+		if drawn[way] < 5 {
+			t.Errorf("of %v the way %q is drawn too seldom", drawn, way)
+		}
+	}
+}
+
 // TestDrawEvenly: two hours of an even deck deal each row of the table to each kind at least three
 // times, the least that counts.
 func TestDrawEvenly(t *testing.T) {

@@ -37,13 +37,17 @@ const (
 
 	BrokerKill     Kind = "broker-kill" // SIGKILL; it starts after For, once fenced; Param: "" or at-once
 	BrokerStop     Kind = "broker-stop" // SIGSTOP; it goes on after For, and others lead by then
-	BrokerCut      Kind = "broker-cut"  // from the other brokers; Param: cut or freeze
+	BrokerCut      Kind = "broker-cut"  // from the other brokers; Param: one of BrokerCuts
 	ControllerKill Kind = "controller-kill"
 	Compact        Kind = "compact" // Kafka compacts the changelogs at once, for For
 )
 
 // AtOnce starts a killed broker again before the others have fenced it.
 const AtOnce = "at-once"
+
+// BrokerCuts are the ways of a BrokerCut: connections closed and refused, nothing passes, what the
+// broker sends to the others is lost, and what they send to it is.
+var BrokerCuts = []string{"cut", "freeze", "to", "from"}
 
 // OfBrokers are the kinds that take a broker away: one at a time.
 var OfBrokers = []Kind{BrokerKill, BrokerStop, BrokerCut, ControllerKill}

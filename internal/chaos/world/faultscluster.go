@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/chaos/history"
+	"github.com/tally-kafka/tally/internal/chaos/link"
 	"github.com/tally-kafka/tally/internal/chaos/plan"
 )
 
@@ -290,22 +291,35 @@ func (f *fault) brokerStop(ctx context.Context) error {
 	return nil
 }
 
-// brokerCut keeps a broker from the others.
+// brokerCut keeps a broker from the others, in both directions or in one.
 func (f *fault) brokerCut(ctx context.Context) error {
 	id, done, err := f.broker(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
-	f.Kind = map[string]plan.Kind{"cut": plan.Cut}[f.Param] // else it is frozen
 	for other := 1; other <= Brokers; other++ {
 		if other != id {
-			defer f.w.links.BreakBoth(brokerName(id), brokerName(other), f.rule())()
+			defer f.cutBrokers(brokerName(id), brokerName(other))()
 		}
 	}
 	f.came(0)
 	f.last(ctx)
 	return nil
+}
+
+// cutBrokers breaks the network between two brokers, as one of plan.BrokerCuts says.
+func (f *fault) cutBrokers(broker, other string) (heal func()) {
+	frost := link.Rule{Frozen: true}
+	switch f.Param {
+	case "cut":
+		return f.w.links.BreakBoth(broker, other, link.Rule{Cut: true})
+	case "to":
+		return f.w.links.Break(broker, other, frost)
+	case "from":
+		return f.w.links.Break(other, broker, frost)
+	}
+	return f.w.links.BreakBoth(broker, other, frost)
 }
 
 // broker resolves the target, and keeps other faults of brokers away until done is called.
