@@ -100,7 +100,7 @@ func (b *Tally) hang(n *node) (func(context.Context) error, error) {
 
 // cut cuts a node off from the others and from Kafka; its connections are closed, and none opens.
 func (b *Tally) cut(n *node) (func(context.Context) error, error) {
-	var heal []func()
+	var heal []func() int64
 	for _, other := range b.nodes {
 		if other != n {
 			heal = append(heal, b.Wires.Net.BreakBoth(n.name, other.name, link.Rule{Cut: true}))

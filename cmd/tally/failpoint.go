@@ -19,7 +19,7 @@ import (
 
 // failpoint is for tests alone. With TALLY_FAILPOINT_SHARED=FILE the node shares the file's memory
 // with who tests it (see internal/failpoint), which can then hold it at a step, set its clock,
-// have its syncs hang, and cut its power.
+// have its syncs hang or its disk be full, and cut its power.
 func failpoint(getenv func(string) string, sm *seam.Seam) func(*node.Config) {
 	path := getenv(shared.Env)
 	if path == "" {
@@ -29,8 +29,9 @@ func failpoint(getenv func(string) string, sm *seam.Seam) func(*node.Config) {
 	if err != nil {
 		panic(fmt.Sprintf("%s: %v", shared.Env, err))
 	}
+	memory.CountRefused() // until the process ends
 	sm.Now = memory.Now
-	disk := shared.NewDisk(memory.AwaitSync)
+	disk := shared.NewDisk(memory.AwaitSync, memory.Room)
 	go endWithoutPower(memory, disk)
 	return func(cfg *node.Config) {
 		cfg.Step, cfg.StateFS = memory.Hit, disk

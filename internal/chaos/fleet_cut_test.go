@@ -95,7 +95,7 @@ func (f *fleet) cut(what, name string, from cutFrom) {
 }
 
 func (f *fleet) cutFromOthers(name string, deaf bool) (heal func()) {
-	var all []func()
+	var all []func() int64
 	for _, other := range f.names() {
 		if deaf {
 			all = append(all, f.net.Break(other, name, link.Rule{Frozen: true}))

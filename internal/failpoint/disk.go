@@ -18,7 +18,8 @@ import (
 // synced since they were made, and removals since then. Directories, and renames, it keeps.
 type Disk struct {
 	vfs.FS
-	awaitSync func() // comes before each sync
+	awaitSync func()       // comes before each sync
+	room      func() error // comes before a file is made, and before each write
 
 	mu      sync.RWMutex // read by each change; held for good once the power is gone
 	table   sync.Mutex
@@ -39,9 +40,9 @@ type removal struct {
 }
 
 // NewDisk is a disk that has lost nothing. Each sync begins when awaitSync has come back, as one
-// that hangs does.
-func NewDisk(awaitSync func()) *Disk {
-	return &Disk{FS: vfs.Default, awaitSync: awaitSync, files: map[string]*onDisk{}, removed: map[string]removal{}}
+// that hangs does. What needs room fails with the error of room, as on one that is full.
+func NewDisk(awaitSync func(), room func() error) *Disk {
+	return &Disk{FS: vfs.Default, awaitSync: awaitSync, room: room, files: map[string]*onDisk{}, removed: map[string]removal{}}
 }
 
 // LosePower takes what the disk may lose. Nothing changes the disk any more: the process has to
@@ -88,6 +89,9 @@ func (d *Disk) change(do func() error) error {
 // Create makes a file, which is lost until its directory is synced.
 func (d *Disk) Create(name string, category vfs.DiskWriteCategory) (f vfs.File, err error) {
 	err = d.change(func() error {
+		if err := d.room(); err != nil {
+			return err
+		}
 		_, gone := os.Lstat(name)
 		lay := gone == nil
 		if f, err = d.FS.Create(name, category); err != nil {
@@ -283,6 +287,9 @@ type diskFile struct {
 
 func (f *diskFile) Write(b []byte) (n int, err error) {
 	err = f.disk.change(func() error {
+		if err := f.disk.room(); err != nil {
+			return err
+		}
 		n, err = f.File.Write(b)
 		f.is.written += int64(n)
 		return err
@@ -292,6 +299,9 @@ func (f *diskFile) Write(b []byte) (n int, err error) {
 
 func (f *diskFile) WriteAt(b []byte, at int64) (n int, err error) {
 	err = f.disk.change(func() error {
+		if err := f.disk.room(); err != nil {
+			return err
+		}
 		n, err = f.File.WriteAt(b, at)
 		f.is.written = max(f.is.written, at+int64(n))
 		return err

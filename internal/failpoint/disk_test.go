@@ -1,8 +1,10 @@
 package failpoint
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +24,7 @@ func TestLosePower(t *testing.T) {
 	}
 	must(os.WriteFile(at("old"), []byte("old"), 0o600))
 	must(os.WriteFile(at("left.unsynced-7"), []byte("of a process before"), 0o600))
-	d := NewDisk(func() {})
+	d := NewDisk(func() {}, hasRoom)
 	write := func(name, synced, more string) {
 		f, err := d.Create(at(name), vfs.WriteCategoryUnspecified)
 		must(err)
@@ -88,7 +90,7 @@ func TestHangingSync(t *testing.T) {
 	d := NewDisk(func() {
 		node.AwaitSync()
 		passed <- struct{}{}
-	})
+	}, hasRoom)
 	synced := func(name string) chan error {
 		f, err := d.Create(filepath.Join(dir, name), vfs.WriteCategoryUnspecified)
 		if err == nil {
@@ -130,5 +132,48 @@ func TestHangingSync(t *testing.T) {
 	world.HangSyncs(false)
 	for range cap(passed) { // nobody looks into the memory any more when it is unmapped
 		<-passed
+	}
+}
+
+func hasRoom() error { return nil }
+
+// TestFullDisk: nothing is made and nothing grows on a full disk, which is counted, and what was
+// there can be synced, read and removed.
+func TestFullDisk(t *testing.T) {
+	node, world := both(t)
+	d := NewDisk(node.AwaitSync, node.Room)
+	name := filepath.Join(t.TempDir(), "file")
+	f, err := d.Create(name, vfs.WriteCategoryUnspecified)
+	if err == nil {
+		_, err = f.Write([]byte("before"))
+	}
+	if err != nil || world.Refused() != 0 {
+		t.Fatalf("with room: %v, and %d writes had none", err, world.Refused())
+	}
+	world.FillDisk(true)
+	for what, do := range map[string]func() error{
+		"a write":    func() error { _, err := f.Write([]byte("x")); return err },
+		"a write at": func() error { _, err := f.WriteAt([]byte("x"), 3); return err },
+		"a new file": func() error { _, err := d.Create(name+"2", vfs.WriteCategoryUnspecified); return err },
+	} {
+		if err := do(); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%s on a full disk: %v", what, err)
+		}
+	}
+	if err := f.Sync(); err != nil || world.Refused() != 3 {
+		t.Errorf("%d writes had no room, and a sync says %v", world.Refused(), err)
+	}
+	if got, err := os.ReadFile(name); string(got) != "before" {
+		t.Errorf("the file has %q (%v)", got, err)
+	}
+	if err := d.Remove(name); err != nil {
+		t.Error(err)
+	}
+	world.FillDisk(false)
+	if _, err := f.Write([]byte("x")); err != nil {
+		t.Errorf("there is room again: %v", err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
 	}
 }

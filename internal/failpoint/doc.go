@@ -1,6 +1,7 @@
 // Package failpoint is the memory that a node of a failpoint build shares with who tests it: at
 // which step it is, at which steps it is to stand still, by how much its clock is off, whether its
-// syncs hang, and whether its power is cut; and the disk that loses what was not synced then.
+// syncs hang, whether its disk is full, and whether its power is cut; and how often it met what is
+// wrong. Beside that the disk that hangs, has no room, and loses what was not synced.
 //
 // The memory is a file that both map, so that it outlives a kill, and telling costs the node a few
 // instructions. A node that was armed holds the goroutine that comes to the step, until it is

@@ -3,6 +3,7 @@ package failpoint
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -25,7 +26,12 @@ type memory struct {
 	clock  atomic.Int64         // seconds by which the clock is off
 	power  atomic.Uint64        // 1: it is to be cut
 	hangs  atomic.Uint64        // 1: the disk syncs nothing until it is 0 again
+	full   atomic.Uint64        // 1: the disk has no room
 	counts [64]atomic.Uint64
+
+	wrong   atomic.Uint64 // times that the node was told while its clock was off
+	waits   atomic.Uint64 // syncs that waited for the disk
+	refused atomic.Uint64 // writes for which there was no room
 }
 
 // Slots is how many steps of a node can be armed at a time.
@@ -150,6 +156,7 @@ func (s *Shared) Now() time.Time {
 	now := time.Now()
 	if off := s.m.clock.Load(); off != 0 {
 		addSeconds(&now, off)
+		s.m.wrong.Add(1)
 	}
 	return now
 }
@@ -216,6 +223,35 @@ func (s *Shared) Last() step.Name { return name(s.m.last.Load()) }
 // Count is how often the node has hit a step.
 func (s *Shared) Count(n step.Name) uint64 { return s.m.counts[s.index[n]-1].Load() }
 
+// WrongTimes is how often the node asked for the time while its clock was off.
+func (s *Shared) WrongTimes() uint64 { return s.m.wrong.Load() }
+
+// Waits is how many syncs of the node came while its disk hung.
+func (s *Shared) Waits() uint64 { return s.m.waits.Load() }
+
+// Refused is how many writes of the node had no room, about: of those of Raft at the same moment
+// some count once.
+func (s *Shared) Refused() uint64 { return s.m.refused.Load() }
+
+// CountRefused is the node's: until stop is called, which has to be before Close, Refused has the
+// writes, too, that fail since they would go beyond the size to which the process's files are
+// limited (RLIMIT_FSIZE).
+func (s *Shared) CountRefused() (stop func()) {
+	refused, done := make(chan os.Signal, 64), make(chan struct{})
+	signal.Notify(refused, syscall.SIGXFSZ)
+	go func() {
+		defer close(done)
+		for range refused {
+			s.m.refused.Add(1)
+		}
+	}()
+	return func() {
+		signal.Stop(refused)
+		close(refused)
+		<-done
+	}
+}
+
 // SetClock sets the node's clock off by so many seconds.
 func (s *Shared) SetClock(seconds int64) { s.m.clock.Store(seconds) }
 
@@ -226,9 +262,26 @@ func (s *Shared) HangSyncs(hang bool) {
 
 // AwaitSync is the node's: it waits until the disk syncs.
 func (s *Shared) AwaitSync() {
+	if s.m.hangs.Load() != 0 {
+		s.m.waits.Add(1)
+	}
 	for s.m.hangs.Load() != 0 {
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// FillDisk has the node's disk be full, or have room again.
+func (s *Shared) FillDisk(full bool) {
+	s.m.full.Store(map[bool]uint64{true: 1}[full])
+}
+
+// Room is the node's: the error of a write to a disk that is full, nil where there is room.
+func (s *Shared) Room() error {
+	if s.m.full.Load() == 0 {
+		return nil
+	}
+	s.m.refused.Add(1)
+	return syscall.ENOSPC
 }
 
 // CutPower has the node lose what its disk may lose, and end.

@@ -1,9 +1,14 @@
 package failpoint
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tally-kafka/tally/internal/step"
 )
@@ -162,6 +167,59 @@ func TestClock(t *testing.T) {
 		want := time.Duration(off) * time.Second
 		if jump := time.Duration(now.UnixNano() - before.UnixNano()); jump < want || jump > want+time.Minute {
 			t.Errorf("%d s off, the clock has jumped by %v", off, jump)
+		}
+	}
+}
+
+// TestEffects: a node that was told while its clock was off, whose sync came while its disk hung,
+// and whose file could not grow, is seen to; and one that met nothing of it is not.
+func TestEffects(t *testing.T) {
+	node, world := both(t)
+	defer node.CountRefused()()
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	node.Now()
+	node.AwaitSync()
+	if _, err := file.Write(make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	if world.WrongTimes() != 0 || world.Waits() != 0 || world.Refused() != 0 {
+		t.Error("it met nothing, and is seen to")
+	}
+	world.SetClock(60)
+	node.Now()
+	node.Now()
+	world.HangSyncs(true)
+	synced := make(chan bool)
+	go func() { node.AwaitSync(); close(synced) }()
+	eventually(t, "the sync waits", func() bool { return world.Waits() == 1 })
+	world.HangSyncs(false)
+	<-synced
+	var was unix.Rlimit
+	if err := unix.Prlimit(os.Getpid(), unix.RLIMIT_FSIZE, nil, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Prlimit(os.Getpid(), unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 1000, Max: was.Max}, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err = file.Write([]byte("x"))
+	if back := unix.Prlimit(os.Getpid(), unix.RLIMIT_FSIZE, &was, nil); back != nil || !errors.Is(err, syscall.EFBIG) {
+		t.Fatalf("a file that may not grow: %v (%v)", err, back)
+	}
+	eventually(t, "the write is counted", func() bool { return world.Refused() == 1 })
+	if world.WrongTimes() != 2 {
+		t.Errorf("it was told the time %d times", world.WrongTimes())
+	}
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !is(); <-time.After(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited for long until %s", what)
 		}
 	}
 }

@@ -137,6 +137,8 @@ type Fault struct {
 	Transitions []string  `json:"transitions,omitempty"`
 	Began       time.Time `json:"began"`
 	Ended       time.Time `json:"ended,omitzero"`
+	// Effects is how often it was seen to hit something, of the kinds of plan.Counted.
+	Effects int64 `json:"effects,omitempty"`
 	// Failed says why the fault did not happen as it should; such a fault counts for nothing.
 	Failed string `json:"failed,omitempty"`
 }

@@ -86,6 +86,7 @@ func (c *conn) pass(piece []byte, dst net.Conn, w way) bool {
 func (c *conn) await(w way) bool {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
+	c.n.hit(w, func(r Rule) bool { return r.Frozen })
 	for !c.dead && !c.n.closed && c.n.ruleFor(w).Frozen {
 		c.n.changed.Wait()
 	}
@@ -99,6 +100,9 @@ func (n *Network) draw(w way) (r Rule, stalls, resets bool) {
 	r = n.ruleFor(w)
 	stalls = r.StallPerMille > 0 && n.rand.IntN(1000) < r.StallPerMille
 	resets = r.ResetPerMille > 0 && n.rand.IntN(1000) < r.ResetPerMille
+	n.hit(w, func(r Rule) bool {
+		return r.Delay > 0 || r.BytesPerSecond > 0 || stalls && r.StallPerMille > 0 || resets && r.ResetPerMille > 0
+	})
 	return r, stalls, resets
 }
 

@@ -55,6 +55,7 @@ func (w way) back() way { return way{w.to, w.from} }
 type broken struct {
 	way
 	rule Rule
+	hits int64 // of pieces and connections that it was not good for
 }
 
 // Network is the proxies of all places. Its methods may be called from any goroutine.
@@ -118,30 +119,33 @@ func (n *Network) Forget(pid int) {
 	delete(n.pids, pid)
 }
 
-// Break puts a rule in force for what flows from one place to another, until heal is called.
-func (n *Network) Break(from, to string, r Rule) (heal func()) {
-	b := &broken{way{from, to}, r}
+// Break puts a rule in force for what flows from one place to another, until heal is called, which
+// says how often the rule hit something: a connection that it ended or refused, a piece that it
+// held back or cut in two.
+func (n *Network) Break(from, to string, r Rule) (heal func() (hits int64)) {
+	b := &broken{way: way{from, to}, rule: r}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.rules[b] = struct{}{}
 	for c := range n.conns {
-		if n.ruleFor(way{c.from, c.to}).Cut {
+		if !c.dead && n.cuts(way{c.from, c.to}) {
 			c.reset()
 		}
 	}
 	n.changed.Broadcast()
-	return func() {
+	return func() int64 {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		delete(n.rules, b)
 		n.changed.Broadcast()
+		return b.hits
 	}
 }
 
 // BreakBoth breaks both directions.
-func (n *Network) BreakBoth(a, b string, r Rule) (heal func()) {
+func (n *Network) BreakBoth(a, b string, r Rule) (heal func() (hits int64)) {
 	one, other := n.Break(a, b, r), n.Break(b, a, r)
-	return func() { one(); other() }
+	return func() int64 { return one() + other() }
 }
 
 // Heal ends all rules.
@@ -193,6 +197,24 @@ func (n *Network) ruleFor(w way) (all Rule) {
 	return all
 }
 
+// cuts tells whether the connections between two places are cut, and counts the one that is asked
+// for. mu is held.
+func (n *Network) cuts(w way) bool {
+	cut := func(r Rule) bool { return r.Cut }
+	n.hit(w, cut)
+	n.hit(w.back(), cut)
+	return n.ruleFor(w).Cut
+}
+
+// hit counts something for the rules that it met on its way. mu is held.
+func (n *Network) hit(w way, met func(Rule) bool) {
+	for b := range n.rules {
+		if b.way == w && met(b.rule) {
+			b.hits++
+		}
+	}
+}
+
 func (n *Network) accept(l net.Listener, place, target string) {
 	for {
 		client, err := l.Accept()
@@ -234,14 +256,14 @@ const dialTimeout = 5 * time.Second
 func (n *Network) refuses(w way) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.closed || n.ruleFor(w).Cut
+	return n.closed || n.cuts(w)
 }
 
 // track refuses a connection that was cut while it was being made.
 func (n *Network) track(c *conn) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed || n.ruleFor(way{c.from, c.to}).Cut {
+	if n.closed || n.cuts(way{c.from, c.to}) {
 		return false
 	}
 	n.conns[c] = struct{}{}

@@ -214,6 +214,47 @@ func TestPoor(t *testing.T) {
 	}
 }
 
+// TestHits: whoever heals is told how often the rule hit something, and a rule that met nothing, or
+// the other direction alone, hit nothing.
+func TestHits(t *testing.T) {
+	for name, r := range map[string]Rule{
+		"cut": {Cut: true}, "delay": {Delay: time.Millisecond}, "rate": {BytesPerSecond: 1000},
+		"stall": {StallPerMille: 1000, StallFor: time.Millisecond}, "reset": {ResetPerMille: 1000},
+	} {
+		n, addr := newNetwork(t)
+		idle := n.BreakBoth("b", "c", r)
+		heal := n.Break("a", "b", r)
+		_, err := ask(addr, "x", long)
+		if got := heal(); got != 1 || idle() != 0 || (err != nil) != (r.Cut || r.ResetPerMille > 0) {
+			t.Errorf("%s: %d hits (%v)", name, got, err)
+		}
+	}
+	n, addr := newNetwork(t)
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	if got, err := exchange(conn, in, "x", long); got != "x" {
+		t.Fatalf("%q (%v)", got, err)
+	}
+	one, other := n.Break("a", "b", Rule{Frozen: true}), n.Break("b", "a", Rule{Frozen: true})
+	if _, err := exchange(conn, in, "y", soon); err == nil {
+		t.Error("nothing passes, and an answer comes")
+	}
+	if got, back := one(), other(); got != 1 || back != 0 {
+		t.Errorf("frost hit what was asked %d times, and %d answers, which nobody gave", got, back)
+	}
+	if hits := n.BreakBoth("a", "b", Rule{Cut: true})(); hits == 0 {
+		t.Error("an open connection is cut, and that hit nothing")
+	}
+	back := n.Break("b", "a", Rule{Cut: true})
+	if _, err := ask(addr, "x", long); err == nil || back() != 1 {
+		t.Errorf("a new connection is cut, by a rule of the other direction (%v)", err)
+	}
+}
+
 // TestUnknown: a connection of no registered process is of no place.
 func TestUnknown(t *testing.T) {
 	n, addr := newNetwork(t)

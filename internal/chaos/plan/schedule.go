@@ -56,6 +56,10 @@ var OfBrokers = []Kind{BrokerKill, BrokerStop, BrokerCut, ControllerKill}
 // columns of the table of cells.
 var OfNodes = []Kind{Kill, Power, Stop, Cut, Freeze, OneWay, Slow, Lossy, Disk, Stall, Fsync, Clock}
 
+// Counted are the kinds of network, disk and clock, which hit nothing by themselves: a cut between
+// two who say nothing is none. Each is seen to hit something, or has proved nothing.
+var Counted = []Kind{Cut, Freeze, OneWay, Slow, Lossy, Drop, Disk, Fsync, Clock, BrokerCut}
+
 // Fault is one fault.
 type Fault struct {
 	At     time.Duration // since the beginning

@@ -114,6 +114,37 @@ func (f *fault) last(ctx context.Context) {
 	sleepUntil(ctx, at)
 }
 
+// counter gives how much has come since now to what a node counts. A node that starts meanwhile
+// counts anew.
+func (f *fault) counter(count func() uint64) (since func() int64) {
+	before := count()
+	return func() int64 {
+		now := count()
+		if now < before {
+			before = 0
+		}
+		return int64(now - before)
+	}
+}
+
+// hitMost is how long a fault may last longer than it was to until it has hit something: a store
+// flushes at least every 5 s where it has what is new.
+const hitMost = 10 * time.Second
+
+// lastUntilHit waits for as long as the fault lasts, and for a while until it has hit something,
+// which it counts.
+func (f *fault) lastUntilHit(ctx context.Context, hits func() int64) {
+	f.last(ctx)
+	end := time.Now().Add(hitMost)
+	if end.After(f.end) {
+		end = f.end
+	}
+	for hits() == 0 && time.Now().Before(end) && ctx.Err() == nil {
+		<-time.After(time.Millisecond)
+	}
+	f.rec.Effects = hits()
+}
+
 // choose resolves the target, and brings it to the step at which the fault shall come. Where it
 // does not come there, as when another fault has it meanwhile, it is somebody else; and the fault
 // comes anyway where nobody does.
@@ -298,14 +329,15 @@ func (f *fault) disk(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	room, err := n.fill(72 << 10)
+	refused := f.counter(n.shared.Refused)
+	room, err := n.fill(72 << 10) // above what Raft has: that it cannot rewrite its own pages is another fault
 	if err != nil {
 		return err
 	}
 	defer room()
 	f.came(0)
 	f.release()
-	f.last(ctx)
+	f.lastUntilHit(ctx, refused)
 	return nil
 }
 
@@ -318,10 +350,11 @@ func (f *fault) fsync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	waits := f.counter(n.shared.Waits)
 	defer n.hangSyncs()()
 	f.came(0)
 	f.release()
-	f.last(ctx)
+	f.lastUntilHit(ctx, waits)
 	return nil
 }
 
@@ -352,9 +385,10 @@ func (f *fault) clock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	told := f.counter(n.shared.WrongTimes)
 	defer n.setClock(seconds)()
 	f.came(0)
 	f.release()
-	f.last(ctx)
+	f.lastUntilHit(ctx, told)
 	return nil
 }

@@ -300,7 +300,7 @@ func (f *fault) brokerCut(ctx context.Context) error {
 	defer done()
 	for other := 1; other <= Brokers; other++ {
 		if other != id {
-			defer f.cutBrokers(brokerName(id), brokerName(other))()
+			defer f.heal(f.cutBrokers(brokerName(id), brokerName(other)))
 		}
 	}
 	f.came(0)
@@ -309,7 +309,7 @@ func (f *fault) brokerCut(ctx context.Context) error {
 }
 
 // cutBrokers breaks the network between two brokers, as one of plan.BrokerCuts says.
-func (f *fault) cutBrokers(broker, other string) (heal func()) {
+func (f *fault) cutBrokers(broker, other string) (heal func() (hits int64)) {
 	frost := link.Rule{Frozen: true}
 	switch f.Param {
 	case "cut":

@@ -50,6 +50,9 @@ func (f *fault) rule() link.Rule {
 	return link.Rule{Frozen: true}
 }
 
+// heal ends what a rule does, and counts what it has hit.
+func (f *fault) heal(end func() (hits int64)) { f.rec.Effects += end() }
+
 // cut breaks the network between a node and others, in both directions, in one of many ways.
 func (f *fault) cut(ctx context.Context) error {
 	if err := f.choose(ctx); err != nil {
@@ -57,7 +60,7 @@ func (f *fault) cut(ctx context.Context) error {
 	}
 	rule := f.rule()
 	for _, other := range f.others(f.Param) {
-		defer f.w.links.BreakBoth(f.hurt[0], other, rule)()
+		defer f.heal(f.w.links.BreakBoth(f.hurt[0], other, rule))
 	}
 	f.came(0)
 	f.release()
@@ -76,7 +79,7 @@ func (f *fault) oneWay(ctx context.Context) error {
 		if direction == "from" {
 			from, to = to, from
 		}
-		defer f.w.links.Break(from, to, link.Rule{Frozen: true})()
+		defer f.heal(f.w.links.Break(from, to, link.Rule{Frozen: true}))
 	}
 	f.came(0)
 	f.release()
@@ -106,12 +109,11 @@ func (f *fault) drop(ctx context.Context) error {
 		f.moveHere(ctx, f.w.nodes[pick(f.rand, f.w.opt.Nodes...)])
 	}
 	f.last(ctx)
-	count := 0
 	for _, h := range hits {
 		h.Remove()
-		count += h.Count()
+		f.rec.Effects += int64(h.Count())
 	}
-	if count == 0 {
+	if f.rec.Effects == 0 {
 		return errors.New("no such request came")
 	}
 	return nil

@@ -63,11 +63,16 @@ func hears(end <-chan string, text string, within time.Duration) bool {
 	}
 }
 
-// wrote tells whether the history has anything: of a fault, that it has come.
-func (w *fakeWorld) wrote() bool {
+// came is how many faults have come so far.
+func (w *fakeWorld) came() (count int) {
 	_ = w.out.Flush()
-	info, err := os.Stat(filepath.Join(w.opt.Dir, history.HistoryFile))
-	return err == nil && info.Size() > 0
+	_ = history.Load(filepath.Join(w.opt.Dir, history.HistoryFile), func(e history.Event) error {
+		if e.Kind == history.KindFault {
+			count++
+		}
+		return nil
+	})
+	return count
 }
 
 // TestBrokerCut: of what brokers say to each other that is lost which the fault is about, and the
@@ -88,7 +93,7 @@ func TestBrokerCut(t *testing.T) {
 		defer heal()
 		over := make(chan error, 1)
 		go func() { over <- f.brokerCut(ctx) }()
-		until(t, "the fault has come", w.wrote)
+		until(t, "the fault has come", func() bool { return w.came() > 0 })
 		l.say("during")
 		for end, c := range map[string]struct {
 			heard <-chan string
@@ -101,5 +106,78 @@ func TestBrokerCut(t *testing.T) {
 		}
 		heal()
 		must(t, <-over)
+		if f.rec.Effects == 0 {
+			t.Errorf("%s: it has hit nothing", way)
+		}
+	}
+}
+
+// TestEffects: what the node counts during a fault of its disk or clock is what the fault has hit,
+// also when the node starts meanwhile, and counts anew.
+func TestEffects(t *testing.T) {
+	w := newFakeWorld(t, idle)
+	n := w.nodes["a"]
+	must(t, n.start())
+	in := inside(t, n)
+	for kind, meet := range map[plan.Kind]func(){
+		plan.Disk:  func() { _ = in.Room() },
+		plan.Fsync: func() { w.beside.Go(in.AwaitSync) },
+		plan.Clock: func() { in.Now() },
+	} {
+		for _, met := range []bool{true, false} {
+			f := w.fault(kind, "")
+			f.Target, f.Param, f.For = "node a", "3600", time.Minute
+			ctx, heal := context.WithCancel(t.Context())
+			defer heal()
+			before, over := w.came(), make(chan error, 1)
+			go func() { over <- f.deed()(ctx) }()
+			until(t, "the fault has come", func() bool { return w.came() > before })
+			if met {
+				meet()
+				until(t, "it is met", func() bool { return in.Refused()+in.Waits()+in.WrongTimes() > 0 })
+			}
+			heal()
+			must(t, <-over)
+			if got := f.rec.Effects > 0; got != met {
+				t.Errorf("%s: it is met: %t, and hit something: %t", kind, met, got)
+			}
+			n.kill()
+			must(t, n.start())
+		}
+	}
+	counts := []uint64{5, 2}
+	since := w.fault(plan.Disk, "").counter(func() uint64 {
+		next := counts[0]
+		counts = counts[1:]
+		return next
+	})
+	if got := since(); got != 2 {
+		t.Errorf("a node that counts 5, starts and counts 2 was hit %d times", got)
+	}
+}
+
+// TestLastUntilHit: a fault that has hit nothing when it was to be over lasts until it does.
+func TestLastUntilHit(t *testing.T) {
+	w := newFakeWorld(t, idle)
+	n := w.nodes["a"]
+	must(t, n.start())
+	in := inside(t, n)
+	f := w.fault(plan.Disk, "")
+	f.Target, f.For = "node a", time.Millisecond
+	over := make(chan bool, 1)
+	go func() {
+		if err := f.deed()(t.Context()); err != nil {
+			t.Error(err)
+		}
+		over <- true
+	}()
+	until(t, "the fault has come", func() bool { return w.came() > 0 })
+	still(t, "it is over, and has hit nothing", over)
+	if in.Room() == nil {
+		t.Error("there is room on a full disk")
+	}
+	<-over
+	if err := in.Room(); err != nil || f.rec.Effects != 1 {
+		t.Errorf("after a fault that hit %d times: %v", f.rec.Effects, err)
 	}
 }

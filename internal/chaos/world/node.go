@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -104,15 +105,17 @@ func (n *node) start() error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
 	p.cmd = exec.Command(n.w.opt.Bin, "run", "--brokers", strings.Join(n.w.cluster.ProxyAddrs(), ","), "--data-dir", n.dir,
 		"--node", n.name, "--listen", n.listen, "--advertise", n.addr, "--join", n.w.join, "--memory", n.w.opt.memory(), "--log-format", "json")
 	p.cmd.Env = append(os.Environ(), failpoint.Env+"="+filepath.Join(n.w.opt.Dir, history.DataDir, n.name+".shared"))
-	p.cmd.Stdout, p.cmd.Stderr = log, log
+	// Behind a pipe the log lies on no disk of the node's, so that it is whole when that is full,
+	// and a write that is refused is one of its data.
+	p.cmd.Stdout = struct{ io.Writer }{log}
+	p.cmd.Stderr = p.cmd.Stdout
 	n.shared.Reset()
 	n.machine(func() {})
 	if err := testkafka.StartChild(p.cmd, p.done); err != nil {
-		return err
+		return errors.Join(err, log.Close())
 	}
 	pid := p.cmd.Process.Pid
 	n.w.links.Register(n.name, pid)
@@ -120,7 +123,10 @@ func (n *node) start() error {
 	n.proc = p
 	n.mu.Unlock()
 	n.w.write(history.Event{Kind: history.KindProcess, Process: &history.Process{Name: n.name, Start: p.start, Pid: pid, Started: p.began}})
-	go n.attend(p)
+	go func() {
+		n.attend(p)
+		_ = log.Close()
+	}()
 	return nil
 }
 
@@ -306,8 +312,9 @@ func (n *node) stop() (goOn func(), err error) {
 	}, nil
 }
 
-// fill keeps the files of the process from growing beyond so many bytes, as a full disk does, and
-// gives what makes room again.
+// fill takes the room that the process's stores have to grow, as a full disk does, keeps its other
+// files from growing beyond so many bytes, and gives what makes room again. A process that starts
+// meanwhile has room.
 func (n *node) fill(bytes uint64) (room func(), err error) {
 	p := n.running()
 	if p == nil {
@@ -318,10 +325,13 @@ func (n *node) fill(bytes uint64) (room func(), err error) {
 	}
 	n.mu.Lock()
 	n.full++
+	n.shared.FillDisk(true)
 	n.mu.Unlock()
 	return func() {
 		n.mu.Lock()
-		n.full--
+		if n.full--; n.full == 0 {
+			n.shared.FillDisk(false)
+		}
 		n.mu.Unlock()
 		_ = limitFiles(p, unix.RLIM_INFINITY) // it may be gone
 	}, nil

@@ -49,9 +49,37 @@ func broken(came, failed int) finding {
 	return f
 }
 
+// hitting is a run with one fault of a kind for each number of effects.
+func hitting(kind plan.Kind, effects ...int64) finding {
+	f := foundBy(good)
+	for _, n := range effects {
+		f.result.Faults = append(f.result.Faults, history.Fault{Kind: string(kind), Effects: n})
+	}
+	return f
+}
+
+// TestPrint: the table has how many faults of a kind were drawn, how many came, and how many hit
+// something where that is counted.
+func TestPrint(t *testing.T) {
+	f := hitting(plan.Disk, 0, 9, 1)
+	f.result.Faults[0].Failed = "there was no time for it"
+	f.result.Faults = append(f.result.Faults, history.Fault{Kind: string(plan.Kill), Signal: 2})
+	var out strings.Builder
+	f.print(&out)
+	var lines []string
+	for line := range strings.Lines(out.String()) {
+		lines = append(lines, strings.Join(strings.Fields(line), " "))
+	}
+	for _, want := range []string{"fault drawn came signals hit", "disk 3 2 0 2", "kill 1 1 2 -"} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("there is no line %q in\n%s", want, out.String())
+		}
+	}
+}
+
 // TestVerdict: a run is green when it has proved everything, and red when it has found something,
 // when a check has looked at nothing, or, in a drawn run that was long enough, not at everything,
-// when too few faults came, or when nobody could judge it.
+// when too few faults came, when a kind of fault hit nothing, or when nobody could judge it.
 func TestVerdict(t *testing.T) {
 	ended := foundBy(good, good)
 	ended.result.Problems = []string{"a node ended by itself"}
@@ -75,6 +103,10 @@ func TestVerdict(t *testing.T) {
 		"unseen by bad luck": {lasting(wholeFrom, foundBy(good, lucky)), nil, "", false},
 		"a third is absent":  {broken(10, 5), nil, "", false},
 		"more is absent":     {broken(9, 5), nil, "NOT PROVED: 5 of 14 faults did not come", true},
+		"nothing was hit":    {hitting(plan.Disk, 0, 0, 0), nil, "NOT PROVED: no fault of these kinds has hit anything: [disk]", true},
+		"nothing, of two":    {hitting(plan.Disk, 0, 0), nil, "", false},
+		"one of three hit":   {hitting(plan.OneWay, 0, 0, 8), nil, "", false},
+		"not to be counted":  {hitting(plan.Kill, 0, 0, 0), nil, "", false},
 		"no report":          {finding{}, errors.New("broken"), "NOT JUDGED", true},
 		"no report, silence": {finding{}, nil, "NOT PROVED", false},
 	} {

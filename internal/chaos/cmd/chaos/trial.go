@@ -172,6 +172,25 @@ func (f finding) absent() (n int) {
 	return 0
 }
 
+// harmlessFrom is from how many faults of a kind on one of them has to hit something.
+const harmlessFrom = 3
+
+// harmless are the kinds of plan.Counted of which so many faults were drawn, and none was seen to
+// hit anything: the run has proved nothing of them.
+func (f finding) harmless() (kinds []plan.Kind) {
+	drawn, hit := map[string]int{}, map[string]bool{}
+	for _, fault := range f.result.Faults {
+		drawn[fault.Kind]++
+		hit[fault.Kind] = hit[fault.Kind] || fault.Effects > 0
+	}
+	for _, kind := range plan.Counted {
+		if drawn[string(kind)] >= harmlessFrom && !hit[string(kind)] {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
+}
+
 func (f finding) checks(of func(*check.Check) bool) (numbers []int) {
 	if f.report == nil {
 		return nil
@@ -185,7 +204,7 @@ func (f finding) checks(of func(*check.Check) bool) (numbers []int) {
 }
 
 func (f finding) proved() bool {
-	return f.report != nil && f.report.Proved() && len(f.failing())+len(f.lacking())+f.absent() == 0
+	return f.report != nil && f.report.Proved() && len(f.failing())+len(f.lacking())+f.absent()+len(f.harmless()) == 0
 }
 
 // verdict says what is to be said of a run that did not prove everything, "" of one that did, and
@@ -202,6 +221,8 @@ func (f finding) verdict(err error) (text string, failed bool) {
 		return fmt.Sprintf("NOT PROVED: checks %v have not seen all that a run of %v brings, see the table", f.lacking(), wholeFrom), true
 	case f.absent() > 0:
 		return fmt.Sprintf("NOT PROVED: %d of %d faults did not come", f.absent(), len(f.result.Faults)), true
+	case len(f.harmless()) > 0:
+		return fmt.Sprintf("NOT PROVED: no fault of these kinds has hit anything: %v", f.harmless()), true
 	case len(f.doubtful()) > 0:
 		return fmt.Sprintf("NOT PROVED: checks %v have left too much undecided, see the table", f.doubtful()), true
 	case !f.proved():
@@ -210,19 +231,32 @@ func (f finding) verdict(err error) (text string, failed bool) {
 	return "", false
 }
 
-// print is the table at the end.
+// line is that of a kind of fault in the table at the end.
+type line struct{ drawn, failed, signals, hit int }
+
+// print is the table at the end: of each kind how many faults were begun, and came; the signals
+// that they sent; and, of plan.Counted, how many were seen to hit something.
 func (f finding) print(out io.Writer) {
-	counts, failed, signals := map[string]int{}, map[string]int{}, map[string]int{}
+	lines := map[string]line{}
 	for _, fault := range f.result.Faults {
-		counts[fault.Kind]++
-		signals[fault.Kind] += fault.Signal
+		l := lines[fault.Kind]
+		l.drawn++
+		l.signals += fault.Signal
 		if fault.Failed != "" {
-			failed[fault.Kind]++
+			l.failed++
 		}
+		if fault.Effects > 0 {
+			l.hit++
+		}
+		lines[fault.Kind] = l
 	}
-	fmt.Fprintf(out, "\n%-16s %6s %8s %8s\n", "fault", "came", "signals", "failed")
-	for _, kind := range slices.Sorted(maps.Keys(counts)) {
-		fmt.Fprintf(out, "%-16s %6d %8d %8d\n", kind, counts[kind]-failed[kind], signals[kind], failed[kind])
+	fmt.Fprintf(out, "\n%-16s %6s %6s %8s %8s\n", "fault", "drawn", "came", "signals", "hit")
+	for _, kind := range slices.Sorted(maps.Keys(lines)) {
+		l, hit := lines[kind], "-"
+		if slices.Contains(plan.Counted, plan.Kind(kind)) {
+			hit = fmt.Sprint(l.hit)
+		}
+		fmt.Fprintf(out, "%-16s %6d %6d %8d %8s\n", kind, l.drawn, l.drawn-l.failed, l.signals, hit)
 	}
 	for _, fault := range f.result.Faults {
 		if fault.Failed != "" {
