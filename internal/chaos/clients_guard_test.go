@@ -99,7 +99,8 @@ func (b *badClients) walk(p *process, addr, dir, reader string) {
 		must(b.t, err)
 		return resp.StatusCode, body
 	}
-	for _, route := range walkRoutes {
+	_, unknown := status("GET", "/nothing/there", reader)
+	for _, route := range b.walkRoutes(unknown) {
 		method, path, _ := strings.Cut(route.at, " ")
 		nobody, body := status(method, path, "")
 		forged, _ := status(method, path, "tally_"+strings.Repeat("A", 43))
@@ -117,31 +118,66 @@ func (b *badClients) walk(p *process, addr, dir, reader string) {
 	}
 }
 
-// walkRoutes are all routes, as internal/api TestWalkScopes knows them.
-var walkRoutes = []struct {
+// walked is a route, with what those get who may not use it.
+type walked struct {
 	at            string
 	nobody        int
 	notForReaders bool
-}{
+}
+
+// walkRoutes are all routes, as internal/api TestWalkScopes knows them: those that the node itself
+// names to whoever asks for what is not there, none of which may be missing here.
+func (b *badClients) walkRoutes(unknown []byte) (all []walked) {
+	b.t.Helper()
+	var e struct{ Error struct{ Next string } }
+	err := json.Unmarshal(unknown, &e)
+	named, ok := strings.CutPrefix(e.Error.Next, "there is ")
+	if err != nil || !ok {
+		b.t.Fatalf("the node does not name its routes: %s", unknown)
+	}
+	expected := map[string]walked{}
+	for _, route := range routesExpected {
+		expected[route.at] = route
+	}
+	for at := range strings.SplitSeq(named, ", ") {
+		route, ok := expected[at]
+		if !ok {
+			b.t.Errorf("there is a route %s: who may use it?", at)
+			continue
+		}
+		delete(expected, at)
+		route.at = routeNames.Replace(at)
+		all = append(all, route)
+	}
+	for at := range expected {
+		b.t.Errorf("there is no route %s", at)
+	}
+	return append(all, walked{"GET /nothing/there", 401, false}, walked{"POST /v1/node/propose", 403, true})
+}
+
+// routeNames fill the wildcards of a route.
+var routeNames = strings.NewReplacer("{app}", "clients", "{lane}", "0", "{node}", "s", "{call}", "hello", "{id}", "1", "{file}", "MANIFEST-000001")
+
+var routesExpected = []walked{
 	{"GET /healthz", 200, false},
 	{"GET /readyz", 401, false},
 	{"GET /metrics", 401, false},
 	{"GET /v1/status", 401, false},
 	{"GET /v1/apps", 401, false},
-	{"POST /v1/apps/clients/get", 401, false},
-	{"POST /v1/apps/clients/top", 401, false},
-	{"POST /v1/apps/clients/scan", 401, false},
-	{"POST /v1/apps/clients/watch", 401, false},
-	{"POST /v1/apps/clients/reset", 401, true},
-	{"PUT /v1/apps/clients", 401, true},
-	{"DELETE /v1/apps/clients", 401, true},
-	{"POST /v1/apps/clients/lanes/0/move", 401, true},
-	{"POST /v1/nodes/s/drain", 401, true},
-	{"POST /v1/apps/clients/sent", 403, true},
-	{"POST /v1/apps/clients/values", 403, true},
-	{"POST /v1/node/hello", 403, true},
-	{"POST /v1/node/propose", 403, true},
-	{"GET /nothing/there", 401, false},
+	{"POST /v1/apps/{app}/get", 401, false},
+	{"POST /v1/apps/{app}/top", 401, false},
+	{"POST /v1/apps/{app}/scan", 401, false},
+	{"POST /v1/apps/{app}/watch", 401, false},
+	{"POST /v1/apps/{app}/reset", 401, true},
+	{"PUT /v1/apps/{app}", 401, true},
+	{"DELETE /v1/apps/{app}", 401, true},
+	{"POST /v1/apps/{app}/lanes/{lane}/move", 401, true},
+	{"POST /v1/nodes/{node}/drain", 401, true},
+	{"DELETE /v1/nodes/{node}", 401, true},
+	{"POST /v1/apps/{app}/sent", 403, true},
+	{"POST /v1/apps/{app}/values", 403, true},
+	{"POST /v1/node/{call}", 403, true},
+	{"GET /v1/node/checkpoint/{app}/{lane}/{id}/{file}", 403, true},
 }
 
 func (b *badClients) tally(args ...string) string {
