@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,11 @@ func newCmdWatch(t *tool) *cobra.Command {
 		Use:   "watch [PART...]",
 		Short: "Print the values of groups, and each time they change",
 		Long: `Print the present values of all groups, or of those that begin with the PARTs, and then a line for
-each change until interrupted. When a group changes often, values in between are left out.`,
+each change until interrupted. When a group changes often, values in between are left out.
+
+Of one group, given by all its PARTs, a watch prints what get would: where nobody answers for some
+lanes within --wait, but the lane of the group's key does, they are named on stderr ("silent" in
+JSON). Once they answer, the values are printed anew, with what those lanes have of the group.`,
 		Example: `  tally watch user-1
   tally watch user-1 spark --json`,
 		Args: cobra.ArbitraryArgs,
@@ -46,9 +51,14 @@ func runWatch(ctx context.Context, t *tool, opt watchOptions) error {
 	if err != nil {
 		return err
 	}
+	var silent []int
 	err = a.client.Watch(ctx, a.name, prefix, a.opt, func(c api.Count) error {
 		if opt.json {
 			return printJSON(t.out, c)
+		}
+		if !slices.Equal(c.Silent, silent) {
+			t.noteSilent(c.Silent)
+			silent = c.Silent
 		}
 		columns := append(a.program.GroupArgs(c.Group), valuesText(c.Values))
 		_, err := fmt.Fprintln(t.out, strings.Join(columns, "  "))

@@ -21,6 +21,7 @@ type feed struct {
 	views     []LaneView  // that are here
 	own       *read       // of which views are
 	others    []shard
+	missed    missed // of which nothing is heard
 	batches   chan batch
 	cancel    context.CancelFunc
 	followers sync.WaitGroup
@@ -42,13 +43,15 @@ func (wt *watch) subscribe(ctx context.Context) (*feed, error) {
 	}
 	f.placed = rd.s.opt.Cluster.Place(rd.app.Name)
 	var mu sync.Mutex
-	err := rd.scatter(ctx, rd.allLanes(), func(asking context.Context, sh shard) error {
+	silent, err := rd.scatterSome(ctx, wt.lanes(), func(asking context.Context, sh shard) error {
 		sub := rd.sub(sh.lanes)
 		sub.bounds = nil // they are waited for by the present values
 		if sh.member.Self {
 			f.own = sub
 			return f.subscribeHere(asking, following, sub, wt.prefix)
 		}
+		asking, done := wt.asking(asking)
+		defer done()
 		stream, err := sub.openFrames(following, asking, sh, "watch", "", wt.prefix)
 		if err != nil {
 			return err
@@ -59,6 +62,9 @@ func (wt *watch) subscribe(ctx context.Context) (*feed, error) {
 		f.followers.Go(func() { f.followStream(following, stream) })
 		return nil
 	})
+	if wt.one && len(silent) > 0 && len(f.views)+len(f.others) > 0 {
+		f.missed, err = missed{silent, err}, nil // whether a group may miss them its values say
+	}
 	if err == nil && !f.same() {
 		err = errResync // found on a second try, perhaps: not all of it is of one placement
 	}

@@ -65,6 +65,16 @@ func (g *getParts) found() bool {
 	return slices.ContainsFunc(g.Parts, func(p getPart) bool { return p.Encoded != nil })
 }
 
+// fold are the group's values in all parts together; nil when it has none.
+func (g *getParts) fold(p *spec.Program) (folded []spec.Decimal) {
+	for _, part := range g.Parts {
+		if part.Encoded != nil {
+			folded = foldInto(p, folded, mustDecode(p, part.Encoded, nil))
+		}
+	}
+	return folded
+}
+
 func (g *getParts) proved() bool {
 	return !slices.ContainsFunc(g.Parts, func(p getPart) bool { return !p.Proved })
 }
@@ -133,13 +143,19 @@ func (rd *read) getHere(views []LaneView, group []byte) (*getParts, error) {
 
 // getSpread asks the nodes that have the group's lanes. Silent lanes may be left out of values.
 func (rd *read) getSpread(ctx context.Context, group []byte) (*getParts, error) {
+	return rd.getOf(ctx, group, rd.getLanes(group), missed{})
+}
+
+// getOf is getSpread of some lanes; unasked are the others that may have a part of the group, and
+// are known to be silent.
+func (rd *read) getOf(ctx context.Context, group []byte, lanes []int, unasked missed) (*getParts, error) {
 	unread, unheard := rd.throughInput(ctx)
 	if unheard != nil && (len(unread) == 0 || rd.asksInput()) {
 		return nil, unheard
 	}
 	var mu sync.Mutex
 	all := &getParts{Parts: []getPart{}}
-	silent, err := rd.scatterSome(ctx, rd.getLanes(group), func(ctx context.Context, sh shard) error {
+	silent, err := rd.scatterSome(ctx, lanes, func(ctx context.Context, sh shard) error {
 		got, err := rd.getShard(ctx, sh, group)
 		if err != nil {
 			return err
@@ -153,6 +169,11 @@ func (rd *read) getSpread(ctx context.Context, group []byte) (*getParts, error) 
 	if err == nil || len(silent) > 0 {
 		rd.s.hints.learn(rd.app, rd.s.opt.Seam.Now(), all)
 	}
+	if err != nil && len(silent) == 0 {
+		return nil, err
+	}
+	silent, err = append(silent, unasked.lanes...), cmp.Or(err, unasked.why)
+	slices.Sort(silent)
 	if err != nil && !rd.mayMiss(group, silent) {
 		return nil, err
 	}
@@ -209,15 +230,11 @@ func (rd *read) askedAll(got *getParts) bool {
 func (rd *read) getAnswer(group []byte, got *getParts) *GetAnswer {
 	p := rd.app.Program
 	a := &GetAnswer{App: rd.app.Name, Group: p.AppendGroupJSON(nil, group), Parts: make([]Part, 0, len(got.Parts))}
-	var folded []spec.Decimal
 	for _, part := range got.Parts {
 		a.Parts = append(a.Parts, part.Part)
-		if part.Encoded != nil {
-			folded = foldInto(p, folded, mustDecode(p, part.Encoded, nil))
-		}
 	}
 	finishParts(a.Parts)
-	if folded != nil {
+	if folded := got.fold(p); folded != nil {
 		a.Found, a.Values = true, json.RawMessage(p.AppendValuesJSON(nil, folded))
 	}
 	a.Proved = !a.Found && len(a.Parts) > 0 && got.proved() && rd.askedAll(got)

@@ -305,7 +305,7 @@ func TestTopKeptIsTopScanned(t *testing.T) {
 			t.Fatal(err)
 		}
 		if fmt.Sprint(kept.Counts) != fmt.Sprint(scanned.Counts) || kept.Token != scanned.Token {
-			t.Fatalf("after %d events\nkept    %s\nscanned %s", i, kept.Counts, scanned.Counts)
+			t.Fatalf("after %d events\nkept    %v\nscanned %v", i, kept.Counts, scanned.Counts)
 		}
 	}
 	a.event(3, "u0-0", "a b")

@@ -109,7 +109,8 @@ type lineWriter struct {
 	buf     *bufio.Writer
 	ctl     *http.ResponseController
 	line    []byte
-	sent    bool // the client may have got lines
+	silent  []int // what the lines say so of
+	sent    bool  // the client may have got lines
 }
 
 func newLineWriter(w http.ResponseWriter, p *spec.Program) *lineWriter {
@@ -123,6 +124,9 @@ func (l *lineWriter) count(group []byte, values []spec.Decimal) error {
 	l.line = l.program.AppendGroupJSON(l.line, group)
 	l.line = append(l.line, `,"values":`...)
 	l.line = l.program.AppendValuesJSON(l.line, values)
+	if len(l.silent) > 0 {
+		l.line = append(l.line, `,"silent":[`+lanesText(l.silent)+`]`...)
+	}
 	l.line = append(l.line, "}\n"...)
 	if l.buf.Available() < len(l.line) {
 		l.sent = true

@@ -13,6 +13,8 @@ import (
 // It does so only where the parts are likely to be all: the lanes in which the group's key has its
 // place have answered, and have values. That there are none is not said of a group while a lane is
 // silent; nor is anything said to be as new as what was asked for of one.
+//
+// A watch of one group does as a get: see watchone.go.
 
 // silence is the error of lanes for which nobody answers.
 type silence struct{ said *Error }
@@ -20,6 +22,13 @@ type silence struct{ said *Error }
 func (s *silence) Error() string { return s.said.Error() }
 
 func (s *silence) Unwrap() error { return s.said }
+
+// missed are silent lanes that a read leaves out, and the error that says why; the zero value is of
+// none.
+type missed struct {
+	lanes []int
+	why   error
+}
 
 // silent reports whether err says that nobody answers for the shard's lanes: of several copies that
 // may, each must have been asked by this try, the first being 0.

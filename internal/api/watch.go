@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/tally-kafka/tally/state"
 )
@@ -25,6 +26,9 @@ func (s *Server) serveWatch(w http.ResponseWriter, r *http.Request) error {
 		return rd.watchHere(r.Context(), w, prefix)
 	}
 	wt := &watch{rd: rd, prefix: prefix, out: newLineWriter(w, rd.app.Program)}
+	if rd.spread() {
+		wt.one, wt.wait = rd.app.Program.CheckGroup(prefix) == nil, rd.left()
+	}
 	return wt.run(r.Context())
 }
 
@@ -35,20 +39,27 @@ type watch struct {
 	rd     *read
 	prefix []byte
 	out    *lineWriter
+	// one: the prefix is a whole group, of which lanes may be missing after wait: see watchone.go.
+	one  bool
+	wait time.Duration
 }
 
 // errResync says that changes were missed, so that the present values must be sent again.
 var errResync = errors.New("resync")
 
 func (wt *watch) run(ctx context.Context) error {
+	var patience time.Time // the end of it; zero before the first answer
 	for {
 		err := wt.round(ctx)
-		if !errors.Is(err, errResync) {
+		now := wt.rd.s.opt.Seam.Now()
+		switch {
+		case errors.Is(err, errResync):
+			// The lanes may be on their way to another node or be restored: be patient.
+			patience = now.Add(wt.rd.s.opt.WaitMax)
+		case !wt.one || !now.Before(patience) || !mayCome(err):
 			return err
 		}
-		// The lanes may be on their way to another node or be restored: be patient.
-		wt.rd.begun = wt.rd.s.opt.Seam.Now()
-		wt.rd.deadline = wt.rd.begun.Add(wt.rd.s.opt.WaitMax)
+		wt.waitUntil(now, patience)
 		if err := wt.rd.s.opt.Seam.Sleep(ctx, wt.rd.s.opt.WatchInterval); err != nil {
 			return err
 		}
@@ -74,6 +85,9 @@ func (wt *watch) round(ctx context.Context) error {
 		return err
 	}
 	defer feed.close()
+	if wt.one {
+		return wt.roundOfOne(ctx, feed)
+	}
 	if err := wt.present(ctx); err != nil {
 		return err
 	}
@@ -161,6 +175,9 @@ func (wt *watch) changesOnce(ctx context.Context, feed *feed, looks *looks) erro
 // send writes each changed group once, with the present values of all its partitions folded, which
 // may be newer than the change.
 func (wt *watch) send(ctx context.Context, feed *feed, groups [][]byte) error {
+	if len(feed.missed.lanes) > 0 {
+		return wt.sendOne(ctx, feed)
+	}
 	slices.SortFunc(groups, bytes.Compare)
 	groups = slices.CompactFunc(groups, bytes.Equal)
 	for chunk := range chunks(groups) {

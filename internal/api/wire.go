@@ -9,6 +9,9 @@ import "encoding/json"
 type Count struct {
 	Group  json.RawMessage `json:"group"`  // array of the parts
 	Values json.RawMessage `json:"values"` // object, in the order of the spec's aggregates
+	// Silent, in a watch of one group, are the lanes for which nobody answers: the values are
+	// unsure, without what those may have of the group. Once one answers, the values come anew.
+	Silent []int `json:"silent,omitempty"`
 }
 
 // Part says from where a part of an answer comes and how new it is.

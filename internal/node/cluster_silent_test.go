@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -44,7 +45,10 @@ func TestBandAnswersAlone(t *testing.T) {
 			key := fmt.Sprintf("user-%d", i)
 			if err == nil {
 				alive := slices.Contains(own, int(kafka.PartitionMurmur2([]byte(key), 4)))
-				err = b.askAlone(fmt.Sprintf(`[%q,"and"]`, key), alive, silent, count(sent))
+				group := fmt.Sprintf(`[%q,"and"]`, key)
+				if err = b.askAlone(group, alive, silent, count(sent)); err == nil {
+					err = b.watchAlone(group, alive, silent, count(sent))
+				}
 			}
 		}
 		return err
@@ -91,6 +95,23 @@ func (b *band) askAlone(group string, alive bool, silent []int, want map[string]
 	opt.Stale = true
 	if got, err := left.Get(b.ctx(), b.app, []byte(group), opt); err != nil || string(got.Values) != want[group] {
 		return fmt.Errorf("%s: a stale answer is %+v, not %s: %v", group, got, want[group], err)
+	}
+	return nil
+}
+
+// watchAlone is askAlone of the first line of a watch.
+func (b *band) watchAlone(group string, alive bool, silent []int, want map[string]string) error {
+	first := errors.New("it has come")
+	var got api.Count
+	err := b.nodes[2].client.Watch(b.ctx(), b.app, []byte(group), api.ReadOptions{Wait: 50 * time.Millisecond}, func(c api.Count) error {
+		got = c
+		return first
+	})
+	switch came := errors.Is(err, first); {
+	case came != alive:
+		return fmt.Errorf("a watch of %s: %+v %v; its lane lives: %v", group, got, err, alive)
+	case came && (string(got.Values) != want[group] || !slices.Equal(got.Silent, silent)):
+		return fmt.Errorf("a watch of %s: %+v, not %s without lanes %v", group, got, want[group], silent)
 	}
 	return nil
 }
