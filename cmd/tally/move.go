@@ -30,7 +30,9 @@ func newCmdMove(t *tool) *cobra.Command {
 		Short: "Move a lane to a node",
 		Long: `Move a lane, given as APP/LANE or by its number, to a node, and wait until it runs there. The node
 first gets a copy of the lane's values, so that the lane stands still for a moment only. A move that
-is under way is taken back by a move to the node that still runs the lane.`,
+is under way is taken back by a move to the node that still runs the lane, also one that was begun to
+make shares even: another lane goes in its place. A lane that was moved, or asked to stay, is the last
+one that its node gives away for that.`,
 		Example: `  tally move wordcount/3 b
   tally move 3 b --app wordcount --dry-run`,
 		Args: argsOf(cobra.ExactArgs(2)),

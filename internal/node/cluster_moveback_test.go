@@ -55,6 +55,64 @@ func TestBandTakesAMoveBack(t *testing.T) {
 	}
 }
 
+// A lane that the leader moves to a node which may have lanes again, to make shares even, is moved
+// to where it still is: it stays there, and another goes in its place. One that was asked to stay
+// before the leader had begun stays, too.
+func TestBandKeepsALaneFromTheBalance(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	b := p.band(3)
+	client := b.nodes[0].client
+	_, err := client.Drain(b.ctx(), "node-c", api.DrainRequest{})
+	p.must(err)
+	var rests api.LaneStatus
+	b.until("it is drained", func(st api.Status) error {
+		for _, l := range st.Apps[0].Lanes {
+			if l.Owner == "node-c" || l.Target != "" || l.State != api.LaneRunning {
+				return fmt.Errorf("lane %+v", l)
+			}
+		}
+		rests = st.Apps[0].Lanes[0]
+		return nil
+	})
+	got, err := client.Move(b.ctx(), b.app, rests.Lane, api.MoveRequest{To: rests.Owner})
+	p.must(err)
+	if !got.Done || got.TakenBack != "" {
+		t.Errorf("it is there already: %+v", got)
+	}
+	release := p.holdReads(p.app + ".changelog")
+	_, err = client.Drain(b.ctx(), "node-c", api.DrainRequest{Undo: true})
+	p.must(err)
+	underWay := func() (lane api.LaneStatus) {
+		b.until("a lane is on its way to the node", func(st api.Status) error {
+			for _, l := range st.Apps[0].Lanes {
+				if l.Target == "node-c" {
+					lane = l
+					return nil
+				}
+			}
+			return fmt.Errorf("lanes %+v", st.Apps[0].Lanes)
+		})
+		return lane
+	}
+	first := underWay()
+	got, err = client.Move(b.ctx(), b.app, first.Lane, api.MoveRequest{To: first.Owner})
+	p.must(err)
+	if !got.Done || got.TakenBack != "node-c" {
+		t.Errorf("it is taken back: %+v", got)
+	}
+	if next := underWay(); next.Lane == first.Lane || next.Lane == rests.Lane {
+		t.Errorf("lane %d goes, and %d and %d were to stay", next.Lane, first.Lane, rests.Lane)
+	}
+	release()
+	b.until("the node has a lane", b.hasLane("node-c"))
+	for _, was := range []api.LaneStatus{first, rests} {
+		if l := b.whole().Lanes[was.Lane]; l.Owner != was.Owner || l.Epoch != was.Epoch {
+			t.Errorf("it does not stay: %+v, before %+v", l, was)
+		}
+	}
+}
+
 // ofTheRichest is a lane of the node that owns the most: none comes back to that one for a lane
 // that it gives.
 func (b *band) ofTheRichest() (lane api.LaneStatus) {

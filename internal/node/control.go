@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/replication/assign"
 	"github.com/tally-kafka/tally/replication/cluster"
+	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
@@ -229,8 +231,11 @@ func (c control) Move(ctx context.Context, app string, lane int, req api.MoveReq
 	ref := ownership.LaneRef{App: app, Lane: lane}
 	answer, err := moveOf(st, ref, to)
 	answer.DryRun = req.DryRun
-	if err != nil || answer.Done {
+	if err != nil || answer.Done && req.DryRun {
 		return answer, err
+	}
+	if answer.Done {
+		return answer, c.keepThere(ctx, ref, to)
 	}
 	f, err := c.n.cluster.DryRunMove(ctx, ref, to.ID)
 	if err != nil {
@@ -245,7 +250,7 @@ func (c control) Move(ctx context.Context, app string, lane int, req api.MoveReq
 	}
 	if answer.TakenBack != "" {
 		answer.Done = true
-		return answer, c.takeBack(ctx, ref, to)
+		return answer, c.keep(ctx, ref, to)
 	}
 	return answer, c.propose(ctx, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref, Target: to.ID}})
 }
@@ -272,17 +277,50 @@ func moveOf(st *ownership.State, ref ownership.LaneRef, to *ownership.Member) (a
 	return answer, nil
 }
 
-// takeBack ends the move of a lane away from its owner.
-func (c control) takeBack(ctx context.Context, ref ownership.LaneRef, owner *ownership.Member) error {
-	if err := c.propose(ctx, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref}}); err != nil {
-		return err
+// keepThere keeps a lane with its owner as it is. Where nobody can decide that, nobody can move the
+// lane either.
+func (c control) keepThere(ctx context.Context, ref ownership.LaneRef, owner *ownership.Member) error {
+	err := c.keep(ctx, ref, owner)
+	if e := new(api.Error); errors.As(err, &e) && e.Code == api.CodeNotReady {
+		return nil
 	}
-	st := c.n.cluster.State()
-	if now, _ := st.Lane(ref); now.Owner != owner.ID || now.Target != "" {
-		return conflict(fmt.Sprintf("the move of %s away from node %s could not be taken back any more", ref, owner.Name),
-			"see `tally status`, and move it again when it has come")
+	return err
+}
+
+// keepTries bounds how often the lanes may change while one is asked to be kept where it is, and
+// keepPause is between two tries.
+const (
+	keepTries = 16
+	keepPause = 20 * time.Millisecond
+)
+
+// keep ends the move of a lane away from its owner, and keeps it from being moved by the balance.
+func (c control) keep(ctx context.Context, ref ownership.LaneRef, owner *ownership.Member) error {
+	for range keepTries {
+		st := c.n.cluster.State()
+		now, _ := st.Lane(ref)
+		if o := st.OwnerOf(now); o == nil || o.ID != owner.ID {
+			return conflict(fmt.Sprintf("the move of %s away from node %s could not be taken back any more", ref, owner.Name),
+				"see `tally status`, and move it again when it has come")
+		}
+		if now.Target == "" && now.Wanted == owner.ID {
+			return nil
+		}
+		res, err := c.n.cluster.Propose(ctx, assign.Keep(st, ref))
+		switch unsure := new(consensus.UncertainError); {
+		case errors.As(err, &unsure) && ctx.Err() == nil: // the state tells whether it was taken
+		case err != nil:
+			return cannotDecide(err)
+		case res.Refused != "" && res.Code != ownership.Stale:
+			return conflict(res.Refused, "")
+		case res.Refused == "":
+			continue
+		}
+		if err := c.n.cfg.Seam.Sleep(ctx, keepPause); err != nil {
+			return err
+		}
 	}
-	return nil
+	return conflict(fmt.Sprintf("the lanes change so fast that %s could not be kept on node %s", ref, owner.Name), "ask again")
 }
 
 // Forget takes a node that is gone for good out of the cluster.

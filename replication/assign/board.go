@@ -235,12 +235,15 @@ func (b *board) asked(l *lane) int {
 }
 
 // shares gives each member that is fit its quota by capacity. Of those that could have one more, it
-// goes to the ones that have it: lanes stay where they are.
+// goes to the ones that have it, and first to those of whose lanes a person wants more there: lanes
+// stay where they are.
 func (b *board) shares() {
 	lanes, capacity := 0, 0
+	wanted := map[*member]int{}
 	for _, l := range b.lanes {
 		if l.app.Halted == "" {
 			lanes++
+			wanted[b.byID[l.to.Wanted]]++ // of nil, too
 		}
 	}
 	var fit []*member
@@ -263,6 +266,7 @@ func (b *board) shares() {
 	slices.SortStableFunc(fit, func(x, y *member) int {
 		return cmp.Or(
 			-compareBool(x.owned > x.quota, y.owned > y.quota),
+			-compareBool(wanted[x] > x.quota, wanted[y] > y.quota),
 			-cmp.Compare(lanes*x.Capacity%capacity, lanes*y.Capacity%capacity),
 		)
 	})

@@ -43,18 +43,30 @@ func DryRunMove(in Input, ref ownership.LaneRef, target string) Foreseen {
 	return f
 }
 
-// dryRunBack says what it would come to if a lane's move were taken back. It is refused where the
-// lane would not stay: the leader has a reason of its own to move it, and would begin anew.
+// Keep is the plan by which a lane stays with its owner, as one does that a person has moved there:
+// a move that is under way is given up, and the balance takes other lanes first. It is a plan, and
+// no command of its own, since nodes of all releases obey a plan alike. The lane has to have an
+// owner that is alive.
+func Keep(s *ownership.State, ref ownership.LaneRef) ownership.Command {
+	l, _ := s.Lane(ref)
+	l.Target, l.Wanted = "", l.Owner
+	l.Standbys = slices.DeleteFunc(slices.Clone(l.Standbys), func(id string) bool { return !s.Members[id].Alive }) // a plan has none
+	return ownership.Command{Plan: &ownership.Plan{Base: s.Version, Lanes: []ownership.LaneChange{{LaneRef: ref, To: l}}}}
+}
+
+// dryRunBack says what it would come to if a lane's move were taken back, which keeps the lane
+// where it is. It is refused where the lane would not stay: the leader would begin anew.
 func dryRunBack(in Input, ref ownership.LaneRef, l ownership.Lane) Foreseen {
 	owner, target := in.State.NameOf(l.Owner), in.State.NameOf(l.Target)
 	if lacks := newBoard(in).lacks(l.Owner); lacks != "" {
 		return Foreseen{Refused: fmt.Sprintf("%s is on its way to node %s, and node %s cannot keep it: %s", ref, target, owner, lacks)}
 	}
-	f := dryRun(in, ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: ref}})
+	f := dryRun(in, Keep(in.State, ref))
 	for _, m := range f.Moves {
 		if m.LaneRef == ref {
-			return Foreseen{Refused: fmt.Sprintf("%s is on its way to node %s, and if that were taken back the leader would move it to %s all the same: "+
-				"wait until it has moved, and move it to node %s then", ref, target, nameOr(in, m.To), owner)}
+			return Foreseen{Refused: fmt.Sprintf("%s is on its way to node %s, and would not stay on node %s, which would have "+
+				"more than its share, and no other lane to give but those that were moved there: move one of these away from it first",
+				ref, target, owner)}
 		}
 	}
 	if f.Refused == "" {

@@ -87,6 +87,20 @@ func (b *board) emptyDrained() {
 	}
 }
 
+// giveUp ends moves of the balance that would make shares less even by now, as after a person's
+// move: else a lane that the person wants where it is would have to go for one that comes.
+func (b *board) giveUp() {
+	for _, l := range b.lanes {
+		o, target := b.owner(l), b.member(l.to.Target)
+		if l.app.Halted != "" || o == nil || target == nil || l.to.From != "" || l.to.Wanted == target.ID || !o.below() || !target.above() {
+			continue
+		}
+		b.own(l, target, -1)
+		b.own(l, o, 1)
+		l.to.Target = ""
+	}
+}
+
 // balance moves lanes from members above their share to members below it: first those that a member
 // below follows already, then those that it has something of, then any. Lanes that a person has
 // moved go last.

@@ -29,7 +29,7 @@ import (
 //	disk ID            a node's disk fails (why=), or is well again
 //	copy APP/LANE ID   a standby's copy: lag=, or loading
 //	fenced APP/LANE    the leader's fence has ended
-//	drain, undrain, move, halt, pause, problems, lanes, loads, dry-run
+//	drain, undrain, move, keep, halt, pause, problems, lanes, loads, dry-run
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
 		w := newWorld(t)
@@ -114,6 +114,8 @@ func (w *world) obeyNode(t *testing.T, d *datadriven.TestData, plain []string, a
 			target = plain[1]
 		}
 		return w.take(ownership.Command{MoveLane: &ownership.MoveLane{LaneRef: reference(plain[0]), Target: target}})
+	case "keep":
+		return w.take(Keep(w.s, reference(plain[0])))
 	case "halt":
 		return w.take(ownership.Command{HaltApp: &ownership.HaltApp{Name: plain[0], Halted: arg["why"]}})
 	default:

@@ -62,7 +62,8 @@ type HaltApp struct {
 	Intent json.RawMessage `json:"intent,omitempty"`
 }
 
-// Plan is what the leader has decided of lanes and of dead members. It is refused as a whole unless
+// Plan is what the leader has decided of lanes and of dead members, or what a person has asked for
+// of a lane that is to stay where it is (assign.Keep). It is refused as a whole unless
 // Base is the present version.
 type Plan struct {
 	Base  uint64       `json:"base"`
