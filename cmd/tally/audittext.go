@@ -11,18 +11,18 @@ import (
 // printAudit prints a report for people: tables, what differs, and the result as the last line.
 func printAudit(w io.Writer, r *audit.Report) error {
 	var text bytes.Buffer
-	fmt.Fprintf(&text, "app %s, generation %d, id %s\n\n", r.App, r.Generation, r.AppID)
+	fmt.Fprintf(&text, "app %s, generation %d, id %s\n\n", shown(r.App), r.Generation, shown(r.AppID))
 	auditPartitions(&text, r)
 	auditRepartitions(&text, r)
 	auditChecks(&text, r)
 	for _, d := range r.Differences {
-		fmt.Fprintf(&text, "%s\n", d)
+		fmt.Fprintf(&text, "%s\n", shown(d.String()))
 	}
 	if more := r.Found - int64(len(r.Differences)); more > 0 {
 		fmt.Fprintf(&text, "and %d more differences\n", more)
 	}
 	for _, u := range r.Undecided {
-		fmt.Fprintf(&text, "cannot decide: %s\n", u)
+		fmt.Fprintf(&text, "cannot decide: %s\n", shown(u))
 	}
 	if len(r.Differences)+len(r.Undecided) > 0 {
 		text.WriteByte('\n')
@@ -77,7 +77,7 @@ func auditChecks(w io.Writer, r *audit.Report) {
 	fmt.Fprintln(tw, "CHECK\tCOMPARED\tDIFFERENCES")
 	for _, c := range r.Checks {
 		if c.Skipped != "" {
-			fmt.Fprintf(tw, "%s\tleft out: %s\t-\n", c.Name, c.Skipped)
+			fmt.Fprintf(tw, "%s\tleft out: %s\t-\n", c.Name, shown(c.Skipped))
 			continue
 		}
 		fmt.Fprintf(tw, "%s\t%d %s\t%d\n", c.Name, c.Compared, c.Of, c.Differences)

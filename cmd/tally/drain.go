@@ -69,15 +69,15 @@ func runDrain(ctx context.Context, t *tool, opt drainOptions) error {
 		return printPlan(t, answer.Plan)
 	}
 	for _, m := range answer.Moves { // none of an undo
-		fmt.Fprintf(t.out, "%s lane %d  %s -> %s\n", m.App, m.Lane, orDash(m.From), orDash(m.To))
+		fmt.Fprintf(t.out, "%s lane %d  %s -> %s\n", m.App, m.Lane, orDash(shown(m.From)), orDash(shown(m.To)))
 	}
 	switch {
 	case opt.dry:
 		fmt.Fprintln(t.err, "Nothing was done: leave --dry-run out to do it.")
 	case opt.undo:
-		fmt.Fprintf(t.out, "node %s may have lanes again\n", answer.Node)
+		fmt.Fprintf(t.out, "node %s may have lanes again\n", shown(answer.Node))
 	default:
-		fmt.Fprintf(t.out, "node %s has no lanes any more, after %d ms\n", answer.Node, t.seam.Since(began).Milliseconds())
+		fmt.Fprintf(t.out, "node %s has no lanes any more, after %d ms\n", shown(answer.Node), t.seam.Since(began).Milliseconds())
 	}
 	return nil
 }
@@ -113,7 +113,7 @@ func drained(ctx context.Context, t *tool, client *api.Client, answer *api.Drain
 // printPlan says what the leader foresees of a dry run.
 func printPlan(t *tool, plan []string) error {
 	for _, line := range plan {
-		fmt.Fprintln(t.out, line)
+		fmt.Fprintln(t.out, shown(line))
 	}
 	fmt.Fprintln(t.err, "Nothing was done: leave --dry-run out to do it.")
 	return nil

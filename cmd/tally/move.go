@@ -83,16 +83,16 @@ func runMove(ctx context.Context, t *tool, opt moveOptions) error {
 	case opt.json:
 		return printJSON(t.out, answer)
 	case already && answer.TakenBack != "":
-		fmt.Fprintf(t.out, "%s lane %d stays at node %s: its move to node %s was taken back\n", answer.App, lane, answer.To, answer.TakenBack)
+		fmt.Fprintf(t.out, "%s lane %d stays at node %s: its move to node %s was taken back\n", answer.App, lane, shown(answer.To), shown(answer.TakenBack))
 	case already:
-		fmt.Fprintf(t.out, "%s lane %d is at node %s already\n", answer.App, lane, answer.To)
+		fmt.Fprintf(t.out, "%s lane %d is at node %s already\n", answer.App, lane, shown(answer.To))
 	case len(answer.Plan) > 0:
 		return printPlan(t, answer.Plan)
 	case opt.dry:
-		fmt.Fprintf(t.out, "%s lane %d  %s -> %s\n", answer.App, lane, orDash(answer.From), answer.To)
+		fmt.Fprintf(t.out, "%s lane %d  %s -> %s\n", answer.App, lane, orDash(shown(answer.From)), shown(answer.To))
 		fmt.Fprintln(t.err, "Nothing was done: leave --dry-run out to do it.")
 	default:
-		fmt.Fprintf(t.out, "%s lane %d  %s -> %s  runs there after %d ms\n", answer.App, lane, orDash(answer.From), answer.To,
+		fmt.Fprintf(t.out, "%s lane %d  %s -> %s  runs there after %d ms\n", answer.App, lane, orDash(shown(answer.From)), shown(answer.To),
 			t.seam.Since(began).Milliseconds())
 	}
 	return nil

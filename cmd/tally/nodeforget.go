@@ -56,10 +56,10 @@ func runNodeForget(ctx context.Context, t *tool, opt forgetOptions) error {
 		vote = "had a vote"
 	}
 	if !opt.dry {
-		_, err = fmt.Fprintf(t.out, "node %s (%s) is forgotten; it %s, and %s without it\n", a.Node, a.Addr, vote, nodesVote(a.Voters))
+		_, err = fmt.Fprintf(t.out, "node %s (%s) is forgotten; it %s, and %s without it\n", shown(a.Node), shown(a.Addr), vote, nodesVote(a.Voters))
 		return err
 	}
-	fmt.Fprintf(t.out, "node %s (%s) is not alive, and would be forgotten; it %s, and %s without it\n", a.Node, a.Addr, vote, nodesVote(a.Voters))
+	fmt.Fprintf(t.out, "node %s (%s) is not alive, and would be forgotten; it %s, and %s without it\n", shown(a.Node), shown(a.Addr), vote, nodesVote(a.Voters))
 	if a.Lanes > 0 {
 		fmt.Fprintf(t.out, "lanes in which it still has a part, and which others take first: %d\n", a.Lanes)
 	}

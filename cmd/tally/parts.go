@@ -22,7 +22,7 @@ func (t *tool) noteParts(parts []api.Part) {
 	for _, p := range parts {
 		if p.Role != api.RoleOwner && !seen[p.Lane] {
 			seen[p.Lane] = true
-			fmt.Fprintf(t.err, "lane %d: node %s is %s, its values are %s%s\n", p.Lane, p.Node, p.Role, t.ageOf(p), standsAt(parts, p))
+			fmt.Fprintf(t.err, "lane %d: node %s is %s, its values are %s%s\n", p.Lane, shown(p.Node), shown(string(p.Role)), t.ageOf(p), standsAt(parts, p))
 		}
 	}
 }

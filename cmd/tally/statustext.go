@@ -136,7 +136,7 @@ func orDash(s string) string {
 func positionText(position map[string]int64) string {
 	var texts []string
 	for _, name := range slices.Sorted(maps.Keys(position)) {
-		texts = append(texts, fmt.Sprintf("%s:%d", name, position[name]))
+		texts = append(texts, fmt.Sprintf("%s:%d", shown(name), position[name]))
 	}
 	return orDash(strings.Join(texts, " "))
 }

@@ -83,7 +83,7 @@ func runSubmit(ctx context.Context, t *tool, opt submitOptions) error {
 		return fmt.Errorf("the node says %q of app %s: its release is another than this one's", answer.Change, answer.App)
 	}
 	for _, note := range answer.Notes {
-		fmt.Fprintf(t.err, "tally: %s\n", note)
+		fmt.Fprintf(t.err, "tally: %s\n", shownLines(note))
 	}
 	_, err = fmt.Fprintf(t.out, said, answer.App, answer.Generation, answer.Lanes)
 	return err

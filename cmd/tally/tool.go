@@ -35,7 +35,7 @@ func (t *tool) execute(ctx context.Context, args []string) int {
 	}
 	code := exitCode(err)
 	if err != nil && err.Error() != "" {
-		fmt.Fprintf(t.err, "tally: %v\n", err)
+		fmt.Fprintf(t.err, "tally: %s\n", shownLines(err.Error())) // it may have what a node says
 	}
 	return code
 }
