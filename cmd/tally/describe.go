@@ -36,7 +36,7 @@ func describeSpec(w io.Writer, s *spec.Spec) {
 	row("values", "%s", strings.Join(counts, ", "))
 	row("output", "%s", outputText(s))
 	row("unreadable", "%s", map[spec.OnError]string{
-		spec.Dead: "events go to " + s.App + ".dead", spec.Skip: "events are skipped and counted as such",
+		spec.Dead: "events go to " + spec.DeadTopic(s.App), spec.Skip: "events are skipped and counted as such",
 		spec.Stop: "events stop their lane",
 	}[s.OnError])
 	row("stages", "%s", stagesText(s))
@@ -114,10 +114,11 @@ func outputText(s *spec.Spec) string {
 }
 
 func ownsText(s *spec.Spec) string {
+	changelog, dead := spec.ChangelogTopic(s.App), spec.DeadTopic(s.App)
 	if twoStages(s) {
-		return fmt.Sprintf("topics %s.changelog, %s.dead and %s.repartition, consumer group %s", s.App, s.App, s.App, s.App)
+		return fmt.Sprintf("topics %s, %s and %s, consumer group %s", changelog, dead, spec.RepartitionTopic(s.App), s.App)
 	}
-	return fmt.Sprintf("topics %s.changelog and %s.dead, consumer group %s", s.App, s.App, s.App)
+	return fmt.Sprintf("topics %s and %s, consumer group %s", changelog, dead, s.App)
 }
 
 // stagesText says how many stages a spec has, and why.
@@ -139,8 +140,7 @@ func betweenText(s *spec.Spec) string {
 	if n := s.Repartition.Partitions; n > 0 {
 		partitions = fmt.Sprintf("%d partitions", n)
 	}
-	return fmt.Sprintf("%s.repartition, %s: of each transaction one partial result a group, in the partition that the group decides",
-		s.App, partitions)
+	return spec.RepartitionTopic(s.App) + ", " + partitions + ": of each transaction one partial result a group, in the partition that the group decides"
 }
 
 // twoStages says whether the spec has two stages, at least where the input has several partitions.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/processor/spec"
 )
 
 func printReset(t *tool, opt resetOptions, a api.ResetAnswer) error {
@@ -28,7 +29,7 @@ func resetText(w io.Writer, a api.ResetAnswer) {
 	fmt.Fprintf(w, "A reset of app %s to generation %d would delete\n", a.App, a.Generation)
 	for _, topic := range a.Topics {
 		note := ""
-		if topic.Topic == a.App+".dead" && topic.Records > 0 {
+		if topic.Topic == spec.DeadTopic(a.App) && topic.Records > 0 {
 			note = "; to count them again, do `tally dead replay --all` first"
 		}
 		fmt.Fprintf(w, "  topic %s (about %d records%s)\n", topic.Topic, topic.Records, note)

@@ -24,7 +24,7 @@ func (a *audit) findTopics(ctx context.Context) error {
 	for _, t := range []struct {
 		to   *kafka.Topic
 		name string
-	}{{&a.input, a.spec.Input.Topic}, {&a.output, a.outputTopic()}, {&a.changelog, name + ".changelog"}, {&a.dead, name + ".dead"}} {
+	}{{&a.input, a.spec.Input.Topic}, {&a.output, a.outputTopic()}, {&a.changelog, spec.ChangelogTopic(name)}, {&a.dead, spec.DeadTopic(name)}} {
 		if t.name == "" {
 			continue
 		}
@@ -40,7 +40,7 @@ func (a *audit) findTopics(ctx context.Context) error {
 	case a.input.Name == "":
 		return fmt.Errorf("there is no topic %s, the input of app %s: see the brokers given, or the spec's input.topic", a.spec.Input.Topic, name)
 	case a.changelog.Name == "":
-		return fmt.Errorf("there is no topic %s.changelog: app %s has counted nothing on this Kafka; see the brokers given, or the spec's app name", name, name)
+		return fmt.Errorf("there is no topic %s: app %s has counted nothing on this Kafka; see the brokers given, or the spec's app name", spec.ChangelogTopic(name), name)
 	case a.spec.Output != nil && a.output.Name == "":
 		a.cannot("the output topic %s does not exist", a.spec.Output.Topic)
 	}
@@ -153,7 +153,7 @@ func (a *audit) place(p int32, pos position) bool {
 	}
 	tasks, source := a.tasks, a.input.Name
 	if pos.Stage == secondStage {
-		tasks, source = a.seconds, a.spec.App+".repartition"
+		tasks, source = a.seconds, spec.RepartitionTopic(a.spec.App)
 	}
 	if int(p) >= len(tasks) {
 		return false

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/processor/spec"
 )
 
 // Box is the dead-letter topic of one app.
@@ -21,7 +22,7 @@ func Open(ctx context.Context, cfg kafka.Config, app string) (*Box, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := app + ".dead"
+	name := spec.DeadTopic(app)
 	t, ok, err := admin.Topic(ctx, name)
 	if err == nil && !ok {
 		err = fmt.Errorf("there is no topic %s: app %s has not run on this Kafka with on_error: dead", name, app)

@@ -13,6 +13,7 @@ import (
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/processor/spec"
 )
 
 // Options says how to run the demo.
@@ -55,11 +56,11 @@ type names struct{ app, input, output string }
 // standard are those of the spec that `tally init wordcount` prints.
 var standard = names{app: "wordcount", input: "input_event", output: "output_event"}
 
-func (n names) changelog() string { return n.app + ".changelog" }
+func (n names) changelog() string { return spec.ChangelogTopic(n.app) }
 
 // all are the topics of the app, of which it may not have each.
 func (n names) all() []string {
-	return []string{n.input, n.output, n.app + ".dead", n.app + ".repartition", n.changelog()}
+	return append([]string{n.input, n.output}, spec.OwnTopics(n.app)...)
 }
 
 // Run runs the demo to its end; nil means that every count and output was exact. A count or an

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/processor/spec"
 )
 
 // App is what matters here of an app's spec.
@@ -23,14 +24,14 @@ type App struct {
 	Repartitions int
 }
 
-// Changelog and Dead are the topics that tally owns.
-func (a App) Changelog() string { return a.Name + ".changelog" }
+// Changelog is the topic that holds the state.
+func (a App) Changelog() string { return spec.ChangelogTopic(a.Name) }
 
 // Dead is the topic of dead letters.
-func (a App) Dead() string { return a.Name + ".dead" }
+func (a App) Dead() string { return spec.DeadTopic(a.Name) }
 
 // Repartition is the topic between two stages.
-func (a App) Repartition() string { return a.Name + ".repartition" }
+func (a App) Repartition() string { return spec.RepartitionTopic(a.Name) }
 
 // Options say what to look at.
 type Options struct {

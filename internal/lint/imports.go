@@ -103,9 +103,9 @@ var arrows = map[string]row{
 		outside: []string{franz, xxhash, mpb, golangX},
 		tests:   []string{"internal/api", "internal/node"}, // a node to judge
 	},
-	"internal/doctor": {own: []string{"internal/api", "internal/kafka", "internal/seam"}},
-	"internal/dead":   {own: []string{"internal/kafka"}},
-	"internal/demo":   {own: []string{"internal/api", "internal/kafka", "internal/seam"}, outside: []string{franz}},
+	"internal/doctor": {own: []string{"internal/api", "internal/kafka", "internal/seam", "processor/spec"}},
+	"internal/dead":   {own: []string{"internal/kafka", "processor/spec"}},
+	"internal/demo":   {own: []string{"internal/api", "internal/kafka", "internal/seam", "processor/spec"}, outside: []string{franz}},
 	"bench": {
 		own:     []string{"internal/api", "internal/kafka", "internal/seam"},
 		outside: []string{franz, golangX},

@@ -169,7 +169,7 @@ func (a *app) readEnds(ctx context.Context) <-chan found {
 		var f found
 		var asking sync.WaitGroup
 		asking.Go(func() { f.membersErr = a.refuseMembers(ctx) })
-		f.heads, f.headsErr = readHeads(ctx, a.node.admin, a.name()+".changelog")
+		f.heads, f.headsErr = readHeads(ctx, a.node.admin, spec.ChangelogTopic(a.name()))
 		asking.Wait()
 		answer <- f
 	}()
@@ -304,7 +304,7 @@ func (a *app) checkGroup(ctx context.Context, heads map[int32]head) error {
 		return err
 	}
 	for p, o := range offsets {
-		if now, err := readHeads(ctx, a.node.admin, a.name()+".changelog"); err == nil && acquiredBefore(now) {
+		if now, err := readHeads(ctx, a.node.admin, spec.ChangelogTopic(a.name())); err == nil && acquiredBefore(now) {
 			return nil // another node of the cluster has begun the app just now
 		}
 		return &OffsetsError{Group: a.name(), Topic: a.input.Name, Partition: p, Offset: o, Record: -1}

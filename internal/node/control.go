@@ -91,7 +91,7 @@ func (c control) Delete(ctx context.Context, name string, topics bool) (api.Dele
 const deleting = "the app is being deleted with its topics; if it stays so, delete it again"
 
 func ownedTopics(app string) []string {
-	return []string{app + ".dead", repartitionTopic(app), app + ".changelog"}
+	return []string{spec.DeadTopic(app), spec.RepartitionTopic(app), spec.ChangelogTopic(app)}
 }
 
 // isDeleting fails when an app is not any more the one that is being deleted here.

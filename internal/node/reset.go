@@ -53,7 +53,7 @@ func (n *Node) planReset(ctx context.Context, was *app, s *spec.Spec, from strin
 	if err != nil {
 		return nil, err
 	}
-	changelog := owned[a.name()+".changelog"]
+	changelog := owned[spec.ChangelogTopic(a.name())]
 	in.ChangelogID, in.Doomed = changelog.ID, map[string]string{}
 	for name, t := range owned {
 		in.Doomed[name] = t.ID
@@ -219,7 +219,7 @@ type progress struct {
 // reached tells how far a reset has come. It refuses to go on with one that time has overtaken.
 func (a *app) reached(ctx context.Context, in *intent) (progress, error) {
 	var r progress
-	changelog, err := a.find(ctx, a.name()+".changelog")
+	changelog, err := a.find(ctx, spec.ChangelogTopic(a.name()))
 	if err != nil || missing(changelog) {
 		return r, err
 	}
@@ -274,10 +274,10 @@ func (a *app) deleteOld(ctx context.Context, in *intent) error {
 	}{
 		{step.ResetFenced, func() error { return a.fenceOld(ctx, in) }},
 		{step.ResetOffsets, func() error { return n.admin.DeleteGroup(ctx, a.name()) }},
-		{step.ResetDead, func() error { return n.deleteOld(ctx, in, a.name()+".dead") }},
+		{step.ResetDead, func() error { return n.deleteOld(ctx, in, spec.DeadTopic(a.name())) }},
 		{step.ResetState, func() error { return os.RemoveAll(n.dir.stateDir(a.name())) }},
-		{step.ResetRepartition, func() error { return n.deleteOld(ctx, in, repartitionTopic(a.name())) }},
-		{step.ResetChangelog, func() error { return n.deleteOld(ctx, in, a.name()+".changelog") }},
+		{step.ResetRepartition, func() error { return n.deleteOld(ctx, in, spec.RepartitionTopic(a.name())) }},
+		{step.ResetChangelog, func() error { return n.deleteOld(ctx, in, spec.ChangelogTopic(a.name())) }},
 	} {
 		if err := part.do(); err != nil {
 			return fmt.Errorf("reset of app %s: %w", a.name(), n.kafka.Explain(err))

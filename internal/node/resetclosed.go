@@ -67,7 +67,7 @@ func beingOpened(name string) error {
 // refuseForeign refuses to reset an app that another cluster counts, which may be why it is not
 // open here: its lanes, that would know, do not run.
 func (a *app) refuseForeign(ctx context.Context) (err error) {
-	if a.changelog, err = a.find(ctx, a.name()+".changelog"); err != nil {
+	if a.changelog, err = a.find(ctx, spec.ChangelogTopic(a.name())); err != nil {
 		return err
 	}
 	heads, err := a.headsIfAny(ctx, a.changelog)

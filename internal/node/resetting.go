@@ -310,7 +310,7 @@ type doomed api.ResetAnswer
 
 func (a *app) whatToDelete(ctx context.Context) (doomed, error) {
 	d := doomed{App: a.name(), Group: a.name(), StateDirs: []string{a.node.dir.stateDir(a.name())}}
-	for _, name := range []string{a.name() + ".changelog", a.name() + ".dead", repartitionTopic(a.name())} {
+	for _, name := range spec.OwnTopics(a.name()) {
 		t, err := a.find(ctx, name)
 		if err != nil {
 			return d, err

@@ -62,14 +62,11 @@ func (a *app) fitStages(ctx context.Context, heads map[int32]head) error {
 	return a.findRepartition(ctx, heads)
 }
 
-// repartitionTopic is the topic between the two stages of an app.
-func repartitionTopic(app string) string { return app + ".repartition" }
-
 // findRepartition looks at the repartition topic. A first start finds none, or one with nothing to
 // count in it: partials of another life of the app would be counted with the new ones.
 func (a *app) findRepartition(ctx context.Context, heads map[int32]head) error {
 	stored := a.repartition.ID // of the position records
-	t, err := a.find(ctx, repartitionTopic(a.name()))
+	t, err := a.find(ctx, spec.RepartitionTopic(a.name()))
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ const ownExtraBytes = 64 << 10
 // findTopics looks at the app's topics, refuses those that would lose counts, and makes none. One
 // that is missing and will be made has its name, and a Replication of 0.
 func (a *app) findTopics(ctx context.Context) error {
-	changelog, dead := a.name()+".changelog", a.name()+".dead"
+	changelog, dead := spec.ChangelogTopic(a.name()), spec.DeadTopic(a.name())
 	all, err := a.node.topics(ctx, append(a.specTopics(), changelog, dead)...)
 	if err != nil {
 		return err

@@ -78,7 +78,7 @@ func sharedBefore(rec *ownership.App, o *spec.Spec, topic string) bool {
 // does not need is its own all the same.
 func usage(s *spec.Spec, topic string) string {
 	what := map[string]string{
-		s.App + ".changelog": "changelog", s.App + ".dead": "dead letters", repartitionTopic(s.App): "repartition topic",
+		spec.ChangelogTopic(s.App): "changelog", spec.DeadTopic(s.App): "dead letters", spec.RepartitionTopic(s.App): "repartition topic",
 	}[topic]
 	switch {
 	case what != "":

@@ -93,7 +93,7 @@ func (v view) Records() []api.AppInfo {
 		info := api.AppInfo{App: name, AppID: rec.ID, Generation: rec.Generation, Spec: rec.Spec, Lanes: len(rec.Lanes), Partitions: []int32{}}
 		counted := rec.Partitions
 		if rec.Repartitions > 0 {
-			info.Source, counted = repartitionTopic(name), rec.Repartitions
+			info.Source, counted = spec.RepartitionTopic(name), rec.Repartitions
 		} else if s, err := spec.Parse([]byte(rec.Spec), "the stored spec of app "+name); err == nil {
 			info.Source = s.Input.Topic
 		}

@@ -163,7 +163,7 @@ func (r *reader) topic(n ast.Node, what string, s *Spec) string {
 		r.fail(n, "%s has %d characters, more than Kafka's %d", what, len(name), MaxTopicName)
 	case !topicName.MatchString(name) || name == "." || name == "..":
 		r.fail(n, "%s %q may hold only a-z, A-Z, 0-9, dots, _ and -, and not be . or ..", what, name)
-	case contains([]string{s.App + ".changelog", s.App + ".dead", s.App + ".repartition"}, name):
+	case contains(OwnTopics(s.App), name):
 		r.fail(n, "%s %s is one of the app's own topics", what, name)
 	}
 	return name
