@@ -50,8 +50,9 @@ func TestDiskFailsWhileWritesWait(t *testing.T) {
 	_ = s.Abandon()
 }
 
-// publishSpread publishes until it fails. Each table has groups of the whole range, and enough of
-// them that a compaction writes before it has read all.
+// publishSpread publishes until it fails, a table each time: who flushes behind it, on a slow
+// machine, makes fewer and larger ones. Each has groups of the whole range, and enough of them that
+// a compaction writes before it has read all.
 func publishSpread(s *Store) error {
 	for n := int64(1); ; n++ {
 		var all []Change
@@ -61,6 +62,9 @@ func publishSpread(s *Store) error {
 		}
 		at := Position{Record: PositionRecord{AppID: "app-id", Generation: 1}, Changelog: n}
 		if err := s.Publish([]Position{at}, all); err != nil {
+			return err
+		}
+		if err := s.Flush(); err != nil {
 			return err
 		}
 	}
