@@ -104,6 +104,7 @@ func (s *Store) apply() error {
 		return nil
 	}
 	if s.flushing != nil && s.memBytes >= s.opt.FlushBytes {
+		s.watch.stalls.Add(1)
 		if err := s.waitFlush(); err != nil {
 			return err
 		}

@@ -37,18 +37,17 @@ type Options struct {
 	// (default 16 MB).
 	BlockCache      *BlockCache
 	BlockCacheBytes int64
-	// MemTableBytes is the size of one of Pebble's memtables, of which at most four wait for their
-	// flush (default 16 MB).
+	// MemTableBytes is the size of one of Pebble's memtables (default 16 MB).
 	MemTableBytes int64
 
 	// Published values are applied to Pebble after so many transactions (default 100) or once they
 	// take so many bytes of the cache (default a quarter of it, at most half of it).
 	ApplyTxns  int
 	ApplyBytes int64
-	// Applied values are flushed once they are so many bytes (default 32 MB), and nothing stays
-	// published for longer than FlushInterval without a flush being started (default 5 s; a Load
-	// has its own, after which this one begins anew). They bound what a restart after a crash reads
-	// again.
+	// Applied values are flushed once they are so many bytes (default two memtables), while as many
+	// again and what one apply has may wait behind that flush. Nothing stays published for longer
+	// than FlushInterval without a flush being started (default 5 s; a Load has its own, after
+	// which this one begins anew). They bound what a restart after a crash reads again.
 	FlushBytes    int64
 	FlushInterval time.Duration
 
@@ -72,8 +71,6 @@ const (
 	pebbleFormat = pebble.FormatTableFormatV6
 	blockBytes   = 16 << 10
 	bloomBits    = 10
-	// memTablesMax memtables may wait for their flush before Pebble stops writes.
-	memTablesMax = 4
 	// l0Compact is the number of overlapping tables in L0 that starts a compaction. Twice Pebble's
 	// default: a Load takes a sixth less CPU, and filters keep reads as they are.
 	l0Compact = 8
@@ -106,7 +103,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.MemTableBytes, 16<<20)
 	setDefault(&o.ApplyTxns, 100)
 	setDefault(&o.ApplyBytes, o.CacheBytes/4)
-	setDefault(&o.FlushBytes, 32<<20)
+	setDefault(&o.FlushBytes, 2*o.MemTableBytes)
 	setDefault(&o.FlushInterval, 5*time.Second)
 	setDefault(&o.OpenFiles, 500)
 	setDefault(&o.Compactions, 2)
@@ -155,10 +152,12 @@ func (o Options) pebbleOptions(w *watcher, block *BlockCache, c *compactions) *p
 		EventListener:      w.listener(),
 		MaxOpenFiles:       o.OpenFiles,
 
-		MemTableSize:                uint64(o.MemTableBytes),
-		MemTableStopWritesThreshold: memTablesMax,
-		L0CompactionThreshold:       l0Compact,
-		L0StopWritesThreshold:       math.MaxInt32, // who waits there hears of no failure: awaitBelow
+		MemTableSize:          uint64(o.MemTableBytes),
+		L0CompactionThreshold: l0Compact,
+		// Who waits at one of these hears of no failure: apply waits for a flush, and commit for
+		// compactions.
+		MemTableStopWritesThreshold: math.MaxInt32,
+		L0StopWritesThreshold:       math.MaxInt32,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, o.Compactions },
 	}
 	p.Experimental.CompactionScheduler = c

@@ -65,7 +65,6 @@ func (w *watcher) listener() *pebble.EventListener {
 			}
 			w.hasWorked()
 		},
-		WriteStallBegin: func(pebble.WriteStallBeginInfo) { w.stalls.Add(1) },
 		CompactionEnd: func(pebble.CompactionInfo) {
 			w.compactions.Add(1)
 			w.hasWorked()

@@ -28,7 +28,7 @@ func storeMetrics() []storeMetric {
 			func(m state.Metrics) int64 { return m.AppliedTxns }),
 		store("flushes_total", "Memtables flushed.", counter, func(m state.Metrics) int64 { return m.Flushes }),
 		store("compactions_total", "Compactions.", counter, func(m state.Metrics) int64 { return m.Compactions }),
-		store("stalls_total", "Times that Pebble stopped writes.", counter, func(m state.Metrics) int64 { return m.Stalls }),
+		store("stalls_total", "Times that writes waited for a flush or for compactions.", counter, func(m state.Metrics) int64 { return m.Stalls }),
 		store("disk_bytes", "Size of Pebble's files.", gauge, func(m state.Metrics) int64 { return m.DiskBytes }),
 		store("memtable_bytes", "Size of Pebble's memtables.", gauge, func(m state.Metrics) int64 { return m.MemTableBytes }),
 		store("block_cache_bytes", "Size of the block cache, which lanes may share.", gauge,
