@@ -14,14 +14,10 @@ const fillWait = time.Minute
 
 // Fill creates the topic and sends all events. Brokers that are mute for a minute are an error.
 func (w Workload) Fill(ctx context.Context, cfg kafka.Config, topic string) error {
-	return w.fill(ctx, cfg, topic, fillWait)
-}
-
-func (w Workload) fill(ctx context.Context, cfg kafka.Config, topic string, wait time.Duration) error {
 	if err := w.CreateTopic(ctx, cfg, topic); err != nil {
 		return err
 	}
-	return w.send(ctx, cfg, topic, wait)
+	return w.Send(ctx, cfg, topic)
 }
 
 // Send sends all events to a topic that is there, as Fill does.

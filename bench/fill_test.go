@@ -35,7 +35,11 @@ func TestFillOfMuteBrokersEnds(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	w := Workload{Name: "w", Events: 100, Keys: 10, Partitions: 2}
-	if err := w.fill(ctx, mute(t, func() {}), "in", time.Second); !errors.Is(err, kgo.ErrRecordTimeout) {
+	cfg := mute(t, func() {})
+	if err := w.CreateTopic(ctx, cfg, "in"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.send(ctx, cfg, "in", time.Second); !errors.Is(err, kgo.ErrRecordTimeout) {
 		t.Errorf("%v", err)
 	}
 }

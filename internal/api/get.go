@@ -203,10 +203,8 @@ func (rd *read) getShard(ctx context.Context, sh shard, group []byte) (*getParts
 
 // getLanes are the lanes that may have a part of the group, and those that the read waits for.
 func (rd *read) getLanes(group []byte) []int {
-	lane, one := 0, false
-	if n := rd.app.Repartitions; n > 0 && rd.app.LaneCount > 0 {
-		lane, one = rd.laneOf(spec.Partition(group, n)), true
-	} else if !rd.fresh && !rd.proving {
+	lane, one := rd.secondLane(group)
+	if !one && !rd.fresh && !rd.proving {
 		lane, one = rd.keyLane(group)
 	}
 	if !one {
@@ -219,6 +217,15 @@ func (rd *read) getLanes(group []byte) []int {
 		}
 	}
 	return lanes
+}
+
+// secondLane is the lane that has the group in an app of two stages.
+func (rd *read) secondLane(group []byte) (lane int, ok bool) {
+	n := rd.app.Repartitions
+	if n == 0 || rd.app.LaneCount == 0 {
+		return 0, false
+	}
+	return rd.laneOf(spec.Partition(group, n)), true
 }
 
 // askedAll says whether no lane that may have values of the group was left out.

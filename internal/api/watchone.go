@@ -6,8 +6,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
-
-	"github.com/tally-kafka/tally/processor/spec"
 )
 
 // A watch of one group says what a get of it would say: where nobody answers for some lanes within
@@ -17,11 +15,10 @@ import (
 
 // lanes are those that the watch has to hear of.
 func (wt *watch) lanes() []int {
-	rd := wt.rd
-	if n := rd.app.Repartitions; wt.one && n > 0 && rd.app.LaneCount > 0 { // of two stages one lane has the group
-		return []int{rd.laneOf(spec.Partition(wt.prefix, n))}
+	if lane, ok := wt.rd.secondLane(wt.prefix); wt.one && ok {
+		return []int{lane}
 	}
-	return rd.allLanes()
+	return wt.rd.allLanes()
 }
 
 // waitUntil begins another wait of the read: to the end of the patience, but no longer than a get

@@ -74,8 +74,7 @@ func (r *runner) grown(ctx context.Context, work *report.Work, groups int, suffi
 			return errors.Join(context.Cause(ctx), err)
 		}
 		if err != nil {
-			work.Row(tally.Name(), intervals[0], names[1]).Failed = err.Error()
-			r.say("(%s) %s %s: FAILED: %v", work.ID, tally.Name(), names[1], err)
+			r.failed(work, work.Row(tally.Name(), intervals[0], names[1]), err)
 			return nil
 		}
 		for i, f := range all {

@@ -42,8 +42,7 @@ func (r *runner) rounds(ctx context.Context, work *report.Work, cells []*cell, u
 				return errors.Join(context.Cause(ctx), err)
 			}
 			if err != nil {
-				row.Failed = err.Error()
-				r.say("(%s) %s %s %v: FAILED: %v", work.ID, c.peer.Name(), c.variant, c.interval, err)
+				r.failed(work, row, err)
 				continue
 			}
 			row.Runs = append(row.Runs, f)
@@ -51,6 +50,12 @@ func (r *runner) rounds(ctx context.Context, work *report.Work, cells []*cell, u
 		}
 	}
 	return nil
+}
+
+// failed notes what kept a row from being measured.
+func (r *runner) failed(work *report.Work, row *report.Row, err error) {
+	row.Failed = err.Error()
+	r.say("(%s) %s %s %v: FAILED: %v", work.ID, row.Peer, row.Variant, row.Interval, err)
 }
 
 // late says that a cell would end behind the deadline; there may be none.

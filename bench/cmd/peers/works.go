@@ -233,8 +233,7 @@ func (r *runner) restarts(ctx context.Context, id string, groups int) error {
 			return errors.Join(context.Cause(ctx), err)
 		}
 		if err != nil {
-			work.Row(p.Name(), intervals[1], trial.Killed).Failed = err.Error()
-			r.say("(%s) %s: FAILED: %v", id, p.Name(), err)
+			r.failed(work, work.Row(p.Name(), intervals[1], trial.Killed), err)
 			continue
 		}
 		for _, one := range all {

@@ -146,15 +146,21 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// TestOpenConnection: a connection that is open outlives frost, in either direction, and not a cut.
-func TestOpenConnection(t *testing.T) {
-	n, addr := newNetwork(t)
+// dialed is a connection, until the test ends, with what comes from it.
+func dialed(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
+	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	in := bufio.NewReader(conn)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn, bufio.NewReader(conn)
+}
+
+// TestOpenConnection: a connection that is open outlives frost, in either direction, and not a cut.
+func TestOpenConnection(t *testing.T) {
+	n, addr := newNetwork(t)
+	conn, in := dialed(t, addr)
 	for i, w := range []way{{"a", "b"}, {"b", "a"}} {
 		heal := n.Break(w.from, w.to, Rule{Frozen: true})
 		if got, err := exchange(conn, in, "lost?", soon); err == nil {
@@ -230,12 +236,7 @@ func TestHits(t *testing.T) {
 		}
 	}
 	n, addr := newNetwork(t)
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	in := bufio.NewReader(conn)
+	conn, in := dialed(t, addr)
 	if got, err := exchange(conn, in, "x", long); got != "x" {
 		t.Fatalf("%q (%v)", got, err)
 	}

@@ -75,6 +75,15 @@ func (w *fakeWorld) came() (count int) {
 	return count
 }
 
+// begun begins a fault, waits until it has come, and gives its end.
+func (w *fakeWorld) begun(ctx context.Context, t *testing.T, f *fault) (over <-chan error) {
+	t.Helper()
+	before, ended := w.came(), make(chan error, 1)
+	go func() { ended <- f.deed()(ctx) }()
+	until(t, "the fault has come", func() bool { return w.came() > before })
+	return ended
+}
+
 // TestBrokerCut: of what brokers say to each other that is lost which the fault is about, and the
 // other direction goes on.
 func TestBrokerCut(t *testing.T) {
@@ -91,9 +100,7 @@ func TestBrokerCut(t *testing.T) {
 		f.Target, f.Param, f.For = "broker 1", way, time.Minute
 		ctx, heal := context.WithCancel(t.Context())
 		defer heal()
-		over := make(chan error, 1)
-		go func() { over <- f.brokerCut(ctx) }()
-		until(t, "the fault has come", func() bool { return w.came() > 0 })
+		over := w.begun(ctx, t, f)
 		l.say("during")
 		for end, c := range map[string]struct {
 			heard <-chan string
@@ -129,9 +136,7 @@ func TestEffects(t *testing.T) {
 			f.Target, f.Param, f.For = "node a", "3600", time.Minute
 			ctx, heal := context.WithCancel(t.Context())
 			defer heal()
-			before, over := w.came(), make(chan error, 1)
-			go func() { over <- f.deed()(ctx) }()
-			until(t, "the fault has come", func() bool { return w.came() > before })
+			over := w.begun(ctx, t, f)
 			if met {
 				meet()
 				until(t, "it is met", func() bool { return in.Refused()+in.Waits()+in.WrongTimes() > 0 })
