@@ -38,7 +38,12 @@ func TestBandForgets(t *testing.T) {
 		t.Errorf("a dry run: %+v", got)
 	}
 	for _, dry := range []bool{true, false} { // its next start would end a drain unheard
-		_, err = client.Drain(p.ctx(), "node-c", api.DrainRequest{DryRun: dry})
+		until(t, func() error { // to a new leader too
+			if _, err = client.Drain(p.ctx(), "node-c", api.DrainRequest{DryRun: dry}); err == nil {
+				return errors.New("it would be drained")
+			}
+			return nil
+		})
 		says(t, err, "node-c is not alive", "gone for good", "tally node forget node-c")
 	}
 	got, err = b.nodes[1].client.Forget(p.ctx(), "node-c", false)

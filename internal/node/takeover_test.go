@@ -31,7 +31,7 @@ func (p *place) stream(partitions int32) (stop func() []*kgo.Record) {
 			user := i % 8
 			e := event(user%partitions, "user-"+string('a'+user), "stream x")
 			e.Topic = p.in
-			if err := p.cl.ProduceSync(p.ctx(), e).FirstErr(); err != nil {
+			if err := p.produce(e); err != nil {
 				p.t.Errorf("produce: %v", err)
 				return
 			}
@@ -50,6 +50,13 @@ func (p *place) stream(partitions int32) (stop func() []*kgo.Record) {
 	}
 	p.t.Cleanup(func() { stop() })
 	return stop
+}
+
+// produce sends an event; the end of the test alone does not break it off.
+func (p *place) produce(e *kgo.Record) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return p.cl.ProduceSync(ctx, e).FirstErr()
 }
 
 // A second node with the same app is refused while the first commits. With --takeover it fences the
