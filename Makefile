@@ -79,8 +79,9 @@ gosource: build ## The main job: the words of Go's own source, by package and by
 	./examples/gosource/run.sh
 	./examples/gosource/run.sh --by-word
 
-mutants: ## Wrong variants of the protocol, each of which a general check must catch (about 20 min)
-	$(GO) run ./internal/mutants --seeds 3
+# MUTANTFLAGS="-only a,b", "-checks chaos", "-all" for every check and not the first that catches a mutant.
+mutants: ## Wrong variants of the protocol, each of which a general check must catch (about 30 min)
+	$(GO) run ./internal/mutants --seeds 3 $(MUTANTFLAGS)
 
 # SEED=7 repeats one seed, SEEDS=20 runs so many, SEED=7 SEEDS=20 those from the seventh on. A seed mostly
 # waits for its nodes, so eight run beside each other.

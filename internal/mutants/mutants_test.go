@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,8 +62,11 @@ func TestRefused(t *testing.T) {
 
 // A survivor and a mutant that cannot be run fail the run, and the table says so.
 func TestVerdict(t *testing.T) {
-	dead := row{mutant: mutant{name: "a", breaks: "It breaks a."}, found: []found{{seed: 1, by: "TestX"}, {seed: 2, by: "TestX"}}}
-	alive := row{mutant: mutant{name: "b"}, found: []found{{seed: 1, by: "TestX"}, {seed: 2}}}
+	byX := []catch{{by: "TestX"}}
+	byBoth := []catch{{by: "TestX"}, {by: "chaos", said: "FAILED: checks [2]; failed after 12 faults"}}
+	dead := row{mutant: mutant{name: "a", breaks: "It breaks a."}, found: []found{{seed: 1, caught: byX}, {seed: 2, caught: byX}}}
+	alive := row{mutant: mutant{name: "b"}, found: []found{{seed: 1, caught: byX}, {seed: 2}, {seed: 3, unproved: []string{"chaos"}}}}
+	twice := row{mutant: mutant{name: "d"}, found: []found{{seed: 1, caught: byBoth}}}
 	broken := row{mutant: mutant{name: "c"}, err: errors.New("it does not compile\nmore")}
 	if err := verdict([]row{dead}); err != nil {
 		t.Error(err)
@@ -72,9 +77,14 @@ func TestVerdict(t *testing.T) {
 	if err := verdict([]row{dead, broken}); err == nil || !strings.Contains(err.Error(), "c: it does not compile") {
 		t.Error(err)
 	}
-	table := markdown(options{first: 1, seeds: 2}, []row{dead, alive, broken})
+	if err := verdict([]row{alive}); err == nil || !strings.Contains(err.Error(), "with seed 3: this time chaos has seen too little") {
+		t.Error(err)
+	}
+	h := hunter{options: options{first: 1, seeds: 2}, left: []string{"chaos"}}
+	table := h.markdown([]row{dead, alive, broken, twice})
 	for _, line := range []string{
-		"| a | It breaks a. | TestX | –, – | 0, 0 |\n", "| b |  | TestX, SURVIVES | –, – | 0, 0 |\n", "| c |  | (it does not compile) |  |  |\n",
+		"| a | It breaks a. | TestX | –, – | 0, 0 |\n", "| b |  | TestX, SURVIVES | –, –, – | 0, 0, 0 |\n", "| c |  | (it does not compile) |  |  |\n",
+		"| d |  | TestX + chaos | – + 12 faults | 0 |\n", "Left out for want of a JDK and Maven: chaos.\n",
 	} {
 		if !strings.Contains(table, line) {
 			t.Errorf("the table has no line %s:\n%s", line, table)
@@ -85,14 +95,102 @@ func TestVerdict(t *testing.T) {
 // What a check says of how much it took to catch a mutant is in the table.
 func TestAfter(t *testing.T) {
 	for said, want := range map[string]string{
-		"    property_test.go:101: failed after 37 faults\n":                "37 faults",
-		"    lane_test.go:30: [rapid] failed after 12 tests: 5 counted\n":   "12 schedules",
-		"    schedules_test.go:48: failed after 1 schedules; again with\n":  "1 schedule",
-		"--- FAIL: TestFetchCopies (0.10s)\n":                               "",
-		"panic: test timed out after 3m0s\nfailed, says the log, after all": "",
+		"    property_test.go:101: failed after 37 faults\n":                 "37 faults",
+		"    lane_test.go:30: [rapid] failed after 12 tests: 5 counted\n":    "12 schedules",
+		"    schedules_test.go:48: failed after 1 schedules; again with\n":   "1 schedule",
+		"FAILED: checks [1 2] (0: the run itself); failed after 12 faults\n": "12 faults",
+		"--- FAIL: TestFetchCopies (0.10s)\n":                                "",
+		"panic: test timed out after 3m0s\nfailed, says the log, after all":  "",
 	} {
-		if got := (found{said: said}).after(); got != want {
+		if got := (catch{said: said}).after(); got != want {
 			t.Errorf("%q: %q, want %q", said, got, want)
+		}
+	}
+}
+
+// exiting is the error of a program that exits with this number.
+func exiting(number int) error { return exec.Command("sh", "-c", fmt.Sprint("exit ", number)).Run() }
+
+// A test that fails in any way has caught a mutant; a command that judges has only where it found
+// something wrong, not where it saw too little, and it is an error where it could not judge.
+func TestOutcome(t *testing.T) {
+	for number, want := range map[int]struct {
+		test, command outcome
+		judged        bool
+	}{
+		0: {passed, passed, true}, 1: {failed, failed, true}, 2: {failed, passed, false}, 3: {failed, unproved, true}, 4: {failed, passed, false},
+	} {
+		err := exiting(number)
+		if came, err := ofTest(err); came != want.test || err != nil {
+			t.Errorf("a test that exits %d: %d (%v)", number, came, err)
+		}
+		if came, err := ofCommand(err); came != want.command || (err == nil) != want.judged {
+			t.Errorf("a command that exits %d: %d (%v)", number, came, err)
+		}
+	}
+	if _, err := ofTest(context.Canceled); err == nil {
+		t.Error("a test that did not run has passed")
+	}
+}
+
+// fake is a check and a builder that has its program, a script.
+func fake(t *testing.T, name, run, script string) (check, *builder) {
+	t.Helper()
+	c := check{name: name, pkg: ".", run: run, args: none, env: none}
+	b := &builder{root: t.TempDir(), dir: t.TempDir(), overlay: "o.json", built: map[string]string{}}
+	b.built["."] = filepath.Join(b.dir, "program")
+	if err := os.WriteFile(b.built["."], []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return c, b
+}
+
+// A command gets the mutant for what it builds, and a folder below that of the mutant.
+func TestMeetCommand(t *testing.T) {
+	c, b := fake(t, "fake", "", `echo "$GOFLAGS $*"; test "$GOFLAGS" = -overlay=o.json && exit 1; exit 0`)
+	came, _, out, err := b.meet(t.Context(), c, 7)
+	if err != nil || came != failed || !strings.Contains(out, "-dir="+filepath.Join(b.dir, "fake-7")) {
+		t.Errorf("%d, it got %q (%v)", came, out, err)
+	}
+	c, b = fake(t, "fake", "", "echo no broker; exit 4")
+	if _, _, _, err := b.meet(t.Context(), c, 7); err == nil || !strings.Contains(err.Error(), "no broker") {
+		t.Errorf("one that has not judged: %v", err)
+	}
+}
+
+// A mutant that a check has caught meets no later one, unless all are asked for.
+func TestHuntSeed(t *testing.T) {
+	first, b := fake(t, "first", "^TestX$", "exit 1")
+	second := first
+	second.name = "second"
+	for _, h := range []hunter{{}, {options: options{all: true}}} {
+		f, err := h.huntSeed(t.Context(), b, []check{first, second}, 1)
+		want := "first"
+		if h.all {
+			want = "first + second"
+		}
+		if err != nil || f.verdict() != want {
+			t.Errorf("all: %t: caught by %s, want %s (%v)", h.all, f.verdict(), want, err)
+		}
+	}
+}
+
+// Only checks that there are can be chosen, and chaos needs a Kafka.
+func TestChosen(t *testing.T) {
+	for _, c := range []struct {
+		names         string
+		kafka         bool
+		some, left    int
+		refused, last bool
+	}{
+		{"", true, len(checks), 0, false, true}, {"", false, len(checks) - 1, 1, false, false},
+		{"TestSim,chaos", true, 2, len(checks) - 2, false, true}, {"chaos", false, 1, len(checks) - 1, false, true},
+		{"TestSim,TestNone", true, 0, 0, true, false},
+	} {
+		some, left, err := chosen(c.names, c.kafka)
+		last := len(some) > 0 && some[len(some)-1].isCommand()
+		if len(some) != c.some || len(left) != c.left || (err != nil) != c.refused || last != c.last {
+			t.Errorf("%q, with Kafka: %t: %d chosen, left out %q (%v)", c.names, c.kafka, len(some), left, err)
 		}
 	}
 }

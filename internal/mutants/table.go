@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -27,11 +28,25 @@ func (r row) line() string {
 	return strings.Join(lines, "\n")
 }
 
-func (f found) verdict() string {
-	if f.by == "" {
-		return "SURVIVES"
+// by are the names of the checks that have caught it.
+func (f found) by() (names []string) {
+	for _, c := range f.caught {
+		names = append(names, c.by)
 	}
-	return f.by
+	return names
+}
+
+func (f found) verdict() string {
+	return cmp.Or(strings.Join(f.by(), " + "), "SURVIVES")
+}
+
+// after is how many faults or schedules each of these checks took.
+func (f found) after() string {
+	var each []string
+	for _, c := range f.caught {
+		each = append(each, cmp.Or(c.after(), "–"))
+	}
+	return cmp.Or(strings.Join(each, " + "), "–")
 }
 
 // verdict is an error that names what went wrong, nil when every mutant died with every seed.
@@ -42,22 +57,39 @@ func verdict(rows []row) error {
 			errs = append(errs, fmt.Errorf("%s: %w", r.name, r.err))
 		}
 		for _, f := range r.found {
-			if f.by == "" {
-				errs = append(errs, fmt.Errorf("%s survives every check with seed %d: a general check is too weak", r.name, f.seed))
+			if len(f.caught) == 0 {
+				errs = append(errs, fmt.Errorf("%s survives every check with seed %d: %s", r.name, f.seed, f.weak()))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func write(o options, rows []row) error {
-	if o.out == "" {
-		return nil
+// weak says of a mutant that survived what that says of the checks.
+func (f found) weak() string {
+	if len(f.unproved) > 0 {
+		return fmt.Sprintf("this time %s has seen too little to say", strings.Join(f.unproved, ", "))
 	}
-	return os.WriteFile(o.out, []byte(markdown(o, rows)), 0o644)
+	return "a general check is too weak"
 }
 
-func markdown(o options, rows []row) string {
+func (h *hunter) write(rows []row) error {
+	if h.out == "" {
+		return nil
+	}
+	return os.WriteFile(h.out, []byte(h.markdown(rows)), 0o644)
+}
+
+// leftOut says which checks the mutants do not meet.
+func (h *hunter) leftOut() string {
+	why := "for want of a JDK and Maven"
+	if h.checkNames != "" {
+		why = "by choice"
+	}
+	return fmt.Sprintf("Left out %s: %s.", why, strings.Join(h.left, ", "))
+}
+
+func (h *hunter) markdown(rows []row) string {
 	var b strings.Builder
 	b.WriteString("| mutant | what it breaks | caught by | after, by seed | s |\n|---|---|---|---|---|\n")
 	for _, r := range rows {
@@ -66,7 +98,7 @@ func markdown(o options, rows []row) string {
 			if !slices.Contains(by, f.verdict()) {
 				by = append(by, f.verdict())
 			}
-			after = append(after, cmp.Or(f.after(), "–"))
+			after = append(after, f.after())
 			took = append(took, fmt.Sprintf("%.0f", f.took.Seconds()))
 		}
 		if r.err != nil {
@@ -74,7 +106,10 @@ func markdown(o options, rows []row) string {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.name, r.breaks, strings.Join(by, ", "), strings.Join(after, ", "), strings.Join(took, ", "))
 	}
-	fmt.Fprintf(&b, "\nSeeds %d to %d.\n", o.first, o.first+o.seeds-1)
+	fmt.Fprintf(&b, "\nSeeds %d to %d.\n", h.first, h.first+h.seeds-1)
+	if len(h.left) > 0 {
+		fmt.Fprintf(&b, "%s\n", h.leftOut())
+	}
 	return b.String()
 }
 
@@ -83,15 +118,18 @@ func tail(text string, lines int) string {
 	return strings.Join(all[max(len(all)-lines, 0):], "")
 }
 
-// why is what a failed test said of its failure, without the logs and rapid's draws.
+// why is what a failed check said of its failure, without the logs and rapid's draws.
 func why(said string, lines int) string {
 	var b strings.Builder
 	for line := range strings.Lines(said) {
 		told := strings.Contains(line, "_test.go:") && !strings.Contains(line, "[rapid] draw") && !strings.Contains(line, "log of")
-		if lines > 0 && (told || strings.HasPrefix(line, "panic: ")) {
+		if lines > 0 && (told || finds.MatchString(line)) {
 			b.WriteString(line)
 			lines--
 		}
 	}
 	return b.String()
 }
+
+// finds are what is no line of a test: a panic, and what chaos says of its finds.
+var finds = regexp.MustCompile(`^(panic: |PROBLEM: |FAILED: | *[0-9]+  FAILED |      - )`)

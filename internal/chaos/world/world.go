@@ -403,7 +403,8 @@ func (w *World) note(format string, a ...any) {
 	w.opt.Say("note: %s", text)
 }
 
-// Build builds the binary under test into dir.
+// Build builds the binary under test into dir. What GOFLAGS says holds for it: an -overlay there
+// makes it another program than the one that this one is of, and by which it is judged.
 func Build(ctx context.Context, dir string) (bin string, err error) {
 	bin = filepath.Join(dir, "tally")
 	cmd := exec.CommandContext(ctx, "go", "build", "-pgo=off", "-tags", "failpoint", "-o", bin, "github.com/tally-kafka/tally/cmd/tally")

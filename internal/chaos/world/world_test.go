@@ -3,6 +3,7 @@ package world
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -163,5 +164,23 @@ func TestRole(t *testing.T) {
 		if len(got) == 0 || target != "node c" && !slices.Equal(got, want) || !slices.Contains(want, got[0]) {
 			t.Errorf("%s is %v, want %v", target, got, want)
 		}
+	}
+}
+
+// TestBuildTakesAnOverlay: what GOFLAGS puts in the place of a file is what is built, or nothing
+// could be judged that is not the tree as it is. Of a file that is no Go nothing is.
+func TestBuildTakesAnOverlay(t *testing.T) {
+	main, err := filepath.Abs("../../../cmd/tally/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay, none := filepath.Join(t.TempDir(), "overlay.json"), filepath.Join(t.TempDir(), "main.go")
+	text, err := json.Marshal(map[string]any{"Replace": map[string]string{main: none}})
+	if err := errors.Join(err, os.WriteFile(overlay, text, 0o600), os.WriteFile(none, []byte("package main\n\nnone of it\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOFLAGS", "-overlay="+overlay)
+	if _, err := Build(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), none) {
+		t.Errorf("it is built without the overlay, or fails by something else: %v", err)
 	}
 }

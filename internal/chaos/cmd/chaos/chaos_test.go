@@ -49,6 +49,12 @@ func broken(came, failed int) finding {
 	return f
 }
 
+// failing is the run with a check that has failed.
+func failing(f finding) finding {
+	f.report.Checks[0].Failures = 1
+	return f
+}
+
 // hitting is a run with one fault of a kind for each number of effects.
 func hitting(kind plan.Kind, effects ...int64) finding {
 	f := foundBy(good)
@@ -79,40 +85,43 @@ func TestPrint(t *testing.T) {
 
 // TestVerdict: a run is green when it has proved everything, and red when it has found something,
 // when a check has looked at nothing, or, in a drawn run that was long enough, not at everything,
-// when too few faults came, when a kind of fault hit nothing, or when nobody could judge it.
+// when too few faults came, when a kind of fault hit nothing, or when nobody could judge it. A
+// find, too little seen and no judgement exit with numbers of their own, which internal/mutants
+// goes by.
 func TestVerdict(t *testing.T) {
 	ended := foundBy(good, good)
 	ended.result.Problems = []string{"a node ended by itself"}
 	for name, c := range map[string]struct {
-		found  finding
-		err    error
-		says   string
-		failed bool
+		found finding
+		err   error
+		says  string
+		exits int
 	}{
-		"all is well":        {foundBy(good, good), nil, "", false},
-		"a find":             {foundBy(good, bad), nil, "FAILED: checks [2]", true},
-		"the world's find":   {ended, nil, "FAILED: checks [0]", true},
-		"nothing seen":       {foundBy(good, blind), nil, "NOT PROVED: checks [2] have seen nothing", true},
-		"undecided":          {foundBy(good, undecided), nil, "NOT PROVED: something is undecided", false},
-		"much undecided":     {foundBy(good, doubtful), nil, "NOT PROVED: checks [2] have left too much undecided", true},
-		"a find, and blind":  {foundBy(blind, bad), nil, "FAILED: checks [2]", true},
-		"an error":           {foundBy(good), errors.New("broken"), "NOT JUDGED", true},
-		"a part unseen":      {lasting(wholeFrom, foundBy(good, partial)), nil, "NOT PROVED: checks [2] have not seen all", true},
-		"unseen, but short":  {lasting(wholeFrom-1, foundBy(good, partial)), nil, "", false},
-		"unseen, but given":  {foundBy(good, partial), nil, "", false},
-		"unseen by bad luck": {lasting(wholeFrom, foundBy(good, lucky)), nil, "", false},
-		"a third is absent":  {broken(10, 5), nil, "", false},
-		"more is absent":     {broken(9, 5), nil, "NOT PROVED: 5 of 14 faults did not come", true},
-		"nothing was hit":    {hitting(plan.Disk, 0, 0, 0), nil, "NOT PROVED: no fault of these kinds has hit anything: [disk]", true},
-		"nothing, of two":    {hitting(plan.Disk, 0, 0), nil, "", false},
-		"one of three hit":   {hitting(plan.OneWay, 0, 0, 8), nil, "", false},
-		"not to be counted":  {hitting(plan.Kill, 0, 0, 0), nil, "", false},
-		"no report":          {finding{}, errors.New("broken"), "NOT JUDGED", true},
-		"no report, silence": {finding{}, nil, "NOT PROVED", false},
+		"all is well":        {foundBy(good, good), nil, "", 0},
+		"a find":             {foundBy(good, bad), nil, "FAILED: checks [2]", 1},
+		"a find, and faults": {failing(broken(12, 1)), nil, "FAILED: checks [1] (0: the run itself); failed after 12 faults", 1},
+		"the world's find":   {ended, nil, "FAILED: checks [0]", 1},
+		"nothing seen":       {foundBy(good, blind), nil, "NOT PROVED: checks [2] have seen nothing", 3},
+		"undecided":          {foundBy(good, undecided), nil, "NOT PROVED: something is undecided", 0},
+		"much undecided":     {foundBy(good, doubtful), nil, "NOT PROVED: checks [2] have left too much undecided", 3},
+		"a find, and blind":  {foundBy(blind, bad), nil, "FAILED: checks [2]", 1},
+		"an error":           {foundBy(good), errors.New("broken"), "NOT JUDGED", 4},
+		"a part unseen":      {lasting(wholeFrom, foundBy(good, partial)), nil, "NOT PROVED: checks [2] have not seen all", 3},
+		"unseen, but short":  {lasting(wholeFrom-1, foundBy(good, partial)), nil, "", 0},
+		"unseen, but given":  {foundBy(good, partial), nil, "", 0},
+		"unseen by bad luck": {lasting(wholeFrom, foundBy(good, lucky)), nil, "", 0},
+		"a third is absent":  {broken(10, 5), nil, "", 0},
+		"more is absent":     {broken(9, 5), nil, "NOT PROVED: 5 of 14 faults did not come", 3},
+		"nothing was hit":    {hitting(plan.Disk, 0, 0, 0), nil, "NOT PROVED: no fault of these kinds has hit anything: [disk]", 3},
+		"nothing, of two":    {hitting(plan.Disk, 0, 0), nil, "", 0},
+		"one of three hit":   {hitting(plan.OneWay, 0, 0, 8), nil, "", 0},
+		"not to be counted":  {hitting(plan.Kill, 0, 0, 0), nil, "", 0},
+		"no report":          {finding{}, errors.New("broken"), "NOT JUDGED", 4},
+		"no report, silence": {finding{}, nil, "NOT PROVED", 0},
 	} {
-		text, failed := c.found.verdict(c.err)
-		if !strings.HasPrefix(text, c.says) || (text == "") != (c.says == "") || failed != c.failed {
-			t.Errorf("%s: it says %q, and fails: %t", name, text, failed)
+		text, came := c.found.verdict(c.err)
+		if !strings.HasPrefix(text, c.says) || (text == "") != (c.says == "") || int(came) != c.exits {
+			t.Errorf("%s: it says %q, and exits %d", name, text, came)
 		}
 		if proved := c.found.proved(); c.err == nil && proved != (text == "") {
 			t.Errorf("%s: proved: %t", name, proved)

@@ -2,12 +2,12 @@
 // and the same schedule of faults, as far as a real machine can.
 //
 // It prints seed and schedule, says how far it is while it runs, and ends with a table of what was
-// broken and what was checked. It exits 1 when anything was wrong, when a check has seen nothing at
-// all, when one has left more than a hundredth undecided, when more than a third of the faults did
-// not come, and when it could not judge; and where the schedule is drawn, for 75 s or longer, when
-// a check has not seen all that it looks at. The folder of such a run stays, and of one that left
-// something undecided: it has the schedule, the logs by node and time, the history, the topics,
-// the difference, and the shortest schedule that failed again within the time for looking.
+// broken and what was checked. It exits 1 when anything was wrong; 3 when a check has seen nothing
+// at all, when one has left more than a hundredth undecided, when more than a third of the faults
+// did not come, and where the schedule is drawn, for 75 s or longer, when a check has not seen all
+// that it looks at; and 4 when it could not judge. The folder of such a run stays, and of one that
+// left something undecided: it has the schedule, the logs by node and time, the history, the
+// topics, the difference, and the shortest schedule that failed again within the time for looking.
 package main
 
 import (
@@ -55,34 +55,36 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
-	failed, err := run(ctx, opt)
+	came, err := run(ctx, opt)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "chaos: %v\n", err)
+		if came == proved {
+			came = unjudged
+		}
 	}
-	if failed || err != nil {
-		os.Exit(1)
-	}
+	os.Exit(int(came))
 }
 
-func run(ctx context.Context, opt options) (failed bool, err error) {
+// run is what a run came to; one that an error kept from its end is not judged.
+func run(ctx context.Context, opt options) (outcome, error) {
 	s, err := scheduleOf(&opt)
 	if err != nil {
-		return false, err
+		return unjudged, err
 	}
 	fmt.Printf("%s\n%s: %d faults; all of it in %s\n", s, again(opt, s), len(s.Faults), opt.dir)
 	bins, err := os.MkdirTemp("", "chaos-bin-")
 	if err != nil {
-		return false, err
+		return unjudged, err
 	}
 	defer os.RemoveAll(bins)
 	bin, err := world.Build(ctx, bins)
 	if err != nil {
-		return false, err
+		return unjudged, err
 	}
 	t := trial{bin: bin, dir: opt.dir, again: again(opt, s), drawn: opt.schedule == "", say: say()}
 	found, err := t.run(ctx, s)
 	found.print(os.Stdout)
-	verdict, failed := found.verdict(err)
+	verdict, came := found.verdict(err)
 	switch {
 	case verdict != "":
 		fmt.Printf("\n%s\n%s repeats it; see %s\n", verdict, t.again, opt.dir)
@@ -92,7 +94,7 @@ func run(ctx context.Context, opt options) (failed bool, err error) {
 	if err == nil && len(found.failing()) > 0 {
 		err = shrink(ctx, opt, t, s, found)
 	}
-	return failed, err
+	return came, err
 }
 
 // again is the command that runs the same once more.

@@ -160,12 +160,8 @@ func (f finding) lacking() []int {
 
 // absent is how many faults did not come, where that is more than a third: then the run says little
 // of what it was to say.
-func (f finding) absent() (n int) {
-	for _, fault := range f.result.Faults {
-		if fault.Failed != "" {
-			n++
-		}
-	}
+func (f finding) absent() int {
+	n := len(f.result.Faults) - f.came()
 	if 3*n > len(f.result.Faults) {
 		return n
 	}
@@ -207,28 +203,48 @@ func (f finding) proved() bool {
 	return f.report != nil && f.report.Proved() && len(f.failing())+len(f.lacking())+f.absent()+len(f.harmless()) == 0
 }
 
-// verdict says what is to be said of a run that did not prove everything, "" of one that did, and
-// whether the command fails.
-func (f finding) verdict(err error) (text string, failed bool) {
+// outcome is what a run came to, as the command exits with it: 2 is that of flags that are none,
+// and of a panic. internal/mutants goes by these numbers.
+type outcome int
+
+const (
+	proved   outcome = 0 // or something little is left undecided
+	violated outcome = 1 // something is wrong with the program
+	unproved outcome = 3 // the run has seen too little to say
+	unjudged outcome = 4 // it did not come about, or nobody could judge it
+)
+
+// verdict says what is to be said of a run that did not prove everything, "" of one that did.
+func (f finding) verdict(err error) (text string, _ outcome) {
 	switch failing, unseen := f.failing(), f.unseen(); {
 	case err != nil:
-		return "NOT JUDGED, see the error", true
+		return "NOT JUDGED, see the error", unjudged
 	case len(failing) > 0:
-		return fmt.Sprintf("FAILED: checks %v (%d: the run itself)", failing, theWorld), true
+		return fmt.Sprintf("FAILED: checks %v (%d: the run itself); failed after %d faults", failing, theWorld, f.came()), violated
 	case len(unseen) > 0:
-		return fmt.Sprintf("NOT PROVED: checks %v have seen nothing", unseen), true
+		return fmt.Sprintf("NOT PROVED: checks %v have seen nothing", unseen), unproved
 	case len(f.lacking()) > 0:
-		return fmt.Sprintf("NOT PROVED: checks %v have not seen all that a run of %v brings, see the table", f.lacking(), wholeFrom), true
+		return fmt.Sprintf("NOT PROVED: checks %v have not seen all that a run of %v brings, see the table", f.lacking(), wholeFrom), unproved
 	case f.absent() > 0:
-		return fmt.Sprintf("NOT PROVED: %d of %d faults did not come", f.absent(), len(f.result.Faults)), true
+		return fmt.Sprintf("NOT PROVED: %d of %d faults did not come", f.absent(), len(f.result.Faults)), unproved
 	case len(f.harmless()) > 0:
-		return fmt.Sprintf("NOT PROVED: no fault of these kinds has hit anything: %v", f.harmless()), true
+		return fmt.Sprintf("NOT PROVED: no fault of these kinds has hit anything: %v", f.harmless()), unproved
 	case len(f.doubtful()) > 0:
-		return fmt.Sprintf("NOT PROVED: checks %v have left too much undecided, see the table", f.doubtful()), true
+		return fmt.Sprintf("NOT PROVED: checks %v have left too much undecided, see the table", f.doubtful()), unproved
 	case !f.proved():
-		return "NOT PROVED: something is undecided, see the table", false
+		return "NOT PROVED: something is undecided, see the table", proved
 	}
-	return "", false
+	return "", proved
+}
+
+// came is how many faults did. A run is judged behind the last of them.
+func (f finding) came() (n int) {
+	for _, fault := range f.result.Faults {
+		if fault.Failed == "" {
+			n++
+		}
+	}
+	return n
 }
 
 // line is that of a kind of fault in the table at the end.
