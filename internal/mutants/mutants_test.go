@@ -194,3 +194,41 @@ func TestChosen(t *testing.T) {
 		}
 	}
 }
+
+// Tests are compiled of the mutant, and a command that judges of the tree as it is.
+func TestCompile(t *testing.T) {
+	root, none := t.TempDir(), filepath.Join(t.TempDir(), "none.go")
+	overlay := filepath.Join(t.TempDir(), "overlay.json")
+	for file, text := range map[string]string{
+		filepath.Join(root, "go.mod"): "module m\n", filepath.Join(root, "m.go"): "package main\n\nfunc main() {}\n",
+		filepath.Join(root, "m_test.go"): "package main\n", none: "package main\n\nnone of it\n",
+		overlay: fmt.Sprintf(`{"Replace": {%q: %q}}`, filepath.Join(root, "m.go"), none),
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for run, compiles := range map[string]bool{"^TestX$": false, "": true} {
+		b := &builder{root: root, dir: t.TempDir(), overlay: overlay, built: map[string]string{}}
+		if _, err := b.compile(t.Context(), check{pkg: ".", run: run}); (err == nil) != compiles {
+			t.Errorf("tests %q: %v", run, err)
+		}
+	}
+}
+
+// A mutant of the program reaches chaos, and one of chaos itself is none.
+func TestReach(t *testing.T) {
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps, err := reach(t.Context(), root, []check{chaos})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg, reaches := range map[string]bool{"txn": true, "internal/node": true, "internal/chaos/check": false} {
+		if got := len(reaching([]check{chaos}, deps, []string{pkg})) == 1; got != reaches {
+			t.Errorf("a mutant of %s reaches chaos: %t", pkg, got)
+		}
+	}
+}
