@@ -14,6 +14,8 @@
 //   - The world can always heal: of the brokers at most one is away at a time, with time to come
 //     back before the next; each fault ends before the quiet at the end begins.
 //   - What String writes Parse reads back as it was.
+//   - A shortened schedule has faults of the whole one alone, in their order; those that overlapped
+//     still do, and it heals as the whole one does.
 //
 // It is pure. It imports internal/step for the names of the steps, and the standard library.
 package plan

@@ -194,7 +194,6 @@ func (d *drawing) kill(f *Fault) {
 
 // ofBroker draws a fault of a broker, later where another one is still away.
 func (d *drawing) ofBroker(f Fault) (Fault, bool) {
-	const back = 20 * time.Second // what a JVM takes to come back on a busy machine, and a reserve
 	f.Target = "broker " + d.broker()
 	switch f.Kind {
 	case BrokerKill:
@@ -213,7 +212,7 @@ func (d *drawing) ofBroker(f Fault) (Fault, bool) {
 	if f.At+f.For > d.end {
 		return f, false
 	}
-	d.brokers = f.At + f.For + back
+	d.brokers = f.over() + brokerBack
 	return f, true
 }
 

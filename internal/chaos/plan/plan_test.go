@@ -26,6 +26,9 @@ func TestDraw(t *testing.T) {
 				t.Fatalf("seed %d does not come back (%v):\n%s", seed, err, s)
 			}
 			wantRoom(t, s)
+			if len(s.Faults) < 8 {
+				t.Errorf("only %d faults", len(s.Faults))
+			}
 			if length > time.Minute*10 {
 				wantEnough(t, s)
 			}
@@ -46,9 +49,6 @@ func wantRoom(t *testing.T, s Schedule) {
 			}
 			away = f.At + f.For + 15*time.Second
 		}
-	}
-	if len(s.Faults) < 8 {
-		t.Errorf("only %d faults", len(s.Faults))
 	}
 }
 
@@ -151,49 +151,131 @@ at=1s kind=kill target="a`,
 	}
 }
 
-// TestShrink: two faults that fail only together are found among many, and never more tries are
-// made than there is time for.
+// of is a fault whenever it comes: a shortened schedule has it earlier.
+func of(f Fault) Fault { f.At = 0; return f }
+
+// failing fails with all of these faults, and counts the tries and what they cost.
+type failing struct {
+	needs []Fault
+	tries []Schedule
+	cost  time.Duration
+}
+
+func (f *failing) failed(s Schedule) bool {
+	f.tries, f.cost = append(f.tries, s), f.cost+s.Length
+	return f.with(s)
+}
+
+func (f *failing) with(s Schedule) bool {
+	return !slices.ContainsFunc(f.needs, func(n Fault) bool {
+		return !slices.ContainsFunc(s.Faults, func(got Fault) bool { return of(got) == of(n) })
+	})
+}
+
+func never() bool { return false }
+
+// distinct are faults of a schedule that has no second one like them, each the first from a place
+// on.
+func distinct(s Schedule, from ...int) (faults []Fault) {
+	for _, i := range from {
+		for ; ; i++ {
+			like := func(f Fault) bool { return of(f) == of(s.Faults[i]) }
+			if all := slices.DeleteFunc(slices.Clone(s.Faults), func(f Fault) bool { return !like(f) }); len(all) == 1 {
+				faults = append(faults, s.Faults[i])
+				break
+			}
+		}
+	}
+	return faults
+}
+
+// TestShrink: two faults that fail only together are found among many, without the time between
+// them in which nothing lasts; no schedule is tried twice, and none where there is no time.
 func TestShrink(t *testing.T) {
 	s := Draw(1, 12*time.Minute, options)
-	one, other := s.Faults[17], s.Faults[90]
-	failed := func(s Schedule) bool { return slices.Contains(s.Faults, one) && slices.Contains(s.Faults, other) }
-	short := Shrink(s, 0, failed, func() bool { return false })
-	if len(short.Faults) != 2 || !failed(short) {
+	f := &failing{needs: distinct(s, 17, 90)}
+	short := Shrink(s, 0, f.failed, never)
+	if len(short.Faults) != 2 || !f.with(short) {
 		t.Errorf("it found\n%s", short)
 	}
-	if rest, want := short.Length-over(short.Faults), s.Length-over(s.Faults); rest != want || short.Length >= s.Length {
-		t.Errorf("it ends %v after its last fault, at %v, and the whole ends %v after it, at %v", rest, short.Length, want, s.Length)
+	if most := 2*pauseMost + short.Faults[0].For + short.Faults[1].For + brokerBack + tailMost; short.Length > most {
+		t.Errorf("two faults take %v, and at most %v would do", short.Length, most)
+	}
+	seen := map[string]bool{}
+	for _, try := range f.tries {
+		if seen[try.String()] || len(try.Faults) == len(s.Faults) {
+			t.Errorf("it tries once more\n%s", try)
+		}
+		seen[try.String()] = true
 	}
 	tries := 0
-	Shrink(s, 0, func(s Schedule) bool { tries++; return failed(s) }, func() bool { return tries >= 3 })
-	if tries != 3 {
-		t.Errorf("%d tries in the time for 3", tries)
+	if got := Shrink(s, 0, func(Schedule) bool { tries++; return false }, func() bool { return tries >= 3 }); tries != 3 || !reflect.DeepEqual(got, s) {
+		t.Errorf("%d tries in the time for 3, and of what did not fail it gives\n%s", tries, got)
 	}
 }
 
-// TestShrinkFromTheFailure: the first try are the faults up to the time at which the run was seen
-// to fail; where those do not suffice, all are looked through.
+// TestShrinkToNothing: what fails without any fault is seen at the first try, which is a short one.
+func TestShrinkToNothing(t *testing.T) {
+	f := &failing{}
+	short := Shrink(Draw(1, 12*time.Minute, options), 3*time.Minute, f.failed, never)
+	if len(short.Faults) != 0 || len(f.tries) != 1 || short.Length > loadLeast+tailMost || short.Length < loadLeast+30*time.Second {
+		t.Errorf("after %d tries it found\n%s", len(f.tries), short)
+	}
+}
+
+// TestShrinkFromTheFailure: behind the try without any fault come those that were shortly before
+// the failure was seen, then more and more; where those do not suffice, all are looked through.
 func TestShrinkFromTheFailure(t *testing.T) {
 	s := Draw(1, 12*time.Minute, options)
-	for _, other := range []int{5, 90} {
-		needed := []Fault{s.Faults[3], s.Faults[other]}
-		failed := func(s Schedule) bool {
-			return slices.Contains(s.Faults, needed[0]) && slices.Contains(s.Faults, needed[1])
-		}
-		tries := [][]Fault{}
-		short := Shrink(s, s.Faults[9].At, func(s Schedule) bool {
-			tries = append(tries, s.Faults)
-			return failed(s)
-		}, func() bool { return false })
-		if len(short.Faults) != 2 || !failed(short) {
+	seen := distinct(s, 60)[0].At
+	for _, c := range []struct {
+		needs []Fault
+		least time.Duration // of which window the first try that fails is
+	}{
+		{distinct(s, 59, 60), windows[0]}, {distinct(s, 40, 60), windows[1]}, {distinct(s, 3, 90), 0},
+	} {
+		f := &failing{needs: c.needs}
+		short := Shrink(s, seen, f.failed, never)
+		if len(short.Faults) != len(c.needs) || !f.with(short) {
 			t.Errorf("it found\n%s", short)
 		}
-		if len(tries[0]) != 10 {
-			t.Errorf("the first try has %d faults", len(tries[0]))
+		if len(f.tries[0].Faults) != 0 {
+			t.Errorf("the first try has faults:\n%s", f.tries[0])
 		}
-		for _, try := range tries[1:] {
-			if other == 5 && len(try) >= 10 {
-				t.Fatalf("a try has %d faults, and 10 suffice", len(try))
+		first := f.tries[1+max(0, slices.Index(windows, c.least))]
+		within := slices.DeleteFunc(slices.Clone(s.Faults), func(f Fault) bool { return f.At > seen || f.over() < seen-c.least })
+		if c.least > 0 && len(first.Faults) != len(within) {
+			t.Errorf("%d faults are tried, and in the last %v there were %d", len(first.Faults), c.least, len(within))
+		}
+		if fails := f.with(first); fails != (c.least > 0) {
+			t.Errorf("the faults of %v before the failure fail: %t", c.least, fails)
+		}
+	}
+}
+
+// TestShortened: any part of a schedule keeps what overlaps as it was, its brokers one at a time,
+// and its quiet end.
+func TestShortened(t *testing.T) {
+	for seed := range uint64(50) {
+		s := Draw(seed, 12*time.Minute, options)
+		for _, step := range []int{2, 3, 7, 20} {
+			var part []Fault
+			for i := int(seed) % step; i < len(s.Faults); i += step {
+				part = append(part, s.Faults[i])
+			}
+			short := s.with(part)
+			wantRoom(t, short)
+			for i, f := range short.Faults {
+				if of(f) != of(part[i]) {
+					t.Fatalf("%v has become %v", part[i], f)
+				}
+				if i == 0 {
+					continue
+				}
+				gap, was := f.At-short.Faults[i-1].At, part[i].At-part[i-1].At
+				if gap > was || gap < min(was, pauseMost) || part[i].At < part[i-1].over() && gap != was {
+					t.Errorf("%v comes %v behind the one before it, and came %v behind it", f, gap, was)
+				}
 			}
 		}
 	}
