@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -45,7 +46,8 @@ func (c *column) answer(n *ask) {
 	switch a.what {
 	case "get":
 		if want := c.counts.get(a.group); !slices.Equal(n.values, want) {
-			c.rep.Of(Reads).fail("%s: %s says as %s that %s is %s at position %d of %s, where it is %s", a.where, n.node, n.role,
+			c.rep.Of(Reads).differ(versusOf(a.group, want, n.values),
+				"%s: %s says as %s that %s is %s at position %d of %s, where it is %s", a.where, n.node, n.role,
 				show(a.group), showValues(n.values), n.at, c.source, showValues(want))
 		}
 	case "scan":
@@ -73,7 +75,8 @@ func (r *reads) explainTop(a *answered) {
 	c := r.app.rep.Of(Reads)
 	for _, group := range slices.Sorted(maps.Keys(a.listed)) {
 		if n := a.listed[group]; n.found != 1 {
-			c.fail("%s: it lists %s with %s, which %d partitions have", a.where, show(group), showValues(n.values), n.found)
+			c.differ(versus{show(group), "in one partition", fmt.Sprintf("in %d", n.found)},
+				"%s: it lists %s with %s, which %d partitions have", a.where, show(group), showValues(n.values), n.found)
 		}
 	}
 	most := a.most
@@ -81,7 +84,8 @@ func (r *reads) explainTop(a *answered) {
 		most = max(len(a.listed), 1)
 	}
 	if want := min(most, a.groups); len(a.listed) != want {
-		c.fail("%s: it lists %d groups, of %d, and %d were asked for", a.where, len(a.listed), a.groups, most)
+		c.differ(versus{"", fmt.Sprintf("%d groups", want), fmt.Sprint(len(a.listed))},
+			"%s: it lists %d groups, of %d, and %d were asked for", a.where, len(a.listed), a.groups, most)
 	}
 }
 
@@ -109,7 +113,8 @@ func (c *column) top(n *ask) {
 			continue
 		}
 		if listed.found++; !slices.Equal(want, listed.values) {
-			c.rep.Of(Reads).fail("%s: %s says that %s is %s at position %d of %s, where it is %s", a.where, n.node, show(group),
+			c.rep.Of(Reads).differ(versusOf(group, want, listed.values),
+				"%s: %s says that %s is %s at position %d of %s, where it is %s", a.where, n.node, show(group),
 				showValues(listed.values), n.at, c.source, showValues(want))
 		}
 	}
@@ -119,7 +124,8 @@ func (c *column) top(n *ask) {
 	c.rep.Of(Reads).saw(1, "tops of a partition against all of its groups")
 	for group := range c.counts.places {
 		if values := c.counts.get(group); a.listed[group] == nil && values[0].coef > smallest {
-			c.rep.Of(Reads).fail("%s: %s is %s in %s, and is not listed above %d", a.where, show(group), showValues(values), c.source, smallest)
+			c.rep.Of(Reads).differ(versus{show(group), "listed", "not listed"},
+				"%s: %s is %s in %s, and is not listed above %d", a.where, show(group), showValues(values), c.source, smallest)
 			return
 		}
 	}

@@ -139,12 +139,14 @@ func (a *app) judgeEnd() {
 	for _, group := range slices.Sorted(maps.Keys(a.answers)) {
 		w, got := a.answers[group], a.last[group]
 		if want := a.wanted(w); !slices.Equal(got.values, want) {
-			c.fail("app %s: the outputs of %s end at %s, the answer is %s", a.Name, show(group), showValues(got.values), showValues(want))
+			c.differ(versusOf(group, want, got.values),
+				"app %s: the outputs of %s end at %s, the answer is %s", a.Name, show(group), showValues(got.values), showValues(want))
 		}
 	}
 	for group, got := range a.last {
 		if a.answers[group] == nil {
-			c.fail("app %s: %s has outputs up to %s, and there is no such counter", a.Name, show(group), showValues(got.values))
+			c.differ(versusOf(group, nil, got.values),
+				"app %s: %s has outputs up to %s, and there is no such counter", a.Name, show(group), showValues(got.values))
 		}
 	}
 }
@@ -174,10 +176,12 @@ func (a *app) judgeOutput(p int32, rec *Record) {
 	before := a.last[group]
 	n := a.spec.countIndex()
 	if before.values != nil && values[n].coef <= before.values[n].coef {
-		c.fail("%s/%d offset %d: %s goes from %s to %s", a.Output, p, rec.Offset, show(group), showValues(before.values), showValues(values))
+		c.differ(versus{show(group), "more than " + showValues(before.values), showValues(values)},
+			"%s/%d offset %d: %s goes from %s to %s", a.Output, p, rec.Offset, show(group), showValues(before.values), showValues(values))
 	}
 	if before.values != nil && before.partition != p {
-		c.fail("%s/%d offset %d: %s was counted in partition %d before", a.Output, p, rec.Offset, show(group), before.partition)
+		c.differ(versus{show(group), fmt.Sprint("in partition ", before.partition), fmt.Sprint("in partition ", p)},
+			"%s/%d offset %d: %s was counted in partition %d before", a.Output, p, rec.Offset, show(group), before.partition)
 	}
 	a.last[group] = lastOutput{p, values}
 	if w := a.answers[group]; w != nil {
@@ -189,19 +193,21 @@ func (a *app) judgeOutput(p int32, rec *Record) {
 func (a *app) judgeStep(w *answer, p int32, rec *Record, group string, values []decimal) {
 	c := a.rep.Of(Rising)
 	if a.Local && p != w.Partition {
-		c.fail("%s/%d offset %d: %s belongs to partition %d", a.Output, p, rec.Offset, show(group), w.Partition)
+		c.differ(versus{show(group), fmt.Sprint("in partition ", w.Partition), fmt.Sprint("in partition ", p)},
+			"%s/%d offset %d: %s belongs to partition %d", a.Output, p, rec.Offset, show(group), w.Partition)
 	}
 	if w.totals == nil {
 		return
 	}
 	count := values[a.spec.countIndex()].coef
 	if count < 1 || count > int64(len(w.totals)) {
-		c.fail("%s/%d offset %d: %s has the count %d of %d", a.Output, p, rec.Offset, show(group), count, len(w.totals))
+		c.differ(versus{show(group), fmt.Sprint("a count from 1 to ", len(w.totals)), fmt.Sprint(count)},
+			"%s/%d offset %d: %s has the count %d of %d", a.Output, p, rec.Offset, show(group), count, len(w.totals))
 		return
 	}
 	for i, path := range a.spec.sums {
 		if want := (decimal{coef: w.totals[count-1]}); path != "" && values[i] != want {
-			c.fail("%s/%d offset %d: after %d increments %s is %s, the answer says %s",
+			c.differ(versus{show(group), want.String(), values[i].String()}, "%s/%d offset %d: after %d increments %s is %s, the answer says %s",
 				a.Output, p, rec.Offset, count, show(group), values[i], want)
 		}
 	}

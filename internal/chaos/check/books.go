@@ -79,6 +79,7 @@ func (a *app) book(place Place, fn func(Place, *part) error) error {
 		if part == nil {
 			break
 		}
+		a.rep.by(part.when())
 		if last, known := order.last[part.id.producer]; part.txn && known && part.id.epoch <= last {
 			w.fail("%s offset %d: %v ends a transaction after epoch %d has ended one", place, part.marker, part.id, last)
 		}
@@ -87,6 +88,7 @@ func (a *app) book(place Place, fn func(Place, *part) error) error {
 			return err
 		}
 	}
+	a.rep.by(0)
 	order.end(log.gaps)
 	for _, part := range log.open {
 		if log.holedBehind(part.last()) {
@@ -116,8 +118,10 @@ func (a *app) walk(place Place, fn func(Place, *part) error) error {
 	for {
 		part, err := log.read()
 		if err != nil || part == nil {
+			a.rep.by(0)
 			return err
 		}
+		a.rep.by(part.when())
 		if part.outcome != Commit {
 			continue
 		}
@@ -246,7 +250,8 @@ func (a *app) bookOffsets() error {
 		for _, o := range ours {
 			c.saw(1, "commits of an offset")
 			if before, known := last[o.place]; known && o.at < before {
-				c.fail("%s: the offset of %s goes from %d to %d (%v)", a.ConsumerGroup, o.place, before, o.at, part.id)
+				c.differ(versus{"", fmt.Sprint("not below ", before), fmt.Sprint(o.at)},
+					"%s: the offset of %s goes from %d to %d (%v)", a.ConsumerGroup, o.place, before, o.at, part.id)
 			}
 			last[o.place] = o.at
 			if a.offsets[part.id] == nil {

@@ -114,7 +114,8 @@ func (j *judge) judgeApp(a *app) error {
 	}
 	got := j.rep.Events - events
 	if j.counts[a.Name] = got; j.sent[a.Name] > got {
-		j.rep.Of(Mapped).fail("app %s: Kafka has acknowledged %d events, and %s has %d", a.Name, j.sent[a.Name], a.Input, got)
+		j.rep.Of(Mapped).differ(versus{"", fmt.Sprintf("%d events", j.sent[a.Name]), fmt.Sprint(got)},
+			"app %s: Kafka has acknowledged %d events, and %s has %d", a.Name, j.sent[a.Name], a.Input, got)
 	}
 	a.reads.judgeOwned()
 	a.reads.judgeGets()
@@ -136,10 +137,12 @@ func (j *judge) readHistory() error {
 			return err
 		}
 	}
+	defer j.rep.by(0)
 	return j.run.Events(j.readEvent)
 }
 
 func (j *judge) readEvent(e history.Event) error {
+	j.rep.by(e.At.UnixMilli())
 	switch {
 	case e.Read != nil:
 		if a := j.apps[e.Read.App]; a != nil {
@@ -209,15 +212,16 @@ func (j *judge) judgeQuiet() {
 	case after < 0:
 		c.fail("it was never quiet: %s", j.end.Why)
 	case after > quietWithin:
-		c.fail("it was quiet only %s after the last fault", after)
+		c.differ(versus{"", "at most " + quietWithin.String(), after.String()}, "it was quiet only %s after the last fault", after)
 	}
 	if j.end.Lag != 0 {
-		c.fail("lag %d at the end", j.end.Lag)
+		c.differ(versus{"", "0", fmt.Sprint(j.end.Lag)}, "lag %d at the end", j.end.Lag)
 	}
 	for _, t := range j.end.Topics {
 		c.saw(1, "partitions")
 		if t.LastStable != t.End {
-			c.fail("%s/%d ends at %d, and its last stable offset is %d", t.Topic, t.Partition, t.End, t.LastStable)
+			c.differ(versus{"", fmt.Sprint("a last stable offset of ", t.End), fmt.Sprint(t.LastStable)},
+				"%s/%d ends at %d, and its last stable offset is %d", t.Topic, t.Partition, t.End, t.LastStable)
 		}
 	}
 }
@@ -245,7 +249,8 @@ func (j *judge) judgeAudits() {
 		case found[1] != strconv.FormatInt(j.counts[name], 10) && j.apps[name].inputHoled:
 			c.undecided("app %s: tally audit has counted %s events; of the input a part was gone before it was read", name, found[1])
 		case found[1] != strconv.FormatInt(j.counts[name], 10):
-			c.fail("app %s: tally audit has counted %s events, and there are %d", name, found[1], j.counts[name])
+			c.differ(versus{"", fmt.Sprintf("%d events", j.counts[name]), found[1]},
+				"app %s: tally audit has counted %s events, and there are %d", name, found[1], j.counts[name])
 		default:
 			c.saw(j.counts[name], "events")
 		}

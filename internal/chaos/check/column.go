@@ -71,11 +71,13 @@ func (a *app) judgeColumn(stage uint8, p int32) (err error) {
 			break
 		}
 		if part.outcome == Commit {
+			c.rep.by(part.when())
 			if err := c.take(part); err != nil {
 				return err
 			}
 		}
 	}
+	c.rep.by(0)
 	return c.finish()
 }
 
@@ -281,7 +283,8 @@ func (c *column) judgePosition(t *taken) {
 	}
 	bad := pos.Dead + pos.Skipped - c.last.Dead - c.last.Skipped
 	if got := pos.Processed - c.last.Processed; got != t.read || bad != int64(len(t.bad)) || pos.Filtered != c.last.Filtered {
-		m.fail("%s: from offset %d to %d it counts %d events and %d that cannot be read, and there are %d and %d",
+		m.differ(versus{"", fmt.Sprintf("%d events and %d that cannot be read", t.read, len(t.bad)), fmt.Sprintf("%d and %d", got, bad)},
+			"%s: from offset %d to %d it counts %d events and %d that cannot be read, and there are %d and %d",
 			where, t.from, pos.Input, got, bad, t.read, len(t.bad))
 	}
 	if c.stage == 1 && (!maps.Equal(pos.Sources, c.sources) || !slices.Equal(pos.Midway, slices.Sorted(maps.Keys(c.midway)))) {
@@ -306,11 +309,12 @@ func (c *column) judgeValues(t *taken, values []Record) {
 			got, err = decodeDecimals(text)
 		}
 		if err != nil || len(got) != c.counts.width {
-			m.fail("%s offset %d: the values of %s: %v", c.changelog.place, rec.Offset, show(group), err)
+			m.differ(versus{show(group), showValues(t.changed[group]), fmt.Sprintf("%.40x", rec.Value)},
+				"%s offset %d: the values of %s: %v", c.changelog.place, rec.Offset, show(group), err)
 			continue
 		}
 		if want := t.changed[group]; !c.adopt && (!slices.Equal(got, want) || seen[group]) {
-			m.fail("%s offset %d: %v sets %s to %s; the events %d to %d make it %s",
+			m.differ(versusOf(group, want, got), "%s offset %d: %v sets %s to %s; the events %d to %d make it %s",
 				c.changelog.place, rec.Offset, t.part.id, show(group), showValues(got), t.from, t.pos.Input, showValues(want))
 		}
 		seen[group] = true
@@ -320,7 +324,8 @@ func (c *column) judgeValues(t *taken, values []Record) {
 	if !c.adopt && len(seen) < len(t.changed) && !c.holed() {
 		for group := range t.changed {
 			if !seen[group] {
-				m.fail("%s: %v has no value of %s, which the events %d to %d make %s", c.changelog.place, t.part.id, show(group),
+				m.differ(versusOf(group, t.changed[group], nil),
+					"%s: %v has no value of %s, which the events %d to %d make %s", c.changelog.place, t.part.id, show(group),
 					t.from, t.pos.Input, showValues(t.changed[group]))
 			}
 		}
@@ -336,7 +341,8 @@ func (c *column) judgeDigest(t *taken) {
 	s := c.rep.Of(Stores)
 	s.saw(1, "digests in position records")
 	if t.pos.Groups != int64(c.counts.len()) || t.pos.Digest != c.counts.digest {
-		s.fail("%s: %v says %d groups, digest %d; the changelog up to it has %d, digest %d",
+		s.differ(sides(int64(c.counts.len()), c.counts.digest, t.pos.Groups, t.pos.Digest),
+			"%s: %v says %d groups, digest %d; the changelog up to it has %d, digest %d",
 			c.changelog.place, t.part.id, t.pos.Groups, t.pos.Digest, c.counts.len(), c.counts.digest)
 	}
 }
@@ -395,7 +401,8 @@ func (c *column) judgeRest() error {
 	case waiting > 0 && c.holed():
 		c.rep.Of(Mapped).undecidedOf(int64(waiting), c.noun(), "%s: what %d %s from offset %d on were counted to, nobody has read", c.source, waiting, c.noun(), first)
 	case waiting > 0:
-		c.rep.Of(Mapped).fail("%s: %d events from offset %d on are not counted", c.source, waiting, first)
+		c.rep.Of(Mapped).differ(versus{"", "all events counted", fmt.Sprintf("%d that are not", waiting)},
+			"%s: %d events from offset %d on are not counted", c.source, waiting, first)
 	}
 	if c.stage == 0 {
 		c.rep.Events += c.events.count

@@ -130,7 +130,7 @@ func mustFail(t *testing.T, f *fake, check int, says string) {
 		t.Fatal(err)
 	}
 	c := rep.Of(check)
-	if !slices.ContainsFunc(c.Examples, func(e string) bool { return strings.Contains(e, says) }) {
+	if !slices.ContainsFunc(c.Examples, func(e Difference) bool { return strings.Contains(e.Says, says) }) {
 		t.Errorf("check %d does not say %q: %+v", check, says, c)
 	}
 }

@@ -146,7 +146,7 @@ func (r *reads) take(a *answered, h *history.Read) (err error) {
 		}
 		if h.Ask == "top" {
 			if a.listed[group] != nil {
-				r.app.rep.Of(Reads).fail("%s: it lists %s twice", a.where, show(group))
+				r.app.rep.Of(Reads).differ(versus{show(group), "listed once", "twice"}, "%s: it lists %s twice", a.where, show(group))
 			}
 			a.listed[group] = &listing{values: values}
 			continue
@@ -200,7 +200,8 @@ func (r *reads) judgeGets() {
 		}
 		c.saw(1, "gets at the group's partition alone")
 		if g.seen[of.partition] == 0 {
-			c.fail("%s: it has no part of partition %d, which counts %s", g.of.where, of.partition, show(g.of.group))
+			c.differ(versus{show(g.of.group), fmt.Sprint("a part of partition ", of.partition), "none"},
+				"%s: it has no part of partition %d, which counts %s", g.of.where, of.partition, show(g.of.group))
 		}
 	}
 }
@@ -215,14 +216,14 @@ func (r *reads) judgeSum(a *answered, h *history.Read, sum []decimal) error {
 			return err
 		}
 		if group != a.group || said != nil {
-			c.fail("%s: it is about %s, and %s was asked for", a.where, show(group), show(a.group))
+			c.differ(versus{show(a.group), "an answer about it", "one about " + show(group)}, "%s: it is about %s, and %s was asked for", a.where, show(group), show(a.group))
 		}
 		if said, err = r.app.spec.values(n.Values); err != nil {
 			return err
 		}
 	}
 	if !slices.Equal(said, sum) {
-		c.fail("%s: it says %s, and its parts add up to %s", a.where, showValues(said), showValues(sum))
+		c.differ(versusOf(a.group, sum, said), "%s: it says %s, and its parts add up to %s", a.where, showValues(said), showValues(sum))
 	}
 	return nil
 }

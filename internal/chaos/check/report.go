@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/chaos/history"
 )
@@ -44,14 +45,18 @@ type Check struct {
 	Says     string   `json:"says"`
 	Examined []Amount `json:"examined"` // how much it has looked at
 	Failures int      `json:"failures"`
-	// Examples are the first failures, in words.
-	Examples []string `json:"examples,omitempty"`
+	// First is when the earliest of them came that has a time.
+	First time.Time `json:"first,omitzero"`
+	// Examples are the first failures that were found.
+	Examples []Difference `json:"examples,omitempty"`
 	// Undecided says what could not be judged, and why: that is no failure, and no proof.
 	Undecided []string `json:"undecided,omitempty"`
 	// UndecidedOf is how much that was, by what it is a part of; what has no size is not in it.
 	UndecidedOf []Amount `json:"undecided_of,omitempty"`
 	// Unseen is what the check has to look at, and of which there was nothing.
 	Unseen []string `json:"unseen,omitempty"`
+
+	nowMs *int64 // the report's
 }
 
 // Amount is how many of something a check has looked at.
@@ -83,13 +88,6 @@ func add(to []Amount, n int64, what string) []Amount {
 		}
 	}
 	return append(to, Amount{what, n})
-}
-
-func (c *Check) fail(format string, args ...any) {
-	c.Failures++
-	if len(c.Examples) < examplesMax {
-		c.Examples = append(c.Examples, fmt.Sprintf(format, args...))
-	}
 }
 
 func (c *Check) undecided(format string, args ...any) {
@@ -142,12 +140,14 @@ type Report struct {
 	Groups int64   `json:"groups"`
 	Checks []Check `json:"checks"`
 	Cells  Cells   `json:"cells"`
+
+	nowMs int64 // see by
 }
 
 func newReport(seed uint64) *Report {
 	r := &Report{Seed: seed}
 	for n := 1; n <= checksCount; n++ {
-		r.Checks = append(r.Checks, Check{Number: n, Says: says[n], Examined: []Amount{}})
+		r.Checks = append(r.Checks, Check{Number: n, Says: says[n], Examined: []Amount{}, nowMs: &r.nowMs})
 	}
 	return r
 }
@@ -252,7 +252,7 @@ func (c *Check) write(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "%2d  %-12s  %s\n      %s\n", c.Number, word, c.Says, strings.Join(amounts, ", "))
 	for _, e := range c.Examples {
-		fmt.Fprintf(b, "      - %s\n", e)
+		fmt.Fprintf(b, "      - %s\n", e.Says)
 	}
 	if more := c.Failures - len(c.Examples); more > 0 {
 		fmt.Fprintf(b, "      - and %d more\n", more)

@@ -37,10 +37,16 @@ func (c *column) storesUpTo(offset int64, values []Record) {
 			s.undecidedOf(1, looked, "the store of %s that %s had when its start %d ended may have been on its way through a compacted changelog",
 				c.changelog.place, of.Node, of.Start)
 		default:
-			s.fail("the store of %s at %s%s has %d groups, digest %d, at changelog offset %d; the changelog below it has %d, digest %d",
+			s.differ(sides(groups, digest, of.Groups, of.Digest),
+				"the store of %s at %s%s has %d groups, digest %d, at changelog offset %d; the changelog below it has %d, digest %d",
 				c.changelog.place, of.Node, whenCopied(&of), of.Groups, of.Digest, of.Changelog, groups, digest)
 		}
 	}
+}
+
+// sides are what two sets of groups are known by.
+func sides(groups int64, digest uint64, foundGroups int64, foundDigest uint64) versus {
+	return versus{"", fmt.Sprintf("%d groups, digest %d", groups, digest), fmt.Sprintf("%d, digest %d", foundGroups, foundDigest)}
 }
 
 func whenCopied(s *history.Store) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -99,18 +100,24 @@ func (t *Topics) Save(p Place) error {
 	}
 }
 
-// SaveAll copies all places of the apps that were not followed.
+// SaveAll copies all places of the apps that were not followed; where nobody has followed any, all
+// of what is there of them.
 func (t *Topics) SaveAll(run history.Run) error {
+	if err := os.MkdirAll(t.dir, 0o755); err != nil {
+		return err
+	}
+	all := followed(run.Apps)
 	for _, a := range run.Apps {
 		if a.Passing {
 			continue
 		}
 		for p := range a.Partitions {
-			for _, topic := range []string{a.Input, a.Output, a.Dead} {
-				if err := t.Save(Place{topic, p}); err != nil {
-					return fmt.Errorf("save %s/%d: %w", topic, p, err)
-				}
-			}
+			all = append(all, Place{a.Input, p}, Place{a.Output, p}, Place{a.Dead, p})
+		}
+	}
+	for _, p := range all {
+		if err := t.Save(p); err != nil {
+			return fmt.Errorf("save %s: %w", p, err)
 		}
 	}
 	return nil

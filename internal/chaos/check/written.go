@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 )
@@ -34,7 +35,8 @@ func (c *column) judgeOutputs(t *taken, out *part) {
 	m := c.rep.Of(Mapped)
 	if out == nil {
 		if len(t.changed) > 0 && !c.holed() {
-			c.rep.Of(Whole).fail("%s: %v has changed %d groups, and no output of it is committed", c.outputs.log.place, t.part.id, len(t.changed))
+			c.rep.Of(Whole).differ(versus{"", fmt.Sprintf("outputs of %d groups", len(t.changed)), "none"},
+				"%s: %v has changed %d groups, and no output of it is committed", c.outputs.log.place, t.part.id, len(t.changed))
 		}
 		return
 	}
@@ -46,14 +48,16 @@ func (c *column) judgeOutputs(t *taken, out *part) {
 			continue // judgeOutput has said so
 		}
 		if want := t.changed[group]; !c.astray && (!slices.Equal(values, want) || seen[group]) {
-			m.fail("%s offset %d: %v says %s is %s; the events %d to %d make it %s", c.outputs.log.place, rec.Offset, t.part.id,
+			m.differ(versusOf(group, want, values),
+				"%s offset %d: %v says %s is %s; the events %d to %d make it %s", c.outputs.log.place, rec.Offset, t.part.id,
 				show(group), showValues(values), t.from, t.pos.Input, showValues(want))
 		}
 		seen[group] = true
 	}
 	for group, want := range t.changed {
 		if !seen[group] && !c.holed() && !c.astray {
-			m.fail("%s: %v has no output of %s, which the events %d to %d make %s", c.outputs.log.place, t.part.id, show(group),
+			m.differ(versusOf(group, want, nil),
+				"%s: %v has no output of %s, which the events %d to %d make %s", c.outputs.log.place, t.part.id, show(group),
 				t.from, t.pos.Input, showValues(want))
 		}
 	}
@@ -104,7 +108,8 @@ func (c *column) judgeOffset(t *taken) {
 	case !has && c.lost[c.offsetsIn].about(t.part.id):
 		w.undecidedOf(1, "positions with their offsets", "%s: %v has position %d of %s, and its offset may be one that nobody has read", c.changelog.place, t.part.id, t.pos.Input, c.source)
 	default:
-		w.fail("%s: %v has position %d of %s, and of its offsets it has committed %v", c.changelog.place, t.part.id,
+		w.differ(versus{"", fmt.Sprintf("offset %d of %s", t.pos.Input, c.source), fmt.Sprint(of)},
+			"%s: %v has position %d of %s, and of its offsets it has committed %v", c.changelog.place, t.part.id,
 			t.pos.Input, c.source, of)
 	}
 	if !ok {

@@ -372,12 +372,15 @@ func TestWrongRuns(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := rep.Of(b.check)
-			if !slices.ContainsFunc(c.Examples, func(e string) bool { return strings.Contains(e, b.says) }) {
+			if !slices.ContainsFunc(c.Examples, func(e Difference) bool { return strings.Contains(e.Says, b.says) }) {
 				var text strings.Builder
 				_ = rep.WriteText(&text)
 				t.Fatalf("check %d does not say %q:\n%s", b.check, b.says, text.String())
 			}
 			caught[b.check] = true
+			for i := range rep.Checks {
+				wantDifferences(t, &rep.Checks[i])
+			}
 		})
 	}
 	for n := 1; n <= checksCount; n++ {
