@@ -91,14 +91,17 @@ sim: ## Nodes in one process, faults at every kind of request to Kafka, seed by 
 	cd internal/node && GOGC=300 SIM_SEED=$(or $(SEED),1) SIM_SEEDS=$(or $(SEEDS),$(if $(SEED),1,100)) \
 	  ../../.cache/sim.test -test.run '^TestSim$$' -test.parallel 8 -test.failfast -test.timeout 30m
 
-# SEED=7 repeats a run, SCHEDULE=FILE a schedule, CHAOSFLAGS="-keep" leaves its folder in .cache/chaos.
-chaos: ## Faults by a seed on a cluster and three real brokers, everything checked: SEED=7 FOR=10m
+# SEED=7 repeats a run, SCHEDULE=FILE a schedule, CHAOSFLAGS="-keep" leaves its folder in .cache/chaos,
+# where that of a run that failed is. Behind a failure ever shorter schedules are run, to find the
+# shortest that fails in the same way: for SHRINK=5m, or three times FOR but 10 to 30 minutes; SHRINK=0:
+# none.
+chaos: ## Faults by a seed on a cluster and three real brokers, everything checked: SEED=7 FOR=10m SHRINK=5m
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),10m) $(if $(SEED),-seed $(SEED)) \
-	  $(if $(SCHEDULE),-schedule $(SCHEDULE)) $(CHAOSFLAGS)
+	  $(if $(SCHEDULE),-schedule $(SCHEDULE)) $(if $(SHRINK),-shrink $(SHRINK)) $(CHAOSFLAGS)
 
-soak: ## The same for two hours, with 50 M events and a million groups: SEED=7 FOR=2h RATE=3600
+soak: ## The same for two hours, with 50 M events and a million groups: SEED=7 FOR=2h RATE=3600 SHRINK=1h
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),2h) $(if $(SEED),-seed $(SEED)) \
-	  -rate $(or $(RATE),3600) -keys 1000000 -even $(CHAOSFLAGS)
+	  -rate $(or $(RATE),3600) -keys 1000000 -even $(if $(SHRINK),-shrink $(SHRINK)) $(CHAOSFLAGS)
 
 press: ## At the highest rate of this machine, faults every 10 s: memory, goroutines, files: SEED=7 FOR=20m
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),20m) $(if $(SEED),-seed $(SEED)) \

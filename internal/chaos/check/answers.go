@@ -16,9 +16,11 @@ func (c *column) askUpTo(next int64) error {
 	if err != nil {
 		return err
 	}
+	defer c.rep.by(c.rep.nowMs)
 	for len(c.asks) > 0 && c.asks[0].at < next {
 		n := &c.asks[0]
 		c.asks = c.asks[1:]
+		c.rep.by(n.of.endedMs)
 		switch {
 		case c.adopt:
 			n.of.unknown = true

@@ -353,9 +353,11 @@ func (c *column) finish() error {
 		return err
 	}
 	for i := range c.asked {
+		c.rep.by(c.asked[i].of.endedMs)
 		c.judgeAge(&c.asked[i])
 		c.judgeToldAfter(&c.asked[i])
 	}
+	c.rep.by(0)
 	c.storesUpTo(1<<63-1, nil)
 	if g := c.changelog.gaps; len(g) > 0 {
 		c.rep.Of(Stores).undecided("%s: offsets %d to %d were gone before the follower read them", c.changelog.place, g[0].from, g[0].to)

@@ -8,9 +8,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tally-kafka/tally/internal/chaos/history"
 )
 
-// wantDifferences: what a failure says of a counter it also names, with both sides, and they differ.
+// wantDifferences: a failure that says something of a counter names it, with both sides, and they
+// differ.
 func wantDifferences(t *testing.T, c *Check) {
 	t.Helper()
 	for _, d := range c.Examples {
@@ -60,6 +63,23 @@ func TestDifferences(t *testing.T) {
 	}
 	if clean, err := aRun().judge(); err != nil || !clean.First(time.Time{}).IsZero() || clean.WriteDifferences(&out) != nil {
 		t.Errorf("a right run has a first failure (%v)", err)
+	}
+}
+
+// TestDifferenceOfAnAnswer: a wrong answer is of the moment when it came, not of the transaction
+// that shows that it is wrong.
+func TestDifferenceOfAnAnswer(t *testing.T) {
+	f := aRun()
+	r := f.readAt("one", "get", roleOwner, 1, 0)
+	r.Parts[0].Values = []byte(`{"count":77,"total":1}`)
+	r.Counts = []history.Count{{Group: r.Asked, Values: r.Parts[0].Values}}
+	rep, err := f.judge()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := rep.Of(Reads).Examples
+	if len(found) != 1 || found[0].Found != "77/1" || found[0].Counter != r.Asked || !found[0].At.Equal(r.Ended.Truncate(time.Millisecond)) {
+		t.Errorf("of the answer at %v it says %+v", r.Ended, found)
 	}
 }
 

@@ -18,8 +18,9 @@
 //     those of an app whose increments have an order take some: 8 bytes each, the total that they
 //     lead to.
 //
-// What it finds wrong a Report has as Differences: of which counter, what there had to be, what there
-// is, and when. WriteTexts makes the topics readable for people, by the same formats that are judged.
+// What it finds wrong a Report has as Differences: of which counter, what there had to be, what
+// there is, and when. WriteTexts makes the topics readable for people, by the same formats that are
+// judged.
 //
 // Transactions are told apart by the producer epoch, so the brokers have to speak transactions v2.
 //

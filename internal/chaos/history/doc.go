@@ -10,7 +10,17 @@
 //	schedule.txt    the faults that were to come (internal/chaos/plan reads it)
 //	logs/           the nodes' and brokers' logs, by start
 //	data/           the nodes' data dirs
+//	topics/         what the topics held: TOPIC-PARTITION.log as the judge reads it
 //	opened/         copies of the stores of nodes that have died in mid-run, by NODE-START
+//
+// and of a run that did not prove everything also
+//
+//	result.txt      the tables that were printed, and what came of them
+//	difference.txt  what is not as it has to be: counter, expected, found, and when
+//	topics/         TOPIC-PARTITION.txt, the same for people: a record a line
+//	logs/all.log    the lines of all nodes by time
+//	shortest.txt    the shortest schedule that failed again, with the command that repeats it
+//	shortest/       the folder of its run
 //
 // Invariants:
 //

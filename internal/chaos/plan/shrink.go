@@ -8,8 +8,8 @@ import (
 const (
 	// pauseMost is how long, in a shortened schedule, nothing lasts before the next fault comes.
 	pauseMost = 5 * time.Second
-	// tailMost is how long, in a shortened schedule, the run goes on behind the last fault: the quiet
-	// end, and some time before it.
+	// tailMost is how long, in a shortened schedule, the run goes on behind the last fault: the
+	// quiet end, and some time before it.
 	tailMost = 40 * time.Second
 	// loadLeast is how long events come at least before the end.
 	loadLeast = 10 * time.Second
@@ -54,11 +54,15 @@ type shrinking struct {
 
 // try tells whether a run of these faults alone fails, and takes them over if it does.
 func (k *shrinking) try(faults []Fault) bool {
-	s := k.whole.with(faults)
-	if k.tried[s.String()] || len(faults) == len(k.whole.Faults) || k.late() {
+	if len(faults) == len(k.whole.Faults) || k.late() {
 		return false
 	}
-	k.tried[s.String()] = true
+	s := k.whole.with(faults)
+	text := s.String()
+	if k.tried[text] {
+		return false
+	}
+	k.tried[text] = true
 	if !k.failed(s) {
 		return false
 	}

@@ -198,6 +198,18 @@ func TestBeside(t *testing.T) {
 	}
 }
 
+// TestProblems: of many problems the first are kept, and the number of the others.
+func TestProblems(t *testing.T) {
+	w := &World{opt: withDefaults(Options{})}
+	for i := range problemsMax + 7 {
+		w.problem("problem %d", i)
+	}
+	got := w.Problems()
+	if len(got) != problemsMax+1 || got[problemsMax-1] != "problem 99" || got[problemsMax] != "and 7 more" {
+		t.Errorf("%d are kept, the last %q", len(got), got[len(got)-1])
+	}
+}
+
 // TestLoadIsGivenUp: events that Kafka does not take hold nobody up who gives the run up.
 func TestLoadIsGivenUp(t *testing.T) {
 	w := newFakeWorld(t, idle)

@@ -71,6 +71,7 @@ type World struct {
 	whole    view                      // the cluster's, while a lane moves or a node drains
 	doing    map[string]map[string]int // by node: transitions that a command has begun
 	problems []string
+	more     int // problems beyond problemsMax
 	notes    []string
 	faults   []history.Fault
 	broken   map[string]int // starts of brokers
@@ -85,7 +86,8 @@ type Result struct {
 	Reads    int64
 	Faults   []history.Fault
 	Problems []string      // that only the world can see
-	Seen     time.Duration // since the schedule began, when the first of them came; 0: none has
+	Broke    time.Time     // when the schedule began
+	Seen     time.Duration // since then, when the first of the problems came; 0: none has
 	Notes    []string      // what is worth knowing, and no fault of the product's
 	Pressure *Pressure
 }
@@ -209,11 +211,29 @@ func IsRun(dir string) bool {
 	return err == nil
 }
 
-// Run describes the world to those who judge it.
+// Run describes the world to those who judge it. A world that did not come about may have no
+// brokers.
 func (w *World) Run(s plan.Schedule) history.Run {
 	r := w.describe(s)
-	r.Brokers = w.cluster.Addrs()
+	if w.cluster != nil {
+		r.Brokers = w.cluster.Addrs()
+	}
 	return r
+}
+
+// Problems are those so far, of a world that did not come about too.
+func (w *World) Problems() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.problemsSoFar()
+}
+
+func (w *World) problemsSoFar() []string {
+	all := slices.Clone(w.problems)
+	if w.more > 0 {
+		all = append(all, fmt.Sprintf("and %d more", w.more))
+	}
+	return all
 }
 
 // describe is what is known before the brokers run.
@@ -255,7 +275,8 @@ func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
 	err = errors.Join(err, w.writeAnswers(), w.out.Close())
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r := Result{Events: sent, Reads: w.reads, Faults: w.faults, Problems: w.problems, Notes: w.notes, Pressure: pressure}
+	r := Result{Events: sent, Reads: w.reads, Faults: w.faults, Problems: w.problemsSoFar(), Notes: w.notes, Pressure: pressure,
+		Broke: w.broke}
 	if !w.failed.IsZero() {
 		r.Seen = w.failed.Sub(w.broke)
 	}
@@ -341,6 +362,9 @@ func (w *World) writeAnswers() error {
 func (w *World) Close() {
 	w.forget()
 	w.stopNodes()
+	if w.out != nil {
+		_ = w.out.Flush() // of a world that did not come about; else Live has said how that went
+	}
 	for _, l := range w.loads {
 		l.cl.Close()
 	}
@@ -382,10 +406,18 @@ func (w *World) write(e history.Event) {
 	_ = w.out.Write(e) // the error is that of the history's end
 }
 
+// problemsMax is how many problems are kept in words: a node that ends at once has one a start.
+const problemsMax = 100
+
 // problem is what the world itself has to say against the product.
 func (w *World) problem(format string, a ...any) {
 	text := fmt.Sprintf(format, a...)
 	w.mu.Lock()
+	if len(w.problems) == problemsMax {
+		w.more++
+		w.mu.Unlock()
+		return
+	}
 	w.problems = append(w.problems, text)
 	if w.failed.IsZero() && !w.broke.IsZero() {
 		w.failed = time.Now()

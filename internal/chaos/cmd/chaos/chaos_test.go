@@ -105,6 +105,7 @@ func TestVerdict(t *testing.T) {
 		"undecided":          {foundBy(good, undecided), nil, "NOT PROVED: something is undecided", 0},
 		"much undecided":     {foundBy(good, doubtful), nil, "NOT PROVED: checks [2] have left too much undecided", 3},
 		"a find, and blind":  {foundBy(blind, bad), nil, "FAILED: checks [2]", 1},
+		"a find and error":   {ended, errors.New("broken"), "NOT JUDGED to the end, see the error; found all the same: checks [0]", 4},
 		"an error":           {foundBy(good), errors.New("broken"), "NOT JUDGED", 4},
 		"a part unseen":      {lasting(wholeFrom, foundBy(good, partial)), nil, "NOT PROVED: checks [2] have not seen all", 3},
 		"unseen, but short":  {lasting(wholeFrom-1, foundBy(good, partial)), nil, "", 0},
@@ -125,23 +126,6 @@ func TestVerdict(t *testing.T) {
 		}
 		if proved := c.found.proved(); c.err == nil && proved != (text == "") {
 			t.Errorf("%s: proved: %t", name, proved)
-		}
-	}
-}
-
-// TestFailsLike: a shorter schedule counts when a check fails that failed before, and not when
-// another does.
-func TestFailsLike(t *testing.T) {
-	first := foundBy(bad, good, bad)
-	for name, c := range map[string]struct {
-		other finding
-		like  bool
-	}{
-		"the same": {foundBy(bad, good, bad), true}, "one of them": {foundBy(good, bad, bad), true},
-		"another one": {foundBy(good, bad, good), false}, "none": {foundBy(good, good, good), false}, "not judged": {finding{}, false},
-	} {
-		if got := first.failsLike(c.other); got != c.like {
-			t.Errorf("%s: %t", name, got)
 		}
 	}
 }
@@ -190,7 +174,7 @@ func TestLeave(t *testing.T) {
 	dir := t.TempDir()
 	tr := trial{dir: dir, again: "make chaos SEED=7"}
 	s := plan.Schedule{Seed: 7, Length: time.Minute, Faults: []plan.Fault{{At: time.Second, Kind: plan.Kill, Target: "owner"}}}
-	if err := tr.leave(t.Context(), s, history.Run{}); err != nil {
+	if err := tr.leave(t.Context(), s, history.Run{}, finding{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if found, err := os.ReadDir(dir); err != nil || len(found) > 0 {
@@ -202,8 +186,17 @@ func TestLeave(t *testing.T) {
 		os.WriteFile(filepath.Join(logs, "b-001.log"), []byte(`{"time":"2026-01-01T00:00:01Z","msg":"first"}`+"\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.leave(t.Context(), s, history.Run{}); err != nil {
+	f := foundBy(good, check.Check{Says: "counts are right", Failures: 1, Examples: []check.Difference{{Says: "it is wrong", Counter: `["k"]`, Expected: "2", Found: "3"}}})
+	f.result.Problems = []string{"node a does not start again: x"}
+	if err := tr.leave(t.Context(), s, history.Run{}, f, errors.New("broken off")); err != nil {
 		t.Fatal(err)
+	}
+	difference, err := os.ReadFile(filepath.Join(dir, "difference.txt"))
+	for _, want := range []string{"make chaos SEED=7\n", "the run itself (0): node a does not start again: x\n", "error: broken off\n",
+		"check 2, counts are right: 1 failures\n\n  it is wrong\n    counter   [\"k\"]\n    expected  2\n    found     3\n"} {
+		if err != nil || !strings.Contains(string(difference), want) {
+			t.Errorf("the difference lacks %q (%v):\n%s", want, err, difference)
+		}
 	}
 	text, err := os.ReadFile(filepath.Join(dir, history.ScheduleFile))
 	if err != nil || !strings.HasPrefix(string(text), "# make chaos SEED=7\n") {

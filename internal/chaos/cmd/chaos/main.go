@@ -6,8 +6,9 @@
 // at all, when one has left more than a hundredth undecided, when more than a third of the faults
 // did not come, and where the schedule is drawn, for 75 s or longer, when a check has not seen all
 // that it looks at; and 4 when it could not judge. The folder of such a run stays, and of one that
-// left something undecided: it has the schedule, the logs by node and time, the history, the
-// topics, the difference, and the shortest schedule that failed again within the time for looking.
+// left something undecided, and no later run writes into it: it has the schedule, the logs by node
+// and time, the history, the topics as text, the difference, and the shortest schedule that failed
+// again within the time for looking, with its own folder (internal/chaos/history has the names).
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -25,6 +27,12 @@ import (
 	"github.com/tally-kafka/tally/internal/chaos/plan"
 	"github.com/tally-kafka/tally/internal/chaos/world"
 	"github.com/tally-kafka/tally/internal/seam"
+)
+
+// The bounds of how long is looked for a shorter schedule where nobody says.
+const (
+	shrinkLeast = 10 * time.Minute
+	shrinkMost  = 30 * time.Minute
 )
 
 type options struct {
@@ -47,9 +55,9 @@ func main() {
 	flag.BoolVar(&opt.load.Even, "even", false, "draw all kinds that come at a step equally often, so that the table of cells fills")
 	flag.BoolVar(&opt.load.Press, "press", false, "look for the highest rate that this machine sustains, send events at it, and see that nothing is left behind")
 	flag.StringVar(&opt.schedule, "schedule", "", "carry out the schedule of this `FILE`, for as long and at the load that it says, but for -rate, -keys and -press where they are given")
-	flag.StringVar(&opt.dir, "dir", "", "`DIR` of all that the run writes: a new or empty one, or that of an earlier run (default: .cache/chaos/SEED)")
+	flag.StringVar(&opt.dir, "dir", "", "`DIR` of all that the run writes, a new or an empty one; where it has an earlier run, DIR-2, DIR-3 and so on (default: .cache/chaos/SEED)")
 	flag.BoolVar(&opt.keep, "keep", false, "leave the folder there, also after a run that proved everything")
-	flag.DurationVar(&opt.shrink, "shrink", -1, "how long to look for a shorter schedule that fails too (default: three times -for)")
+	flag.DurationVar(&opt.shrink, "shrink", -1, "how long to look for a shorter schedule that fails in the same way: no try is begun that would end later; 0: not at all (default: three times -for, and from 10m to 30m)")
 	flag.Parse()
 	flag.Visit(func(f *flag.Flag) { opt.given[f.Name] = true })
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -71,7 +79,7 @@ func run(ctx context.Context, opt options) (outcome, error) {
 	if err != nil {
 		return unjudged, err
 	}
-	fmt.Printf("%s\n%s: %d faults; all of it in %s\n", s, again(opt, s), len(s.Faults), opt.dir)
+	fmt.Printf("%s\n%s: %d faults\n", s, again(opt, s), len(s.Faults))
 	bins, err := os.MkdirTemp("", "chaos-bin-")
 	if err != nil {
 		return unjudged, err
@@ -81,20 +89,46 @@ func run(ctx context.Context, opt options) (outcome, error) {
 	if err != nil {
 		return unjudged, err
 	}
+	opt.dir = unused(opt.dir)
+	fmt.Printf("all of it in %s\n", opt.dir)
 	t := trial{bin: bin, dir: opt.dir, again: again(opt, s), drawn: opt.schedule == "", say: say()}
 	found, err := t.run(ctx, s)
-	found.print(os.Stdout)
+	var text strings.Builder
+	out := io.MultiWriter(os.Stdout, &text)
+	found.print(out)
 	verdict, came := found.verdict(err)
+	if err != nil {
+		fmt.Fprintf(&text, "\nerror: %v\n", err) // the terminal has it last
+	}
 	switch {
 	case verdict != "":
-		fmt.Printf("\n%s\n%s repeats it; see %s\n", verdict, t.again, opt.dir)
+		fmt.Fprintf(out, "\n%s\n%s repeats it; see %s\n", verdict, t.again, opt.dir)
 	case !opt.keep:
-		err = os.RemoveAll(opt.dir)
+		return came, os.RemoveAll(opt.dir)
 	}
-	if err == nil && len(found.failing()) > 0 {
-		err = shrink(ctx, opt, t, s, found)
+	if err == nil && opt.shrink > 0 && len(found.failing()) > 0 {
+		k := shrinker{dir: opt.dir, within: opt.shrink, run: t.shorter, now: time.Now, out: out}
+		err = k.shrink(ctx, s, found)
 	}
-	return came, err
+	return came, errors.Join(err, writeResult(opt.dir, text.String()))
+}
+
+// writeResult leaves what was printed at the end, unless the folder is somebody else's.
+func writeResult(dir, text string) error {
+	if !world.IsRun(dir) {
+		return nil
+	}
+	return os.WriteFile(filepath.Join(dir, "result.txt"), []byte(text), 0o644)
+}
+
+// unused is the folder, or the first of dir-2, dir-3 and so on in which there is no earlier run:
+// what such a one has found stays.
+func unused(dir string) string {
+	name := dir
+	for n := 2; world.IsRun(name); n++ {
+		name = fmt.Sprintf("%s-%d", dir, n)
+	}
+	return name
 }
 
 // again is the command that runs the same once more.
@@ -145,7 +179,7 @@ func scheduleOf(opt *options) (s plan.Schedule, err error) {
 		return s, err
 	}
 	if opt.shrink < 0 {
-		opt.shrink = 3 * opt.length
+		opt.shrink = min(max(3*opt.length, shrinkLeast), shrinkMost)
 	}
 	return s, nil
 }
@@ -172,33 +206,4 @@ func say() func(format string, a ...any) {
 	return func(format string, a ...any) {
 		fmt.Printf("[%5.1f s] %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, a...))
 	}
-}
-
-// shrink looks for a shorter schedule that fails in one of the ways in which this one did.
-func shrink(ctx context.Context, opt options, t trial, s plan.Schedule, found finding) error {
-	if opt.shrink == 0 || len(s.Faults) < 2 {
-		return nil
-	}
-	end := time.Now().Add(opt.shrink)
-	t.dir, t.drawn, t.say = opt.dir+".shorter", false, func(string, ...any) {}
-	defer func() {
-		if world.IsRun(t.dir) {
-			_ = os.RemoveAll(t.dir)
-		}
-	}()
-	tries := 0
-	late := func() bool { return ctx.Err() != nil || time.Now().Add(s.Length+time.Minute).After(end) }
-	short := plan.Shrink(s, found.result.Seen, func(s plan.Schedule) bool {
-		tries++
-		got, err := t.run(ctx, s)
-		fails := err == nil && found.failsLike(got)
-		fmt.Printf("try %d with %d faults for %v: it fails in the same way: %t (%v)\n", tries, len(s.Faults), s.Length, fails, got.failing())
-		return fails
-	}, late)
-	if tries == 0 {
-		return errors.New("no time to look for a shorter schedule: say -shrink 1h")
-	}
-	path := filepath.Join(opt.dir, "shortest.txt")
-	fmt.Printf("the shortest schedule that failed, of %d tries, has %d faults of %d: %s\n", tries, len(short.Faults), len(s.Faults), path)
-	return os.WriteFile(path, []byte(short.String()), 0o644)
 }

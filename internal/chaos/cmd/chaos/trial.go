@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/chaos/check"
@@ -43,16 +44,16 @@ func (t trial) run(ctx context.Context, s plan.Schedule) (f finding, err error) 
 	w, err := world.New(ctx, world.Options{Dir: t.dir, Bin: t.bin, Seed: s.Seed, Length: s.Length,
 		Rate: s.Load.Rate, Keys: s.Load.Keys, Press: s.Load.Press, Say: t.say})
 	defer func() { w.Close() }() // also of a world that did not come about: it has processes
-	var described history.Run
+	described := w.Run(s)
 	defer func() {
 		if err != nil || !f.proved() {
-			err = errors.Join(err, t.leave(ctx, s, described))
+			err = errors.Join(err, t.leave(ctx, s, described, f, err))
 		}
 	}()
 	if err != nil {
+		f.result.Problems = w.Problems()
 		return f, err
 	}
-	described = w.Run(s)
 	if err := errors.Join(t.writeSchedule(s), history.WriteRun(filepath.Join(t.dir, history.RunFile), described)); err != nil {
 		return f, err
 	}
@@ -64,14 +65,22 @@ func (t trial) run(ctx context.Context, s plan.Schedule) (f finding, err error) 
 	t.say("%d events, %d reads, %d faults; judging", f.result.Events, f.result.Reads, len(f.result.Faults))
 	stopping, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := errors.Join(err, follower.Stop(stopping)); err != nil {
-		return f, err
+	if stopErr := follower.Stop(stopping); stopErr != nil || ctx.Err() != nil {
+		return f, errors.Join(err, stopErr)
 	}
-	if f.report, err = t.judge(ctx, described); err != nil {
-		return f, err
+	report, judgeErr := t.judge(ctx, described) // also of a run with an error: what it did is there
+	if judgeErr != nil {
+		return f, errors.Join(err, judgeErr)
 	}
+	f.report = report
 	t.say("judged")
-	return f, f.report.Write(t.dir)
+	return f, errors.Join(err, report.Write(t.dir))
+}
+
+// shorter carries a shorter schedule out in a folder of its own.
+func (t trial) shorter(ctx context.Context, dir, again string, s plan.Schedule) (finding, error) {
+	t.dir, t.again, t.drawn, t.say = dir, again, false, func(string, ...any) {}
+	return t.run(ctx, s)
 }
 
 func (t trial) judge(ctx context.Context, described history.Run) (*check.Report, error) {
@@ -95,15 +104,34 @@ func kinds() (names []string) {
 
 // leave makes the folder ready to be read, and judged again, as far as there is one. Of a run that
 // was given up the topics are not copied: whoever ended it does not wait for that.
-func (t trial) leave(ctx context.Context, s plan.Schedule, described history.Run) error {
+func (t trial) leave(ctx context.Context, s plan.Schedule, described history.Run, f finding, cause error) error {
 	if !world.IsRun(t.dir) {
 		return nil // somebody else's
 	}
-	err := errors.Join(t.writeSchedule(s), mergeLogs(filepath.Join(t.dir, history.LogDir)))
+	err := errors.Join(t.writeSchedule(s), mergeLogs(filepath.Join(t.dir, history.LogDir)), t.writeDifference(f, cause))
 	if len(described.Brokers) > 0 && ctx.Err() == nil {
-		err = errors.Join(err, check.OpenTopics(ctx, described, t.dir).SaveAll(described))
+		err = errors.Join(err, check.OpenTopics(ctx, described, t.dir).SaveAll(described), check.WriteTexts(described, t.dir))
 	}
 	return err
+}
+
+// writeDifference leaves what is not as it has to be: what only the world has seen, the error that
+// has broken the run off, and what the checks have found.
+func (t trial) writeDifference(f finding, cause error) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n", t.again)
+	for _, p := range f.result.Problems {
+		fmt.Fprintf(&b, "the run itself (%d): %s\n\n", theWorld, p)
+	}
+	if cause != nil {
+		fmt.Fprintf(&b, "error: %v\n\n", cause)
+	}
+	if f.report != nil {
+		if err := f.report.WriteDifferences(&b); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(t.dir, "difference.txt"), []byte(b.String()), 0o644)
 }
 
 // writeSchedule leaves what can be given to -schedule, with the command that repeats it all.
@@ -121,12 +149,6 @@ func (f finding) failing() (numbers []int) {
 		numbers = append(numbers, theWorld)
 	}
 	return append(numbers, f.checks(func(c *check.Check) bool { return c.Failures > 0 })...)
-}
-
-// failsLike tells whether another run fails in one of the ways in which this one did.
-func (f finding) failsLike(other finding) bool {
-	mine := f.failing()
-	return slices.ContainsFunc(other.failing(), func(n int) bool { return slices.Contains(mine, n) })
 }
 
 // unseen are the numbers of the checks that have looked at nothing.
@@ -217,6 +239,8 @@ const (
 // verdict says what is to be said of a run that did not prove everything, "" of one that did.
 func (f finding) verdict(err error) (text string, _ outcome) {
 	switch failing, unseen := f.failing(), f.unseen(); {
+	case err != nil && len(failing) > 0:
+		return fmt.Sprintf("NOT JUDGED to the end, see the error; found all the same: checks %v (%d: the run itself)", failing, theWorld), unjudged
 	case err != nil:
 		return "NOT JUDGED, see the error", unjudged
 	case len(failing) > 0:
