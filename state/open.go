@@ -262,12 +262,14 @@ func (s *Store) dropLeftovers() error {
 	return nil
 }
 
-// tableOptions are how tables are written, on every level alike: a filter on whole keys, since the
-// commit asks for groups that are often new.
+// tableOptions are how tables are written: with a filter on whole keys, but in the last
+// level. There it costs a key with values more than it saves one without, and filter knows most
+// of those.
 func tableOptions(p *pebble.Options) {
 	for i := range p.Levels {
 		p.Levels[i].BlockSize = blockBytes
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 		p.Levels[i].FilterType = pebble.TableFilter
 	}
+	p.Levels[len(p.Levels)-1].FilterPolicy = pebble.NoFilterPolicy
 }

@@ -69,8 +69,10 @@ const (
 	// pebbleFormat is pinned: a newer one is taken by a deliberate change, since older builds of
 	// tally cannot open the store after it.
 	pebbleFormat = pebble.FormatTableFormatV6
-	blockBytes   = 16 << 10
-	bloomBits    = 10
+	// blockBytes is what reading one key costs to read, to hold and to free: of keys in no order a
+	// block rarely serves two.
+	blockBytes = 4 << 10
+	bloomBits  = 10
 	// l0Compact is the number of overlapping tables in L0 that starts a compaction. Twice Pebble's
 	// default: a Load takes a sixth less CPU, and filters keep reads as they are.
 	l0Compact = 8
@@ -163,7 +165,9 @@ func (o Options) pebbleOptions(w *watcher, block *BlockCache, c *compactions) *p
 	p.Experimental.CompactionScheduler = c
 	// A flushable ingest would return before its table is durable.
 	p.Experimental.DisableIngestAsFlushable = func() bool { return true }
-	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
+	// Keys share their prefixes within a block as it is, and values are a few bytes. Compressed
+	// they take 40% less of the disk, and a third more of the processor to read.
+	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	tableOptions(p)
 	p.EnsureDefaults()
 	return p

@@ -55,14 +55,18 @@ func (s *Store) read(hash uint64, key, dst []byte) (values []byte, ok bool, err 
 	if err != nil {
 		return dst, false, classify(s.dir, err)
 	}
-	values, err = DecodeValue(b)
-	if err != nil {
-		err = damaged(s.dir, err)
-	} else {
-		dst = append(dst, values...)
-	}
+	dst, err = s.appendValues(dst, b)
 	_ = closer.Close()
 	return dst, err == nil, err
+}
+
+// appendValues appends to dst the values that Pebble has stored.
+func (s *Store) appendValues(dst, stored []byte) ([]byte, error) {
+	values, err := DecodeValue(stored)
+	if err != nil {
+		return dst, damaged(s.dir, err)
+	}
+	return append(dst, values...), nil
 }
 
 // Get appends the published values of a group to dst: from the cache, then from Pebble. ok tells
@@ -190,8 +194,13 @@ func (s *Store) getRun(t Task, groups [][]byte, run []missed, fn func(int, []byt
 		from, to int
 	}
 	n := 0
-	err := s.View(func(View) error {
+	err := s.View(func(View) (err error) {
 		version = s.version
+		stored, err := s.newReader()
+		if err != nil {
+			return err
+		}
+		defer func() { err = stored.close(err) }()
 		for _, m := range run {
 			key = appendStoreKey(key[:0], t, groups[m.index])
 			if values, ok := s.cache.get(m.hash, key); ok {
@@ -200,8 +209,7 @@ func (s *Store) getRun(t Task, groups [][]byte, run []missed, fn func(int, []byt
 			}
 			from := len(arena)
 			var ok bool
-			var err error
-			if arena, ok, err = s.read(m.hash, key, arena); err != nil {
+			if arena, ok, err = stored.read(key, arena); err != nil {
 				return err
 			}
 			fn(m.index, arena[from:], ok)
