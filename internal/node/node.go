@@ -135,8 +135,9 @@ func (n *Node) run(ctx context.Context) error {
 	n.phase("Kafka")
 	defer n.disconnect()
 	// Pebble takes memtables and large batches out of its block cache: those of all lanes are up to
-	// three eighths of the memory, and what is left for blocks must never be nothing.
-	n.blocks = state.NewBlockCache(n.cfg.Memory / 2)
+	// three eighths of the memory, and what is left for blocks must never be nothing. More leaves
+	// the collector no room (see limitSlack in cmd/tally).
+	n.blocks = state.NewBlockCache(n.cfg.Memory * 7 / 16)
 	defer n.blocks.Unref()
 	n.places = state.NewPlaces(runtime.GOMAXPROCS(0) / 2) // the other half is left to the lanes
 	if err := n.join(ctx); err != nil {
