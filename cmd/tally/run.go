@@ -115,7 +115,7 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 // limitSlack is what may lie about beside the caches and batches: with the program itself, the
 // process stays within --memory and 150 MB. The room above what is in use decides how often the
 // collector works: where commits read from the disk, each block is garbage later.
-const limitSlack = 120 << 20
+const limitSlack = 130 << 20
 
 // limitMemory makes Go's collector work harder before the process grows far beyond --memory. Caches
 // and batches are bounded by their own accounts; this bounds what the collector leaves lying about.
