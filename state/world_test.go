@@ -2,11 +2,14 @@ package state
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -14,6 +17,20 @@ import (
 	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/internal/step"
 )
+
+// TestMain makes the property tests shorter than rapid does with -short, which is for -race: there
+// Pebble notes a stack for each table that a read opens, and most of the time goes into that.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	said := false
+	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "rapid.checks" })
+	if testing.Short() && !said {
+		if err := flag.Set("rapid.checks", "40"); err != nil { // of which rapid makes a fifth
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // testing.TB and *rapid.T alike.
 type tb interface {

@@ -51,7 +51,7 @@ func TestUnderLoad(t *testing.T) {
 		n := p.start()
 		stop := p.load(3)
 		events, positions := int64(0), 0
-		for range 3 {
+		for range auditsUnderLoad() {
 			before := events
 			n.until("the app goes on", func(a api.AppStatus) bool { return a.Processed > before+100 })
 			r := p.audit(slowly)
@@ -108,6 +108,15 @@ func TestDifferenceUnderLoad(t *testing.T) {
 	at := p.like(p.out, `"one"`, value(`{"item":"one","count":7}`))
 	p.finds(p.audit(), OutputWrong, p.out, 1, at, `["ann","one"]`, `{"count":7}, the recount says {"count":1}`)
 	stop()
+}
+
+// auditsUnderLoad is how many follow each other: with -race each takes long enough, and the load goes
+// on meanwhile.
+func auditsUnderLoad() int {
+	if testing.Short() {
+		return 1
+	}
+	return 3
 }
 
 // slowly gives the audit a slow way to Kafka, so that the app goes on while the cut is made.

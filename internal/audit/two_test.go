@@ -65,7 +65,7 @@ func TestTwoStagesUnderLoad(t *testing.T) {
 		n := p.start()
 		stop := p.load(3)
 		events := int64(0)
-		for range 3 {
+		for range auditsUnderLoad() {
 			before := events
 			n.until("the app goes on", func(a api.AppStatus) bool { return a.Processed > before+100 })
 			r := p.audit(slowly)

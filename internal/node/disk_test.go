@@ -133,8 +133,14 @@ func TestStartOnABadDisk(t *testing.T) {
 	p := onFake(t)
 	before, events := counted(p)
 	refused, waited := 0, 0
+	fewer := func(k int64) int64 { // each early operation, and then fewer
+		if testing.Short() {
+			return 3*k + 1
+		}
+		return k + 1 + k/2
+	}
 	for name, f := range diskFaults {
-		for k := int64(1); ; k += 1 + k/2 {
+		for k := int64(1); ; k = fewer(k) {
 			disk := &badDisk{err: f.err, kinds: f.kinds, from: k}
 			// One store is opened at the start, and the other is made by the lane.
 			if err := os.RemoveAll(filepath.Join(before.dir, "state", p.app, "1")); err != nil {

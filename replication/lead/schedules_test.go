@@ -33,6 +33,9 @@ type schedule struct {
 // the end the cluster comes to rest. SCHEDULES=FIRST+COUNT says which seeds.
 func TestSchedules(t *testing.T) {
 	first, count := uint64(1), 40
+	if testing.Short() { // with -race, under which a schedule costs ten times as much
+		count = 8
+	}
 	if os.Getenv("TALLY_PROOF") != "" {
 		count = 1500
 	}
