@@ -236,7 +236,7 @@ func decode[T any](t testing.TB, body string) T {
 // eventually polls until ok or the test has waited too long.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		if ok() {
 			return
 		}

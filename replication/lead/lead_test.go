@@ -354,24 +354,41 @@ func TestUnsureOfAPlan(t *testing.T) {
 	})
 }
 
-// TestMoreThanHalfGone: nothing is proposed until the leader is sure.
+// TestMoreThanHalfGone: nothing is proposed until the leader is sure. It may see two of the three
+// gone, which are no half, a look before the third, and has their lanes taken over then: so it is
+// tried anew.
 func TestMoreThanHalfGone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := settled(t, Config{}, 5, 20, 1)
-		n := c.log()
-		for _, id := range []string{"n1", "n2", "n3"} {
-			c.hang(id)
-		}
-		c.until(func() bool { return strings.Contains(strings.Join(c.lead.Problems(), "\n"), "were lost at once") })
-		c.take(ownership.Command{Drain: &ownership.Drain{ID: "n4", Draining: true}})
-		n++
-		c.pass(9*time.Second, func() bool { return c.log() == n })
-		c.until(func() bool { return c.log() > n })
-		if dead := c.entry(n).Plan.Dead; len(dead) != 3 {
-			t.Errorf("dead are %v", dead)
-		}
-		c.until(c.allOwned)
+	atOnce := false
+	for tries := 0; tries < 10 && !atOnce && !t.Failed(); tries++ {
+		synctest.Test(t, func(t *testing.T) { atOnce = threeOfFiveGone(t) })
+	}
+	if !atOnce && !t.Failed() {
+		t.Error("a plan was made before the leader was unsure, each time")
+	}
+}
+
+// threeOfFiveGone reports whether the leader has seen all three gone at one look.
+func threeOfFiveGone(t *testing.T) bool {
+	c := settled(t, Config{}, 5, 20, 1)
+	n := c.log()
+	for _, id := range []string{"n1", "n2", "n3"} {
+		c.hang(id)
+	}
+	c.until(func() bool {
+		return c.log() > n || strings.Contains(strings.Join(c.lead.Problems(), "\n"), "were lost at once")
 	})
+	if c.log() > n {
+		return false
+	}
+	c.take(ownership.Command{Drain: &ownership.Drain{ID: "n4", Draining: true}})
+	n++
+	c.pass(9*time.Second, func() bool { return c.log() == n })
+	c.until(func() bool { return c.log() > n })
+	if dead := c.entry(n).Plan.Dead; len(dead) != 3 {
+		t.Errorf("dead are %v", dead)
+	}
+	c.until(c.allOwned)
+	return true
 }
 
 // TestAtRest: ten minutes without an event are ten minutes without a proposal.
