@@ -110,8 +110,8 @@ func TestDifferenceUnderLoad(t *testing.T) {
 	stop()
 }
 
-// auditsUnderLoad is how many follow each other: with -race each takes long enough, and the load goes
-// on meanwhile.
+// auditsUnderLoad is how many follow each other: with -race each takes long enough, and the load
+// goes on meanwhile.
 func auditsUnderLoad() int {
 	if testing.Short() {
 		return 1
