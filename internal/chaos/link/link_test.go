@@ -244,7 +244,7 @@ func TestHits(t *testing.T) {
 	if _, err := exchange(conn, in, "y", soon); err == nil {
 		t.Error("nothing passes, and an answer comes")
 	}
-	if got, back := one(), other(); got != 1 || back != 0 {
+	if back, got := other(), one(); got != 1 || back != 0 { // what is asked is let go last: an answer would come
 		t.Errorf("frost hit what was asked %d times, and %d answers, which nobody gave", got, back)
 	}
 	if hits := n.BreakBoth("a", "b", Rule{Cut: true})(); hits == 0 {
