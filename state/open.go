@@ -262,9 +262,8 @@ func (s *Store) dropLeftovers() error {
 	return nil
 }
 
-// tableOptions are how tables are written: with a filter on whole keys, but in the last
-// level. There it costs a key with values more than it saves one without, and filter knows most
-// of those.
+// tableOptions are how tables are written: with a filter on whole keys, but in the last level.
+// There it costs a key with values more than it saves one without, and filter knows most of those.
 func tableOptions(p *pebble.Options) {
 	for i := range p.Levels {
 		p.Levels[i].BlockSize = blockBytes

@@ -2,8 +2,8 @@ package state
 
 import "github.com/cockroachdb/pebble/v2"
 
-// reader reads many keys from Pebble. In ascending order each costs a half of what a Get costs: the
-// tables are open, and what a key needs lies close to where the last one was.
+// reader reads many keys from Pebble. In ascending order each costs less than a Get: the tables are
+// open, and what a key needs lies close to where the last one was.
 //
 // Invariant: it sees Pebble as it was when it was made. So it lives within one hold of the store's
 // lock, in which every key is looked for in the cache first: no value goes from there meanwhile.

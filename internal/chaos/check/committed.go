@@ -92,13 +92,3 @@ func (c *committed) cutOff(of *part) {
 	c.decide(of, Abort)
 	c.gaps = append(c.gaps, gap{of.records[0].Offset, of.last() + 1})
 }
-
-// lacks reports whether offsets from one up to another are missing.
-func (c *committed) lacks(from, to int64) bool {
-	for _, g := range c.gaps {
-		if g.from < to && from < g.to {
-			return true
-		}
-	}
-	return false
-}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Place is a partition of a topic.
@@ -130,8 +131,10 @@ func openParts(d Dump, p Place) (*parts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", p, err)
 	}
-	return &parts{place: p, r: r, open: map[int64]*part{}}, nil
+	return partsOf(p, r), nil
 }
+
+func partsOf(p Place, r Reader) *parts { return &parts{place: p, r: r, open: map[int64]*part{}} }
 
 func (s *parts) close() { _ = s.r.Close() }
 
@@ -171,6 +174,11 @@ func (s *parts) read() (*part, error) {
 // holedBehind reports whether records are missing behind an offset.
 func (s *parts) holedBehind(offset int64) bool {
 	return len(s.gaps) > 0 && s.gaps[len(s.gaps)-1].to > offset
+}
+
+// lacks reports whether offsets from one up to another are missing.
+func (s *parts) lacks(from, to int64) bool {
+	return slices.ContainsFunc(s.gaps, func(g gap) bool { return g.from < to && from < g.to })
 }
 
 // record reads on, and notes offsets that are missing.

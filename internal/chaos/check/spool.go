@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // A spool is a log in a file: one record after another, each behind its length. It is complete up
@@ -17,6 +19,18 @@ const spoolRecordMax = 64 << 20
 
 func spoolPath(dir string, p Place) string {
 	return filepath.Join(dir, fmt.Sprintf("%s-%d.log", url.PathEscape(p.Topic), p.Partition))
+}
+
+// placeOf is the place of a spool by its file's name.
+func placeOf(name string) (p Place, ok bool) {
+	name, isSpool := strings.CutSuffix(name, ".log")
+	at := strings.LastIndexByte(name, '-')
+	if !isSpool || at < 0 {
+		return p, false
+	}
+	topic, err := url.PathUnescape(name[:at])
+	n, err2 := strconv.ParseInt(name[at+1:], 10, 32)
+	return Place{topic, int32(n)}, err == nil && err2 == nil
 }
 
 func encodeRecord(dst []byte, r *Record) []byte {

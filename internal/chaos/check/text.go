@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,23 +39,11 @@ func WriteTexts(run history.Run, dir string) error {
 	return nil
 }
 
-// placeOf is the place of a spool by its file's name.
-func placeOf(name string) (p Place, ok bool) {
-	name, isSpool := strings.CutSuffix(name, ".log")
-	at := strings.LastIndexByte(name, '-')
-	if !isSpool || at < 0 {
-		return p, false
-	}
-	topic, err := url.PathUnescape(name[:at])
-	n, err2 := strconv.ParseInt(name[at+1:], 10, 32)
-	return Place{topic, int32(n)}, err == nil && err2 == nil
-}
-
 const textHead = "# %s\n# offset\ttime\tproducer/epoch\tits transaction\tkey\tvalue\theaders\n"
 
 func writeText(dir string, p Place, decode decoder) error {
-	how, err := endsOf(dir, p)
-	if err != nil || how.records == 0 {
+	ends, err := endsOf(dir, p)
+	if err != nil || ends.log.count == 0 {
 		return err
 	}
 	in, err := openSpool(dir, p)
@@ -70,15 +56,14 @@ func writeText(dir string, p Place, decode decoder) error {
 		return err
 	}
 	out := bufio.NewWriterSize(f, 256<<10)
-	err = how.text(out, p, in, decode)
+	err = ends.text(out, partsOf(p, in), decode)
 	return errors.Join(err, out.Flush(), f.Close())
 }
 
-// endings are how the transactions of a log have ended, and where it has holes.
+// endings are how the transactions of a log have ended.
 type endings struct {
-	records int
+	log     *parts             // at its end: how many records it has, and where holes
 	markers map[int64][]marker // by producer, in their order
-	gaps    []gap
 }
 
 type marker struct {
@@ -93,20 +78,12 @@ func endsOf(dir string, p Place) (*endings, error) {
 		return nil, err
 	}
 	defer in.Close()
-	e, next := &endings{markers: map[int64][]marker{}}, int64(0)
+	e := &endings{log: partsOf(p, in), markers: map[int64][]marker{}}
 	for {
-		rec, err := in.Next()
-		if errors.Is(err, io.EOF) {
-			return e, nil
+		rec, err := e.log.record()
+		if err != nil || rec == nil {
+			return e, err
 		}
-		if err != nil {
-			return nil, err
-		}
-		if rec.Offset > next {
-			e.gaps = append(e.gaps, gap{next, rec.Offset})
-		}
-		next = rec.Offset + 1
-		e.records++
 		if rec.Control != Data {
 			e.markers[rec.Producer] = append(e.markers[rec.Producer], marker{rec.Offset, rec.Epoch, rec.Control})
 		}
@@ -131,7 +108,7 @@ func (e *endings) of(rec *Record) string {
 	switch {
 	case len(left) == 0:
 		return "open"
-	case left[0].epoch > rec.Epoch+1 && e.holed(rec.Offset, left[0].offset): // its own may be missing
+	case left[0].epoch > rec.Epoch+1 && e.log.lacks(rec.Offset, left[0].offset): // its own may be missing
 		return "unknown"
 	case left[0].how == Commit:
 		return "committed"
@@ -139,34 +116,27 @@ func (e *endings) of(rec *Record) string {
 	return "aborted"
 }
 
-func (e *endings) holed(from, to int64) bool {
-	return slices.ContainsFunc(e.gaps, func(g gap) bool { return g.from < to && from < g.to })
-}
-
 // text writes a line a record, and one for each hole.
-func (e *endings) text(out io.Writer, p Place, in Reader, decode decoder) error {
-	written, err := fmt.Fprintf(out, textHead, p)
-	for next := int64(0); err == nil; {
-		var rec Record
-		if rec, err = in.Next(); err != nil {
-			break
+func (e *endings) text(out io.Writer, log *parts, decode decoder) error {
+	written, err := fmt.Fprintf(out, textHead, log.place)
+	for err == nil {
+		holes := len(log.gaps)
+		rec, readErr := log.record()
+		if readErr != nil || rec == nil {
+			return readErr
 		}
 		if written > textBytesMax {
 			_, err = fmt.Fprintf(out, "# from offset %d on it is too long for a text: see the .log\n", rec.Offset)
 			return err
 		}
-		if rec.Offset > next {
-			_, err = fmt.Fprintf(out, "# the offsets %d to %d are not there: compacted, trimmed, or a gap of Kafka's\n", next, rec.Offset-1)
+		for _, g := range log.gaps[holes:] {
+			_, err = fmt.Fprintf(out, "# the offsets %d to %d are not there: compacted, trimmed, or a gap of Kafka's\n", g.from, g.to-1)
 		}
-		next = rec.Offset + 1
 		if err == nil {
 			var n int
-			n, err = io.WriteString(out, e.line(&rec, decode))
+			n, err = io.WriteString(out, e.line(rec, decode))
 			written += n
 		}
-	}
-	if errors.Is(err, io.EOF) {
-		return nil
 	}
 	return err
 }

@@ -173,7 +173,7 @@ func (d *drawing) fault(kind Kind, at time.Duration) (f Fault, ok bool) {
 	if slices.Contains(OfNodes, kind) && f.Target != "all" && f.Target != "two" {
 		f.Step = d.row(kind)
 	}
-	if f.At+f.For > d.end {
+	if f.over() > d.end {
 		f.For = max(0, d.end-f.At)
 	}
 	return f, f.At < d.end
@@ -206,10 +206,10 @@ func (d *drawing) ofBroker(f Fault) (Fault, bool) {
 		f.For, f.Param = d.between(500*time.Millisecond, 15*time.Second), pick(d.rand, BrokerCuts...)
 	case Compact:
 		f.Target, f.For = "changelogs", 10*time.Second
-		return f, f.At+f.For < d.end
+		return f, f.over() < d.end
 	}
 	f.At = max(f.At, d.brokers)
-	if f.At+f.For > d.end {
+	if f.over() > d.end {
 		return f, false
 	}
 	d.brokers = f.over() + brokerBack
