@@ -6,16 +6,9 @@ import (
 	"slices"
 )
 
-// dirtyEntry is a dirty entry on its way to Pebble. Two numbers decide most comparisons, so that
-// sorting seldom waits for the memory of entries.
-type dirtyEntry struct {
-	order [2]uint64 // the group's bytes behind what all groups of the task have in common
-	place uint32
-}
-
 // sorted returns the dirty entries in the order of their keys. Pebble takes a sorted batch faster.
-func (c *cache) sorted() []dirtyEntry {
-	sorted := make([]dirtyEntry, len(c.dirty))
+func (c *cache) sorted() []sortEntry {
+	sorted := make([]sortEntry, len(c.dirty))
 	tasks := c.dirtyTasks()
 	slices.SortFunc(tasks, func(a, b dirtyTask) int { return cmp.Compare(a.task, b.task) })
 	next := 0
@@ -27,30 +20,23 @@ func (c *cache) sorted() []dirtyEntry {
 		c.touchDirty(i + touchAhead)
 		key := c.log.at(place).key()
 		t := &tasks[indexOf(tasks, orderOf(key))]
-		rest := key[keyGroup+t.common:]
-		sorted[t.next] = dirtyEntry{[2]uint64{orderOf(rest), orderOf(rest[min(8, len(rest)):])}, place}
+		sorted[t.next] = sortEntry{order: ordersOf(key[keyGroup+t.common:]), at: place}
 		t.next++
 	}
 	for _, t := range tasks {
-		slices.SortFunc(sorted[t.next-t.entries:t.next], c.compare)
+		sortEntries(sorted[t.next-t.entries:t.next], c.tie)
 	}
 	return sorted
 }
 
-// compare is for entries of one task.
-func (c *cache) compare(a, b dirtyEntry) int {
-	switch {
-	case a.order[0] != b.order[0]:
-		return cmp.Compare(a.order[0], b.order[0])
-	case a.order[1] != b.order[1]:
-		return cmp.Compare(a.order[1], b.order[1])
-	}
-	return bytes.Compare(c.log.at(a.place).key(), c.log.at(b.place).key())
+// tie compares entries of one task by their keys.
+func (c *cache) tie(a, b sortEntry) int {
+	return bytes.Compare(c.log.at(a.at).key(), c.log.at(b.at).key())
 }
 
-func (c *cache) touchSorted(sorted []dirtyEntry, i int) {
+func (c *cache) touchSorted(sorted []sortEntry, i int) {
 	if i < len(sorted) {
-		c.touched += c.log.at(sorted[i].place).field(entryKey)
+		c.touched += c.log.at(sorted[i].at).field(entryKey)
 	}
 }
 

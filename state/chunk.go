@@ -20,20 +20,12 @@ import (
 type chunk struct {
 	tasks   []Task
 	arena   []byte
-	entries []chunkEntry
+	entries []sortEntry
 	common  int // length of the prefix that all groups share
 	touched byte
 }
 
-// chunkEntry is a key and its values in the arena, which is below 4 GB.
-type chunkEntry struct {
-	order     uint64 // the group's bytes behind the common prefix: most comparisons need no more
-	from      uint32 // of the key in the arena; the values follow it
-	key, vals uint32 // lengths
-	task      uint32
-}
-
-// chunkEntryBytes is the size of a chunkEntry, and chunkMax a limit that keeps offsets in 32 bits.
+// chunkEntryBytes is the size of an entry, and chunkMax a limit that keeps offsets in 32 bits.
 const (
 	chunkEntryBytes = 24
 	chunkMax        = 1 << 30
@@ -46,17 +38,13 @@ func (c *chunk) task(t Task) int {
 }
 
 func (c *chunk) add(task int, t Task, group, values []byte) {
-	from := len(c.arena)
-	c.arena = appendStoreKey(c.arena, t, group)
-	key := len(c.arena) - from
-	c.arena = append(c.arena, values...)
-	c.entries = append(c.entries, chunkEntry{
-		from: uint32(from), key: uint32(key), vals: uint32(len(values)), task: uint32(task),
-	})
+	c.entries = append(c.entries, sortEntry{at: uint32(len(c.arena)), task: uint32(task)})
+	c.arena = binary.AppendUvarint(binary.AppendUvarint(c.arena, uint64(keyGroup+len(group))), uint64(len(values)))
+	c.arena = append(appendStoreKey(c.arena, t, group), values...)
 	if len(c.entries) == 1 {
 		c.common = len(group)
 	} else {
-		c.common = shared(c.groupOf(c.entries[0])[:c.common], group)
+		c.common = shared(c.keyOf(c.entries[0])[keyGroup:keyGroup+c.common], group)
 	}
 }
 
@@ -95,18 +83,38 @@ func (c *chunk) reset() {
 	c.tasks, c.arena, c.entries = c.tasks[:0], c.arena[:0], c.entries[:0]
 }
 
-func (c *chunk) keyOf(e chunkEntry) []byte    { return c.arena[e.from : e.from+e.key] }
-func (c *chunk) groupOf(e chunkEntry) []byte  { return c.arena[e.from+keyGroup : e.from+e.key] }
-func (c *chunk) valuesOf(e chunkEntry) []byte { return c.arena[e.from+e.key : e.from+e.key+e.vals] }
+// parts are the key of an entry and its values, which lie in the arena behind their lengths.
+func (c *chunk) parts(e sortEntry) (key, values []byte) {
+	b := c.arena[e.at:]
+	k, n := binary.Uvarint(b)
+	v, m := binary.Uvarint(b[n:])
+	b = b[n+m:]
+	return b[:k:k], b[k : k+v : k+v]
+}
+
+func (c *chunk) keyOf(e sortEntry) []byte {
+	key, _ := c.parts(e)
+	return key
+}
 
 // sort brings the entries into the order of keys and drops all but the latest of each group: of
 // equal keys the one that is last in the arena.
 func (c *chunk) sort() {
 	for i := range c.entries {
 		e := &c.entries[i]
-		e.order = orderOf(c.groupOf(*e)[c.common:])
+		e.order = ordersOf(c.keyOf(*e)[keyGroup+c.common:])
 	}
-	slices.SortFunc(c.entries, c.compare)
+	if len(c.tasks) > 1 {
+		slices.SortFunc(c.entries, func(a, b sortEntry) int { return compareTasks(c.tasks[a.task], c.tasks[b.task]) })
+	}
+	for from := 0; from < len(c.entries); {
+		end := from + 1
+		for end < len(c.entries) && c.entries[end].task == c.entries[from].task {
+			end++
+		}
+		sortEntries(c.entries[from:end], c.tie)
+		from = end
+	}
 	kept := c.entries[:0]
 	for i, e := range c.entries {
 		if i+1 < len(c.entries) && c.same(e, c.entries[i+1]) {
@@ -117,27 +125,19 @@ func (c *chunk) sort() {
 	c.entries = kept
 }
 
-func (c *chunk) compare(a, b chunkEntry) int {
-	if a.task != b.task {
-		return compareTasks(c.tasks[a.task], c.tasks[b.task])
-	}
-	if a.order != b.order {
-		return cmp.Compare(a.order, b.order)
-	}
-	if d := bytes.Compare(c.groupOf(a)[c.common:], c.groupOf(b)[c.common:]); d != 0 {
-		return d
-	}
-	return cmp.Compare(a.from, b.from)
+// tie compares entries of one task by their keys, and of equal keys by which came first.
+func (c *chunk) tie(a, b sortEntry) int {
+	return cmp.Or(bytes.Compare(c.keyOf(a), c.keyOf(b)), cmp.Compare(a.at, b.at))
 }
 
-func (c *chunk) same(a, b chunkEntry) bool {
-	return a.task == b.task && a.order == b.order && bytes.Equal(c.groupOf(a), c.groupOf(b))
+func (c *chunk) same(a, b sortEntry) bool {
+	return a.task == b.task && a.order == b.order && bytes.Equal(c.keyOf(a), c.keyOf(b))
 }
 
 // each visits the entries, sorted or as they came. Both slices are valid until reset.
 func (c *chunk) each(fn func(key, values []byte)) {
 	for _, e := range c.entries {
-		fn(c.keyOf(e), c.valuesOf(e))
+		fn(c.parts(e))
 	}
 }
 
@@ -167,8 +167,9 @@ func fillTable(w *sstable.Writer, pos []Position, c *chunk) error {
 	var value []byte
 	for i, e := range c.entries {
 		c.touch(i + touchAhead)
-		value = AppendValue(value[:0], c.valuesOf(e))
-		if err := w.Set(c.keyOf(e), value); err != nil {
+		key, values := c.parts(e)
+		value = AppendValue(value[:0], values)
+		if err := w.Set(key, value); err != nil {
 			return err
 		}
 	}
@@ -181,7 +182,7 @@ const touchAhead = 16
 
 func (c *chunk) touch(i int) {
 	if i < len(c.entries) {
-		c.touched += c.arena[c.entries[i].from]
+		c.touched += c.arena[c.entries[i].at]
 	}
 }
 

@@ -222,7 +222,8 @@ func (l *Load) show(pos []Position) {
 		}
 		s.cache.touch(&s.keys)
 		for i, e := range run {
-			s.cache.put(s.keys.hash[i], s.keys.key(i), l.chunk.valuesOf(e), true)
+			_, values := l.chunk.parts(e)
+			s.cache.put(s.keys.hash[i], s.keys.key(i), values, true)
 		}
 	}
 	s.move(pos)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -160,10 +161,7 @@ func (e *env) begin(t *testing.T, s *txn.Session, text string) {
 func (e *env) visible(t *testing.T) string {
 	t.Helper()
 	var out []string
-	end, err := e.admin.EndOffsets(context.Background(), e.output, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	end := e.settled(t)
 	cl, err := e.kafka.Client(kgo.ConsumeTopics(e.output), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
@@ -179,6 +177,25 @@ func (e *env) visible(t *testing.T) string {
 		})
 	}
 	return strings.Join(out, " ")
+}
+
+// settled are the ends of the output once no transaction is open in it: an answer to EndTxn comes
+// before its markers are where readers look.
+func (e *env) settled(t *testing.T) map[int32]int64 {
+	t.Helper()
+	for {
+		stable, err := e.admin.EndOffsets(t.Context(), e.output, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := e.admin.EndOffsets(t.Context(), e.output, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if maps.Equal(stable, all) {
+			return stable
+		}
+	}
 }
 
 func (e *env) offset(t *testing.T) int64 {

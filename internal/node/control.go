@@ -81,7 +81,7 @@ func (c control) Delete(ctx context.Context, name string, topics bool) (api.Dele
 	if err != nil {
 		err = &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
 			Message: fmt.Sprintf("app %s is stopped, but not all of its topics are deleted: %v", name, err),
-			Next:    "delete them with Kafka's own tools: " + strings.Join(ownedTopics(name), ", ")}
+			Next:    "delete them with Kafka's own tools: " + strings.Join(spec.OwnTopics(name), ", ")}
 	}
 	return answer, err
 }
@@ -89,10 +89,6 @@ func (c control) Delete(ctx context.Context, name string, topics bool) (api.Dele
 // deleting is why an app is halted whose topics are being deleted. Should the node that does it end
 // before it is done, the app stays so until it is deleted once more.
 const deleting = "the app is being deleted with its topics; if it stays so, delete it again"
-
-func ownedTopics(app string) []string {
-	return []string{spec.DeadTopic(app), spec.RepartitionTopic(app), spec.ChangelogTopic(app)}
-}
 
 // isDeleting fails when an app is not any more the one that is being deleted here.
 func (n *Node) isDeleting(rec *ownership.App) error {
@@ -118,7 +114,7 @@ func (n *Node) deleteOwned(ctx context.Context, rec *ownership.App) (deleted []s
 	if err := n.admin.DeleteGroup(ctx, rec.Name); err != nil {
 		return nil, err
 	}
-	for _, topic := range ownedTopics(rec.Name) {
+	for _, topic := range spec.OwnTopics(rec.Name) {
 		if err := n.isDeleting(rec); err != nil {
 			return deleted, err
 		}

@@ -70,6 +70,9 @@ func (l *lane) soonRuns() bool {
 
 // whileGranted gives a channel that is closed when the grant is over, drain is closed, or ctx ends.
 // The caller ends ctx when it needs the channel no more.
+//
+// A grant that was over before this node looked is one that it never ran the lane under, and its
+// successor waits for this node's word all the same.
 func (l *lane) whileGranted(ctx context.Context, drain <-chan struct{}, g grant) <-chan struct{} {
 	over := make(chan struct{})
 	go func() {
@@ -78,6 +81,9 @@ func (l *lane) whileGranted(ctx context.Context, drain <-chan struct{}, g grant)
 			now, changed := l.granted()
 			if !g.same(now) {
 				return
+			}
+			if g.part != partOwner {
+				go l.tellReleased(ctx)
 			}
 			select {
 			case <-changed:

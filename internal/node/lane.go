@@ -45,6 +45,8 @@ type lane struct {
 
 	// released gets the epochs of grants to this node whose last owner has said that it is done.
 	released chan uint64
+	// told is the epoch of the last grant whose owner was told that this node is done.
+	told atomic.Uint64
 
 	mu     sync.Mutex
 	status laneStatus

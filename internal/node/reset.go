@@ -49,7 +49,7 @@ func (n *Node) planReset(ctx context.Context, was *app, s *spec.Spec, from strin
 		App: s.App, Node: n.dir.id.ID, KafkaCluster: n.kafkaCluster, AskedMs: asked.UnixMilli(), From: from, Spec: string(s.YAML()),
 		InputID: a.input.ID,
 	}
-	owned, err := n.topics(ctx, ownedTopics(a.name())...)
+	owned, err := n.topics(ctx, spec.OwnTopics(a.name())...)
 	if err != nil {
 		return nil, err
 	}

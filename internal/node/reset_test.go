@@ -129,7 +129,7 @@ func TestReset(t *testing.T) {
 		before := n.settled(60)
 
 		plan := n.reset(api.ResetRequest{DryRun: true})
-		if plan.Done || plan.Generation != 2 || plan.Group != p.app || len(plan.Topics) != 2 || plan.Topics[0].Records < 20 ||
+		if plan.Done || plan.Generation != 2 || plan.Group != p.app || len(plan.Topics) != 2 || plan.Topics[1].Records < 20 ||
 			plan.Output != p.out || len(plan.Start) != 3 || plan.StateDirs[0] != filepath.Join(n.dir, "state", p.app) {
 			t.Errorf("the plan: %+v", plan)
 		}

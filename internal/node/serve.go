@@ -146,7 +146,7 @@ func (l *lane) tellCutOff(ctx context.Context) {
 // the leader moves its lanes for.
 const cutOffAge = time.Second
 
-// tellReleased tells the lane's new owner, if there is one, that this node is done with it.
+// tellReleased tells the lane's new owner, if one waits for it, that this node is done with it.
 func (l *lane) tellReleased(ctx context.Context) {
 	n := l.app.node
 	st := n.cluster.State()
@@ -156,13 +156,14 @@ func (l *lane) tellReleased(ctx context.Context) {
 	}
 	now := a.Lanes[l.k]
 	to := st.Members[now.Owner]
-	if to == nil || now.From != n.dir.id.ID || now.Owner == n.dir.id.ID {
+	if to == nil || now.From != n.dir.id.ID || now.Owner == n.dir.id.ID || l.told.Swap(now.Epoch) == now.Epoch {
 		return
 	}
 	word := releasedWord{LaneRef: l.ref(), Epoch: now.Epoch}
 	ctx, cancel := context.WithTimeout(ctx, releaseWait)
 	defer cancel()
 	if err := n.call(ctx, to.Addr, callReleased, word, nil); err != nil {
+		l.told.CompareAndSwap(now.Epoch, 0)
 		l.log().Warn("tell the new owner that the lane is free", "owner", to.Name, "error", err)
 	}
 }

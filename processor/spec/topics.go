@@ -9,7 +9,8 @@ func DeadTopic(app string) string { return app + ".dead" }
 // RepartitionTopic is the topic between the two stages of an app; one of one stage has none.
 func RepartitionTopic(app string) string { return app + ".repartition" }
 
-// OwnTopics are the topics that tally owns of an app, of which it may not have each.
+// OwnTopics are the topics that tally owns of an app, of which it may not have each. They are
+// deleted in this order, the changelog last: where that is broken off, the state is still known.
 func OwnTopics(app string) []string {
-	return []string{ChangelogTopic(app), DeadTopic(app), RepartitionTopic(app)}
+	return []string{DeadTopic(app), RepartitionTopic(app), ChangelogTopic(app)}
 }

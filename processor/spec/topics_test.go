@@ -10,7 +10,7 @@ import (
 // or written by its own app.
 func TestOwnTopics(t *testing.T) {
 	own := OwnTopics("wc")
-	if want := []string{"wc.changelog", "wc.dead", "wc.repartition"}; !slices.Equal(own, want) {
+	if want := []string{"wc.dead", "wc.repartition", "wc.changelog"}; !slices.Equal(own, want) {
 		t.Errorf("%v, not %v", own, want)
 	}
 	for _, name := range own {
