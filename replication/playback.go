@@ -229,7 +229,9 @@ type run struct {
 	load     *state.Load
 	to       map[int32]int64
 	at       map[int32]int64      // next offset a partition
-	loose    map[state.Task]int64 // offset of a value behind which no position record came yet
+	loose    map[state.Task]int64 // offset of the first value behind which no position record came yet
+	row      state.Task           // whose values came last, where inRow; that task is in loose
+	inRow    bool
 	progress Progress
 	began    time.Time
 	endless  bool // a follow: what is behind to is taken as well
@@ -337,9 +339,10 @@ func (r *run) take(rec *kgo.Record) error {
 		return r.pass(rec)
 	case state.KindPosition:
 		delete(r.loose, task)
+		r.inRow = false
 		err = r.takePosition(rec, task)
 	default:
-		r.loose[task] = rec.Offset
+		r.loosen(task, rec.Offset)
 		err = r.takeValue(rec, task, group)
 	}
 	r.progress.Records++
@@ -347,6 +350,18 @@ func (r *run) take(rec *kgo.Record) error {
 		return err
 	}
 	return r.pass(rec) // for the partition's other task; that of the record knows it by now
+}
+
+// loosen notes that the task has a value behind which no position record came yet. Values of a task
+// come in a row, of which the first says it.
+func (r *run) loosen(task state.Task, offset int64) {
+	if r.inRow && r.row == task {
+		return
+	}
+	if _, is := r.loose[task]; !is {
+		r.loose[task] = offset
+	}
+	r.row, r.inRow = task, true
 }
 
 // pass tells each task of the partition that the record is none of its own.

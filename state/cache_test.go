@@ -126,7 +126,7 @@ func TestCacheModel(t *testing.T) {
 			"sorted": func(t *rapid.T) {
 				var got []string
 				for _, d := range m.sorted() {
-					got = append(got, string(m.log.at(d.at).key()))
+					got = append(got, string(m.log.at(d.At).key()))
 				}
 				if want := slices.Sorted(maps.Keys(m.soiled)); !slices.Equal(got, want) {
 					t.Fatalf("sorted %q, want %q", got, want)

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+
+	"github.com/tally-kafka/tally/internal/keysort"
 )
 
 // sorted returns the dirty entries in the order of their keys. Pebble takes a sorted batch faster.
-func (c *cache) sorted() []sortEntry {
-	sorted := make([]sortEntry, len(c.dirty))
+func (c *cache) sorted() []keysort.Entry {
+	sorted := make([]keysort.Entry, len(c.dirty))
 	tasks := c.dirtyTasks()
 	slices.SortFunc(tasks, func(a, b dirtyTask) int { return cmp.Compare(a.task, b.task) })
 	next := 0
@@ -19,24 +21,24 @@ func (c *cache) sorted() []sortEntry {
 	for i, place := range c.dirty {
 		c.touchDirty(i + touchAhead)
 		key := c.log.at(place).key()
-		t := &tasks[indexOf(tasks, orderOf(key))]
-		sorted[t.next] = sortEntry{order: ordersOf(key[keyGroup+t.common:]), at: place}
+		t := &tasks[indexOf(tasks, keysort.Order(key))]
+		sorted[t.next] = keysort.Entry{Order: keysort.Orders(key[keyGroup+t.common:]), At: place}
 		t.next++
 	}
 	for _, t := range tasks {
-		sortEntries(sorted[t.next-t.entries:t.next], c.tie)
+		keysort.Sort(sorted[t.next-t.entries:t.next], c.tie)
 	}
 	return sorted
 }
 
 // tie compares entries of one task by their keys.
-func (c *cache) tie(a, b sortEntry) int {
-	return bytes.Compare(c.log.at(a.at).key(), c.log.at(b.at).key())
+func (c *cache) tie(a, b keysort.Entry) int {
+	return bytes.Compare(c.log.at(a.At).key(), c.log.at(b.At).key())
 }
 
-func (c *cache) touchSorted(sorted []sortEntry, i int) {
+func (c *cache) touchSorted(sorted []keysort.Entry, i int) {
 	if i < len(sorted) {
-		c.touched += c.log.at(sorted[i].at).field(entryKey)
+		c.touched += c.log.at(sorted[i].At).field(entryKey)
 	}
 }
 
@@ -70,13 +72,13 @@ func (c *cache) dirtyTasks() []dirtyTask {
 	for i, place := range c.dirty {
 		c.touchDirty(i + touchAhead)
 		key := c.log.at(place).key()
-		at := indexOf(tasks, orderOf(key))
+		at := indexOf(tasks, keysort.Order(key))
 		if at < 0 {
 			at = len(tasks)
-			tasks = append(tasks, dirtyTask{task: orderOf(key), key: key, common: len(key) - keyGroup})
+			tasks = append(tasks, dirtyTask{task: keysort.Order(key), key: key, common: len(key) - keyGroup})
 		}
 		t := &tasks[at]
-		t.common = shared(t.key[keyGroup:keyGroup+t.common], key[keyGroup:])
+		t.common = keysort.Shared(t.key[keyGroup:keyGroup+t.common], key[keyGroup:])
 		t.entries++
 	}
 	return tasks

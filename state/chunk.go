@@ -9,6 +9,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/tally-kafka/tally/internal/keysort"
 )
 
 // chunk collects values of groups and gives them back in the order of keys, each group once with
@@ -20,16 +22,13 @@ import (
 type chunk struct {
 	tasks   []Task
 	arena   []byte
-	entries []sortEntry
+	entries []keysort.Entry
 	common  int // length of the prefix that all groups share
 	touched byte
 }
 
-// chunkEntryBytes is the size of an entry, and chunkMax a limit that keeps offsets in 32 bits.
-const (
-	chunkEntryBytes = 24
-	chunkMax        = 1 << 30
-)
+// chunkMax is a limit that keeps offsets in the arena within 32 bits.
+const chunkMax = 1 << 30
 
 // task gives a task its index in this chunk.
 func (c *chunk) task(t Task) int {
@@ -38,40 +37,18 @@ func (c *chunk) task(t Task) int {
 }
 
 func (c *chunk) add(task int, t Task, group, values []byte) {
-	c.entries = append(c.entries, sortEntry{at: uint32(len(c.arena)), task: uint32(task)})
+	c.entries = append(c.entries, keysort.Entry{At: uint32(len(c.arena)), Of: uint32(task)})
 	c.arena = binary.AppendUvarint(binary.AppendUvarint(c.arena, uint64(keyGroup+len(group))), uint64(len(values)))
 	c.arena = append(appendStoreKey(c.arena, t, group), values...)
 	if len(c.entries) == 1 {
 		c.common = len(group)
 	} else {
-		c.common = shared(c.keyOf(c.entries[0])[keyGroup:keyGroup+c.common], group)
+		c.common = keysort.Shared(c.keyOf(c.entries[0])[keyGroup:keyGroup+c.common], group)
 	}
-}
-
-// shared is the length of the prefix of group that is one of prefix too.
-func shared(prefix, group []byte) int {
-	n := min(len(prefix), len(group))
-	for i := range n {
-		if prefix[i] != group[i] {
-			return i
-		}
-	}
-	return n
-}
-
-// orderOf makes a number of up to 8 bytes, in their order; fewer are filled up with zeros, so equal
-// numbers do not mean equal bytes.
-func orderOf(b []byte) uint64 {
-	if len(b) >= 8 {
-		return binary.BigEndian.Uint64(b)
-	}
-	var full [8]byte
-	copy(full[:], b)
-	return binary.BigEndian.Uint64(full[:])
 }
 
 // size is what the chunk takes in memory.
-func (c *chunk) size() int64 { return int64(len(c.arena)) + chunkEntryBytes*int64(len(c.entries)) }
+func (c *chunk) size() int64 { return int64(len(c.arena)) + keysort.EntryBytes*int64(len(c.entries)) }
 
 // reset empties the chunk. Memory far beyond what was used goes back: a follower's chunks are small
 // after those of its catch-up.
@@ -84,15 +61,15 @@ func (c *chunk) reset() {
 }
 
 // parts are the key of an entry and its values, which lie in the arena behind their lengths.
-func (c *chunk) parts(e sortEntry) (key, values []byte) {
-	b := c.arena[e.at:]
+func (c *chunk) parts(e keysort.Entry) (key, values []byte) {
+	b := c.arena[e.At:]
 	k, n := binary.Uvarint(b)
 	v, m := binary.Uvarint(b[n:])
 	b = b[n+m:]
 	return b[:k:k], b[k : k+v : k+v]
 }
 
-func (c *chunk) keyOf(e sortEntry) []byte {
+func (c *chunk) keyOf(e keysort.Entry) []byte {
 	key, _ := c.parts(e)
 	return key
 }
@@ -102,17 +79,17 @@ func (c *chunk) keyOf(e sortEntry) []byte {
 func (c *chunk) sort() {
 	for i := range c.entries {
 		e := &c.entries[i]
-		e.order = ordersOf(c.keyOf(*e)[keyGroup+c.common:])
+		e.Order = keysort.Orders(c.keyOf(*e)[keyGroup+c.common:])
 	}
 	if len(c.tasks) > 1 {
-		slices.SortFunc(c.entries, func(a, b sortEntry) int { return compareTasks(c.tasks[a.task], c.tasks[b.task]) })
+		slices.SortFunc(c.entries, func(a, b keysort.Entry) int { return compareTasks(c.tasks[a.Of], c.tasks[b.Of]) })
 	}
 	for from := 0; from < len(c.entries); {
 		end := from + 1
-		for end < len(c.entries) && c.entries[end].task == c.entries[from].task {
+		for end < len(c.entries) && c.entries[end].Of == c.entries[from].Of {
 			end++
 		}
-		sortEntries(c.entries[from:end], c.tie)
+		keysort.Sort(c.entries[from:end], c.tie)
 		from = end
 	}
 	kept := c.entries[:0]
@@ -126,12 +103,12 @@ func (c *chunk) sort() {
 }
 
 // tie compares entries of one task by their keys, and of equal keys by which came first.
-func (c *chunk) tie(a, b sortEntry) int {
-	return cmp.Or(bytes.Compare(c.keyOf(a), c.keyOf(b)), cmp.Compare(a.at, b.at))
+func (c *chunk) tie(a, b keysort.Entry) int {
+	return cmp.Or(bytes.Compare(c.keyOf(a), c.keyOf(b)), cmp.Compare(a.At, b.At))
 }
 
-func (c *chunk) same(a, b sortEntry) bool {
-	return a.task == b.task && a.order == b.order && bytes.Equal(c.keyOf(a), c.keyOf(b))
+func (c *chunk) same(a, b keysort.Entry) bool {
+	return a.Of == b.Of && a.Order == b.Order && bytes.Equal(c.keyOf(a), c.keyOf(b))
 }
 
 // each visits the entries, sorted or as they came. Both slices are valid until reset.
@@ -182,7 +159,7 @@ const touchAhead = 16
 
 func (c *chunk) touch(i int) {
 	if i < len(c.entries) {
-		c.touched += c.arena[c.entries[i].at]
+		c.touched += c.arena[c.entries[i].At]
 	}
 }
 

@@ -142,10 +142,10 @@ func (s *Store) applyDirty() error {
 	}
 	for i, d := range dirty {
 		s.cache.touchSorted(dirty, i+touchAhead)
-		e := s.cache.log.at(d.at)
+		e := s.cache.log.at(d.At)
 		setValue(b, e.key(), e.values())
 	}
-	s.noteKeys(len(dirty), func(i int) []byte { return s.cache.log.at(dirty[i].at).key() })
+	s.noteKeys(len(dirty), func(i int) []byte { return s.cache.log.at(dirty[i].At).key() })
 	return s.commit(b)
 }
 

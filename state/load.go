@@ -45,10 +45,12 @@ type Load struct {
 
 	chunk chunk
 	tasks map[Task]*loadTask
+	last  *loadTask // of the record before this one: most are of the same task; nil at first
 }
 
 // loadTask is a task's position as far as its records were given.
 type loadTask struct {
+	task  Task
 	pos   Position
 	index int  // in the chunk's tasks, if moved
 	moved bool // since the last chunk
@@ -77,7 +79,7 @@ func (s *Store) Load(opt LoadOptions) *Load {
 	s.mu.Unlock()
 	l.err = s.apply()
 	for t, p := range s.positions {
-		l.tasks[t] = &loadTask{pos: p}
+		l.tasks[t] = &loadTask{task: t, pos: p}
 	}
 	return l
 }
@@ -148,10 +150,9 @@ func (l *Load) reach(t Task, offset int64) (p *loadTask, known bool) {
 	if l.ended && l.err == nil {
 		panic("state: a Load was used after its end")
 	}
-	p = l.tasks[t]
-	if p == nil {
-		p = &loadTask{pos: Position{Record: PositionRecord{Task: t}}}
-		l.tasks[t] = p
+	if p = l.last; p == nil || p.task != t {
+		p = l.task(t)
+		l.last = p
 	}
 	if offset < p.pos.Changelog {
 		return p, true
@@ -160,6 +161,15 @@ func (l *Load) reach(t Task, offset int64) (p *loadTask, known bool) {
 		p.moved, p.index = true, l.chunk.task(t)
 	}
 	return p, false
+}
+
+func (l *Load) task(t Task) *loadTask {
+	p := l.tasks[t]
+	if p == nil {
+		p = &loadTask{task: t, pos: Position{Record: PositionRecord{Task: t}}}
+		l.tasks[t] = p
+	}
+	return p
 }
 
 // Apply makes all that was taken visible, without waiting until it is durable: a standby calls it

@@ -3,11 +3,11 @@ package audit
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"encoding/binary"
-	"slices"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/tally-kafka/tally/internal/keysort"
 )
 
 // cells are entries in memory: a hash table of places in one block of bytes, without a pointer an
@@ -20,6 +20,8 @@ type cells struct {
 	block []byte
 	slots []slot // a power of two; at most three quarters are used
 	used  int
+	// common is the length of the prefix that all keys share.
+	common int
 }
 
 // slot is a place in the block, plus one; zero is free. The hash saves most looks into the block.
@@ -74,6 +76,12 @@ func (c *cells) entry(place uint32) (key, value []byte, head []byte) {
 
 // add puts a new key where find has not found it.
 func (c *cells) add(i int, key, value []byte) {
+	if c.used == 0 {
+		c.common = len(key)
+	} else {
+		first, _, _ := c.entry(0)
+		c.common = keysort.Shared(first[:c.common], key)
+	}
 	c.slots[i].place = uint32(len(c.block)) + 1
 	c.used++
 	c.append(key, value)
@@ -124,43 +132,25 @@ func (c *cells) clear() {
 	clear(c.slots)
 }
 
-// sorted writes all entries in the order of their keys. It leaves the slots without an order: clear
-// must follow.
+// sorted writes all entries in the order of their keys.
 func (c *cells) sorted(w *bufio.Writer) error {
-	type ranked struct {
-		head  uint64 // the first bytes of the key, which decide most comparisons
-		place uint32
-	}
-	all := make([]ranked, 0, c.used)
+	all := make([]keysort.Entry, 0, c.used)
 	for _, s := range c.slots {
 		if s.place != 0 {
 			key, _, _ := c.entry(s.place - 1)
-			all = append(all, ranked{prefix(key), s.place - 1})
+			all = append(all, keysort.Entry{Order: keysort.Orders(key[c.common:]), At: s.place - 1})
 		}
 	}
-	slices.SortFunc(all, func(a, b ranked) int {
-		if a.head != b.head {
-			return cmp.Compare(a.head, b.head)
-		}
-		ka, _, _ := c.entry(a.place)
-		kb, _, _ := c.entry(b.place)
+	keysort.Sort(all, func(a, b keysort.Entry) int {
+		ka, _, _ := c.entry(a.At)
+		kb, _, _ := c.entry(b.At)
 		return bytes.Compare(ka, kb)
 	})
 	for _, r := range all {
-		key, value, _ := c.entry(r.place)
+		key, value, _ := c.entry(r.At)
 		if err := writeEntry(w, key, value); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// prefix orders as the first eight bytes of a key do; a shorter key counts as filled up with zeros.
-func prefix(key []byte) uint64 {
-	if len(key) >= 8 {
-		return binary.BigEndian.Uint64(key)
-	}
-	var b [8]byte
-	copy(b[:], key)
-	return binary.BigEndian.Uint64(b[:])
 }

@@ -2,9 +2,9 @@
 // app has written: the output, the changelog, the store of a running node, the consumer group's
 // offsets, the position records and the dead letters.
 //
-// It shares nothing with what counts but processor/spec, which says what an event means. It has its
-// own reader of the changelog (changelog.go), written from the documented format; golden bytes in a
-// test keep both in step.
+// It shares nothing with what counts but processor/spec, which says what an event means, and
+// internal/keysort, which orders bytes. It has its own reader of the changelog (changelog.go),
+// written from the documented format; golden bytes in a test keep both in step.
 //
 // # The cut
 //

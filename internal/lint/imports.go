@@ -63,7 +63,7 @@ var arrows = map[string]row{
 		outside: []string{franz},
 	},
 	"state": {
-		own:     []string{"internal/seam", "internal/step"},
+		own:     []string{"internal/keysort", "internal/seam", "internal/step"},
 		outside: []string{pebble, xxhash, golangX},
 	},
 	"replication": {
@@ -99,7 +99,7 @@ var arrows = map[string]row{
 	"internal/kafka":    {own: []string{"internal/seam"}, outside: []string{franz, golangX}},
 	"internal/broker":   {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz, golangX}},
 	"internal/audit": {
-		own:     []string{"internal/kafka", "internal/seam", "processor/spec"},
+		own:     []string{"internal/kafka", "internal/keysort", "internal/seam", "processor/spec"},
 		outside: []string{franz, xxhash, mpb, golangX},
 		tests:   []string{"internal/api", "internal/node"}, // a node to judge
 	},
@@ -159,6 +159,7 @@ var arrows = map[string]row{
 		"internal/seam",
 	}},
 	"internal/failpoint":     {own: []string{"internal/step"}, outside: []string{pebble}},
+	"internal/keysort":       {},
 	"internal/lint":          {},
 	"internal/mutants":       {}, // runs the tests against broken copies; nothing of it is in the product
 	"internal/seam":          {},

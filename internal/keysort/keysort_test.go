@@ -1,4 +1,4 @@
-package state
+package keysort
 
 import (
 	"bytes"
@@ -14,21 +14,21 @@ import (
 // keysToSort are keys and entries of them; ties are decided by the keys, then by their index.
 type keysToSort struct {
 	keys    [][]byte
-	entries []sortEntry
+	entries []Entry
 }
 
 func (k *keysToSort) add(key []byte) {
-	k.entries = append(k.entries, sortEntry{order: ordersOf(key), at: uint32(len(k.keys))})
+	k.entries = append(k.entries, Entry{Order: Orders(key), At: uint32(len(k.keys))})
 	k.keys = append(k.keys, key)
 }
 
-func (k *keysToSort) tie(a, b sortEntry) int {
-	return cmp.Or(bytes.Compare(k.keys[a.at], k.keys[b.at]), cmp.Compare(a.at, b.at))
+func (k *keysToSort) tie(a, b Entry) int {
+	return cmp.Or(bytes.Compare(k.keys[a.At], k.keys[b.At]), cmp.Compare(a.At, b.At))
 }
 
 // Few and many entries, short keys and long, equal ones, and such as differ in their last bytes
 // alone come in the order of their bytes, and equal ones as they came.
-func TestSortEntries(t *testing.T) {
+func TestSort(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		letters := rapid.SliceOfN(rapid.Byte(), 1, 4).Draw(t, "letters")
 		longest := rapid.IntRange(0, 20).Draw(t, "longest")
@@ -44,15 +44,15 @@ func TestSortEntries(t *testing.T) {
 		}
 		want := slices.Clone(k.entries)
 		slices.SortFunc(want, k.tie)
-		if sortEntries(k.entries, k.tie); !slices.Equal(k.entries, want) {
+		if Sort(k.entries, k.tie); !slices.Equal(k.entries, want) {
 			t.Fatalf("%d entries are not in order", len(want))
 		}
 	})
 }
 
-// BenchmarkSortEntries sorts what commits of two thousand and of 150,000 groups of words by key
+// BenchmarkSort sorts what commits of two thousand and of 150,000 groups of words by key
 // bring, each time anew.
-func BenchmarkSortEntries(b *testing.B) {
+func BenchmarkSort(b *testing.B) {
 	for _, n := range []int{2_000, 150_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			rng := rand.New(rand.NewPCG(1, 1))
@@ -60,10 +60,10 @@ func BenchmarkSortEntries(b *testing.B) {
 			for range n {
 				k.add(fmt.Appendf(nil, "%05d\x00\x01\x03word-%d\x00\x01", rng.IntN(10_000), rng.IntN(50_000)))
 			}
-			entries := make([]sortEntry, n)
+			entries := make([]Entry, n)
 			for b.Loop() {
 				copy(entries, k.entries)
-				sortEntries(entries, k.tie)
+				Sort(entries, k.tie)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/entry")
 		})
