@@ -21,7 +21,7 @@ import (
 	"github.com/tally-kafka/tally/txn"
 )
 
-// callReleased is the node call by which an owner tells the next one that it is done with a lane.
+// callReleased is the node call by which a node tells a lane's next owner that it is done with it.
 const callReleased = "released"
 
 // startCluster opens the port and takes up this node's place in its cluster, as far as that goes
@@ -175,12 +175,12 @@ func (n *Node) takeReleased(_ context.Context, body []byte) (any, error) {
 		return nil, fmt.Errorf("the word that a lane is free: %w", err)
 	}
 	for _, a := range n.running() {
-		if a.name() != word.App || word.Lane < 0 || word.Lane >= len(a.lanes) {
-			continue
+		if a.name() == word.App && word.Lane >= 0 && word.Lane < len(a.lanes) {
+			a.lanes[word.Lane].hearReleased(word.Epoch)
+			return struct{}{}, nil
 		}
-		a.lanes[word.Lane].hearReleased(word.Epoch)
 	}
-	return struct{}{}, nil
+	return nil, fmt.Errorf("%s is not open here yet", word.LaneRef)
 }
 
 // hearReleased keeps the newest word. One of an earlier grant may lie there unread, since that was

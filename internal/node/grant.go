@@ -68,12 +68,13 @@ func (l *lane) soonRuns() bool {
 	return g.part == partOwner || g.part == partAwaits
 }
 
-// whileGranted gives a channel that is closed when the grant is over, drain is closed, or ctx ends.
-// The caller ends ctx when it needs the channel no more.
+// whileGranted gives a channel that is closed when the grant is over, drain is closed, or the part
+// is ended by its caller.
 //
 // A grant that was over before this node looked is one that it never ran the lane under, and its
-// successor waits for this node's word all the same.
-func (l *lane) whileGranted(ctx context.Context, drain <-chan struct{}, g grant) <-chan struct{} {
+// successor waits for this node's word all the same. It is given while this part lasts that runs
+// nothing: later there may be a transaction of the node's own.
+func (l *lane) whileGranted(ctx context.Context, ended, drain <-chan struct{}, g grant) <-chan struct{} {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -83,13 +84,15 @@ func (l *lane) whileGranted(ctx context.Context, drain <-chan struct{}, g grant)
 				return
 			}
 			if g.part != partOwner {
-				go l.tellReleased(ctx)
+				if word, to := l.owed(); to != nil {
+					go l.tellUntilHeard(ctx, word, to)
+				}
 			}
 			select {
 			case <-changed:
 			case <-drain:
 				return
-			case <-ctx.Done():
+			case <-ended:
 				return
 			}
 		}

@@ -43,9 +43,11 @@ type lane struct {
 
 	seedAfter time.Time // when the lane may be seeded again
 
-	// released gets the epochs of grants to this node whose last owner has said that it is done.
+	// released gets the epochs of grants to this node of which the one before has said that it is
+	// done with the lane.
 	released chan uint64
-	// told is the epoch of the last grant whose owner was told that this node is done.
+	// told is the epoch of the last grant whose owner was told that this node is done, or is being
+	// told.
 	told atomic.Uint64
 
 	mu     sync.Mutex

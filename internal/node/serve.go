@@ -37,7 +37,7 @@ func (l *lane) serve(ctx context.Context, drain <-chan struct{}) {
 func (l *lane) takePart(ctx context.Context, drain <-chan struct{}, g grant) {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
-	over := l.whileGranted(inner, drain, g)
+	over := l.whileGranted(ctx, inner.Done(), drain, g)
 	l.phase("grant: " + string(g.part))
 	switch g.part {
 	case partOwner:
@@ -146,25 +146,44 @@ func (l *lane) tellCutOff(ctx context.Context) {
 // the leader moves its lanes for.
 const cutOffAge = time.Second
 
-// tellReleased tells the lane's new owner, if one waits for it, that this node is done with it.
-func (l *lane) tellReleased(ctx context.Context) {
+// owed is the word that the lane's new owner waits for, and that owner; nil when there is none, or
+// when it has the word. Whoever gets it has to give it.
+func (l *lane) owed() (word releasedWord, to *ownership.Member) {
 	n := l.app.node
 	st := n.cluster.State()
 	a := st.Apps[l.app.name()]
 	if a == nil || l.k >= len(a.Lanes) {
-		return
+		return word, nil
 	}
 	now := a.Lanes[l.k]
-	to := st.Members[now.Owner]
-	if to == nil || now.From != n.dir.id.ID || now.Owner == n.dir.id.ID || l.told.Swap(now.Epoch) == now.Epoch {
+	if now.From != n.dir.id.ID || now.Owner == n.dir.id.ID || st.Members[now.Owner] == nil || l.told.Swap(now.Epoch) == now.Epoch {
+		return word, nil
+	}
+	return releasedWord{LaneRef: l.ref(), Epoch: now.Epoch}, st.Members[now.Owner]
+}
+
+// tellReleased tells the lane's new owner, if one waits for it, that this node is done with it.
+func (l *lane) tellReleased(ctx context.Context) {
+	word, to := l.owed()
+	if to == nil {
 		return
 	}
-	word := releasedWord{LaneRef: l.ref(), Epoch: now.Epoch}
 	ctx, cancel := context.WithTimeout(ctx, releaseWait)
 	defer cancel()
-	if err := n.call(ctx, to.Addr, callReleased, word, nil); err != nil {
-		l.told.CompareAndSwap(now.Epoch, 0)
+	if err := l.app.node.call(ctx, to.Addr, callReleased, word, nil); err != nil {
+		l.told.CompareAndSwap(word.Epoch, 0) // the next part tries again
 		l.log().Warn("tell the new owner that the lane is free", "owner", to.Name, "error", err)
+	}
+}
+
+// tellUntilHeard gives the word again and again while somebody may wait for it.
+func (l *lane) tellUntilHeard(ctx context.Context, word releasedWord, to *ownership.Member) {
+	ctx, cancel := context.WithTimeout(ctx, releaseWait)
+	defer cancel()
+	for l.app.node.call(ctx, to.Addr, callReleased, word, nil) != nil {
+		if l.seam().Sleep(ctx, l.seam().Jitter(retryPause)) != nil {
+			return
+		}
 	}
 }
 
@@ -311,7 +330,7 @@ func (l *lane) afterFollow(err error) (again bool) {
 	return true
 }
 
-// releasedWord says that a node has ended its last transaction of a lane.
+// releasedWord says that a node has no transaction of a lane open, and begins none.
 type releasedWord struct {
 	ownership.LaneRef
 	Epoch uint64 `json:"epoch"` // of the new owner's grant

@@ -123,19 +123,19 @@ func (b *board) behind(m *member, l *lane) int64 {
 	return m.health.Copies[l.ref].Lag
 }
 
-// unheard is who may answer as the lane's owner for a while yet: an owner that lives, and is only
-// cut off from Kafka; or who handed the lane over to an owner that is gone now, and says that it
-// runs it still. The next owner waits for its word, or for so long that it is the leader's no more;
-// "" for nobody.
+// unheard is who may answer as the lane's owner for a while yet: who hands the lane over, and says
+// that it runs it still; or an owner that lives, and is only cut off from Kafka. While the first
+// does, the second does not run the lane yet, and cannot speak for it. The next owner waits for its
+// word, or for so long that it is the leader's no more; "" for nobody.
 func (b *board) unheard(l *lane, next *member) string {
+	m := b.member(l.old.From)
+	if m != nil && m != next && m.live && m.health.Copies[l.ref].Running {
+		return m.ID
+	}
 	if o := b.member(l.old.Owner); o != nil && o != next && o.live && l.old.Owns(o.Member) {
 		return o.ID
 	}
-	m := b.member(l.old.From)
-	if m == nil || m == next || !m.live || !m.health.Copies[l.ref].Running {
-		return ""
-	}
-	return m.ID
+	return ""
 }
 
 // grant gives a free lane to a member. An owner that is only cut off from Kafka, or has started

@@ -152,8 +152,9 @@ func (w *world) checkChange(r *rapid.T, in Input, c ownership.LaneChange, before
 		r.Fatalf("%v is granted before its fence has ended", c.LaneRef)
 	}
 	follows, from := h.Copies[c.LaneRef].Ready, c.To.From
-	// Who gave it to an owner that is gone, and has not heard of that, is waited for too.
-	if from != "" && from == old.From && from != old.Owner && in.Health[from].Copies[c.LaneRef].Running {
+	// Who gave it to an owner that is gone or cut off, and has not heard of that, is waited for.
+	unheard := from != "" && from == old.From && from != old.Owner && in.Health[from].Copies[c.LaneRef].Running
+	if unheard {
 		from = ""
 	}
 	last := in.Health[old.Owner]
@@ -165,7 +166,7 @@ func (w *world) checkChange(r *rapid.T, in Input, c ownership.LaneChange, before
 		w.taken[c.LaneRef], from = from, ""
 	}
 	switch owner := before.OwnerOf(old); {
-	case cutOff && owner != nil && c.To.From != old.Owner:
+	case cutOff && owner != nil && c.To.From != old.Owner && !unheard:
 		r.Fatalf("%v is taken from %s, who may answer as its owner still, and nobody waits for its word", c.LaneRef, old.Owner)
 	case from != "" && from != old.Owner:
 		r.Fatalf("%v is handed over by %s, and %s owned it", c.LaneRef, from, old.Owner)
