@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tally-kafka/tally/bench/measure"
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/kafka"
 )
@@ -38,6 +39,10 @@ func Tally(ctx context.Context, cfg kafka.Config, w Workload, binary, dir, topic
 	go func() { ended <- cmd.Wait() }()
 	err = awaitCounted(ctx, cfg, client, w, ended)
 	took := cfg.Seam.Since(began)
+	var used measure.Usage
+	if err == nil {
+		used, err = measure.Of(cmd.Process.Pid) // before the scan, which the limit has nothing like
+	}
 	if err == nil {
 		sum, err = total(ctx, client, name)
 	}
@@ -47,7 +52,9 @@ func Tally(ctx context.Context, cfg kafka.Config, w Workload, binary, dir, topic
 	if err != nil {
 		return 0, u, fmt.Errorf("tally run: %w\n%s", err, log.String())
 	}
-	return sum, UsageOf(cmd.ProcessState, took), nil
+	u = UsageOf(cmd.ProcessState, took)
+	u.CPU = used.CPU
+	return sum, u, nil
 }
 
 // stop ends the process as a user does. What waits for its answer gets the end in any case.
@@ -96,11 +103,11 @@ func total(ctx context.Context, client *api.Client, app string) (sum int64, err 
 // Usage is what a process cost.
 type Usage struct {
 	Took  time.Duration // from its start to the commit of the last event
-	CPU   time.Duration // user and system, to its end
+	CPU   time.Duration // user and system, to the commit of the last event
 	RSSMB int64         // at most
 }
 
-// UsageOf reads what the system says of an ended process.
+// UsageOf reads what the system says of a process that has ended with the commit of its last event.
 func UsageOf(ps *os.ProcessState, took time.Duration) Usage {
 	u := Usage{Took: took, CPU: ps.UserTime() + ps.SystemTime()}
 	if r, ok := ps.SysUsage().(*syscall.Rusage); ok {

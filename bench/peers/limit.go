@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"runtime/debug"
 
 	"github.com/tally-kafka/tally/bench"
 	"github.com/tally-kafka/tally/internal/kafka"
@@ -48,6 +49,18 @@ func (Limit) Settings() []string {
 		"a changelog record and an output a changed group, with what was added, of the sizes of tally's",
 		"nothing that makes it safe to crash; no compression; fetches of 1 MB, 300 KB a partition",
 		"the interval begins when the last transaction has ended",
-		"built with the profile that tally is built with",
+		profile(),
 	}
+}
+
+// profile says whether this program, whose process the limit is one of, was built with a profile as
+// tally is.
+func profile() string {
+	info, _ := debug.ReadBuildInfo()
+	for _, s := range info.Settings {
+		if s.Key == "-pgo" && s.Value != "off" {
+			return "built with the profile that tally is built with"
+		}
+	}
+	return "built without a profile, which tally has"
 }

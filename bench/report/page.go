@@ -95,16 +95,18 @@ func (r *Results) head(b *strings.Builder) {
 		fmt.Fprintf(b, "\n**This is a run at scale %v: its figures show that everything works, and no more.**\n", r.Scale)
 	}
 	b.WriteString(`
-- A figure is the median of its runs, with the least and the most in brackets; "max" and "peak" are the
-  highest of all runs. Rates on shared machines move by tens of percent within the hour, so compare
-  within this page.
-- Each run's outputs were read back by a read-committed reader and compared with a recount of the
-  input; a row that does not agree says **wrong**.
+- A figure is the median of its runs, of which there are as many as the row says, with the least and
+  the most in brackets; "max" and "peak" are the highest of all runs. Rates on shared machines move by
+  tens of percent within the hour, so compare within this page.
+- The outputs of each run that writes some were read back by a read-committed reader and compared with
+  a recount of the input; a row that does not agree says **wrong**.
 - Rates, CPU and bytes to disk are taken from the moment at which a program says that it is running
   (tally and the limit: from the start of the process) to the commit of the last event; start-up is the
-  last column. CPU is of the process and its children. Fresh brokers have had runs that do not count.
+  last column. CPU is of the process and its children. Fresh brokers have had runs that do not count;
+  programs have not: each run is of a new process, and a JVM compiles its code in it. tally is built
+  with a profile of smaller works like (a) and (c), as it is for its users.
 - ` + "`limit`" + ` is a bare program without state: it reads, folds what a transaction adds, and writes an
-  output and a changelog record of tally's sizes a changed group. It is built with tally's profile.
+  output and a changelog record of tally's sizes a changed group.
   PySpark's state is exact, its sink to Kafka is at-least-once.
 `)
 }

@@ -73,6 +73,7 @@ var columns = map[Kind][]column{
 		{"top 20 p99 ms", func(f trial.Figures) float64 { return f.TopP99 }, about, true},
 		{"scan groups/s", func(f trial.Figures) float64 { return f.RecordsPerSec }, about, true},
 		{"groups", func(f trial.Figures) float64 { return f.Groups }, middle, true},
+		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, most, true},
 	},
 }
 

@@ -68,6 +68,10 @@ func (l *Lab) PacedOver(ctx context.Context, peer peers.Peer, in *Input, interva
 	}
 	defer s.close()
 	s.sent, s.latency = in.Workload.Events, measure.NewLatency(in.Recount.Of)
+	defer func() {
+		in.Workload.Events = s.sent
+		err = errors.Join(err, l.noteSent(ctx, in, s))
+	}()
 	if _, err := a.start(ctx); err != nil {
 		return f, err
 	}
@@ -75,12 +79,7 @@ func (l *Lab) PacedOver(ctx context.Context, peer peers.Peer, in *Input, interva
 		return f, err
 	}
 	from := kgo.NewOffset().AfterMilli(l.Seam.Now().UnixMilli())
-	if err := a.pacedAndRead(ctx, s, from, p, &f); err != nil {
-		return f, err
-	}
-	in.ends, err = l.admin.EndOffsets(ctx, in.Topic, true)
-	in.Recount, in.Workload.Events = s.recount, s.sent
-	return f, err
+	return f, a.pacedAndRead(ctx, s, from, p, &f)
 }
 
 // pacedAndRead measures beside a reader of the outputs, stops the peer, and judges what it wrote.

@@ -57,6 +57,8 @@ func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval
 		return nil, err
 	}
 	defer s.close()
+	// What was sent lies in the topic, where a peer fails too: the next one must count it.
+	defer func() { err = errors.Join(err, l.noteSent(ctx, in, s)) }()
 	if err := e.step(ctx, func(ctx context.Context) error {
 		if _, err := a.start(ctx); err != nil {
 			return err
@@ -85,13 +87,18 @@ func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval
 	return all, nil
 }
 
+// noteSent notes in the input what was sent to its topic since.
+func (l *Lab) noteSent(ctx context.Context, in *Input, s *sender) (err error) {
+	in.Recount = s.recount
+	in.ends, err = l.admin.EndOffsets(ctx, in.Topic, true)
+	return err
+}
+
 // judgeRestarts lets the peer count what came since, and compares all that it wrote.
-func (a *app) judgeRestarts(ctx context.Context, in *Input, s *sender, verdict *Figures) (err error) {
-	// The topic has grown: the next peer must count this too.
-	if in.ends, err = a.lab.admin.EndOffsets(ctx, in.Topic, true); err != nil {
+func (a *app) judgeRestarts(ctx context.Context, in *Input, s *sender, verdict *Figures) error {
+	if err := a.lab.noteSent(ctx, in, s); err != nil {
 		return err
 	}
-	in.Recount = s.recount
 	if err := a.awaitCounted(ctx, in.ends); err != nil {
 		return err
 	}

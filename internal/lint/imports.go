@@ -107,7 +107,7 @@ var arrows = map[string]row{
 	"internal/dead":   {own: []string{"internal/kafka", "processor/spec"}},
 	"internal/demo":   {own: []string{"internal/api", "internal/kafka", "internal/seam", "processor/spec"}, outside: []string{franz}},
 	"bench": {
-		own:     []string{"internal/api", "internal/kafka", "internal/seam"},
+		own:     []string{"bench/measure", "internal/api", "internal/kafka", "internal/seam"},
 		outside: []string{franz, golangX},
 	},
 	"bench/cmd/peers": {own: []string{

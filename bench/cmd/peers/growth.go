@@ -38,7 +38,7 @@ func (r *runner) growth(ctx context.Context, id string) error {
 	}
 	for _, size := range []int{10, 100, 1000, 10_000} {
 		w := bench.Workload{Events: r.scaled(min(5_000_000, 2_000_000_000/size)), Keys: r.scaled(100_000), Bytes: size, Partitions: 4}
-		if err := r.grow(ctx, work, w, fmt.Sprintf("events of %d B", size), tally, limit); err != nil {
+		if err := r.grow(ctx, work, w, fmt.Sprintf("%d events of %d B", w.Events, size), tally, limit); err != nil {
 			return err
 		}
 	}

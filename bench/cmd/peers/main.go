@@ -1,7 +1,8 @@
 // Command peers measures tally beside the programs that do the same job, and beside its limit, on
 // one real Kafka and the same input, and writes docs/performance.md.
 //
-//	go run ./bench/cmd/peers [--work a,c] [--peers kafka-streams,limit] [--scale 0.1]
+//	go run -pgo=$PWD/cmd/tally/default.pgo ./bench/cmd/peers [--work a,c]
+//		[--peers kafka-streams,limit] [--scale 0.1]
 //
 // It builds tally, installs the peers into .cache/peers, and runs all works interleaved.
 package main
@@ -10,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -25,6 +27,10 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	err := dispatch(ctx, os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Println(err)
+		return
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
 		os.Exit(exitCode(err))

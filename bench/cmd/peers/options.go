@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -45,9 +46,9 @@ func parseOptions(args []string, env func(string) string) (options, error) {
 	fl.StringVar(&o.peers, "peers", "", "peers beside tally, such as kafka-streams,limit; default: all")
 	fl.Float64Var(&o.scale, "scale", 1, "multiplies events, groups and seconds")
 	fl.IntVar(&o.reps, "reps", 3, "runs of each row")
-	fl.DurationVar(&o.budget, "budget", 28*time.Minute, "a row is run again only while this is not used up; 0: no bound")
+	fl.DurationVar(&o.budget, "budget", 28*time.Minute, "such as 28m: a row is run again only while this is not used up, and real-time mode is left out at 100 ms; 0: no bound, as where works are chosen")
 	fl.StringVar(&o.out, "out", "", "the report; works that it has and this run has not are kept; default: docs/performance.md at scale 1 with all peers, else .cache/peers/performance.md")
-	fl.StringVar(&o.from, "from", "", "write the report of a results.json again, and run nothing")
+	fl.StringVar(&o.from, "from", "", "write the report of a results.json again to --out, and run nothing")
 	fl.StringVar(&o.tally, "tally", "", "a built tally; default: it is built")
 	if err := fl.Parse(args); err != nil {
 		var usage strings.Builder
@@ -55,12 +56,15 @@ func parseOptions(args []string, env func(string) string) (options, error) {
 		fl.PrintDefaults()
 		return o, fmt.Errorf("%w\n%s", err, &usage)
 	}
+	if fl.NArg() > 0 {
+		return o, fmt.Errorf("%q is no flag: works are chosen by --work a,c, peers by --peers kafka-streams,limit", fl.Arg(0))
+	}
 	given := map[string]bool{}
 	fl.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	for _, name := range fromEnv {
 		if v := env(strings.ToUpper(name)); v != "" && !given[name] {
 			if err := fl.Set(name, v); err != nil {
-				return o, fmt.Errorf("%s=%s: %w", strings.ToUpper(name), v, err)
+				return o, fmt.Errorf("%s=%s: %w (--%s: %s)", strings.ToUpper(name), v, err, name, fl.Lookup(name).Usage)
 			}
 			given[name] = true
 		}
@@ -97,6 +101,9 @@ func (o *options) complete(work string) error {
 	}
 	o.cache = filepath.Join(root, ".cache", "peers")
 	o.results = filepath.Join(o.cache, "results.json")
+	if o.out == "" && o.from != "" {
+		return errors.New("--from needs --out FILE: what these results are of is not known before they are read")
+	}
 	if o.out == "" {
 		o.out = filepath.Join(o.cache, "performance.md")
 		if o.scale == 1 && o.peers == "" {

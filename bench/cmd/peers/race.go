@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -29,6 +30,15 @@ func brokerJVM(nodes int) []string {
 		heap = "-Xmx512m"
 	}
 	return []string{heap, "-XX:TieredStopAtLevel=4", "-XX:-UseSerialGC", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"}
+}
+
+// replication has all topics of three brokers on each of them, whoever makes them: else tally's
+// changelog alone would be replicated, and the others' rows would be of something else.
+func replication(nodes int) map[string]string {
+	if nodes == 1 {
+		return nil
+	}
+	return map[string]string{"default.replication.factor": strconv.Itoa(nodes), "min.insync.replicas": strconv.Itoa(nodes - 1)}
 }
 
 // race does all that the command is for.
@@ -157,7 +167,7 @@ func (r *runner) onBrokers(ctx context.Context, nodes int, works []string) (err 
 		return nil
 	}
 	r.say("start %d broker(s)", nodes)
-	cluster, err := testkafka.Launch(testkafka.Options{Nodes: nodes, JVM: brokerJVM(nodes)})
+	cluster, err := testkafka.Launch(testkafka.Options{Nodes: nodes, JVM: brokerJVM(nodes), Props: replication(nodes)})
 	if err != nil {
 		return err
 	}
@@ -307,7 +317,9 @@ func (f field) settings() []report.Pair {
 	for _, p := range f.only(f.all()...) {
 		all = append(all, report.Pair{Name: p.Name(), Value: joinedLines(p.Settings())})
 	}
-	return append(all, report.Pair{Name: "brokers", Value: joinedLines(append(brokerJVM(1), "server.properties: internal/testkafka/config.go"))})
+	brokers := append(brokerJVM(1), "server.properties: internal/testkafka/config.go",
+		"(r): "+brokerJVM(3)[0]+" each; default.replication.factor=3, min.insync.replicas=2")
+	return append(all, report.Pair{Name: "brokers", Value: joinedLines(brokers)})
 }
 
 // warm has fresh brokers do what all runs ask of them, unmeasured. Their code is compiled only

@@ -170,7 +170,8 @@ func (r *runner) paced(ctx context.Context, id string, rate int) error {
 	work := r.add(&report.Work{ID: id, Kind: report.Latency,
 		Title: fmt.Sprintf("latency at %d events/s, 5 partitions, 50k keys", rate),
 		Note: fmt.Sprintf("From an event's timestamp, which is the moment at which it was due, to its count at a read-committed\n"+
-			"reader. Each run records %v behind a warm-up of %v.", pacing.For.Round(time.Second), pacing.Warm.Round(time.Second))})
+			"reader. Each run records %v behind a warm-up of %v.%s", pacing.For.Round(time.Second), pacing.Warm.Round(time.Second),
+			r.realTimeNote())})
 	var cells []*cell
 	at := func(p peers.Peer, interval time.Duration) {
 		cells = append(cells, &cell{peer: p, interval: interval, run: func(ctx context.Context) (trial.Figures, error) {
@@ -205,6 +206,17 @@ func (r *runner) realTimeBatches() []int {
 	return []int{100, 250, 1000}
 }
 
+// realTimeNote says what of real-time mode is not in the table, and what is taken for granted.
+func (r *runner) realTimeNote() string {
+	switch {
+	case !r.field.has(r.field.sparkRealTime().Name()):
+		return ""
+	case r.o.budget > 0:
+		return " Spark's real-time mode, which runs\naggregations only with its list of what is vouched for turned off, is left out at 100 ms in a run with a budget."
+	}
+	return " Spark's real-time mode runs\naggregations only with its list of what is vouched for turned off."
+}
+
 // slowestPerSec is how many events or groups a second a peer must do not to be taken for hung.
 const slowestPerSec = 20_000
 
@@ -221,23 +233,28 @@ func (r *runner) restarts(ctx context.Context, id string, groups int) error {
 	work := r.add(&report.Work{ID: id, Kind: report.Restart,
 		Title: fmt.Sprintf("restart with %d groups", groups),
 		Note: "The process ends while 1,000 events/s come; then it is started, and what counts is the time from there to the\n" +
-			"first output, at a read-committed reader, of an event that was waiting. Peers do not take turns here."})
+			"first output, at a read-committed reader, of an event that was waiting. Restored groups/s are all groups by that\n" +
+			"time, the program's start included. Peers do not take turns here."})
 	for _, p := range r.field.only(r.field.tally(0), r.field.tuned(), r.field.spark()) {
 		enough := func(took time.Duration) bool {
 			return !until.IsZero() && r.sm.Now().Add(took).After(until)
 		}
-		all, err := r.lab.Restarts(ctx, p, in, intervals[1], trial.Endings{
+		interval := intervals[1]
+		if _, batches := p.(peers.Spark); batches { // as they come
+			interval = 0
+		}
+		all, err := r.lab.Restarts(ctx, p, in, interval, trial.Endings{
 			Ways: r.ways(p), Enough: enough, StepMax: max(runMax, time.Duration(groups/slowestPerSec)*time.Second),
 		})
 		if ctx.Err() != nil {
 			return errors.Join(context.Cause(ctx), err)
 		}
 		if err != nil {
-			r.failed(work, work.Row(p.Name(), intervals[1], trial.Killed), err)
+			r.failed(work, work.Row(p.Name(), interval, trial.Killed), err)
 			continue
 		}
 		for _, one := range all {
-			row := work.Row(p.Name(), intervals[1], one.Way)
+			row := work.Row(p.Name(), interval, one.Way)
 			row.Runs = append(row.Runs, one.Figures)
 			r.say("(%s) %s %s: %s", id, p.Name(), one.Way, summary(work.Kind, one.Figures))
 		}
