@@ -183,7 +183,7 @@ func (e *env) visible(t *testing.T) string {
 // before its markers are where readers look.
 func (e *env) settled(t *testing.T) map[int32]int64 {
 	t.Helper()
-	for {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		stable, err := e.admin.EndOffsets(t.Context(), e.output, true)
 		if err != nil {
 			t.Fatal(err)
@@ -194,6 +194,9 @@ func (e *env) settled(t *testing.T) map[int32]int64 {
 		}
 		if maps.Equal(stable, all) {
 			return stable
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a transaction is open: the stable ends are %v, the ends %v", stable, all)
 		}
 	}
 }
