@@ -56,10 +56,11 @@ func (Limit) Settings() []string {
 // profile says whether this program, whose process the limit is one of, was built with a profile as
 // tally is.
 func profile() string {
-	info, _ := debug.ReadBuildInfo()
-	for _, s := range info.Settings {
-		if s.Key == "-pgo" && s.Value != "off" {
-			return "built with the profile that tally is built with"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "-pgo" && s.Value != "off" {
+				return "built with the profile that tally is built with"
+			}
 		}
 	}
 	return "built without a profile, which tally has"

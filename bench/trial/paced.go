@@ -68,10 +68,6 @@ func (l *Lab) PacedOver(ctx context.Context, peer peers.Peer, in *Input, interva
 	}
 	defer s.close()
 	s.sent, s.latency = in.Workload.Events, measure.NewLatency(in.Recount.Of)
-	defer func() {
-		in.Workload.Events = s.sent
-		err = errors.Join(err, l.noteSent(ctx, in, s))
-	}()
 	if _, err := a.start(ctx); err != nil {
 		return f, err
 	}
@@ -79,7 +75,9 @@ func (l *Lab) PacedOver(ctx context.Context, peer peers.Peer, in *Input, interva
 		return f, err
 	}
 	from := kgo.NewOffset().AfterMilli(l.Seam.Now().UnixMilli())
-	return f, a.pacedAndRead(ctx, s, from, p, &f)
+	err = a.pacedAndRead(ctx, s, from, p, &f)
+	in.Workload.Events = s.sent
+	return f, errors.Join(err, l.noteSent(ctx, in, s))
 }
 
 // pacedAndRead measures beside a reader of the outputs, stops the peer, and judges what it wrote.

@@ -57,8 +57,6 @@ func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval
 		return nil, err
 	}
 	defer s.close()
-	// What was sent lies in the topic, where a peer fails too: the next one must count it.
-	defer func() { err = errors.Join(err, l.noteSent(ctx, in, s)) }()
 	if err := e.step(ctx, func(ctx context.Context) error {
 		if _, err := a.start(ctx); err != nil {
 			return err
@@ -73,7 +71,7 @@ func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval
 	g.Go(func() error { return l.watchMarks(reading, a.job.Out(), seen) })
 	all, err = a.restarts(ctx, s, seen, e)
 	stop()
-	if err := errors.Join(err, g.Wait()); err != nil {
+	if err := errors.Join(err, g.Wait(), l.noteSent(ctx, in, s)); err != nil {
 		return nil, err
 	}
 	var verdict Figures
@@ -87,7 +85,8 @@ func (l *Lab) Restarts(ctx context.Context, peer peers.Peer, in *Input, interval
 	return all, nil
 }
 
-// noteSent notes in the input what was sent to its topic since.
+// noteSent notes in the input what was sent to its topic since. It lies there, where the peer has
+// failed too: the next one must count it.
 func (l *Lab) noteSent(ctx context.Context, in *Input, s *sender) (err error) {
 	in.Recount = s.recount
 	in.ends, err = l.admin.EndOffsets(ctx, in.Topic, true)
@@ -96,9 +95,6 @@ func (l *Lab) noteSent(ctx context.Context, in *Input, s *sender) (err error) {
 
 // judgeRestarts lets the peer count what came since, and compares all that it wrote.
 func (a *app) judgeRestarts(ctx context.Context, in *Input, s *sender, verdict *Figures) error {
-	if err := a.lab.noteSent(ctx, in, s); err != nil {
-		return err
-	}
 	if err := a.awaitCounted(ctx, in.ends); err != nil {
 		return err
 	}

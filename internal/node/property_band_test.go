@@ -534,8 +534,6 @@ func (w *bandTrial) replayedNothing() {
 		w.t.Errorf("%d changelog records were written and never committed", n)
 	}
 	for i, m := range w.band {
-		if late := m.log.count("has not said that it is done"); late > 0 {
-			w.t.Errorf("%s has waited %d times for the word of an old owner in vain", nodeName(i), late)
-		}
+		noWaitInVain(w.t, nodeName(i), m.tally)
 	}
 }

@@ -28,9 +28,7 @@ func TestGrantThatWasOverAtOnce(t *testing.T) {
 		t.Fatal("no lane was passed on")
 	}
 	for _, m := range w.up() {
-		if late := m.log.count("has not said that it is done"); late > 0 {
-			t.Errorf("%s has waited %d times for the word of an old owner in vain", m.node.cfg.Name, late)
-		}
+		noWaitInVain(t, m.node.cfg.Name, m.tally)
 	}
 }
 

@@ -149,17 +149,13 @@ const cutOffAge = time.Second
 // owed is the word that the lane's new owner waits for, and that owner; nil when there is none, or
 // when it has the word. Whoever gets it has to give it.
 func (l *lane) owed() (word releasedWord, to *ownership.Member) {
-	n := l.app.node
-	st := n.cluster.State()
-	a := st.Apps[l.app.name()]
-	if a == nil || l.k >= len(a.Lanes) {
+	st, id := l.app.node.cluster.State(), l.app.node.dir.id.ID
+	now, ok := st.Lane(l.ref())
+	to = st.Members[now.Owner]
+	if !ok || to == nil || now.From != id || now.Owner == id || l.told.Swap(now.Epoch) == now.Epoch {
 		return word, nil
 	}
-	now := a.Lanes[l.k]
-	if now.From != n.dir.id.ID || now.Owner == n.dir.id.ID || st.Members[now.Owner] == nil || l.told.Swap(now.Epoch) == now.Epoch {
-		return word, nil
-	}
-	return releasedWord{LaneRef: l.ref(), Epoch: now.Epoch}, st.Members[now.Owner]
+	return releasedWord{LaneRef: l.ref(), Epoch: now.Epoch}, to
 }
 
 // tellReleased tells the lane's new owner, if one waits for it, that this node is done with it.

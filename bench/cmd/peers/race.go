@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -317,8 +318,11 @@ func (f field) settings() []report.Pair {
 	for _, p := range f.only(f.all()...) {
 		all = append(all, report.Pair{Name: p.Name(), Value: joinedLines(p.Settings())})
 	}
-	brokers := append(brokerJVM(1), "server.properties: internal/testkafka/config.go",
-		"(r): "+brokerJVM(3)[0]+" each; default.replication.factor=3, min.insync.replicas=2")
+	brokers := append(brokerJVM(1), "server.properties: internal/testkafka/config.go", "(r): "+brokerJVM(3)[0]+" each")
+	three := replication(3)
+	for _, name := range slices.Sorted(maps.Keys(three)) {
+		brokers = append(brokers, "(r): "+name+"="+three[name])
+	}
 	return append(all, report.Pair{Name: "brokers", Value: joinedLines(brokers)})
 }
 

@@ -208,13 +208,14 @@ func (r *runner) realTimeBatches() []int {
 
 // realTimeNote says what of real-time mode is not in the table, and what is taken for granted.
 func (r *runner) realTimeNote() string {
-	switch {
-	case !r.field.has(r.field.sparkRealTime().Name()):
+	if !r.field.has(r.field.sparkRealTime().Name()) {
 		return ""
-	case r.o.budget > 0:
-		return " Spark's real-time mode, which runs\naggregations only with its list of what is vouched for turned off, is left out at 100 ms in a run with a budget."
 	}
-	return " Spark's real-time mode runs\naggregations only with its list of what is vouched for turned off."
+	note := " Spark's real-time mode runs\naggregations only with its list of what is vouched for turned off"
+	if !slices.Contains(r.realTimeBatches(), 100) {
+		note += ", and is left out at 100 ms in a run with a budget"
+	}
+	return note + "."
 }
 
 // slowestPerSec is how many events or groups a second a peer must do not to be taken for hung.
