@@ -28,7 +28,7 @@ func (r *runner) byWord(ctx context.Context, id string) error {
 	for _, p := range r.field.only(r.field.tally(0), r.field.streams()) {
 		cells = append(cells, r.count(p, in, intervals[0]))
 	}
-	err = r.rounds(ctx, work, cells, time.Time{})
+	err = r.rounds(ctx, work, cells, r.deadline(id))
 	return errors.Join(err, r.lab.Drop(ctx, in), r.pacedByWord(ctx, id+"-latency", 1000))
 }
 
@@ -51,5 +51,5 @@ func (r *runner) pacedByWord(ctx context.Context, id string, rate int) error {
 	work := r.add(&report.Work{ID: id, Kind: report.Latency,
 		Title: fmt.Sprintf("latency through both stages at %d events/s of 10 words", rate),
 		Note:  "From an event's timestamp to the count of each of its words, as in (d)."})
-	return r.rounds(ctx, work, cells, time.Time{})
+	return r.rounds(ctx, work, cells, r.deadline(id))
 }

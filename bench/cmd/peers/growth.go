@@ -68,7 +68,12 @@ func (r *runner) grown(ctx context.Context, work *report.Work, groups int, suffi
 		}
 	}
 	r.say("(%s) fill %d groups%s", work.ID, groups, suffix)
+	until, one := r.deadline(work.ID), cell{}
 	for round := range r.o.reps {
+		if round > 0 && late(r.sm, &one, until) {
+			break
+		}
+		began := r.sm.Now()
 		all, err := r.lab.Grown(ctx, tally, fill, []bench.Workload{even, skewed}, intervals[0])
 		if ctx.Err() != nil {
 			return errors.Join(context.Cause(ctx), err)
@@ -77,6 +82,7 @@ func (r *runner) grown(ctx context.Context, work *report.Work, groups int, suffi
 			r.failed(work, work.Row(tally.Name(), intervals[0], names[1]), err)
 			return nil
 		}
+		one.took = r.sm.Since(began)
 		for i, f := range all {
 			if i == 0 && groups < r.scaled(grownEvents) {
 				continue // so short that it would say nothing
@@ -109,7 +115,7 @@ func (r *runner) compacted(ctx context.Context, id string) error {
 			return r.lab.PacedOver(ctx, p, in, 0, pacing)
 		}})
 	}
-	return errors.Join(r.rounds(ctx, work, cells, time.Time{}), r.lab.Drop(ctx, in))
+	return errors.Join(r.rounds(ctx, work, cells, r.deadline(id)), r.lab.Drop(ctx, in))
 }
 
 // grow lets all count the same events. What the disk cannot hold is a row that says so.
@@ -118,6 +124,7 @@ func (r *runner) grow(ctx context.Context, work *report.Work, w bench.Workload, 
 	if len(all) == 0 || !r.room(work, w.Events, max(w.Bytes, 100), w.Keys, all[0], variant) {
 		return nil
 	}
+	until := r.deadline(work.ID)
 	w.Name = r.topic(work)
 	r.say("(%s) fill %d events: %s", work.ID, w.Events, variant)
 	in, err := r.lab.Fill(ctx, w)
@@ -130,7 +137,7 @@ func (r *runner) grow(ctx context.Context, work *report.Work, w bench.Workload, 
 		c.variant = variant
 		cells = append(cells, c)
 	}
-	return errors.Join(r.rounds(ctx, work, cells, time.Time{}), r.lab.Drop(ctx, in))
+	return errors.Join(r.rounds(ctx, work, cells, until), r.lab.Drop(ctx, in))
 }
 
 // topic is a name that no other step of a work has.

@@ -25,7 +25,7 @@ func (r *runner) queries(ctx context.Context, id string) error {
 	cells := []*cell{{peer: tally, variant: "beside 20,000 events/s", run: func(ctx context.Context) (trial.Figures, error) {
 		return r.lab.Paced(ctx, tally, paced, 0, pacing)
 	}}}
-	if err := r.rounds(ctx, work, cells, time.Time{}); err != nil {
+	if err := r.rounds(ctx, work, cells, r.deadline(id)); err != nil {
 		return err
 	}
 	if err := r.queriesBesideAll(ctx, work); err != nil {
@@ -35,6 +35,7 @@ func (r *runner) queries(ctx context.Context, id string) error {
 }
 
 func (r *runner) queriesBesideAll(ctx context.Context, work *report.Work) error {
+	until := r.deadline(work.ID)
 	in, err := r.lab.Fill(ctx, bench.Workload{Name: "ha", Events: r.scaled(5_000_000), Keys: r.scaled(50_000), Partitions: 4})
 	if err != nil {
 		return err
@@ -48,11 +49,12 @@ func (r *runner) queriesBesideAll(ctx context.Context, work *report.Work) error 
 	err = r.rounds(ctx, work, []*cell{
 		{peer: tally, interval: intervals[0], variant: "(a) without queries", run: run(nil)},
 		{peer: tally, interval: intervals[0], variant: "(a) beside queries", run: run(r.lab.Queries)},
-	}, time.Time{})
+	}, until)
 	return errors.Join(err, r.lab.Drop(ctx, in))
 }
 
 func (r *runner) queriesOfMany(ctx context.Context, work *report.Work) error {
+	until := r.deadline(work.ID)
 	groups := r.scaled(5_000_000)
 	in, err := r.lab.Fill(ctx, bench.Workload{Name: "hf", Events: groups, Keys: groups, Each: true, Partitions: 4})
 	if err != nil {
@@ -62,7 +64,7 @@ func (r *runner) queriesOfMany(ctx context.Context, work *report.Work) error {
 	err = r.rounds(ctx, work, []*cell{{peer: tally, interval: intervals[0], variant: "at rest",
 		run: func(ctx context.Context) (trial.Figures, error) {
 			return r.lab.Asked(ctx, tally, in, intervals[0], r.seconds(10))
-		}}}, time.Time{})
+		}}}, until)
 	return errors.Join(err, r.lab.Drop(ctx, in))
 }
 
@@ -78,6 +80,7 @@ func (r *runner) audits(ctx context.Context, id string) error {
 		{Name: "ja", Events: r.scaled(5_000_000), Keys: r.scaled(50_000), Partitions: 4},
 		{Name: "jc", Events: r.scaled(500_000), Keys: r.scaled(10_000), Words: 10, Partitions: 4},
 	} {
+		until := r.deadline(id)
 		in, err := r.lab.Fill(ctx, w)
 		if err != nil {
 			return err
@@ -86,7 +89,7 @@ func (r *runner) audits(ctx context.Context, id string) error {
 		err = r.rounds(ctx, work, []*cell{{peer: tally, interval: intervals[0], variant: "of (" + w.Name[1:] + ")",
 			run: func(ctx context.Context) (trial.Figures, error) {
 				return r.lab.Audit(ctx, tally, in, intervals[0])
-			}}}, time.Time{})
+			}}}, until)
 		if err := errors.Join(err, r.lab.Drop(ctx, in)); err != nil {
 			return err
 		}
@@ -102,7 +105,7 @@ func (r *runner) apps(ctx context.Context, id string) error {
 	pacing := trial.Pacing{Rate: 10 * n, Warm: r.seconds(8), For: r.seconds(20)}
 	return r.rounds(ctx, work, []*cell{{peer: tally, run: func(ctx context.Context) (trial.Figures, error) {
 		return r.lab.Apps(ctx, tally, n, pacing)
-	}}}, time.Time{})
+	}}}, r.deadline(id))
 }
 
 // idle is printed behind (d).

@@ -153,6 +153,15 @@ func TestDeadlines(t *testing.T) {
 	if d := r.deadline("b10").Sub(now); d != 47*time.Minute {
 		t.Errorf("(b)'s last part gets %v of 47 minutes", d)
 	}
+	r.o.works = []string{"i", "r"}
+	if d := r.deadline("i").Sub(now).Round(time.Second); d != 4*time.Minute+24*time.Second {
+		t.Errorf("a step of (i) gets %v of 47 minutes", d)
+	}
+	for _, w := range allWorks {
+		if shares[w] == 0 {
+			t.Errorf("(%s) has no share of a budget", w)
+		}
+	}
 	r.o.budget = 0
 	if !r.deadline("c").IsZero() {
 		t.Error("a deadline without a budget")

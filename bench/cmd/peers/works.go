@@ -16,11 +16,14 @@ import (
 // The commit intervals at which throughput is shown.
 var intervals = []time.Duration{250 * time.Millisecond, 100 * time.Millisecond}
 
-// shares divide the budget among the works of the default run, by what they take.
-var shares = map[string]float64{"a": 26, "c": 26, "d": 22, "f": 20, "r": 6}
+// shares divide the budget among the works, by what they take: those of the default run are a
+// hundred.
+var shares = map[string]float64{
+	"a": 26, "c": 26, "d": 22, "f": 20, "r": 6, "w": 15, "b": 60, "e": 30, "g": 90, "h": 15, "j": 6, "k": 6, "i": 90,
+}
 
-// parts are those of a work's share that a part of it has which others follow.
-var parts = map[string]float64{"b1": 0.3}
+// parts are those of a work's share that each part of it has which others follow.
+var parts = map[string]float64{"b1": 0.3, "w": 0.5, "h": 0.4, "j": 0.5, "i": 0.1}
 
 // deadline is when the last run of a work, or of a part such as b1 of b, should end: its share of
 // what is left of the budget. A zero time is none.
@@ -31,9 +34,9 @@ func (r *runner) deadline(id string) time.Time {
 	work := id[:1]
 	rest := 0.0
 	for _, w := range r.o.works[slices.Index(r.o.works, work):] {
-		rest += max(shares[w], 1)
+		rest += shares[w]
 	}
-	share := max(shares[work], 1) / rest
+	share := shares[work] / rest
 	if part, is := parts[id]; is {
 		share *= part
 	}
