@@ -101,6 +101,7 @@ func (l *limitLane) run(ctx context.Context) (err error) {
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ManualFlushing(), kgo.MaxBufferedRecords(4<<20),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxBytes(1<<20), kgo.FetchMaxPartitionBytes(300<<10),
+		kgo.WithPools(&kafka.RecordPool{}),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{l.topic: at}),
 	)
 	if err != nil {
@@ -138,6 +139,7 @@ func (l *limitLane) fold(ctx context.Context) error {
 		for r := range fetches.RecordsAll() {
 			l.count(l.added[r.Partition], r)
 			l.next[r.Partition] = r.Offset + 1
+			r.Recycle()
 		}
 	}
 	return nil

@@ -119,6 +119,7 @@ func (l *Lane) foldPending() error {
 	if len(l.pending) == 0 {
 		return nil
 	}
+	folded := l.pending
 	for len(l.pending) > 0 && !l.full() && l.stop == nil {
 		taken, err := l.foldRecord(l.pending[0])
 		if err != nil {
@@ -129,6 +130,9 @@ func (l *Lane) foldPending() error {
 		}
 	}
 	l.foldStaged()
+	for _, rec := range folded[:len(folded)-len(l.pending)] {
+		rec.Recycle() // a batch has copies of all that it needs
+	}
 	l.cfg.Step.At(step.Fold)
 	return nil
 }

@@ -220,6 +220,7 @@ func (p *Playback) client(life context.Context, offsets map[int32]kgo.Offset) (*
 		kgo.FetchMaxBytes(p.cfg.FetchBytes),
 		kgo.FetchMaxPartitionBytes(p.cfg.FetchPartitionBytes),
 		kgo.MaxDecompressBatchBytes(p.cfg.DecompressBytes),
+		kgo.WithPools(&kafka.RecordPool{}),
 	)
 }
 
@@ -265,9 +266,11 @@ func (r *run) play(ctx context.Context, cl *kgo.Client) error {
 			return err
 		}
 		for iter := fs.RecordIter(); !iter.Done(); {
-			if err := r.take(iter.Next()); err != nil {
+			rec := iter.Next()
+			if err := r.take(rec); err != nil {
 				return err
 			}
+			rec.Recycle() // the load has copied it
 		}
 		r.report()
 	}

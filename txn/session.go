@@ -183,6 +183,7 @@ func (s *Session) options() []kgo.Opt {
 		kgo.ConcurrentTransactionsBackoff(5 * time.Millisecond),
 		kgo.ConnIdleTimeout(idleTimeout), // of a Ready: by default a client hangs up after 30 s
 		kgo.WithHooks(endTxnHook{s.cfg.Step}),
+		kgo.WithPools(&kafka.RecordPool{}),
 	}
 	if s.cfg.AddOffsets {
 		opts = append(opts, kgo.MaxVersions(beforeKIP890()))
@@ -260,7 +261,8 @@ func (s *Session) Assign(positions Offsets) {
 
 // Poll waits for up to max records of the sources; control records are among them. waiting is how
 // many there were behind them, and in the other partitions, when these were fetched last. It
-// returns nil records when ctx ends, and an error when a partition can no longer be read.
+// returns nil records when ctx ends, and an error when a partition can no longer be read. A record
+// that is needed no more may be given back by Recycle, which spares memory.
 func (s *Session) Poll(ctx context.Context, max int) (recs []*kgo.Record, waiting int64, err error) {
 	fs := s.cl.PollRecords(ctx, max)
 	if fs.IsClientClosed() {

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/tally-kafka/tally/bench"
@@ -28,7 +29,8 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	err := dispatch(ctx, os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Println(err)
+		_, usage, _ := strings.Cut(err.Error(), "\n")
+		fmt.Print(usage)
 		return
 	}
 	if err != nil {
