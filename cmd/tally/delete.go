@@ -22,7 +22,9 @@ func newCmdDelete(t *tool) *cobra.Command {
 		Short: "Stop an app everywhere",
 		Long: `Stop an app on all nodes. Its topics and its consumer group's offsets stay, so that the same spec,
 submitted again, goes on where it was; with --topics the topics that tally owns are deleted, and all
-that it has counted with them. The output topic is never touched.`,
+that it has counted with them, once Kafka can do so: until then it waits. The output topic is never
+touched: what is submitted later under the name counts from the beginning, and its outputs there say
+the next generation in the header tally.generation.`,
 		Example: `  tally delete wordcount
   tally delete wordcount --topics`,
 		Args: argsOf(cobra.ExactArgs(1)),

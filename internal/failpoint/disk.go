@@ -270,7 +270,8 @@ func (f *diskDir) Sync() error {
 		for at := range f.disk.removed {
 			if filepath.Dir(at) == filepath.Clean(f.name) {
 				delete(f.disk.removed, at)
-				if err := f.disk.FS.Remove(at); err != nil {
+				// It is not there where the directory was taken away otherwise, with its app.
+				if err := f.disk.FS.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
 					return err
 				}
 			}

@@ -81,6 +81,27 @@ func TestLosePower(t *testing.T) {
 	}
 }
 
+// TestDirectoryTakenAway: what takes a store away does not ask the disk, and one that comes in its
+// place knows nothing of what was removed there before.
+func TestDirectoryTakenAway(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	d := NewDisk(func() {}, hasRoom)
+	for range 2 {
+		name := filepath.Join(dir, "file")
+		err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(name, []byte("old"), 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := d.OpenDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(f.Sync(), f.Close(), d.Remove(name), os.RemoveAll(dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestHangingSync: a sync ends when the disk syncs again, and power that is lost meanwhile takes
 // what waits for it.
 func TestHangingSync(t *testing.T) {

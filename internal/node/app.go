@@ -143,6 +143,9 @@ func (a *app) examine(ctx context.Context) (err error) {
 	if err := a.fit(a.heads); err != nil {
 		return err
 	}
+	if err := a.afterTheOutput(ctx); err != nil {
+		return err
+	}
 	if err := a.fitStages(ctx, a.heads); err != nil {
 		return err
 	}
@@ -211,6 +214,18 @@ func (a *app) fit(heads map[int32]head) error {
 		return a.refuseLanes(a.lanesN)
 	}
 	return nil
+}
+
+// afterTheOutput gives an app that begins anew, with nothing that says what it was, the generation
+// behind the newest that its output tells of: it counts from its beginning once more, and what lies
+// in the output, of an app that was deleted with its topics, is not its own.
+func (a *app) afterTheOutput(ctx context.Context) error {
+	if !a.fresh || a.reset != nil || a.record != nil {
+		return nil
+	}
+	before, err := a.outputGeneration(ctx)
+	a.generation = before + 1
+	return err
 }
 
 func (a *app) refuseLanes(lanes int) error {

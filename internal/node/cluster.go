@@ -155,7 +155,7 @@ func (n *Node) fenceLane(ctx context.Context, app string, lane int) error {
 	cfg, connected := n.kafka, n.kafkaCluster != ""
 	n.mu.Unlock()
 	if !connected {
-		return errors.New("this node has not reached Kafka yet")
+		return errNotReached
 	}
 	s, err := txn.Fence(ctx, txn.Config{
 		Kafka: cfg, TransactionalID: transactionalID(app, lane), Group: app,

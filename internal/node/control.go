@@ -67,8 +67,11 @@ func (c control) Delete(ctx context.Context, name string, topics bool) (api.Dele
 	if err := c.propose(ctx, ownership.Command{HaltApp: &ownership.HaltApp{Name: name, Halted: deleting}}); err != nil {
 		return api.DeleteAnswer{}, err
 	}
-	var err error
-	answer.Topics, err = c.n.deleteOwned(ctx, rec)
+	err := c.n.patiently(ctx, openTimeout, func(ctx context.Context) error {
+		deleted, err := c.n.deleteOwned(ctx, rec)
+		answer.Topics = append(answer.Topics, deleted...)
+		return err
+	})
 	if gone := c.n.isDeleting(rec); gone != nil {
 		return answer, gone
 	}

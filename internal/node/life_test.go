@@ -19,6 +19,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/step"
+	"github.com/tally-kafka/tally/processor/spec"
 )
 
 // slowDisk holds up all that is done with the stores of an app until it is let go.
@@ -171,6 +172,76 @@ func TestDeleteEndsAReset(t *testing.T) {
 		t.Errorf("the reset of before is still there (%v)", err)
 	}
 	n.has(count(events))
+}
+
+// A deletion that Kafka cannot answer just now, as when a broker is away, goes on when it can: the
+// app is there until then, although it counts no more.
+func TestDeleteWaitsForKafka(t *testing.T) {
+	p := onFake(t)
+	n, events := counted(p)
+	n = p.start(inDir(n.dir))
+	n.rightIn(1, events)
+	var answers atomic.Bool
+	var asked atomic.Int64
+	p.fake.ControlKey(int16(kmsg.InitProducerID), func(kmsg.Request) (kmsg.Response, error, bool) {
+		p.fake.KeepControl()
+		if answers.Load() {
+			return nil, nil, false
+		}
+		asked.Add(1)
+		return nil, errors.New("the broker hangs up"), true
+	})
+	done := make(chan error, 1)
+	go func() {
+		_, err := n.client.Delete(p.ctx(), p.app, true)
+		done <- err
+	}()
+	until(t, func() error {
+		if n.log.count("Kafka does not answer") == 0 {
+			return fmt.Errorf("Kafka was asked %d times", asked.Load())
+		}
+		return nil
+	})
+	if st, err := n.client.Status(p.ctx()); err != nil || len(st.Apps) != 1 {
+		t.Errorf("while its topics are there, the app is not: %+v (%v)", st.Apps, err)
+	}
+	answers.Store(true)
+	p.must(<-done)
+	for _, topic := range spec.OwnTopics(p.app) {
+		if _, there, err := p.admin.Topic(p.ctx(), topic); err != nil || there {
+			t.Errorf("topic %s is there: %t (%v)", topic, there, err)
+		}
+	}
+}
+
+// What Kafka refuses to delete is said, and the app is gone.
+func TestDeleteWithoutTheRight(t *testing.T) {
+	p := onFake(t)
+	n, _ := counted(p)
+	n = p.start(inDir(n.dir))
+	n.ready()
+	p.refuseDeletes()
+	_, err := n.client.Delete(p.ctx(), p.app, true)
+	says(t, err, "not all of its topics are deleted", "TOPIC_AUTHORIZATION_FAILED")
+	_, err = n.client.Delete(p.ctx(), p.app, true)
+	says(t, err, "no app", p.app)
+}
+
+// An app that was deleted with its topics, and submitted anew, counts from the beginning once more.
+// Its outputs fall behind those that are there, which are not its own: they are of a generation of
+// their own, as after a reset.
+func TestSubmitAfterADeletionOfTopics(t *testing.T) {
+	p := onFake(t)
+	n, events := counted(p)
+	n = p.start(inDir(n.dir))
+	n.rightIn(1, events)
+	for generation := 2; generation < 4; generation++ {
+		_, err := n.client.Delete(p.ctx(), p.app, true)
+		p.must(err)
+		_, err = n.client.Submit(p.ctx(), p.app, p.spec(wordcount).YAML(), api.SubmitRequest{})
+		p.must(err)
+		n.rightIn(generation, events)
+	}
 }
 
 // A reset that is asked for while the last one is just done is carried out.

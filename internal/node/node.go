@@ -293,8 +293,10 @@ func topicsChange(err error) bool {
 // unanswered reports whether a call may succeed by itself a little later. What the system says of
 // the disk looks like its word on the network.
 func unanswered(err error) bool {
-	return !diskFails(err) && (kafka.Retriable(err) || errors.Is(err, context.DeadlineExceeded))
+	return !diskFails(err) && (kafka.Retriable(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errNotReached))
 }
+
+var errNotReached = errors.New("this node has not reached Kafka yet")
 
 // openTimeout bounds one try to open an app, of which the watch for another node is a part.
 const openTimeout = 20 * time.Second

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -87,6 +88,7 @@ func (a *app) inherit(ctx context.Context, in *intent, was *app, changelog kafka
 		if in.Generation, err = a.outputGeneration(ctx); err != nil {
 			return err
 		}
+		in.Generation = max(in.Generation, 1)
 	}
 	if in.AppID == "" {
 		in.AppID = a.node.cfg.Seam.NewID()
@@ -113,23 +115,25 @@ func (a *app) headsIfAny(ctx context.Context, changelog kafka.Topic) (map[int32]
 	return heads, nil
 }
 
-// outputGeneration is the newest generation that the output's ends tell of, at least 1.
-func (a *app) outputGeneration(ctx context.Context) (int, error) {
-	newest := 1
-	for p := range int32(a.output.Partitions) {
-		err := a.node.admin.Tail(ctx, a.output.Name, p, func(r *kgo.Record) bool {
+// outputGeneration is the newest generation that the output's ends tell of; 0: of none.
+func (a *app) outputGeneration(ctx context.Context) (newest int, err error) {
+	if a.output.Name == "" || missing(a.output) {
+		return 0, nil
+	}
+	var mu sync.Mutex
+	err = a.node.admin.Tails(ctx, a.output.Name, func(int32) func(*kgo.Record) bool {
+		return func(r *kgo.Record) bool {
 			for _, h := range r.Headers {
 				if g, err := strconv.Atoi(string(h.Value)); err == nil && h.Key == "tally.generation" {
+					mu.Lock()
 					newest = max(newest, g)
+					mu.Unlock()
 				}
 			}
 			return true
-		})
-		if err != nil {
-			return 0, err
 		}
-	}
-	return newest, nil
+	})
+	return newest, err
 }
 
 // startOffsets are the first offsets to be counted, by partition.
