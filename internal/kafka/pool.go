@@ -7,9 +7,9 @@ import (
 )
 
 // RecordPool is where a client takes the records from that it decodes a batch into, for a reader
-// that gives each one back by [kgo.Record.Recycle] when it needs it no more, and does not look at it
-// again. What a record points to, its key, its value and its headers, is not from here, and may be
-// kept.
+// that gives each one back by [kgo.Record.Recycle] when it needs it no more, and does not look at
+// it again. What a record points to, its key, its value and its headers, is not from here, and may
+// be kept.
 //
 // It is an option of the client: kgo.WithPools(&RecordPool{}). Its size is bounded by what the
 // client has fetched and the reader has not given back; what lies in it the collector takes.

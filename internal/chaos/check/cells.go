@@ -57,7 +57,7 @@ func CountCells(faults []history.Fault, kinds []string) Cells {
 			continue
 		}
 		c.Faults++
-		c.Signals += f.Signal
+		c.Signals += f.Signals()
 		byKind[f.Kind]++
 		seen = append(seen, f.Kind)
 		if f.Step != "" {

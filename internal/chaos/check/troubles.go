@@ -74,6 +74,9 @@ func (t *troubles) fault(f *history.Fault) {
 	if f.Ended.IsZero() {
 		at.ended = forever
 	}
+	for _, e := range f.Emptied {
+		t.wipes[e.Node] = append(t.wipes[e.Node], period{e.Began.UnixMilli(), e.Ended.UnixMilli()})
+	}
 	nodes := strings.Fields(f.Target)
 	switch f.Kind {
 	case "broker-kill", "broker-stop", "broker-cut", "controller-kill":

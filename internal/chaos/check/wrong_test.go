@@ -209,6 +209,13 @@ var wrongRuns = []bad{
 		f.fault("wipe", "a", `kind=wipe`, f.now(), f.now())
 		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
 	}},
+	{"a store that is damaged though a fault has taken away what was damaged", Stores, "nothing has damaged it", func(f *fake) {
+		f.fault("disk", "a", `kind=disk`, f.now(), f.now())
+		f.clock += 10e9
+		f.fault("kill", "a", `kind=kill step=ingest`, f.now(), f.now())
+		f.events[len(f.events)-1].Fault.Emptied = []history.Emptied{{Node: "a", Began: f.now(), Ended: f.now()}}
+		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
+	}},
 	{"a store of another app", Stores, "cannot be opened", func(f *fake) {
 		f.fault("flip", "a", `kind=flip`, f.now(), f.now())
 		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Refused: "the state was written with app_id"})

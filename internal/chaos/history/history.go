@@ -131,7 +131,10 @@ type Fault struct {
 	Lane   string `json:"lane,omitempty"`   // APP/LANE, where it is about one
 	Step   string `json:"step,omitempty"`   // at which the target was: a name of internal/step
 	Exact  bool   `json:"exact,omitempty"`  // the target was held at Step when the fault came
-	Signal int    `json:"signal,omitempty"` // how many processes got a signal by it
+	Signal int    `json:"signal,omitempty"` // how many processes got a signal by it, but for Emptied
+	// Emptied are the nodes that were killed before, and started without their stores, so that they
+	// come to the step at which the fault was to come.
+	Emptied []Emptied `json:"emptied,omitempty"`
 	// Transitions are the target's lanes that were changing roles: acquiring, restoring, standby
 	// (a copy that is not ready yet), moving, draining, joining.
 	Transitions []string  `json:"transitions,omitempty"`
@@ -142,6 +145,16 @@ type Fault struct {
 	// Failed says why the fault did not happen as it should; such a fault counts for nothing.
 	Failed string `json:"failed,omitempty"`
 }
+
+// Emptied is a node that got SIGKILL, and whose stores were then taken away.
+type Emptied struct {
+	Node  string    `json:"node"`
+	Began time.Time `json:"began"` // before the signal
+	Ended time.Time `json:"ended"` // when the stores were gone
+}
+
+// Signals is how many signals processes got because of the fault.
+func (f *Fault) Signals() int { return f.Signal + len(f.Emptied) }
 
 // Read is one question and its answer.
 type Read struct {

@@ -6,7 +6,7 @@
 // load in its first line, and then one fault a line:
 //
 //	seed=7 length=10m0s rate=800 keys=1200
-//	at=12.4s kind=kill target="owner" for=2s step=flush
+//	id=1 at=12.4s kind=kill target="owner" for=2s step=flush
 //
 // Invariants:
 //
@@ -14,8 +14,9 @@
 //   - The world can always heal: of the brokers at most one is away at a time, with time to come
 //     back before the next; each fault ends before the quiet at the end begins.
 //   - What String writes Parse reads back as it was.
-//   - A shortened schedule has faults of the whole one alone, in their order; those that overlapped
-//     still do, and it heals as the whole one does.
+//   - A shortened schedule has faults of the whole one alone, in their order and with their ids, by
+//     which who carries them out draws the rest; those that overlapped still do, and it heals as
+//     the whole one does.
 //
 // It is pure. It imports internal/step for the names of the steps, and the standard library.
 package plan

@@ -82,6 +82,9 @@ func Draw(seed uint64, length time.Duration, opt Options) Schedule {
 		}
 	}
 	slices.SortStableFunc(s.Faults, func(a, b Fault) int { return int(a.At - b.At) })
+	for i := range s.Faults {
+		s.Faults[i].ID = i + 1
+	}
 	return s
 }
 

@@ -143,11 +143,31 @@ func TestParseRefuses(t *testing.T) {
 	for _, text := range []string{
 		"", "seed=x length=1s", "seed=1 length=1", "seed=1 length=1s\nat=1s kind=nothing target=a",
 		"seed=1 length=1s rate=0", "seed=1 length=1s keys=x", "seed=1 length=1s press=maybe", "seed=1 length=1s\nat=x kind=kill target=a", "seed=1 length=1s\nkill", `seed=1 length=1s
-at=1s kind=kill target="a`,
+at=1s kind=kill target="a`, "seed=1 length=1s\nid=0 at=1s kind=kill target=a", "seed=1 length=1s\nid=x at=1s kind=kill target=a",
+		"seed=1 length=1s\nid=2 at=1s kind=kill target=a\nid=2 at=2s kind=kill target=a", "seed=1 length=1s dealt=maybe",
 	} {
 		if s, err := Parse(text); err == nil {
 			t.Errorf("%q is read as\n%s", text, s)
 		}
+	}
+}
+
+// TestIDs: a fault that has no id gets one of its own, and those of a shorter schedule are those of
+// the whole one.
+func TestIDs(t *testing.T) {
+	s, err := Parse("seed=1 length=1m dealt=true\nid=3 at=1s kind=kill target=a\nat=2s kind=kill target=b\nat=3s kind=kill target=c\nat=4s kind=kill target=d\n")
+	if err != nil || !s.Load.Dealt {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	var ids []int
+	for _, f := range s.Faults {
+		ids = append(ids, f.ID)
+	}
+	if !slices.Equal(ids, []int{3, 2, 4, 5}) {
+		t.Errorf("the ids are %v", ids)
+	}
+	if short := s.with(s.Faults[2:]); short.Faults[0].ID != 4 || short.Faults[1].ID != 5 {
+		t.Errorf("a shorter one has other ids:\n%v", short)
 	}
 }
 

@@ -57,11 +57,13 @@ var OfBrokers = []Kind{BrokerKill, BrokerStop, BrokerCut, ControllerKill}
 var OfNodes = []Kind{Kill, Power, Stop, Cut, Freeze, OneWay, Slow, Lossy, Disk, Stall, Fsync, Clock}
 
 // Counted are the kinds of network, disk and clock, which hit nothing by themselves: a cut between
-// two who say nothing is none. Each is seen to hit something, or has proved nothing.
-var Counted = []Kind{Cut, Freeze, OneWay, Slow, Lossy, Drop, Disk, Fsync, Clock, BrokerCut}
+// two who say nothing is none; and Submit, of an app whose counts are audited before it goes. Each
+// is seen to hit something, or has proved nothing.
+var Counted = []Kind{Cut, Freeze, OneWay, Slow, Lossy, Drop, Disk, Fsync, Clock, BrokerCut, Submit}
 
 // Fault is one fault.
 type Fault struct {
+	ID     int           // its own, from 1: what it draws when it comes is by this, and the same in a shorter schedule
 	At     time.Duration // since the beginning
 	Kind   Kind
 	Target string        // a role
@@ -72,6 +74,9 @@ type Fault struct {
 
 func (f Fault) String() string {
 	var b strings.Builder
+	if f.ID > 0 {
+		fmt.Fprintf(&b, "id=%d ", f.ID)
+	}
 	fmt.Fprintf(&b, "at=%v kind=%s target=%q", f.At, f.Kind, f.Target)
 	if f.For > 0 {
 		fmt.Fprintf(&b, " for=%v", f.For)
@@ -99,6 +104,7 @@ type Load struct {
 	Keys  int  // groups of the app that sums by key; 0: as many as there are usually
 	Even  bool // the schedule was drawn with Options.Even
 	Press bool // at the highest rate of the machine
+	Dealt bool // the steps are those of a run, at which the faults come as they are
 }
 
 func (l Load) String() string {
@@ -114,6 +120,9 @@ func (l Load) String() string {
 	}
 	if l.Press {
 		b.WriteString(" press=true")
+	}
+	if l.Dealt {
+		b.WriteString(" dealt=true")
 	}
 	return b.String()
 }
@@ -172,7 +181,7 @@ func (l *Load) parse(fields map[string]string) (err error) {
 			}
 		}
 	}
-	for name, to := range map[string]*bool{"even": &l.Even, "press": &l.Press} {
+	for name, to := range map[string]*bool{"even": &l.Even, "press": &l.Press, "dealt": &l.Dealt} {
 		if text := fields[name]; text != "" {
 			if *to, err = strconv.ParseBool(text); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
@@ -187,6 +196,9 @@ func (s *Schedule) add(fields map[string]string) (err error) {
 	if !slices.ContainsFunc(deck, func(c card) bool { return c.kind == f.Kind }) {
 		return fmt.Errorf("there is no kind %q", f.Kind)
 	}
+	if f.ID, err = s.id(fields["id"]); err != nil {
+		return err
+	}
 	if f.At, err = time.ParseDuration(fields["at"]); err != nil {
 		return fmt.Errorf("at: %w", err)
 	}
@@ -197,6 +209,20 @@ func (s *Schedule) add(fields map[string]string) (err error) {
 	}
 	s.Faults = append(s.Faults, f)
 	return nil
+}
+
+// id is that of a line, or where it says none the first that is free.
+func (s *Schedule) id(text string) (id int, err error) {
+	taken := func(id int) bool { return slices.ContainsFunc(s.Faults, func(f Fault) bool { return f.ID == id }) }
+	if text != "" {
+		if id, err = strconv.Atoi(text); err != nil || id < 1 || taken(id) {
+			return 0, fmt.Errorf("id: %q is no number above 0 of its own", text)
+		}
+		return id, nil
+	}
+	for id = len(s.Faults) + 1; taken(id); id++ {
+	}
+	return id, nil
 }
 
 // fieldsOf takes name=value apart, where a value may be quoted.

@@ -36,12 +36,15 @@ func (w *World) carryOut(ctx context.Context, s plan.Schedule, began time.Time) 
 	w.mu.Unlock()
 	var all sync.WaitGroup
 	end := began.Add(s.Length - quietMost)
-	for i, planned := range s.Faults {
+	for _, planned := range s.Faults {
 		if !sleepUntil(ctx, began.Add(planned.At)) {
 			break
 		}
-		f := &fault{Fault: planned, w: w, rand: rand.New(rand.NewPCG(s.Seed, uint64(1000+i))), end: end,
-			rec: history.Fault{ID: i + 1, Kind: string(planned.Kind), Line: planned.String()}}
+		if !s.Load.Dealt {
+			planned.Step = w.cells.deal(planned.Kind, planned.Step)
+		}
+		f := &fault{Fault: planned, w: w, rand: rand.New(rand.NewPCG(s.Seed, uint64(999+planned.ID))), end: end,
+			rec: history.Fault{ID: planned.ID, Kind: string(planned.Kind), Line: planned.String()}}
 		all.Go(func() { f.run(ctx) })
 	}
 	all.Wait()
@@ -64,7 +67,6 @@ func (f *fault) run(ctx context.Context) {
 	if do == nil {
 		panic(fmt.Sprintf("world: nobody carries out %q", f.Kind))
 	}
-	f.Step = f.w.cells.deal(f.Kind, f.Step)
 	kind, row := f.Kind, f.Step
 	f.rec.Began = time.Now()
 	if err := do(ctx); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/chaos/history"
@@ -32,11 +33,15 @@ func (w *World) tally(ctx context.Context, within time.Duration, args ...string)
 	return string(text), nil
 }
 
-// insist runs a command until it succeeds: what is broken now will not be so for ever.
+// noApp is in the answer of a node that knows no app of the name.
+const noApp = "the cluster has no app"
+
+// insist runs a command until it succeeds: what is broken now will not be so for ever. What there
+// is no app for is not waited for.
 func (w *World) insist(ctx context.Context, within time.Duration, args ...string) error {
 	for end := time.Now().Add(within); ; {
 		_, err := w.tally(ctx, 15*time.Second, args...)
-		if err == nil || time.Now().After(end) || ctx.Err() != nil {
+		if err == nil || time.Now().After(end) || ctx.Err() != nil || strings.Contains(err.Error(), noApp) {
 			return err
 		}
 		<-time.After(200 * time.Millisecond)
@@ -218,10 +223,13 @@ func (f *fault) move(ctx context.Context) error {
 	if err := f.choose(ctx); err != nil {
 		return err
 	}
-	from := f.w.holders(false, f.Param)
+	from := append(f.w.holders(false, f.Param), "")[0]
+	if others := without(f.w.alive(), from); f.hurt[0] == from && len(others) > 0 {
+		f.hurt[0] = pick(f.rand, others...) // it is there
+	}
 	f.rec.Lane = f.Param
 	f.came(0)
-	return f.w.moveLane(ctx, f.Param, append(from, "")[0], f.hurt[0], 20*time.Second)
+	return f.w.moveLane(ctx, f.Param, from, f.hurt[0], 20*time.Second)
 }
 
 func (w *World) moveLane(ctx context.Context, lane, from, to string, within time.Duration) error {
@@ -230,7 +238,8 @@ func (w *World) moveLane(ctx context.Context, lane, from, to string, within time
 	return err
 }
 
-// submit has a further app come, and be deleted after a while, sometimes with its topics.
+// submit has a further app come, and be deleted after a while, sometimes with its topics. What it
+// has counted until then is audited, which is the effect of this fault.
 func (f *fault) submit(ctx context.Context) error {
 	f.w.passing.Lock()
 	defer f.w.passing.Unlock()
@@ -244,11 +253,79 @@ func (f *fault) submit(ctx context.Context) error {
 		return err
 	}
 	f.last(ctx)
-	args := []string{"delete", app.Name}
+	f.auditPassing(ctx, app.Name)
 	if f.rand.IntN(2) == 0 {
-		args = append(args, "--topics")
+		return f.w.delete(ctx, app.Name)
 	}
-	return f.w.insist(ctx, time.Minute, args...)
+	if err := f.w.delete(ctx, app.Name, "--topics"); err != nil {
+		return err
+	}
+	f.w.awaitGone(ctx, app)
+	return nil
+}
+
+// delete deletes an app. One that is not there any more was deleted by a try of which nobody heard.
+func (w *World) delete(ctx context.Context, app string, flags ...string) error {
+	err := w.insist(ctx, time.Minute, append([]string{"delete", app}, flags...)...)
+	if err != nil && strings.Contains(err.Error(), noApp) {
+		return nil
+	}
+	return err
+}
+
+const (
+	// auditWithin is for how long an app that comes and goes is asked for an audit: one that cannot
+	// be answered while something else is broken is asked for again.
+	auditWithin = 40 * time.Second
+	// auditDiffers is how tally audit exits when it has found a difference.
+	auditDiffers = 4
+)
+
+// auditPassing audits an app all of whose lanes run, as soon as that succeeds.
+func (f *fault) auditPassing(ctx context.Context, app string) {
+	end := time.Now().Add(auditWithin)
+	if end.After(f.end) {
+		end = f.end
+	}
+	for ; time.Now().Before(end) && ctx.Err() == nil; <-time.After(time.Second) {
+		if st, err := f.w.status(ctx); err != nil || running(st)[app] != Lanes {
+			continue
+		}
+		switch code, out := f.w.auditOf(ctx, app, time.Until(end)); code {
+		case 0:
+			f.rec.Effects = 1
+			return
+		case auditDiffers:
+			f.w.problem("tally audit of %s exits %d: %s", app, code, out)
+			return
+		}
+	}
+}
+
+// goneWithin is how long Kafka may take to delete topics, while its brokers come and go.
+const goneWithin = 30 * time.Second
+
+// awaitGone wants the topics gone that tally owned.
+func (w *World) awaitGone(ctx context.Context, app history.App) {
+	var left []string
+	for end := time.Now().Add(goneWithin); time.Now().Before(end) && ctx.Err() == nil; <-time.After(200 * time.Millisecond) {
+		topics, err := w.admin.ListTopics(ctx)
+		if err != nil {
+			continue
+		}
+		left = nil
+		for _, name := range []string{app.Changelog, app.Dead} {
+			if topics.Has(name) {
+				left = append(left, name)
+			}
+		}
+		if len(left) == 0 {
+			return
+		}
+	}
+	if len(left) > 0 && ctx.Err() == nil {
+		w.problem("tally delete --topics of %s has left %v", app.Name, left)
+	}
 }
 
 // brokerKill kills a broker, or the one whose controller leads, and starts it again: when the

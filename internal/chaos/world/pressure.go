@@ -132,7 +132,7 @@ func (w *World) figures(ctx context.Context) (f Figures) {
 		w.problem("the topics cannot be listed: %v", err)
 	}
 	for name := range topics {
-		if !strings.HasPrefix(name, PassingApp) { // whose deletion leaves them there, but for --topics
+		if !strings.HasPrefix(name, PassingApp) { // whose deletion leaves them there, but for --topics: see awaitGone
 			f.Topics++
 		}
 	}

@@ -33,22 +33,33 @@ func (w *World) awaitHealthy(ctx context.Context, within time.Duration) error {
 }
 
 func unhealthy(st api.Status) string {
-	running := map[string]int{}
 	for _, a := range st.Apps {
 		for _, l := range a.Lanes {
-			if l.State == api.LaneRunning {
-				running[a.App]++
-			} else if a.App != PassingApp {
+			if l.State != api.LaneRunning && a.App != PassingApp {
 				return fmt.Sprintf("%s/%d is %s at %q: %s", a.App, l.Lane, l.State, l.Owner, l.Reason)
 			}
 		}
 	}
+	run := running(st)
 	for _, app := range Apps {
-		if running[app] != Lanes {
-			return fmt.Sprintf("%d lanes of %s run", running[app], app)
+		if run[app] != Lanes {
+			return fmt.Sprintf("%d lanes of %s run", run[app], app)
 		}
 	}
 	return ""
+}
+
+// running is how many lanes of each app run.
+func running(st api.Status) map[string]int {
+	run := map[string]int{}
+	for _, a := range st.Apps {
+		for _, l := range a.Lanes {
+			if l.State == api.LaneRunning {
+				run[a.App]++
+			}
+		}
+	}
+	return run
 }
 
 // awaitQuiet waits until nothing waits and no transaction is open, and says how long that took from
@@ -111,24 +122,26 @@ func (w *World) audit(ctx context.Context) {
 		return
 	}
 	for _, app := range Apps {
-		within, cancel := context.WithTimeout(ctx, 5*time.Minute)
-		cmd := exec.CommandContext(within, w.opt.Bin, "audit", "--server", "http://"+w.nodes[names[0]].listen, "--app", app)
-		out, err := cmd.CombinedOutput()
-		cancel()
+		code, out := w.auditOf(ctx, app, 5*time.Minute)
 		if ctx.Err() != nil {
 			return
 		}
-		code := 0
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			code = exit.ExitCode()
-		} else if err != nil {
-			code = -1
-			out = append(out, err.Error()...)
-		}
-		w.write(history.Event{Kind: history.KindAudit, Audit: &history.Audit{App: app, Exact: code == 0, Code: code, Text: string(out)}})
+		w.write(history.Event{Kind: history.KindAudit, Audit: &history.Audit{App: app, Exact: code == 0, Code: code, Text: out}})
 		if code != 0 {
 			w.problem("tally audit of %s exits %d: %s", app, code, out)
 		}
 	}
+}
+
+// auditOf has some node that runs audit an app; the code is -1 where nothing could be asked.
+func (w *World) auditOf(ctx context.Context, app string, within time.Duration) (code int, out string) {
+	out, err := w.tally(ctx, within, "audit", "--app", app)
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0, out
+	case errors.As(err, &exit):
+		return exit.ExitCode(), out
+	}
+	return -1, out + err.Error()
 }

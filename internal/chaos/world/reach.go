@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tally-kafka/tally/internal/chaos/history"
 	"github.com/tally-kafka/tally/internal/chaos/plan"
 	"github.com/tally-kafka/tally/internal/failpoint"
 	"github.com/tally-kafka/tally/internal/step"
@@ -189,12 +190,16 @@ func (f *fault) awaitLively(ctx context.Context) (*node, error) {
 // startFromNothing restarts the node without its stores, so that it reads the changelogs from their
 // beginning.
 func (f *fault) startFromNothing(n *node) {
-	if n.kill() {
-		f.rec.Signal++
-		_ = os.RemoveAll(filepath.Join(n.dir, "state"))
-		if err := n.start(); err != nil {
-			f.w.problem("node %s does not start again: %v", n.name, err)
-		}
+	began := time.Now()
+	if !n.kill() {
+		return
+	}
+	if err := os.RemoveAll(filepath.Join(n.dir, "state")); err != nil {
+		f.w.problem("node %s keeps its stores: %v", n.name, err)
+	}
+	f.rec.Emptied = append(f.rec.Emptied, history.Emptied{Node: n.name, Began: began, Ended: time.Now()})
+	if err := n.start(); err != nil {
+		f.w.problem("node %s does not start again: %v", n.name, err)
 	}
 }
 

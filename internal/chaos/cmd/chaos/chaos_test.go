@@ -168,6 +168,41 @@ func TestScheduleOf(t *testing.T) {
 	}
 }
 
+// TestSeedOfZero is a seed like any other, when somebody says it.
+func TestSeedOfZero(t *testing.T) {
+	opt := options{length: time.Minute, given: map[string]bool{"seed": true}}
+	if s, err := scheduleOf(&opt); err != nil || s.Seed != 0 {
+		t.Errorf("seed %d, %v", s.Seed, err)
+	}
+}
+
+// TestCarriedOut: what repeats a run, and what is shortened, has the steps at which its faults
+// came, not those that they were planned for; carried out again, they are dealt no others.
+func TestCarriedOut(t *testing.T) {
+	s := plan.Draw(3, 2*time.Minute, world.OptionsOf(world.Options{}))
+	if same := (finding{}).carriedOut(s); same.String() != s.String() {
+		t.Errorf("a run that did not begin has another schedule:\n%s", same)
+	}
+	at := slices.IndexFunc(s.Faults, func(f plan.Fault) bool { return f.Kind == plan.Kill && f.Step != "" })
+	came := s.Faults[at]
+	came.Step = "flush"
+	var f finding
+	f.result.Faults = []history.Fault{{ID: came.ID, Kind: string(came.Kind), Line: came.String()}}
+	got := f.carriedOut(s)
+	if !got.Load.Dealt || len(got.Faults) != len(s.Faults) {
+		t.Fatalf("%d faults of %d, dealt: %t", len(got.Faults), len(s.Faults), got.Load.Dealt)
+	}
+	for i, fault := range got.Faults {
+		want := s.Faults[i]
+		if i == at {
+			want.Step = "flush"
+		}
+		if fault != want {
+			t.Errorf("%v is %v", want, fault)
+		}
+	}
+}
+
 // TestLeave: what is left of a run that broke off can be read and repeated, and nothing is written
 // into a folder of somebody else.
 func TestLeave(t *testing.T) {

@@ -24,6 +24,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tally-kafka/tally/internal/chaos/history"
 	"github.com/tally-kafka/tally/internal/chaos/plan"
 	"github.com/tally-kafka/tally/internal/chaos/world"
 	"github.com/tally-kafka/tally/internal/seam"
@@ -102,13 +103,14 @@ func run(ctx context.Context, opt options) (outcome, error) {
 	}
 	switch {
 	case verdict != "":
-		fmt.Fprintf(out, "\n%s\n%s repeats it; see %s\n", verdict, t.again, opt.dir)
+		fmt.Fprintf(out, "\n%s\n%s repeats it; see %s\n%s repeats it with the steps that its faults came to\n", verdict, t.again, opt.dir,
+			again(options{schedule: filepath.Join(opt.dir, history.ScheduleFile)}, s))
 	case !opt.keep:
 		return came, os.RemoveAll(opt.dir)
 	}
 	if err == nil && opt.shrink > 0 && len(found.failing()) > 0 {
 		k := shrinker{dir: opt.dir, within: opt.shrink, run: t.shorter, now: time.Now, out: out}
-		err = k.shrink(ctx, s, found)
+		err = k.shrink(ctx, found.carriedOut(s), found)
 	}
 	return came, errors.Join(err, writeResult(opt.dir, text.String()))
 }
@@ -166,7 +168,7 @@ func scheduleOf(opt *options) (s plan.Schedule, err error) {
 		if opt.length < time.Minute {
 			return s, fmt.Errorf("-for %v: at least 1m, half of which is the quiet end", opt.length)
 		}
-		if opt.seed == 0 {
+		if !opt.given["seed"] {
 			opt.seed = seam.World().Uint64() % 1_000_000
 		}
 		s = plan.Draw(opt.seed, opt.length, world.OptionsOf(world.Options{Even: opt.load.Even, Press: opt.load.Press}))

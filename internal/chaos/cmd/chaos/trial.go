@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -108,7 +109,7 @@ func (t trial) leave(ctx context.Context, s plan.Schedule, described history.Run
 	if !world.IsRun(t.dir) {
 		return nil // somebody else's
 	}
-	err := errors.Join(t.writeSchedule(s), mergeLogs(filepath.Join(t.dir, history.LogDir)), t.writeDifference(f, cause))
+	err := errors.Join(t.writeSchedule(f.carriedOut(s)), mergeLogs(filepath.Join(t.dir, history.LogDir)), t.writeDifference(f, cause))
 	if len(described.Brokers) > 0 && ctx.Err() == nil {
 		err = errors.Join(err, check.OpenTopics(ctx, described, t.dir).SaveAll(described), check.WriteTexts(described, t.dir))
 	}
@@ -138,6 +139,29 @@ func (t trial) writeDifference(f finding, cause error) error {
 func (t trial) writeSchedule(s plan.Schedule) error {
 	text := fmt.Sprintf("# %s\n%s", t.again, s)
 	return os.WriteFile(filepath.Join(t.dir, history.ScheduleFile), []byte(text), 0o644)
+}
+
+// carriedOut is the schedule with the steps at which its faults came: a run deals them to those
+// that were hit too seldom. Carried out again, they stay.
+func (f finding) carriedOut(s plan.Schedule) plan.Schedule {
+	lines := map[int]string{}
+	for _, fault := range f.result.Faults {
+		lines[fault.ID] = fault.Line
+	}
+	if len(lines) == 0 {
+		return s
+	}
+	same := s
+	same.Load.Dealt, same.Faults = true, nil
+	text := same.String()
+	for _, planned := range s.Faults {
+		text += cmp.Or(lines[planned.ID], planned.String()) + "\n"
+	}
+	same, err := plan.Parse(text)
+	if err != nil {
+		panic(fmt.Sprintf("chaos: the faults of a run are no schedule: %v", err)) // each line is a Fault's String
+	}
+	return same
 }
 
 // theWorld stands among the numbers of checks for what only the world has seen.
@@ -281,7 +305,7 @@ func (f finding) print(out io.Writer) {
 	for _, fault := range f.result.Faults {
 		l := lines[fault.Kind]
 		l.drawn++
-		l.signals += fault.Signal
+		l.signals += fault.Signals()
 		if fault.Failed != "" {
 			l.failed++
 		}
