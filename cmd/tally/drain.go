@@ -25,7 +25,8 @@ func newCmdDrain(t *tool) *cobra.Command {
 		Use:   "drain NODE",
 		Short: "Move all lanes away from a node, and give it none until --undo or its next start",
 		Long: `Move all lanes of a node to the others, one after another, and wait until it has none; it gets no new
-ones until --undo, or until it is started again. A stop by SIGTERM drains by itself.`,
+ones until --undo, or until it is started again. Lanes that run go first; one that has stopped on an
+error goes too, and is not waited for to run. A stop by SIGTERM drains by itself.`,
 		Example: `  tally drain b --dry-run
   tally drain b
   tally drain b --undo`,
@@ -82,8 +83,8 @@ func runDrain(ctx context.Context, t *tool, opt drainOptions) error {
 	return nil
 }
 
-// drained waits until the node owns no lane, and those that it had run elsewhere; the answer then
-// says where, which may be another node than was planned.
+// drained waits until the node owns no lane, and those that it had run elsewhere, but for the ones
+// that wait for a person; the answer then says where, which may be another node than was planned.
 func drained(ctx context.Context, t *tool, client *api.Client, answer *api.DrainAnswer, wait time.Duration) error {
 	moving := map[string]bool{}
 	for _, m := range answer.Moves {
@@ -97,14 +98,19 @@ func drained(ctx context.Context, t *tool, client *api.Client, answer *api.Drain
 		}
 		for _, a := range st.Apps {
 			for _, l := range a.Lanes {
-				if moving[fmt.Sprintf("%s/%d", a.App, l.Lane)] && l.State != api.LaneRunning {
+				if moving[fmt.Sprintf("%s/%d", a.App, l.Lane)] && l.State != api.LaneRunning && !ended(l) {
 					return fmt.Errorf("node %s has no lanes any more, but lane %d of app %s does not run at %s yet after %s: see `tally status`",
 						answer.Node, l.Lane, a.App, orDash(l.Owner), wait)
 				}
 			}
 		}
 		for i, m := range answer.Moves {
-			answer.Moves[i].To = laneOf(st, m.App, m.Lane).Owner
+			l := laneOf(st, m.App, m.Lane)
+			answer.Moves[i].To = l.Owner
+			if ended(l) {
+				fmt.Fprintf(t.err, "%s lane %d is at node %s now, and does not run there: it is %s, since %s\n",
+					m.App, m.Lane, shown(l.Owner), l.State, shown(l.Reason))
+			}
 		}
 		return nil
 	})

@@ -114,13 +114,18 @@ func (opt moveOptions) laneAsked() (app string, lane int, err error) {
 	return app, lane, nil
 }
 
-// moved waits until the lane runs at its new owner, or until the leader has given that up.
+// moved waits until the lane runs at its new owner or has ended there on an error, or until the
+// leader has given that up.
 func moved(ctx context.Context, t *tool, client *api.Client, m api.MoveAnswer, wait time.Duration) error {
 	began := false
 	return poll(ctx, t, client, wait, func(st api.Status) error {
 		l := laneOf(st, m.App, m.Lane)
 		if l.Owner == m.To && l.State == api.LaneRunning && l.Epoch > m.Epoch {
 			return nil
+		}
+		if l.Owner == m.To && ended(l) {
+			return &overError{fmt.Errorf("%s lane %d is at node %s now, and does not run there: it is %s, since %s",
+				m.App, m.Lane, l.Owner, l.State, shown(l.Reason))}
 		}
 		if began = began || l.Target == m.To; began && l.Target == "" && l.Owner != "" && l.Owner != m.To {
 			return &overError{fmt.Errorf("%s lane %d stays at node %s: node %s could not take it any more, which `tally status` explains, "+

@@ -44,6 +44,12 @@ func poll(ctx context.Context, t *tool, client *api.Client, wait time.Duration, 
 	}
 }
 
+// ended reports whether a lane has come to its owner and ended there on an error: it runs when a
+// person has mended that, and is not waited for.
+func ended(l api.LaneStatus) bool {
+	return (l.State == api.LaneStopped || l.State == api.LaneLost) && l.From == "" && l.Target == ""
+}
+
 // laneOf is a lane of an app; its zero value when the status has none.
 func laneOf(st api.Status, app string, lane int) api.LaneStatus {
 	for _, a := range st.Apps {

@@ -98,6 +98,7 @@ func (l *lane) fence(ctx context.Context) (*txn.Session, error) {
 		return nil, err
 	}
 	l.phase("fence")
+	l.freed(l.epoch)
 	l.mu.Lock()
 	l.status.fenceMs = l.seam().Since(began).Milliseconds()
 	l.mu.Unlock()

@@ -186,6 +186,7 @@ func (n *Node) takeReleased(_ context.Context, body []byte) (any, error) {
 // hearReleased keeps the newest word. One of an earlier grant may lie there unread, since that was
 // over before anybody asked.
 func (l *lane) hearReleased(epoch uint64) {
+	l.freed(epoch) // also when the lane waits for it no more
 	for {
 		select {
 		case l.released <- epoch:

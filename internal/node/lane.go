@@ -28,8 +28,8 @@ type lane struct {
 	proc  *processor.Lane
 
 	// Of the goroutine that runs the lane alone.
-	epoch     uint64      // of the grant that it runs under
-	grantedAt time.Time   // when that grant was first heard of
+	epoch     uint64      // of the grant that it runs under; changed under mu
+	grantedAt time.Time   // when that grant was first heard of; changed under mu
 	barriers  uint64      // the highest epoch of a barrier of another process that was read
 	stays     int         // how often the lane was to be acquired
 	strange   bool        // the store has taken what others counted since, and was not verified
@@ -57,6 +57,9 @@ type lane struct {
 	torn   atomic.Bool  // a standby's store shows a moment within a transaction
 	// following is the playback of a standby; nil for none.
 	following *replication.Playback
+	// free is the highest epoch of a grant to this node under which no node before it has a part in
+	// the lane any more: it has said so, or was fenced.
+	free uint64
 	// endOfStay ends the stay that the lane is in; nil without one.
 	endOfStay context.CancelCauseFunc
 }

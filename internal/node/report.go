@@ -32,15 +32,41 @@ func (n *Node) report() session.Report {
 
 func (l *lane) copyReport(g grant) session.Copy {
 	l.mu.Lock()
-	st, loaded := l.status, l.loaded
+	st, loaded, stuck := l.status, l.loaded, l.stuck(g)
 	l.mu.Unlock()
 	c := session.Copy{LaneRef: l.ref(), Role: string(g.part), State: st.state, Epoch: st.epoch}
 	c.Running = g.part == partOwner && st.state == api.LaneRunning
+	if c.Stuck = stuck; stuck {
+		c.Epoch = g.epoch // it may have come to its end before it had read an epoch
+	}
 	c.Ready = c.Running || st.state == api.LaneStandby && loaded
 	if g.part == partStandby {
 		c.Lag = l.changelogLag()
 	}
 	return c
+}
+
+// stuckAfter is how long after its grant a lane that neither runs nor reads its changelog counts as
+// one that does not get to run. Until then its move counts: one whose new owner lacks the rights is
+// to be followed by few others before that is seen.
+const stuckAfter = 3 * time.Second
+
+// stuck reports whether the lane comes no further under a grant: an error has ended it here, or it
+// tries and tries, or asks Kafka again and again. As the owner it says so once nobody before it has
+// a part in the lane any more. The caller holds mu.
+func (l *lane) stuck(g grant) bool {
+	ended := l.status.state == api.LaneStopped || l.status.state == api.LaneLost
+	switch g.part {
+	case partStandby:
+		return ended
+	case partOwner:
+		if l.epoch != g.epoch || l.free < g.epoch || l.status.state == api.LaneRunning {
+			return false
+		}
+		reads := l.status.state == api.LaneRestoring && !l.loaded
+		return ended || !reads && l.seam().Since(l.grantedAt) > stuckAfter
+	}
+	return false
 }
 
 // changelogLag is how much of the changelog a standby has not applied yet.

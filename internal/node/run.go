@@ -195,6 +195,7 @@ func (l *lane) lostEvents(ctx context.Context, gap *txn.GapError) error {
 func (l *lane) end(name string, err error) bool {
 	l.log().Error("the lane has ended here", "state", name, "reason", err)
 	l.setState(name, err.Error()) // last: whoever sees the state finds the reason in the log
+	l.app.node.cluster.Nudge()    // the leader waits no more
 	return false
 }
 

@@ -63,12 +63,14 @@ func (l *lane) own(ctx context.Context, over <-chan struct{}, g grant) {
 	if g.from != "" {
 		l.awaitRelease(ctx, over, g)
 	}
-	l.grantedAt = began
+	if g.from == "" {
+		l.freed(g.epoch)
+	}
 	l.mu.Lock()
 	// A standby's copy is not the owner's: there may be more in the changelog than it has read.
-	l.epoch, l.stays, l.loaded = g.epoch, 0, false
+	l.epoch, l.grantedAt, l.stays, l.loaded = g.epoch, began, 0, false
+	l.status.state, l.status.reason = api.LaneAcquiring, "" // of this grant from here on
 	l.mu.Unlock()
-	l.setState(api.LaneAcquiring, "")
 	dropped := make(chan struct{})
 	go func() { // many files, maybe: the lane does not wait for that
 		defer close(dropped)
@@ -101,6 +103,13 @@ func (l *lane) putDown() {
 	if had { // else this node has just started, and may be about to go on with it
 		l.dropSeed()
 	}
+}
+
+// freed notes that no node before the grant of an epoch has a part in the lane any more.
+func (l *lane) freed(epoch uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.free = max(l.free, epoch)
 }
 
 // awaitRelease follows the changelog until the old owner has said that it is done with the lane, so

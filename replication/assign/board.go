@@ -34,7 +34,10 @@ type member struct {
 	quota    int  // lanes that it shall own
 	owned    int  // lanes that it owns or that move to it
 	standbys int
-	moving   int // lanes that it gives or takes now
+	moving   int  // lanes that it gives or takes now
+	running  int  // lanes that it owns and runs
+	stuck    int  // lanes that it owns and does not get to run
+	barren   bool // it runs none, and has tried with several: the balance gives it no more to try with
 }
 
 type lane struct {
@@ -136,6 +139,9 @@ func (b *board) near(m *member, l *lane) bool {
 	return b.follows(m, l) && m.health.Copies[l.ref].Lag <= b.s.ReadyLagMax
 }
 
+// stopped: a member's copy of the lane comes no further.
+func (b *board) stopped(m *member, l *lane) bool { return m.live && m.health.Copies[l.ref].Stuck }
+
 // sure: what a member says of its copy is of the present state. Else it may have been of an earlier
 // copy, which it has given up since.
 func (b *board) sure(m *member, l *lane) bool {
@@ -146,13 +152,36 @@ func (b *board) sure(m *member, l *lane) bool {
 func (b *board) caughtUp(m *member, l *lane) bool { return b.near(m, l) && b.sure(m, l) }
 
 // runs reports whether the owner has begun to run the lane under the grant of the state.
-func (b *board) runs(l *lane) bool {
+func (b *board) runs(l *lane) bool { return b.ownerSays(l).Running }
+
+// stuck reports whether the owner does not get to run the lane under that grant, and the last owner
+// is done with it. It runs when a person has mended what is wrong, or at nobody: it is not waited
+// for.
+func (b *board) stuck(l *lane) bool { return b.ownerSays(l).Stuck }
+
+// ownerSays is what the owner says of the lane, if that is of the grant of the state; else nothing.
+func (b *board) ownerSays(l *lane) Copy {
 	m := b.owner(l)
-	if m == nil || !m.live {
-		return false
+	if m == nil || !m.live || m.health.Copies[l.ref].Epoch < l.old.Epoch {
+		return Copy{}
 	}
-	c := m.health.Copies[l.ref]
-	return c.Running && c.Epoch >= l.old.Epoch
+	return m.health.Copies[l.ref]
+}
+
+// runningFirst are those of some lanes that run, and then the others: what is to leave a node that
+// may end soon, or a few at a time, is first what somebody would miss.
+func (b *board) runningFirst(some func(*lane) bool) []*lane {
+	var run, rest []*lane
+	for _, l := range b.lanes {
+		switch {
+		case !some(l):
+		case b.runs(l):
+			run = append(run, l)
+		default:
+			rest = append(rest, l)
+		}
+	}
+	return append(run, rest...)
 }
 
 // resting lanes run, and nothing is being done to them.
@@ -173,6 +202,15 @@ func (b *board) count() {
 			b.stand(l, b.byID[id], 1)
 		}
 		b.countMove(l)
+		switch said := b.ownerSays(l); {
+		case said.Running:
+			b.owner(l).running++
+		case said.Stuck:
+			b.owner(l).stuck++
+		}
+	}
+	for _, m := range b.members {
+		m.barren = m.running == 0 && m.stuck >= b.s.MovesPerNode
 	}
 }
 
@@ -188,7 +226,8 @@ func (b *board) stand(l *lane, m *member, n int) {
 	}
 }
 
-// countMove counts a lane that is being handed over, or copied to be.
+// countMove counts a lane that is being handed over, or copied to be. A copy that comes no further
+// holds no other lane up.
 func (b *board) countMove(l *lane) {
 	o := b.owner(l)
 	switch target := b.byID[l.to.Target]; {
@@ -196,10 +235,12 @@ func (b *board) countMove(l *lane) {
 	case l.to.From != "":
 		b.move(o, b.byID[l.to.From])
 	case target != nil && slices.Contains(l.to.Standbys, target.ID) && !b.caughtUp(target, l):
-		b.move(o, target)
+		if !b.stopped(target, l) {
+			b.move(o, target)
+		}
 	case target == nil && len(l.to.Standbys) > b.asked(l):
 		for _, id := range l.to.Standbys {
-			if m := b.byID[id]; m.fit && !b.follows(m, l) {
+			if m := b.byID[id]; m.fit && !b.follows(m, l) && !b.stopped(m, l) {
 				b.move(m)
 			}
 		}

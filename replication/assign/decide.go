@@ -60,7 +60,7 @@ func (b *board) tidy() {
 		if m := b.member(l.to.Target); m == nil || !m.fit {
 			l.to.Target = ""
 		}
-		if m := b.member(l.to.From); m == nil || !m.alive || b.owner(l) == nil || b.runs(l) {
+		if m := b.member(l.to.From); m == nil || !m.alive || b.owner(l) == nil || b.runs(l) || b.stuck(l) {
 			l.to.From = ""
 		}
 		if m := b.member(l.to.Wanted); m == nil || !m.fit || (l.to.Target == "" && l.to.Owner != m.ID) {

@@ -141,19 +141,21 @@ func settle(in Input, s *ownership.State) *ownership.State {
 	return s
 }
 
-// ideal is the health of members of which each has done all that the state says.
+// ideal is the health of members of which each has done all that the state says. A lane that does
+// not get to run does not run then, whoever has it.
 func ideal(now map[string]Health, s *ownership.State) (map[string]Health, map[ownership.LaneRef]uint64) {
 	health, fenced := map[string]Health{}, map[ownership.LaneRef]uint64{}
 	for id, h := range now {
 		h.Copies, h.Version = map[ownership.LaneRef]Copy{}, s.Version
 		health[id] = h
 	}
+	stuck := stuckLanes(now)
 	for ref, l := range s.Lanes() {
 		if l.Unfenced {
 			fenced[ref] = l.Epoch
 		}
 		if h, ok := health[l.Owner]; ok {
-			h.Copies[ref] = Copy{Running: true, Epoch: l.Epoch}
+			h.Copies[ref] = Copy{Running: !stuck[ref], Stuck: stuck[ref], Epoch: l.Epoch}
 		}
 		for _, id := range l.Standbys {
 			if h, ok := health[id]; ok {
@@ -162,6 +164,26 @@ func ideal(now map[string]Health, s *ownership.State) (map[string]Health, map[ow
 		}
 	}
 	return health, fenced
+}
+
+// stuckLanes are those that somebody does not get to run, and nobody has run since.
+func stuckLanes(now map[string]Health) map[ownership.LaneRef]bool {
+	stuck, ran := map[ownership.LaneRef]bool{}, map[ownership.LaneRef]uint64{}
+	for _, h := range now {
+		for ref, c := range h.Copies {
+			if c.Running {
+				ran[ref] = max(ran[ref], c.Epoch)
+			}
+		}
+	}
+	for _, h := range now {
+		for ref, c := range h.Copies {
+			if c.Stuck && c.Epoch > ran[ref] {
+				stuck[ref] = true
+			}
+		}
+	}
+	return stuck
 }
 
 func difference(in Input, ref ownership.LaneRef, old, l ownership.Lane) string {

@@ -43,11 +43,15 @@ type Health struct {
 // Copy is what a member has of one lane.
 type Copy struct {
 	// Running: as the owner, under Epoch. It has taken the lane over and needs no word of the last
-	// owner any more, be it that the lane counts, or that it has stopped on an error of its own.
+	// owner any more.
 	Running bool
-	Epoch   uint64 // of the grant that it acts on
-	Ready   bool   // as a standby: it has once been at the end of the changelog
-	Lag     int64  // records behind the end
+	// Stuck: it comes no further. It has stopped on an error of its own or, as the owner under
+	// Epoch, has failed for a while to run the lane. An owner says so only once it needs no word of
+	// the last one any more: that one has given it, or is fenced.
+	Stuck bool
+	Epoch uint64 // of the grant that it acts on
+	Ready bool   // as a standby: it has once been at the end of the changelog
+	Lag   int64  // records behind the end
 }
 
 // KafkaAgeMax is for how long, with the defaults, a node may not have reached Kafka until it counts

@@ -8,7 +8,7 @@ import (
 // handOver goes on with the moves that were begun or asked for: who has caught up gets the lane,
 // who has no copy begins one.
 func (b *board) handOver() {
-	for _, l := range b.lanes {
+	for _, l := range b.runningFirst(func(l *lane) bool { return l.to.Target != "" }) {
 		o, target := b.owner(l), b.member(l.to.Target)
 		if l.app.Halted != "" || o == nil || target == nil || l.to.From != "" || !l.old.Owns(o.Member) {
 			continue
@@ -71,12 +71,14 @@ func (b *board) handOverTo(l *lane, o, target *member) {
 // drained, or its disk fails.
 func (m *member) leaves() bool { return !m.fit && (m.Draining || m.ill) }
 
-// emptyDrained begins to move lanes away from members that are to be drained, or whose disk fails,
-// also those that do not run there: nobody would wait for that.
+// emptyDrained begins to move lanes away from members that are to be drained, or whose disk fails:
+// those that run, and then those that do not. What keeps these from running may be of that member
+// alone; else they stop at the next one too, which holds nothing up.
 func (b *board) emptyDrained() {
-	for _, l := range b.lanes {
+	leaves := func(l *lane) bool { o := b.owner(l); return o != nil && o.leaves() }
+	for _, l := range b.runningFirst(leaves) {
 		o := b.owner(l)
-		if o == nil || !o.leaves() || l.to.Target != "" || l.to.From != "" || !b.roomToMove(o) {
+		if l.to.Target != "" || l.to.From != "" || !b.roomToMove(o) {
 			continue
 		}
 		// Where the best has no room for a moment, that is waited for: another would have to copy
@@ -103,7 +105,8 @@ func (b *board) giveUp() {
 
 // balance moves lanes from members above their share to members below it: first those that a member
 // below follows already, then those that it has something of, then any. Lanes that a person has
-// moved go last.
+// moved go last, and those that do not run stay where they are. A member that runs nothing of what
+// it has got, as one whose rights at Kafka are wrong, gets no more.
 func (b *board) balance() {
 	if !slices.ContainsFunc(b.members, (*member).above) || !slices.ContainsFunc(b.members, (*member).below) {
 		return
@@ -125,7 +128,7 @@ func (b *board) balance() {
 }
 
 func (m *member) above() bool { return m.fit && m.owned > m.quota }
-func (m *member) below() bool { return m.fit && m.live && m.owned < m.quota }
+func (m *member) below() bool { return m.fit && m.live && m.owned < m.quota && !m.barren }
 
 // shed moves a lane to the best member of a choice. When none of them has room for a moment, the
 // owner waits for that, rather than to move another lane to a worse one.

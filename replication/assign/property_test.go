@@ -21,9 +21,9 @@ type tb struct {
 func (t tb) Fatal(args ...any)                 { t.r.Fatal(args...) }
 func (t tb) Fatalf(format string, args ...any) { t.r.Fatalf(format, args...) }
 
-// Of any history of joins, deaths, drains, moves and half-done copies: each plan is taken, keeps
-// the limits and grants as it may; and once things settle, the lanes are balanced, have their
-// standbys, and nothing more is decided.
+// Of any history of joins, deaths, drains, moves, half-done copies and lanes that do not get to
+// run: each plan is taken, keeps the limits and grants as it may; and once things settle, the lanes
+// that run are balanced, all have their standbys, none is on its way, and nothing more is decided.
 func TestAnyHistory(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		w := newWorld(tb{t, r})
@@ -35,6 +35,7 @@ func TestAnyHistory(t *testing.T) {
 			w.happen(r)
 		}
 		w.recover()
+		w.sicken(r)
 		w.settle()
 		w.checkRest(r)
 	})
@@ -100,11 +101,13 @@ func (w *world) progress(r *rapid.T) {
 			if h, ok := w.health[id]; !ok || !h.Live {
 				continue
 			}
-			switch rapid.IntRange(0, 3).Draw(r, "progress") {
+			switch rapid.IntRange(0, 4).Draw(r, "progress") {
 			case 1:
 				w.setCopy(id, ref, Copy{Ready: true, Lag: rapid.Int64Range(0, 9000).Draw(r, "lag"), Epoch: l.Epoch})
 			case 2:
 				w.setCopy(id, ref, Copy{Running: l.Owner == id, Ready: l.Owner != id, Epoch: l.Epoch})
+			case 3:
+				w.stick(id, ref, l.Epoch)
 			}
 		}
 	}
@@ -133,6 +136,7 @@ func (w *world) checkedDecide(r *rapid.T) {
 	}
 	for _, c := range d.Plan.Lanes {
 		w.checkChange(r, in, c, before)
+		w.checkWord(r, in, c, before)
 	}
 	w.checkLimits(r, d.Plan, before)
 }
@@ -176,6 +180,19 @@ func (w *world) checkChange(r *rapid.T, in Input, c ownership.LaneChange, before
 		r.Fatalf("%v is taken from %s, who lives, without a hand-over", c.LaneRef, old.Owner)
 	case old.Owner != "" && from == "" && !follows && c.To.Owner != old.Owner:
 		r.Fatalf("%v goes from the dead to %s, who does not follow it, without a fence", c.LaneRef, c.To.Owner)
+	}
+}
+
+// checkWord: an owner waits for the word of the one before until it says that it needs it no more.
+func (w *world) checkWord(r *rapid.T, in Input, c ownership.LaneChange, before *ownership.State) {
+	old, _ := before.Lane(c.LaneRef)
+	if old.From == "" || c.To.From != "" || c.To.Owner != old.Owner || c.To.Incarnation != old.Incarnation {
+		return
+	}
+	said := in.Health[old.Owner].Copies[c.LaneRef]
+	if !w.dead[old.From] && before.Members[old.From].Alive && w.alivePrecisely(in, old.Owner) &&
+		((!said.Running && !said.Stuck) || said.Epoch < old.Epoch) {
+		r.Fatalf("%v waits no more for %s, and %s has not said that it is done: %+v", c.LaneRef, old.From, old.Owner, said)
 	}
 }
 
@@ -224,29 +241,26 @@ func (w *world) recover() {
 	}
 }
 
+// sicken lets some lanes never run again, whoever has them.
+func (w *world) sicken(r *rapid.T) {
+	w.ill = map[ownership.LaneRef]bool{}
+	if !rapid.Bool().Draw(r, "some do not run") {
+		return
+	}
+	for ref := range w.s.Lanes() {
+		if rapid.IntRange(0, 3).Draw(r, "ill") == 0 {
+			w.ill[ref] = true
+		}
+	}
+}
+
 // checkRest checks a cluster that has come to rest.
 func (w *world) checkRest(r *rapid.T) {
 	able := w.alive()
 	if len(able) == 0 { // all that live are to be drained
 		return
 	}
-	owned, _ := w.loads()
-	lanes, capacity := 0, 0
-	for range w.s.Lanes() {
-		lanes++
-	}
-	for _, id := range able {
-		capacity += w.s.Members[id].Capacity
-	}
-	for _, m := range w.s.SortedMembers() {
-		share := float64(lanes*m.Capacity) / float64(capacity)
-		if !slices.Contains(able, m.ID) {
-			share = 0
-		}
-		if off := float64(owned[m.ID]) - share; off >= 1 || off <= -1 || (share == 0 && off != 0) {
-			r.Fatalf("%s owns %d lanes of a share of %.2f:\n%s", m.ID, owned[m.ID], share, w.describe())
-		}
-	}
+	w.checkShares(r, able)
 	for ref, l := range w.s.Lanes() {
 		asked := min(len(able)-1, w.s.Apps[ref.App].Standbys)
 		if len(l.Standbys) != asked || l.Target != "" || l.From != "" || w.s.OwnerOf(l) == nil {
@@ -256,12 +270,46 @@ func (w *world) checkRest(r *rapid.T) {
 	w.checkStandbyZones(r, able)
 }
 
+// checkShares: each member has its share. A lane that does not run stays where it is: who has too
+// many has only such ones, and who has none that runs may have too few.
+func (w *world) checkShares(r *rapid.T, able []string) {
+	owned, _ := w.loads()
+	lanes, capacity, run := 0, 0, map[string]bool{}
+	for ref, l := range w.s.Lanes() {
+		lanes++
+		run[l.Owner] = run[l.Owner] || !w.ill[ref]
+	}
+	for _, id := range able {
+		capacity += w.s.Members[id].Capacity
+	}
+	var above, below string
+	for _, m := range w.s.SortedMembers() {
+		share := float64(lanes*m.Capacity) / float64(capacity)
+		if !slices.Contains(able, m.ID) {
+			share = 0
+		}
+		off := float64(owned[m.ID]) - share
+		if share == 0 && off != 0 || len(w.ill) == 0 && (off >= 1 || off <= -1) {
+			r.Fatalf("%s owns %d lanes of a share of %.2f:\n%s", m.ID, owned[m.ID], share, w.describe())
+		}
+		if off >= 1 && run[m.ID] {
+			above = m.ID
+		}
+		if off <= -1 && (run[m.ID] || owned[m.ID] == 0) {
+			below = m.ID
+		}
+	}
+	if above != "" && below != "" {
+		r.Fatalf("%s has more than its share, and could give %s some:\n%s", above, below, w.describe())
+	}
+}
+
 // checkStandbyZones: no lane with one standby has it in the owner's zone while another zone has a
 // node.
 func (w *world) checkStandbyZones(r *rapid.T, able []string) {
 	for ref, l := range w.s.Lanes() {
 		zone := w.s.Members[l.Owner].Zone
-		if len(l.Standbys) != 1 || zone == "" || w.s.Members[l.Standbys[0]].Zone != zone {
+		if w.ill[ref] || len(l.Standbys) != 1 || zone == "" || w.s.Members[l.Standbys[0]].Zone != zone {
 			continue
 		}
 		for _, id := range able {

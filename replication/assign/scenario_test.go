@@ -27,7 +27,9 @@ import (
 //	report ID          it has, and all others too
 //	kafka ID           a node last reached Kafka age= ago
 //	disk ID            a node's disk fails (why=), or is well again
-//	copy APP/LANE ID   a standby's copy: lag=, or loading
+//	copy APP/LANE ID   a standby's copy: lag=, or loading; of one that runs it: running, epoch=
+//	stuck APP/LANE ID  a node comes no further with a lane, nor does another that gets it; epoch=
+//	                   of another grant than the state's
 //	fenced APP/LANE    the leader's fence has ended
 //	drain, undrain, move, keep, halt, pause, problems, lanes, loads, dry-run
 func TestScenarios(t *testing.T) {
@@ -103,7 +105,13 @@ func (w *world) obeyNode(t *testing.T, d *datadriven.TestData, plain []string, a
 	case "copy":
 		lag, _ := strconv.Atoi(arg["lag"])
 		runs := slices.Contains(plain, "running")
-		w.setCopy(plain[1], reference(plain[0]), Copy{Ready: !runs && !slices.Contains(plain, "loading"), Running: runs, Lag: int64(lag)})
+		epoch, _ := strconv.ParseUint(arg["epoch"], 10, 64)
+		w.setCopy(plain[1], reference(plain[0]), Copy{
+			Ready: !runs && !slices.Contains(plain, "loading"), Running: runs, Lag: int64(lag), Epoch: epoch,
+		})
+	case "stuck":
+		epoch, _ := strconv.ParseUint(arg["epoch"], 10, 64)
+		w.stick(plain[1], reference(plain[0]), epoch)
 	case "fenced":
 		w.fence([]ownership.LaneRef{reference(plain[0])})
 	case "drain", "undrain":

@@ -1,6 +1,7 @@
 package assign
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ type world struct {
 	health map[string]Health
 	dead   map[string]bool // their processes have ended
 	fenced map[ownership.LaneRef]uint64
+	ill    map[ownership.LaneRef]bool // lanes that nobody gets to run
 	paused bool
 	set    Settings
 	starts map[string]int
@@ -77,7 +79,15 @@ func (w *world) decide() Decision {
 }
 
 // catchUp lets every live node do all that the state says.
-func (w *world) catchUp() { w.health, _ = ideal(w.health, w.s) }
+func (w *world) catchUp() {
+	w.health, _ = ideal(w.health, w.s)
+	for ref := range w.ill {
+		l, _ := w.s.Lane(ref)
+		if h, ok := w.health[l.Owner]; ok {
+			h.Copies[ref] = Copy{Stuck: true, Epoch: l.Epoch}
+		}
+	}
+}
 
 // fence ends the fences that were asked for.
 func (w *world) fence(refs []ownership.LaneRef) {
@@ -209,6 +219,12 @@ func (w *world) setCopy(id string, ref ownership.LaneRef, c Copy) {
 	}
 	h.Copies, h.Version = copies, w.s.Version
 	w.health[id] = h
+}
+
+// stick lets a node come no further with a lane, under a grant; 0 is that of the state.
+func (w *world) stick(id string, ref ownership.LaneRef, epoch uint64) {
+	l, _ := w.s.Lane(ref)
+	w.setCopy(id, ref, Copy{Stuck: true, Epoch: cmp.Or(epoch, l.Epoch)})
 }
 
 // alive are the members that can own lanes.

@@ -303,7 +303,7 @@ func health(v session.View) map[string]assign.Health {
 			Copies:        make(map[ownership.LaneRef]assign.Copy, len(s.Copies)),
 		}
 		for ref, c := range s.Copies {
-			h.Copies[ref] = assign.Copy{Running: c.Running, Epoch: c.Epoch, Ready: c.Ready, Lag: c.Lag}
+			h.Copies[ref] = assign.Copy{Running: c.Running, Stuck: c.Stuck, Epoch: c.Epoch, Ready: c.Ready, Lag: c.Lag}
 		}
 		all[id] = h
 	}

@@ -36,6 +36,7 @@ type Copy struct {
 	Role    string `json:"role"`
 	State   string `json:"state"` // of the lane at this node, to be shown
 	Running bool   `json:"running,omitempty"`
+	Stuck   bool   `json:"stuck,omitempty"` // it comes no further: see assign.Copy
 	Ready   bool   `json:"ready,omitempty"` // loaded, and once at the end of the changelog
 	Epoch   uint64 `json:"epoch"`           // of the grant that the node acts on
 	Lag     int64  `json:"lag"`

@@ -100,16 +100,38 @@ func (s *sim) checkRest() {
 		switch {
 		case state.OwnerOf(l) == nil || l.From != "" || l.Target != "" || len(l.Standbys) != asked:
 			s.wrong("%v is not at rest: %+v", ref, l)
+		case s.ill[ref]:
 		case s.now-s.kafka.lane(ref).lastAt > 2000:
 			s.wrong("%v is owned by %s, and commits nothing", ref, l.Incarnation)
 		case s.kafka.lane(ref).last().by != l.Incarnation:
 			s.wrong("%v is owned by %s, and %s commits", ref, l.Incarnation, s.kafka.lane(ref).last().by)
 		}
 	}
+	s.checkShares(owned, lanes)
+}
+
+// checkShares: each node has its share. A lane that nobody gets to run stays where it is: who has
+// too many has only such ones, and who runs none of its own may have too few.
+func (s *sim) checkShares(owned map[string]int, lanes int) {
+	runs := map[string]bool{}
+	for ref, l := range s.truth().Lanes() {
+		runs[l.Owner] = runs[l.Owner] || !s.ill[ref]
+	}
+	above, below := "", ""
 	for _, n := range s.nodes {
-		if off := owned[n.id]*len(s.nodes) - lanes; off >= len(s.nodes) || off <= -len(s.nodes) {
+		off := owned[n.id]*len(s.nodes) - lanes
+		if off >= len(s.nodes) && runs[n.id] {
+			above = n.id
+		}
+		if off <= -len(s.nodes) && (runs[n.id] || owned[n.id] == 0) {
+			below = n.id
+		}
+		if len(s.ill) == 0 && (off >= len(s.nodes) || off <= -len(s.nodes)) {
 			s.wrong("%s owns %d of %d lanes", n.id, owned[n.id], lanes)
 		}
+	}
+	if above != "" && below != "" {
+		s.wrong("%s owns %d of %d lanes, and gives %s none, which owns %d", above, owned[above], lanes, below, owned[below])
 	}
 }
 

@@ -30,7 +30,8 @@ type sim struct {
 	// taken are the lanes whose owner waits for the word of one that was cut off from Kafka: nobody
 	// has asked that one to hand them over.
 	taken   map[ownership.LaneRef]bool
-	moves   int // of lanes, as the log shows
+	ill     map[ownership.LaneRef]bool // nobody gets to run them: a person has to mend something
+	moves   int                        // of lanes, as the log shows
 	fault   string
 	history []string
 }

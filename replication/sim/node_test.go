@@ -39,6 +39,7 @@ type run struct {
 	position int
 	waiting  bool // for the word of the last owner
 	running  bool
+	stuck    bool // it has fenced, and does not get to run
 	inTxn    bool
 	ended    bool
 }
@@ -305,6 +306,10 @@ func (n *node) readPosition(ref ownership.LaneRef, r *run, again func()) {
 				n.at(500, again)
 				return
 			}
+			if r.stuck = n.s.ill[ref]; r.stuck {
+				n.at(500, again)
+				return
+			}
 			r.position = position
 			n.at(n.s.between(5, 60), func() {
 				r.running = !r.ended
@@ -370,7 +375,7 @@ func (n *node) ping() {
 		h.Copies[ref] = assign.Copy{Ready: c.ready, Lag: int64(n.s.kafka.lane(ref).position() - c.position)}
 	}
 	for ref, r := range n.owned {
-		h.Copies[ref] = assign.Copy{Running: r.running, Epoch: r.epoch}
+		h.Copies[ref] = assign.Copy{Running: r.running, Stuck: r.stuck, Epoch: r.epoch}
 	}
 	number := n.pings
 	l.on.at(n.s.wire(), func() { l.report(n, number, h) })

@@ -17,7 +17,7 @@ func newSim(seed uint64, mutant string) *sim {
 	s := &sim{
 		rng: rand.New(rand.NewPCG(seed, 7)), mutant: mutant, kafka: kafka{},
 		states: []*ownership.State{ownership.New()}, fences: map[fence]bool{},
-		cutOff: map[string]int64{}, taken: map[ownership.LaneRef]bool{},
+		cutOff: map[string]int64{}, taken: map[ownership.LaneRef]bool{}, ill: map[ownership.LaneRef]bool{},
 	}
 	for i := range 3 + s.rng.IntN(3) {
 		s.nodes = append(s.nodes, &node{s: s, id: string(rune('a' + i)), state: ownership.New()})
@@ -78,7 +78,7 @@ func (s *sim) disturb() {
 	if n.started == 0 {
 		return
 	}
-	switch s.rng.IntN(10) {
+	switch s.rng.IntN(11) {
 	case 0, 1:
 		if n.up {
 			n.crash()
@@ -107,6 +107,13 @@ func (s *sim) disturb() {
 		s.propose(n, ownership.Command{MoveLane: &ownership.MoveLane{
 			LaneRef: ownership.LaneRef{App: "p", Lane: s.rng.IntN(4)}, Target: n.id,
 		}})
+	case 10:
+		ref := ownership.LaneRef{App: "p", Lane: s.rng.IntN(8)}
+		s.say("nobody gets to run %v any more", ref)
+		s.ill[ref] = true
+		if s.rng.IntN(2) == 0 {
+			s.at(s.between(50, 8000), func() { delete(s.ill, ref) })
+		}
 	}
 }
 
@@ -116,10 +123,13 @@ func (n *node) revive() {
 	}
 }
 
-// heal ends all faults.
+// heal ends all faults, but for what a person has to mend: that of some schedules only.
 func (s *sim) heal() {
 	s.say("all faults end")
 	s.calm = true
+	if s.rng.IntN(2) == 0 {
+		clear(s.ill)
+	}
 	for _, n := range s.nodes {
 		n.cut, n.kafkaless = false, false
 		n.resume()
