@@ -239,6 +239,11 @@ func (s *simulation) enough() error {
 			return err
 		}
 	}
+	for _, what := range simColumns() {
+		if s.hits(what) == 0 {
+			return fmt.Errorf("no request in %d seeds was %s", s.seeds, what)
+		}
+	}
 	if want := int64(s.seeds * simEvents); s.events < want {
 		return fmt.Errorf("%d events in %d seeds; at least %d", s.events, s.seeds, want)
 	}
@@ -246,6 +251,16 @@ func (s *simulation) enough() error {
 		return fmt.Errorf("%d faults in %d seeds; at least %d", s.faults(), s.seeds, want)
 	}
 	return s.checked()
+}
+
+// hits are those of one fault, at requests of any kind.
+func (s *simulation) hits(what string) (n int) {
+	for f, hits := range s.hit {
+		if f.what == what {
+			n += hits
+		}
+	}
+	return n
 }
 
 // checked says which check has not been made, or not at the end of each seed.
@@ -277,6 +292,9 @@ func TestSimEnough(t *testing.T) {
 				s.hit[fault{key, what}] = 1000
 			}
 		}
+		for _, what := range []string{refused, ofThePast, delayed} {
+			s.hit[fault{kmsg.Fetch, what}] = 1
+		}
 		return s
 	}
 	if err := full().enough(); err != nil {
@@ -286,11 +304,14 @@ func TestSimEnough(t *testing.T) {
 		"requests of the kind Metadata were sent, and none":          func(s *simulation) { s.sent[kmsg.Metadata] = 1000 },
 		"requests of the kind Metadata were sent, and no fault":      func(s *simulation) { s.sent[kmsg.Metadata] = 30 },
 		"requests of the kind EndTxn were sent, and none was answer": func(s *simulation) { delete(s.hit, fault{kmsg.EndTxn, answerLost.String()}) },
-		"events in 100 seeds":         func(s *simulation) { s.events-- },
-		"0 " + checkAnswers + " in":   func(s *simulation) { s.done.n[checkAnswers]-- },
-		"0 " + checkAfter + " in":     func(s *simulation) { s.done.n[checkAfter]-- },
-		"0 " + checkClaims + " in":    func(s *simulation) { s.done.n[checkClaims]-- },
-		"99 " + checkRecount + " in ": func(s *simulation) { s.done.n[checkRecount]-- },
+		"no request in 100 seeds was " + ofThePast:                   func(s *simulation) { delete(s.hit, fault{kmsg.Fetch, ofThePast}) },
+		"no request in 100 seeds was " + delayed:                     func(s *simulation) { delete(s.hit, fault{kmsg.Fetch, delayed}) },
+		"no request in 100 seeds was " + refused:                     func(s *simulation) { delete(s.hit, fault{kmsg.Fetch, refused}) },
+		"events in 100 seeds":                                        func(s *simulation) { s.events-- },
+		"0 " + checkAnswers + " in":                                  func(s *simulation) { s.done.n[checkAnswers]-- },
+		"0 " + checkAfter + " in":                                    func(s *simulation) { s.done.n[checkAfter]-- },
+		"0 " + checkClaims + " in":                                   func(s *simulation) { s.done.n[checkClaims]-- },
+		"99 " + checkRecount + " in ":                                func(s *simulation) { s.done.n[checkRecount]-- },
 		"faults in 100 seeds": func(s *simulation) {
 			for f := range s.hit {
 				s.hit[f] = 1
@@ -321,6 +342,11 @@ func (s *simulation) met(key kmsg.Key, n int) error {
 	return nil
 }
 
+// simColumns are all faults, each of which has to come in any run.
+func simColumns() []string {
+	return []string{refused, neverSent.String(), answerLost.String(), answerBad.String(), ofThePast, delayed}
+}
+
 // simWants are the faults that each kind of request must have met.
 func simWants(key kmsg.Key) []string {
 	if key == kmsg.ApiVersions { // its answer cannot say that it was not carried out
@@ -333,15 +359,14 @@ func simWants(key kmsg.Key) []string {
 func (s *simulation) table(to io.Writer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	columns := []string{refused, neverSent.String(), answerLost.String(), answerBad.String(), ofThePast, delayed}
 	fmt.Fprintf(to, "\n%-26s %8s", "requests of nodes", "sent")
-	for _, what := range columns {
+	for _, what := range simColumns() {
 		fmt.Fprintf(to, " %15s", what)
 	}
 	fmt.Fprintln(to, "\n  (faults that hit; after a slash those that were meant to, where a connection broke before)")
 	for _, key := range slices.SortedFunc(maps.Keys(s.sent), func(a, b kmsg.Key) int { return strings.Compare(a.Name(), b.Name()) }) {
 		fmt.Fprintf(to, "%-26s %8d", key.Name(), s.sent[key])
-		for _, what := range columns {
+		for _, what := range simColumns() {
 			fmt.Fprintf(to, " %15s", s.cell(fault{key, what}))
 		}
 		fmt.Fprintln(to)
