@@ -51,6 +51,11 @@ func TestExcused(t *testing.T) {
 			f.events[len(f.events)-1].Fault.Failed = "there was nothing to kill"
 			f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
 		}},
+		"a store of which bits were turned over": {Stores, "opened stores that say that they are damaged", func(f *fake) {
+			f.fault("flip", "a", "", f.now(), f.now())
+			f.events[len(f.events)-1].Fault.Flipped = []string{"two/0", "one/1"}
+			f.stores = append(f.stores, history.Store{App: "one", Node: "a", Partition: 1, Damaged: "state is damaged"})
+		}},
 		"a disk that damages a store": {Stores, "opened stores that say that they are damaged", func(f *fake) {
 			f.fault("disk", "b a", "", f.now(), f.now())
 			f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})

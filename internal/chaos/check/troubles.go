@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,7 +15,7 @@ import (
 type troubles struct {
 	brokers  []period
 	clocks   map[string][]clockOff // by node
-	damages  map[string][]period   // by node: flipped bits and full disks
+	damages  map[string][]harm     // by node: flipped bits and full disks
 	wipes    map[string][]period   // by node: its stores were taken away
 	compacts []period              // in which Kafka was made to compact changelogs
 	dead     map[startOf]int64     // when the process of a start had ended
@@ -28,6 +29,12 @@ type period struct{ began, ended int64 }
 
 // forever is later than anything, with room for what is added to it.
 const forever = int64(1) << 62
+
+// harm is a time in which stores may have been damaged: these, APP/LANE, or any.
+type harm struct {
+	period
+	stores []string
+}
 
 // clockOff is a time in which a node's clock was off by so many ms.
 type clockOff struct {
@@ -52,7 +59,7 @@ const (
 // newTroubles takes the faults, each of which is there when it begins and, unless the run was cut
 // off, again when it is over. One that has failed may have begun all the same.
 func newTroubles(run *Run, faults []history.Fault, processes []history.Process, s *settlings) *troubles {
-	t := &troubles{clocks: map[string][]clockOff{}, damages: map[string][]period{}, wipes: map[string][]period{}, dead: map[startOf]int64{},
+	t := &troubles{clocks: map[string][]clockOff{}, damages: map[string][]harm{}, wipes: map[string][]period{}, dead: map[startOf]int64{},
 		began: run.Began.UnixMilli(), settlings: s}
 	last := map[int]history.Fault{}
 	for _, f := range faults {
@@ -87,7 +94,7 @@ func (t *troubles) fault(f *history.Fault) {
 		}
 	case "flip", "disk":
 		for _, n := range nodes {
-			t.damages[n] = append(t.damages[n], at)
+			t.damages[n] = append(t.damages[n], harm{at, f.Flipped})
 		}
 	case "wipe":
 		for _, n := range nodes {
@@ -138,11 +145,14 @@ func readWhileOff(faults []clockOff, within period, by, readMs int64) bool {
 	return false
 }
 
-// damage reports whether the files of a node may have been damaged from outside before a copy of
-// them was made, and since they were last taken away.
+// damage reports whether a store that says that it is damaged, of which Partition is the lane, may
+// have been damaged from outside before a copy of it was made, and since it was last taken away.
 func (t *troubles) damage(s *history.Store) bool {
-	at := t.copied(s)
-	return slices.ContainsFunc(t.damages[s.Node], func(d period) bool {
+	at, name := t.copied(s), fmt.Sprintf("%s/%d", s.App, s.Partition)
+	return slices.ContainsFunc(t.damages[s.Node], func(d harm) bool {
+		if len(d.stores) > 0 && !slices.Contains(d.stores, name) {
+			return false
+		}
 		gone := slices.ContainsFunc(t.wipes[s.Node], func(w period) bool { return d.ended <= w.began && w.ended <= at })
 		return d.began <= at && !gone
 	})

@@ -196,6 +196,11 @@ var wrongRuns = []bad{
 		f.fault("flip", "b", `kind=flip`, f.now(), f.now())
 		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
 	}},
+	{"a store that is damaged where bits of others were turned over", Stores, "nothing has damaged it", func(f *fake) {
+		f.fault("flip", "a", `kind=flip`, f.now(), f.now())
+		f.events[len(f.events)-1].Fault.Flipped = []string{"one/1", "two/0"}
+		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
+	}},
 	{"a store that is damaged before its disk is full", Stores, "nothing has damaged it", func(f *fake) {
 		s := history.Store{App: "one", Node: "a", Start: 2, Damaged: "state is damaged"}
 		f.died(s, f.now())

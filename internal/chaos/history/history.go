@@ -135,6 +135,8 @@ type Fault struct {
 	// Emptied are the nodes that were killed before, and started without their stores, so that they
 	// come to the step at which the fault was to come.
 	Emptied []Emptied `json:"emptied,omitempty"`
+	// Flipped are the stores, APP/LANE, of which bits were turned over.
+	Flipped []string `json:"flipped,omitempty"`
 	// Transitions are the target's lanes that were changing roles: acquiring, restoring, standby
 	// (a copy that is not ready yet), moving, draining, joining.
 	Transitions []string  `json:"transitions,omitempty"`

@@ -108,12 +108,25 @@ func (f *fault) flip(ctx context.Context) error {
 			return errors.Join(err, errors.New("there is no store to damage"))
 		}
 		for range 1 + f.rand.IntN(3) {
-			if err := f.flipIn(pick(f.rand, files...)); err != nil {
+			path := pick(f.rand, files...)
+			if err := f.flipIn(path); err != nil {
 				return err
 			}
+			f.rec.Flipped = append(f.rec.Flipped, storeOf(n, path))
 		}
 		return nil
 	})
+}
+
+// storeOf is the store of a file, APP/LANE: the files of a checkpoint beside it are its own.
+func storeOf(n *node, path string) string {
+	rest, err := filepath.Rel(filepath.Join(n.dir, "state"), path)
+	parts := strings.Split(filepath.ToSlash(rest), "/")
+	if err != nil || len(parts) < 2 {
+		return ""
+	}
+	lane, _, _ := strings.Cut(parts[1], ".")
+	return parts[0] + "/" + lane
 }
 
 func (f *fault) flipIn(path string) error {
