@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -165,6 +166,41 @@ func TestScheduleOf(t *testing.T) {
 		if back, err := plan.Parse(s.String()); err != nil || back.Load != s.Load {
 			t.Errorf("the load%v comes back as%v (%v)", s.Load, back.Load, err)
 		}
+	}
+}
+
+// TestTotals: a run of twelve minutes that is drawn as usual has to bring so many faults of each
+// kind; what was killed and emptied on the way to a step counts.
+func TestTotals(t *testing.T) {
+	var f finding
+	add := func(n int, kind plan.Kind, fault history.Fault) {
+		for range n {
+			fault.Kind = string(kind)
+			f.result.Faults = append(f.result.Faults, fault)
+		}
+	}
+	add(20, plan.Kill, history.Fault{Signal: 2, Emptied: []history.Emptied{{Node: "a"}}})
+	add(18, plan.Stop, history.Fault{Signal: 1})
+	add(2, plan.BrokerStop, history.Fault{Signal: 1})
+	add(19, plan.OneWay, history.Fault{Effects: 1})
+	add(1, plan.BrokerCut, history.Fault{})
+	add(6, plan.ControllerKill, history.Fault{Signal: 1})
+	f.result.Events, f.drawn, f.usual = 1_000_000, floorsFrom, true
+	if short := f.short(); len(short) > 0 {
+		t.Errorf("%v", short)
+	}
+	f.result.Faults[len(f.result.Faults)-7].Failed = "no time"
+	f.result.Faults[0].Emptied = nil
+	if got := fmt.Sprint(f.short()); got != "[59 SIGKILLs of 60 19 network cuts of 20]" {
+		t.Error(got)
+	}
+	f.report = foundBy(good).report
+	if text, came := f.verdict(nil); came != unproved || f.proved() || !strings.Contains(text, "59 SIGKILLs of 60") {
+		t.Errorf("%s, %d", text, came)
+	}
+	f.usual = false
+	if short := f.short(); len(short) > 0 {
+		t.Errorf("of a run that is not as usual: %v", short)
 	}
 }
 

@@ -5,10 +5,12 @@
 // broken and what was checked. It exits 1 when anything was wrong; 3 when a check has seen nothing
 // at all, when one has left more than a hundredth undecided, when more than a third of the faults
 // did not come, and where the schedule is drawn, for 75 s or longer, when a check has not seen all
-// that it looks at; and 4 when it could not judge. The folder of such a run stays, and of one that
-// left something undecided, and no later run writes into it: it has the schedule, the logs by node
-// and time, the history, the topics as text, the difference, and the shortest schedule that failed
-// again within the time for looking, with its own folder (internal/chaos/history has the names).
+// that it looks at, and for 12 minutes or longer, when there were fewer kills, stops, cuts,
+// damaged stores or events than totals.go says; and 4 when it could not judge. The folder of such
+// a run stays, and of one that left something undecided, and no later run writes into it: it has
+// the schedule, the logs by node and time, the history, the topics as text, the difference, and
+// the shortest schedule that failed again within the time for looking, with its own folder
+// (internal/chaos/history has the names).
 package main
 
 import (
@@ -36,6 +38,9 @@ const (
 	shrinkMost  = 30 * time.Minute
 )
 
+// usualRate is how many events a second each of the two apps gets.
+const usualRate = 800
+
 type options struct {
 	seed     uint64
 	length   time.Duration
@@ -51,7 +56,7 @@ func main() {
 	opt := options{given: map[string]bool{}}
 	flag.Uint64Var(&opt.seed, "seed", 0, "`N` of the load and the faults (default: a new one)")
 	flag.DurationVar(&opt.length, "for", 10*time.Minute, "`DURATION` from the first event to the quiet end")
-	flag.IntVar(&opt.load.Rate, "rate", 800, "`N` events a second for each of the two apps")
+	flag.IntVar(&opt.load.Rate, "rate", usualRate, "`N` events a second for each of the two apps")
 	flag.IntVar(&opt.load.Keys, "keys", 1200, "`N` groups of the app that sums by key")
 	flag.BoolVar(&opt.load.Even, "even", false, "draw all kinds that come at a step equally often, so that the table of cells fills")
 	flag.BoolVar(&opt.load.Press, "press", false, "look for the highest rate that this machine sustains, send events at it, and see that nothing is left behind")

@@ -34,13 +34,14 @@ type finding struct {
 	result world.Result
 	report *check.Report // nil: it could not be judged
 	drawn  time.Duration // how long the run was to be; 0: its schedule was given
+	usual  bool          // it was drawn at the usual rate, from the usual deck
 }
 
 // run carries a schedule out and judges it. The folder stays; of a run that did not prove
 // everything it is made ready to be read before the brokers go, whatever the error is.
 func (t trial) run(ctx context.Context, s plan.Schedule) (f finding, err error) {
 	if t.drawn {
-		f.drawn = s.Length
+		f.drawn, f.usual = s.Length, !s.Load.Even && !s.Load.Press && s.Load.Rate >= usualRate
 	}
 	w, err := world.New(ctx, world.Options{Dir: t.dir, Bin: t.bin, Seed: s.Seed, Length: s.Length,
 		Rate: s.Load.Rate, Keys: s.Load.Keys, Press: s.Load.Press, Say: t.say})
@@ -246,7 +247,7 @@ func (f finding) checks(of func(*check.Check) bool) (numbers []int) {
 }
 
 func (f finding) proved() bool {
-	return f.report != nil && f.report.Proved() && len(f.failing())+len(f.lacking())+f.absent()+len(f.harmless()) == 0
+	return f.report != nil && f.report.Proved() && len(f.failing())+len(f.lacking())+f.absent()+len(f.harmless())+len(f.short()) == 0
 }
 
 // outcome is what a run came to, as the command exits with it: 2 is that of flags that are none,
@@ -277,6 +278,8 @@ func (f finding) verdict(err error) (text string, _ outcome) {
 		return fmt.Sprintf("NOT PROVED: %d of %d faults did not come", f.absent(), len(f.result.Faults)), unproved
 	case len(f.harmless()) > 0:
 		return fmt.Sprintf("NOT PROVED: no fault of these kinds has hit anything: %v", f.harmless()), unproved
+	case len(f.short()) > 0:
+		return fmt.Sprintf("NOT PROVED: a run of %v brings more than %v", f.drawn, f.short()), unproved
 	case len(f.doubtful()) > 0:
 		return fmt.Sprintf("NOT PROVED: checks %v have left too much undecided, see the table", f.doubtful()), unproved
 	case !f.proved():
@@ -327,6 +330,7 @@ func (f finding) print(out io.Writer) {
 			fmt.Fprintf(out, "did not come: %s: %s\n", fault.Line, fault.Failed)
 		}
 	}
+	f.printTotals(out)
 	fmt.Fprintln(out)
 	if f.report != nil {
 		_ = f.report.WriteText(out) // to a terminal
