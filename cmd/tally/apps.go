@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -41,7 +42,7 @@ func runApps(ctx context.Context, t *tool, opt appsOptions) error {
 		}
 		return printJSON(t.out, api.AppsAnswer{Apps: apps})
 	}
-	st, err := client.Status(ctx)
+	st, err := statusOfApps(ctx, client)
 	if err != nil {
 		return err
 	}
@@ -49,11 +50,51 @@ func runApps(ctx context.Context, t *tool, opt appsOptions) error {
 		fmt.Fprintln(t.err, "no app runs yet: `tally submit FILE` runs one")
 		return nil
 	}
+	return printApps(t, st)
+}
+
+// statusOfApps is the status; where that names no app, only once the node says that it knows of
+// none: one that still looks for its cluster has an empty status, too.
+func statusOfApps(ctx context.Context, client *api.Client) (api.Status, error) {
+	st, err := client.Status(ctx)
+	if err != nil || len(st.Apps) > 0 {
+		return st, err
+	}
+	apps, err := client.Apps(ctx)
+	if err != nil || len(apps) == 0 {
+		return st, err
+	}
+	if st, err = client.Status(ctx); err == nil && len(st.Apps) == 0 {
+		err = fmt.Errorf("the cluster has app %s, and no node says how it is: see `tally status`", apps[0].App)
+	}
+	return st, err
+}
+
+func printApps(t *tool, st api.Status) error {
 	tw := table(t.out)
 	fmt.Fprintln(tw, "APP\tGENERATION\tINPUT\tOUTPUT\tSTAGES\tLANES\tRUNNING\tLAG")
 	for _, a := range st.Apps {
-		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%d\t%d\t%d\t%d\n", a.App, a.Generation, a.Input, orDash(a.Output), a.Stages,
+		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%d\t%d\t%d\t%d\n", a.App, a.Generation, orDash(a.Input), orDash(a.Output), a.Stages,
 			len(a.Lanes), runningLanes(a), a.Lag)
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, a := range st.Apps {
+		if why := standsFor(a); why != "" {
+			fmt.Fprintf(t.err, "app %s does not run: %s\n", a.App, shownLines(why))
+		}
+	}
+	return nil
+}
+
+// standsFor is why no lane of an app runs, "" where one does or nobody knows.
+func standsFor(a api.AppStatus) (why string) {
+	for _, l := range a.Lanes {
+		if l.State == api.LaneRunning {
+			return ""
+		}
+		why = cmp.Or(why, l.Reason)
+	}
+	return why
 }

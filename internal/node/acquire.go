@@ -30,6 +30,10 @@ func (l *lane) acquire(ctx context.Context) (*txn.Session, error) {
 			return nil, err
 		}
 	}
+	if err := l.checkStranger(ctx); err != nil {
+		return nil, err
+	}
+	l.phase("looked for a stranger")
 	if l.store == nil {
 		if err := l.openStore(); err != nil {
 			return nil, err
@@ -83,7 +87,7 @@ func (l *lane) checkGrant(ctx context.Context) error {
 	if err != nil || by == nil {
 		return err
 	}
-	if l.stays == 1 { // or Raft knows less than Kafka
+	if l.stays == 1 && !by.Stranger { // or Raft knows less than Kafka
 		return &epochError{floor: by.Epoch, grant: l.epoch}
 	}
 	return by

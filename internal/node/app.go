@@ -30,6 +30,7 @@ type app struct {
 	program *spec.Program
 	record  *ownership.App // what the cluster has agreed on; nil for one that is only examined
 	heads   map[int32]head // of the changelog, as they were when the app was opened
+	headsAt time.Time      // when they were read
 	closed  bool           // what the cluster knows of an app that cannot be opened: see closedApp
 
 	input, output, changelog, dead kafka.Topic
@@ -138,7 +139,7 @@ func (a *app) examine(ctx context.Context) (err error) {
 		if found.headsErr != nil {
 			return found.headsErr
 		}
-		a.heads = found.heads
+		a.heads, a.headsAt = found.heads, found.headsAt
 	}
 	if err := a.fit(a.heads); err != nil {
 		return err
@@ -161,6 +162,7 @@ func (a *app) examine(ctx context.Context) (err error) {
 // found is what can be asked for by the app's name alone, whether or not there is anything.
 type found struct {
 	heads      map[int32]head
+	headsAt    time.Time // before they were read
 	headsErr   error
 	membersErr error // the consumer group is in use
 }
@@ -172,6 +174,7 @@ func (a *app) readEnds(ctx context.Context) <-chan found {
 		var f found
 		var asking sync.WaitGroup
 		asking.Go(func() { f.membersErr = a.refuseMembers(ctx) })
+		f.headsAt = a.node.cfg.Seam.Now()
 		f.heads, f.headsErr = readHeads(ctx, a.node.admin, spec.ChangelogTopic(a.name()))
 		asking.Wait()
 		answer <- f

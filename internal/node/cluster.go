@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/port"
 	"github.com/tally-kafka/tally/internal/token"
 	"github.com/tally-kafka/tally/replication/cluster"
@@ -34,6 +35,7 @@ func (n *Node) startCluster(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	cfg.Log.Info(n.port.Reach())
 	n.fresh = n.dir.neverInCluster()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -149,13 +151,16 @@ func (l *lane) raiseGrant(ctx context.Context, behind *epochError) error {
 }
 
 // fenceLane ends whatever transaction is open under a lane's transactional id. The leader calls it
-// while the log shows the lane ownerless.
+// while the log shows the lane ownerless. A lane that another cluster has taken is left to that.
 func (n *Node) fenceLane(ctx context.Context, app string, lane int) error {
 	n.mu.Lock()
 	cfg, connected := n.kafka, n.kafkaCluster != ""
 	n.mu.Unlock()
 	if !connected {
 		return errNotReached
+	}
+	if taken, err := n.isStrangers(ctx, app, lane); taken || err != nil && !errors.Is(err, kafka.ErrNoTopic) {
+		return err
 	}
 	s, err := txn.Fence(ctx, txn.Config{
 		Kafka: cfg, TransactionalID: transactionalID(app, lane), Group: app,

@@ -267,7 +267,7 @@ func moveOf(st *ownership.State, ref ownership.LaneRef, to *ownership.Member) (a
 		if to.Alive {
 			why = "being drained"
 		}
-		return answer, conflict(fmt.Sprintf("node %s is %s and takes no lane", to.Name, why), "the nodes that do: "+takersText(st))
+		return answer, conflict(fmt.Sprintf("node %s is %s and takes no lane", to.Name, why), takersText(st))
 	}
 	if owner := st.OwnerOf(now); owner != nil && owner.ID == to.ID {
 		answer.Done = now.Target == ""
@@ -349,14 +349,25 @@ func (c control) Forget(ctx context.Context, node string, dryRun bool) (api.Forg
 	}
 }
 
+// takersText names the nodes that take lanes, or says what to do where there are none.
 func takersText(st *ownership.State) string {
-	var names []string
+	var takers, drained []string
 	for _, m := range st.SortedMembers() {
-		if m.Alive && !m.Draining {
-			names = append(names, m.Name)
+		switch {
+		case m.Alive && !m.Draining:
+			takers = append(takers, m.Name)
+		case m.Alive:
+			drained = append(drained, m.Name)
 		}
 	}
-	return strings.Join(names, ", ")
+	switch {
+	case len(takers) > 0:
+		return "the nodes that do: " + strings.Join(takers, ", ")
+	case len(drained) > 0:
+		return fmt.Sprintf("no node takes lanes: all that are alive (%s) are being drained; start another, or take that back with `tally drain NODE --undo`",
+			strings.Join(drained, ", "))
+	}
+	return "no node takes lanes: start one"
 }
 
 // member finds a member by its name or id. Who is asked while the cluster is being formed, or while

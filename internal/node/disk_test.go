@@ -119,7 +119,8 @@ func isStarting(st api.Status) bool {
 		case api.LaneRestoring, api.LaneIdle, api.LaneStopped:
 			return true
 		case api.LaneAcquiring:
-			if l.Reason == "" || strings.HasPrefix(l.Reason, "waiting for the leader") {
+			switch l.Reason {
+			case "", "starting", "waiting for the leader to hear that this node has started", "the cluster does not have this node as a member yet":
 				return true
 			}
 		}

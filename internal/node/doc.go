@@ -9,8 +9,8 @@
 //   - A node acquires a lane only under an epoch above every epoch in the lane's position records.
 //   - The position record decides. The consumer group's offset is its mirror: when it is ahead, or
 //     stays behind, the lane stops and says both numbers.
-//   - A stranger's fence ends the lane here: the node goes on answering, with its age, and does not
-//     fence back.
+//   - A stranger's fence ends the lane in this cluster: the node goes on answering, with its age,
+//     and does not fence back; nor does a node that is granted the lane afterwards.
 //   - A reset is on disk and in the cluster's log before its first deletion; whatever step it is
 //     cut off at, the next start ends it, or another node once the one that had it in hand is dead.
 //     The changelog is deleted last: one that is not the old one means that all else is gone.

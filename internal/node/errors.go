@@ -154,16 +154,22 @@ func (e *HoleError) Error() string {
 // Unwrap gives the numbers that differ.
 func (e *HoleError) Unwrap() error { return e.Digest }
 
-// LostError ends a lane that another node has fenced.
+// LostError ends a lane that another node has fenced, or took before this one could.
 type LostError struct {
 	App     string
 	Lane    int
 	Node    string // who wrote after the fence
 	Epoch   uint64 // under which it did
 	Granted bool   // it is of this cluster, and has a later grant; else a stranger
+
+	Stranger bool // it is of another cluster, and has come since the app was opened here
 }
 
 func (e *LostError) Error() string {
+	if e.Stranger {
+		return fmt.Sprintf("lane %d of app %s was taken by node %s of another cluster: this one does not count it and does not take it back; stop the app at one of the two, or start this node again with --takeover",
+			e.Lane, e.App, e.Node)
+	}
 	return fmt.Sprintf("lane %d of app %s was fenced by node %s: this node no longer counts it and answers with what it had; stop one of the two, or start this one again with --takeover",
 		e.Lane, e.App, e.Node)
 }

@@ -30,6 +30,7 @@ type lane struct {
 	// Of the goroutine that runs the lane alone.
 	epoch     uint64      // of the grant that it runs under; changed under mu
 	grantedAt time.Time   // when that grant was first heard of; changed under mu
+	acquired  string      // the cluster of who acquired the lane last, as far as was read; "" unknown
 	barriers  uint64      // the highest epoch of a barrier of another process that was read
 	stays     int         // how often the lane was to be acquired
 	strange   bool        // the store has taken what others counted since, and was not verified
@@ -80,6 +81,7 @@ type laneStatus struct {
 func newLane(a *app, k int) *lane {
 	l := &lane{app: a, k: k, status: laneStatus{state: api.LaneAcquiring}, released: make(chan uint64, 1)}
 	l.tasks = a.tasks(k)
+	l.acquired = a.heads[l.tasks[0].Partition].author.cluster
 	l.proc = processor.New(l.processorConfig(), l.tasks)
 	return l
 }
@@ -365,9 +367,12 @@ func (l *lane) playback() *replication.Playback {
 	})
 }
 
-// noteBarrier keeps the highest epoch of the barriers of other processes: an owner that has
-// committed nothing yet has no position record.
+// noteBarrier keeps of whom the last barrier is, and the highest epoch of those of other processes:
+// an owner that has committed nothing yet has no position record.
 func (l *lane) noteBarrier(b state.Barrier) {
+	if b.Task.Partition == l.tasks[0].Partition {
+		l.acquired = b.ClusterID
+	}
 	if b.Incarnation != l.app.node.incarnation {
 		l.barriers = max(l.barriers, b.Epoch)
 	}

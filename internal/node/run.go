@@ -263,10 +263,7 @@ func (l *lane) overtakenBy(ctx context.Context) (*LostError, error) {
 			return nil, err
 		}
 		if by := h.author; by.offset >= 0 && by.incarnation != n.incarnation && by.epoch >= l.epoch {
-			return &LostError{
-				App: l.app.name(), Lane: l.k, Node: by.called(n.cfg.Name), Epoch: by.epoch,
-				Granted: by.cluster == n.clusterID() && by.node != n.dir.id.ID && by.epoch > l.epoch,
-			}, nil
+			return l.lostTo(by, t.Partition), nil
 		}
 	}
 	return nil, nil

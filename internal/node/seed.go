@@ -162,6 +162,7 @@ func (l *lane) adopt() error {
 	err := state.Adopt(l.seedFiles(), l.dir(), l.identity(), l.storeOptions())
 	if err == nil {
 		l.follows, l.rebuilt, l.copied = false, false, true // it is verified once it has come to the end
+		l.acquired = ""                                     // a barrier may lie below where it begins
 		err = l.openStore()
 	}
 	l.dropSeed()

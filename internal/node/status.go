@@ -12,6 +12,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/processor"
+	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/replication/assign"
 	"github.com/tally-kafka/tally/replication/ownership"
 	"github.com/tally-kafka/tally/state"
@@ -40,28 +41,45 @@ func (n *Node) Status(context.Context) api.Status {
 }
 
 // closedApps are the apps of the cluster that are not open here, with the reason where a lane of
-// them is this node's or nobody's.
+// them is this node's or nobody's: for a node that has just started, what it waits for.
 func (n *Node) closedApps(st *ownership.State) (apps []api.AppStatus) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, rec := range st.SortedApps() {
-		h := n.hosts[rec.Name]
-		if h == nil || h.app != nil {
-			continue
+		now, why := api.LaneAcquiring, n.waiting
+		if h := n.hosts[rec.Name]; h != nil {
+			if h.app != nil {
+				continue
+			}
+			if why = h.why; h.fails {
+				now = api.LaneStopped
+			}
 		}
-		a := api.AppStatus{App: rec.Name, AppID: rec.ID, Generation: rec.Generation, Stages: 1}
-		now := api.LaneAcquiring
-		if h.fails {
-			now = api.LaneStopped
-		}
+		a := recorded(rec)
 		for k, l := range rec.Lanes {
 			if l.Owner == "" || l.Owner == n.dir.id.ID {
-				a.Lanes = append(a.Lanes, api.LaneStatus{Lane: k, State: now, Reason: h.why, Position: map[string]int64{}})
+				a.Lanes = append(a.Lanes, api.LaneStatus{Lane: k, State: now, Reason: why, Position: map[string]int64{}})
 			}
 		}
 		apps = append(apps, a)
 	}
 	return apps
+}
+
+// recorded is what an app's record alone tells.
+func recorded(rec *ownership.App) api.AppStatus {
+	a := api.AppStatus{App: rec.Name, AppID: rec.ID, Generation: rec.Generation, Stages: 1}
+	if rec.Repartitions > 0 {
+		a.Stages = 2
+	}
+	s, err := spec.Parse([]byte(rec.Spec), "the stored spec of app "+rec.Name)
+	if err != nil {
+		return a // of a release that is not this one
+	}
+	if a.Input = s.Input.Topic; s.Output != nil {
+		a.Output = s.Output.Topic
+	}
+	return a
 }
 
 func (n *Node) nodeStatus(m *ownership.Member) api.NodeStatus {

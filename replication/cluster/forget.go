@@ -81,7 +81,7 @@ func (c *Cluster) forget(ctx context.Context, r forgetRequest) forgetAnswer {
 	case m == nil || r.DryRun:
 		return forgetAnswer{}
 	case result.Refused != "":
-		return forgetAnswer{Later: fmt.Sprintf("node %s has still to be replaced by another: %s", m.Name, result.Refused)}
+		return forgetAnswer{Later: notYet(m.Name, result)}
 	}
 	if err := c.dismiss(ctx, r.ID); err != nil {
 		return forgetAnswer{Later: fmt.Sprintf("the leader has not got it written: %v", err)}
@@ -92,6 +92,15 @@ func (c *Cluster) forget(ctx context.Context, r forgetRequest) forgetAnswer {
 	}
 	c.c.Log.Info("a node was forgotten", "node", m.Name, "id", r.ID)
 	return forgetAnswer{Refused: result.Refused}
+}
+
+// notYet says why a member that is dead cannot be forgotten: while it has a part in a lane the
+// leader gives that to others, and nobody has to do anything.
+func notYet(name string, no ownership.Result) string {
+	if no.Code != ownership.NotEmpty {
+		return no.Refused
+	}
+	return fmt.Sprintf("what node %s was a part of is given to others first, by itself: %s", name, no.Refused)
 }
 
 // Unregistered is how many nodes of the group, as far as this node knows it, have never registered:

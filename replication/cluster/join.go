@@ -301,7 +301,7 @@ func (c *Cluster) succeed(ctx context.Context, m ownership.Member) (later string
 	}
 	forget := ownership.Command{Forget: &ownership.Forget{ID: old.ID}}
 	if _, result := c.State().Take(forget); result.Refused != "" {
-		return result.Refused
+		return notYet(m.Name, result)
 	}
 	c.c.Log.Info("a node has lost its disk, and begins anew", "node", m.Name, "was", old.ID, "is", m.ID)
 	if err := c.dismiss(ctx, old.ID); err != nil {

@@ -104,7 +104,7 @@ func (s *State) register(m Member) (bool, *refusal) {
 	}
 	if other := s.MemberNamed(m.Name); other != nil && other.ID != m.ID {
 		return false, refuse(Taken, "another node of this cluster is named %s (at %s, %s): "+
-			"start this one with another --node; one that has lost its disk starts at its old address", m.Name, other.Addr, aliveWord(other))
+			"start this one with another --node; one that has lost its disk starts at its old address%s", m.Name, other.Addr, aliveWord(other), goneAdvice(other))
 	}
 	if m.Format < s.Format {
 		return false, refuse(Unfit, "node %s runs tally %s, which knows format %d, and this cluster is at format %d: "+
@@ -142,6 +142,14 @@ func aliveWord(m *Member) string {
 	return "not alive"
 }
 
+// goneAdvice is what there is to do where a member's name is wanted for another machine.
+func goneAdvice(m *Member) string {
+	if m.Alive {
+		return ""
+	}
+	return fmt.Sprintf("; if that one is gone for good, run `tally node forget %s` at a node of the cluster first", m.Name)
+}
+
 // setMember puts a member into a map of its own.
 func (s *State) setMember(m Member) {
 	s.Members = maps.Clone(s.Members)
@@ -155,7 +163,7 @@ func (s *State) forget(id string) (bool, *refusal) {
 	}
 	for ref, l := range s.Lanes() {
 		if l.Copies(id) {
-			return false, refuse(NotEmpty, "node %s still has a part in %s: drain it first", m.Name, ref)
+			return false, refuse(NotEmpty, "node %s still has a part in %s", m.Name, ref)
 		}
 	}
 	s.Members = maps.Clone(s.Members)

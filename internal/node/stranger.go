@@ -1,0 +1,69 @@
+package node
+
+import (
+	"context"
+
+	"github.com/tally-kafka/tally/processor/spec"
+)
+
+// checkStranger refuses to acquire a lane that a node of another cluster has taken since the app
+// was opened here: whichever node of this cluster is granted the lane next, the takeover is not
+// fought back. It looks before the fence, which would end the other's transaction. One partition is
+// enough, since an owner's barrier goes to each of its lane's. What the copy that was kept here can
+// answer Kafka is not asked: that costs a takeover ten milliseconds.
+func (l *lane) checkStranger(ctx context.Context) error {
+	if l.stays == 1 && (l.justOpened() || l.followedOwn()) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
+	defer cancel()
+	p := l.tasks[0].Partition
+	h, err := readHead(ctx, l.app.node.admin, l.app.changelog.Name, p)
+	if err != nil || !l.isStranger(h.author, p) {
+		return err
+	}
+	l.mu.Lock()
+	l.loaded = l.follows && !l.torn.Load() // the copy answers on
+	l.mu.Unlock()
+	return l.lostTo(h.author, p)
+}
+
+// justOpened reports whether the app was opened a moment ago, which has looked.
+func (l *lane) justOpened() bool {
+	return !l.app.headsAt.IsZero() && l.seam().Since(l.app.headsAt) < freshGrant
+}
+
+// followedOwn reports whether the copy has followed the changelog up to the grant, and who acquired
+// the lane last there is of this cluster.
+func (l *lane) followedOwn() bool {
+	n := l.app.node
+	return l.follows && l.ready.playback != nil && l.acquired == n.clusterID() && n.kafkaAge() <= cutOffAge
+}
+
+// isStranger reports whether who wrote to a partition of the changelog is of another cluster and
+// has come, or goes on, since the app was opened here. What was there before was looked at then:
+// it did not move, or this node was told to take the app over. Whom it was told to take it from may
+// write until then, under no later epoch than was known: what has a later one has taken it back.
+func (l *lane) isStranger(by author, partition int32) bool {
+	a := l.app
+	if before, ok := a.heads[partition]; !by.foreign(a.node.clusterID()) || ok && by.offset <= before.author.offset {
+		return false
+	}
+	return !a.node.cfg.Takeover || by.epoch > max(a.highestEpoch(l.k), a.record.Lanes[l.k].Epoch)
+}
+
+func (l *lane) lostTo(by author, partition int32) *LostError {
+	n := l.app.node
+	return &LostError{
+		App: l.app.name(), Lane: l.k, Node: by.called(n.cfg.Name), Epoch: by.epoch,
+		Granted:  by.cluster == n.clusterID() && by.node != n.dir.id.ID && by.epoch > l.epoch,
+		Stranger: l.isStranger(by, partition),
+	}
+}
+
+// isStrangers reports whether the newest record of a lane is another cluster's. Then this cluster
+// has nothing open there: whoever wrote it had fenced the lane.
+func (n *Node) isStrangers(ctx context.Context, app string, lane int) (bool, error) {
+	h, err := readHead(ctx, n.admin, spec.ChangelogTopic(app), int32(lane))
+	return h.author.foreign(n.clusterID()), err
+}

@@ -1,0 +1,179 @@
+package node
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tally-kafka/tally/internal/api"
+)
+
+// strangers are a band whose app a node of another cluster has taken, and that node. Events come
+// in all the time.
+func (p *place) strangers(nodes int, opts ...option) (b *band, taker *tally) {
+	p.t.Helper()
+	p.topic(p.in, 4)
+	b = p.band(nodes, opts...)
+	stop := p.stream(4)
+	taker = p.start(named("prod-2"), takeover())
+	b.until("every lane is lost", allLost)
+	epochs := taker.epochs()
+	p.t.Cleanup(func() {
+		if p.t.Failed() {
+			return
+		}
+		taker.right(stop())
+		if now := taker.epochs(); now != epochs {
+			p.t.Errorf("the epochs of who took the lanes are %s, and were %s", now, epochs)
+		}
+		if taker.log.count("fenced") > 0 {
+			p.t.Error("who took the lanes was fenced")
+		}
+	})
+	return b, taker
+}
+
+func (n *tally) epochs() string {
+	var epochs []uint64
+	for k := range 4 {
+		epochs = append(epochs, n.lane(k, api.LaneRunning).Epoch)
+	}
+	return fmt.Sprint(epochs)
+}
+
+func allLost(st api.Status) error {
+	for _, l := range st.Apps[0].Lanes {
+		if l.State != api.LaneLost {
+			return fmt.Errorf("lane %d of %s is %s (%s)", l.Lane, l.Owner, l.State, l.Reason)
+		}
+	}
+	return nil
+}
+
+// lostTo waits until a node has all lanes, and has lost them to another cluster's.
+func (b *band) lostTo(owner string) {
+	b.t.Helper()
+	b.lostBy(owner, "prod-2")
+}
+
+func (b *band) lostBy(owner, taker string) {
+	b.t.Helper()
+	var reason string
+	b.until(owner+" has all lanes, and has lost them", func(st api.Status) error {
+		for _, l := range st.Apps[0].Lanes {
+			if l.Owner != owner {
+				return fmt.Errorf("lane %d is %s's", l.Lane, l.Owner)
+			}
+		}
+		reason = st.Apps[0].Lanes[0].Reason
+		return allLost(st)
+	})
+	saysText(b.t, reason, b.app, "node "+taker+" of another cluster", "--takeover")
+}
+
+// A cluster whose app another one has taken gives its lanes to others of its nodes, and none of
+// these fences who took them: neither when a node hands its lanes over, nor when it is gone.
+func TestBandDoesNotFightBack(t *testing.T) {
+	for name, stop := range map[string]option{
+		"handed over": func(*Config) {},
+		"gone":        func(c *Config) { c.HandOverMax, c.DepartMax = 1, 1 }, // its end is as good as a kill
+	} {
+		for _, copies := range []int{0, 1} {
+			t.Run(fmt.Sprintf("%s, standbys %d", name, copies), func(t *testing.T) {
+				p := onFake(t)
+				b, _ := p.strangers(3, standbys(copies), stop)
+				_, err := b.nodes[2].client.Drain(b.ctx(), "node-c", api.DrainRequest{})
+				p.must(err)
+				b.nodes[0].stop()
+				b.lostTo("node-b")
+			})
+		}
+	}
+}
+
+// A node of such a cluster that starts again without --takeover does not fence who took its lanes,
+// and neither do those to whom its lanes go.
+func TestBandStartsAgainAfterATakeover(t *testing.T) {
+	p := onFake(t)
+	b, _ := p.strangers(2, standbys(0))
+	b.nodes[0].stop()
+	again := p.launch(listening(b.addrs[0]), joined(b.addrs), named("node-a"), inDir(b.nodes[0].dir), standbys(0), noSpecs())
+	until(t, func() error {
+		if again.log.count("cannot run on this node", "prod-2", "--takeover") == 0 {
+			return fmt.Errorf("it has not tried")
+		}
+		return nil
+	})
+	again.stop()
+	b.lostTo("node-b")
+}
+
+// A cluster that was itself started with --takeover does not fight back either, once the app was
+// taken back from it.
+func TestBandIsTakenBackFrom(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	first := p.start(named("prod-1"))
+	stop := p.stream(4)
+	b := p.band(2, standbys(0), takeover())
+	for k := range 4 {
+		first.lane(k, api.LaneLost)
+	}
+	first.stop()
+	b.whole()
+	first = p.start(named("prod-1"), inDir(first.dir), takeover())
+	epochs := first.epochs()
+	b.nodes[0].stop()
+	b.lostBy("node-b", "prod-1")
+	first.right(stop())
+	if now := first.epochs(); now != epochs {
+		t.Errorf("the epochs of who took the lanes back are %s, and were %s", now, epochs)
+	}
+}
+
+// The leader of such a cluster does not fence the lanes that none of its nodes can have.
+func TestOwnerlessAfterATakeover(t *testing.T) {
+	p := onFake(t)
+	b, _ := p.strangers(2, standbys(0))
+	_, err := b.nodes[0].client.Drain(b.ctx(), "node-a", api.DrainRequest{})
+	p.must(err)
+	b.until("node-b has a lane", func(st api.Status) error {
+		for _, l := range st.Apps[0].Lanes {
+			if l.Owner == "node-b" {
+				return nil
+			}
+		}
+		return fmt.Errorf("lanes %+v", st.Apps[0].Lanes)
+	})
+	b.nodes[1].stop() // what it had is granted once a fence has ended
+	_, err = b.nodes[0].client.Drain(b.ctx(), "node-a", api.DrainRequest{Undo: true})
+	p.must(err)
+	b.lostTo("node-a")
+}
+
+// A node that was told to take an app over does so although the others go on writing until then.
+func TestTakeoverAtASecondTry(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 2)
+	first := p.start(named("prod-1"))
+	stop := p.stream(2)
+	first.until("the first commits", func(st api.Status) bool { return st.Apps[0].Processed > 10 })
+	var refused atomic.Int32
+	p.fake.ControlKey(int16(kmsg.InitProducerID), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		p.fake.KeepControl()
+		if refused.Add(1) > 4 {
+			return nil, nil, false
+		}
+		resp := r.ResponseKind().(*kmsg.InitProducerIDResponse)
+		resp.ErrorCode = kerr.UnknownServerError.Code
+		return resp, nil, true
+	})
+	second := p.start(named("prod-2"), takeover())
+	if second.log.count("acquiring the lane again", "UNKNOWN_SERVER_ERROR") == 0 {
+		t.Error("it has not tried twice")
+	}
+	second.right(stop())
+}
