@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/tally-kafka/tally/internal/api"
-	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/port"
 	"github.com/tally-kafka/tally/internal/token"
 	"github.com/tally-kafka/tally/replication/cluster"
@@ -159,7 +158,7 @@ func (n *Node) fenceLane(ctx context.Context, app string, lane int) error {
 	if !connected {
 		return errNotReached
 	}
-	if taken, err := n.isStrangers(ctx, app, lane); taken || err != nil && !errors.Is(err, kafka.ErrNoTopic) {
+	if taken, err := n.isStrangers(ctx, app, lane); taken || err != nil {
 		return err
 	}
 	s, err := txn.Fence(ctx, txn.Config{

@@ -140,3 +140,25 @@ func TestBandResetOfAClosedAppRefused(t *testing.T) {
 	b.whole()
 	b.countedAnew(2, nil)
 }
+
+// What another program has written to a changelog, or a person has deleted, keeps no app from being
+// deleted with its topics.
+func TestBandDeletesTheTopicsOfSuchAnApp(t *testing.T) {
+	t.Run("another program wrote to the changelog", func(t *testing.T) {
+		p := onFake(t)
+		b, _ := p.closedBand(func() { p.tamper([]byte("hello"), []byte("world")) }, "is not a record of tally")
+		answer, err := b.nodes[1].client.Delete(p.ctx(), p.app, true)
+		p.must(err)
+		if len(answer.Topics) != 2 {
+			t.Errorf("it has deleted %v", answer.Topics)
+		}
+		b.gone()
+	})
+	t.Run("the changelog is gone", func(t *testing.T) {
+		p := onFake(t)
+		b, _ := p.closedBand(func() { p.must(p.admin.DeleteTopics(p.ctx(), p.app+".changelog")) })
+		_, err := b.nodes[1].client.Delete(p.ctx(), p.app, true)
+		p.must(err)
+		b.gone()
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/replication/assign"
 	"github.com/tally-kafka/tally/replication/cluster"
@@ -62,6 +63,9 @@ func (c control) Delete(ctx context.Context, name string, topics bool) (api.Dele
 	if !topics {
 		return answer, c.propose(ctx, drop)
 	}
+	if err := c.n.patiently(ctx, openTimeout, func(ctx context.Context) error { return c.n.refuseStrangers(ctx, name) }); err != nil {
+		return api.DeleteAnswer{}, err
+	}
 	// The name is free only when the topics are gone: what is submitted under it would begin with
 	// them.
 	if err := c.propose(ctx, ownership.Command{HaltApp: &ownership.HaltApp{Name: name, Halted: deleting}}); err != nil {
@@ -87,6 +91,23 @@ func (c control) Delete(ctx context.Context, name string, topics bool) (api.Dele
 			Next:    "delete them with Kafka's own tools: " + strings.Join(spec.OwnTopics(name), ", ")}
 	}
 	return answer, err
+}
+
+// refuseStrangers refuses to delete the topics of an app that another cluster has taken over. What
+// a damaged changelog says is nobody's, and one that is gone was.
+func (n *Node) refuseStrangers(ctx context.Context, app string) error {
+	heads, err := readHeads(ctx, n.admin, spec.ChangelogTopic(app))
+	if err != nil && !errors.Is(err, kafka.ErrNoTopic) && (ctx.Err() != nil || unanswered(err)) {
+		return err
+	}
+	for _, h := range heads {
+		if by := h.author; by.foreign(n.clusterID()) {
+			return conflict(fmt.Sprintf("node %s of another cluster was the last to write what app %s has counted: its topics are that one's", by.called(n.cfg.Name), app),
+				fmt.Sprintf("`tally delete %s` stops the app here and leaves them; where that cluster is gone, Kafka's own tools delete them: %s",
+					app, strings.Join(spec.OwnTopics(app), ", ")))
+		}
+	}
+	return nil
 }
 
 // deleting is why an app is halted whose topics are being deleted. Should the node that does it end

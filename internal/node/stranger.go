@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"errors"
 
+	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/processor/spec"
 )
 
@@ -62,8 +64,15 @@ func (l *lane) lostTo(by author, partition int32) *LostError {
 }
 
 // isStrangers reports whether the newest record of a lane is another cluster's. Then this cluster
-// has nothing open there: whoever wrote it had fenced the lane.
+// has nothing open there: whoever wrote it had fenced the lane. A changelog that is not there, or
+// damaged, is nobody's; an error is one of a Kafka that does not answer.
 func (n *Node) isStrangers(ctx context.Context, app string, lane int) (bool, error) {
 	h, err := readHead(ctx, n.admin, spec.ChangelogTopic(app), int32(lane))
-	return h.author.foreign(n.clusterID()), err
+	switch {
+	case err == nil:
+		return h.author.foreign(n.clusterID()), nil
+	case errors.Is(err, kafka.ErrNoTopic) || !unanswered(err):
+		return false, nil
+	}
+	return false, err
 }

@@ -177,3 +177,13 @@ func TestTakeoverAtASecondTry(t *testing.T) {
 	}
 	second.right(stop())
 }
+
+// Such a cluster may delete its app, and leaves the topics alone: they are the other one's.
+func TestDeleteAfterATakeover(t *testing.T) {
+	p := onFake(t)
+	b, _ := p.strangers(2, standbys(0))
+	_, err := b.nodes[0].client.Delete(b.ctx(), b.app, true)
+	says(t, err, "prod-2 of another cluster", "`tally delete "+b.app+"`", b.app+".changelog")
+	_, err = b.nodes[0].client.Delete(b.ctx(), b.app, false)
+	p.must(err)
+}
