@@ -22,6 +22,8 @@ func newCmdNodeForget(t *tool) *cobra.Command {
 		Long: `Take a node that is gone for good out of the cluster of the node that is asked: out of its members and
 of its voters, whose majority is then one of those that are left. It is refused while the node is alive.
 
+One that was lost before it had ever registered is named by its address, as tally status does.
+
 It needs a leader: where most voters are lost, see tally node recover. A node that comes back after
 all is let in again, as one that has just joined.`,
 		Example: `  tally node forget b --dry-run

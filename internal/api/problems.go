@@ -71,7 +71,11 @@ func voterProblems(st Status) []string {
 	}
 	voters := max(st.Voters, known)
 	if voters > known {
-		gone = append(gone, fmt.Sprintf("%d that have never registered", voters-known))
+		never := fmt.Sprintf("%d that have never registered", voters-known)
+		if len(st.Unregistered) > 0 {
+			never += ": " + strings.Join(st.Unregistered, ", ")
+		}
+		gone = append(gone, never)
 	}
 	what := "and the others vote still"
 	switch {

@@ -19,12 +19,12 @@ func TestVoterProblems(t *testing.T) {
 		"a b -!c":     "two nodes vote",
 		"a b c -d !e": "3 of 4",
 		"a b -c":      "",
-		"a b ?c":      "start the others (1 that have never registered)",
+		"a b ?c":      "start the others (1 that have never registered: c:7400)",
 	} {
 		st := Status{Leader: "a"}
 		for name := range strings.FieldsSeq(nodes) {
 			if name[0] == '?' { // not in the list
-				st.Voters = 3
+				st.Voters, st.Unregistered = 3, []string{name[1:] + ":7400"}
 				continue
 			}
 			bare := strings.TrimLeft(name, "!-")

@@ -119,7 +119,9 @@ type Status struct {
 	Kafka   KafkaStatus  `json:"kafka"`
 	Nodes   []NodeStatus `json:"nodes"`
 	Voters  int          `json:"voters,omitempty"` // also those that have never registered
-	Apps    []AppStatus  `json:"apps"`
+	// Unregistered are the addresses of voters that have never registered, and so have no name.
+	Unregistered []string    `json:"unregistered,omitempty"`
+	Apps         []AppStatus `json:"apps"`
 	// Problems are what people should know or do, a line each.
 	Problems []string `json:"problems"`
 	// AtMs is the clock of the node that answers for itself alone.

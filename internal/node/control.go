@@ -345,7 +345,7 @@ func (c control) keep(ctx context.Context, ref ownership.LaneRef, owner *ownersh
 
 // Forget takes a node that is gone for good out of the cluster.
 func (c control) Forget(ctx context.Context, node string, dryRun bool) (api.ForgetAnswer, error) {
-	m, err := c.n.member(ctx, node)
+	m, err := c.n.forgettable(ctx, node)
 	if err != nil {
 		return api.ForgetAnswer{}, err
 	}
@@ -368,6 +368,20 @@ func (c control) Forget(ctx context.Context, node string, dryRun bool) (api.Forg
 	default:
 		return answer, cannotDecide(err)
 	}
+}
+
+// forgettable is member, but for a node that has never registered, too: that has an address, and no
+// name.
+func (n *Node) forgettable(ctx context.Context, node string) (*ownership.Member, error) {
+	if err := n.known(ctx); err != nil {
+		return nil, err
+	}
+	for _, s := range n.cluster.Unregistered() {
+		if node == s.ID || node == s.Addr {
+			return &ownership.Member{ID: s.ID, Name: s.Addr, Addr: s.Addr}, nil
+		}
+	}
+	return n.member(ctx, node)
 }
 
 // takersText names the nodes that take lanes, or says what to do where there are none.
@@ -402,7 +416,7 @@ func (n *Node) member(ctx context.Context, name string) (*ownership.Member, erro
 	defer cancel()
 	n.whileState(ctx, func(st *ownership.State) bool {
 		found = memberOf(st, name)
-		return found == nil && n.cluster.Unregistered() > 0
+		return found == nil && len(n.cluster.Unregistered()) > 0
 	})
 	if found != nil {
 		return found, nil
@@ -412,7 +426,7 @@ func (n *Node) member(ctx context.Context, name string) (*ownership.Member, erro
 		known = append(known, m.Name)
 	}
 	next := "it has " + strings.Join(known, ", ")
-	if joining := n.cluster.Unregistered(); joining > 0 {
+	if joining := len(n.cluster.Unregistered()); joining > 0 {
 		next += fmt.Sprintf("; still joining: %d", joining)
 	}
 	return nil, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound,

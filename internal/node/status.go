@@ -30,6 +30,11 @@ func (n *Node) Status(context.Context) api.Status {
 		Cluster: st.ClusterID, Leader: leader, Node: n.cfg.Name, Version: n.cfg.Version, Kafka: n.kafkaStatus(),
 	}
 	s.Voters, _ = n.cluster.Voters(n.dir.id.ID)
+	for _, u := range n.cluster.Unregistered() {
+		if u.Voter {
+			s.Unregistered = append(s.Unregistered, u.Addr)
+		}
+	}
 	for _, m := range st.SortedMembers() {
 		s.Nodes = append(s.Nodes, n.nodeStatus(m))
 	}

@@ -35,6 +35,8 @@ type Cluster struct {
 
 	place   sync.Mutex // held while this node registers, or leaves
 	leaving bool       // for good: it does not register again
+	// clockSaid is set once this node's clock was said to be far off.
+	clockSaid bool
 
 	joins sync.Mutex // held by the leader for one change of the group at a time: join, leave, vote
 	puts  sync.Mutex // held by the leader for one app at a time

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/tally-kafka/tally/replication/consensus"
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
@@ -78,7 +80,9 @@ func (c *Cluster) forget(ctx context.Context, r forgetRequest) forgetAnswer {
 	switch {
 	case m != nil && m.Alive:
 		return forgetAnswer{Alive: true}
-	case m == nil || r.DryRun:
+	case m == nil:
+		return c.forgetUnregistered(ctx, r)
+	case r.DryRun:
 		return forgetAnswer{}
 	case result.Refused != "":
 		return forgetAnswer{Later: notYet(m.Name, result)}
@@ -94,6 +98,27 @@ func (c *Cluster) forget(ctx context.Context, r forgetRequest) forgetAnswer {
 	return forgetAnswer{Refused: result.Refused}
 }
 
+// forgetUnregistered takes a node out of Raft's group that has never registered, or that was
+// forgotten but for that. One that answers is still starting.
+func (c *Cluster) forgetUnregistered(ctx context.Context, r forgetRequest) forgetAnswer {
+	servers := c.Unregistered()
+	i := slices.IndexFunc(servers, func(s consensus.Server) bool { return s.ID == r.ID })
+	if i < 0 {
+		return forgetAnswer{}
+	}
+	if h, err := ask(ctx, c.c, servers[i].Addr); err == nil && h.NodeID == r.ID {
+		return forgetAnswer{Alive: true}
+	}
+	if r.DryRun {
+		return forgetAnswer{}
+	}
+	if err := c.dismiss(ctx, r.ID); err != nil {
+		return forgetAnswer{Later: fmt.Sprintf("the leader has not got it written: %v", err)}
+	}
+	c.c.Log.Info("a node was forgotten that had never registered", "addr", servers[i].Addr, "id", r.ID)
+	return forgetAnswer{}
+}
+
 // notYet says why a member that is dead cannot be forgotten: while it has a part in a lane the
 // leader gives that to others, and nobody has to do anything.
 func notYet(name string, no ownership.Result) string {
@@ -103,13 +128,13 @@ func notYet(name string, no ownership.Result) string {
 	return fmt.Sprintf("what node %s was a part of is given to others first, by itself: %s", name, no.Refused)
 }
 
-// Unregistered is how many nodes of the group, as far as this node knows it, have never registered:
+// Unregistered are the nodes of the group, as far as this node knows it, have never registered:
 // of those that form a cluster, the ones that are still starting.
-func (c *Cluster) Unregistered() (nodes int) {
+func (c *Cluster) Unregistered() (nodes []consensus.Server) {
 	state := c.State()
 	for _, s := range c.raft.Servers() {
 		if state.Members[s.ID] == nil {
-			nodes++
+			nodes = append(nodes, s)
 		}
 	}
 	return nodes

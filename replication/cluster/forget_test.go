@@ -188,3 +188,52 @@ func TestPutAfterAnUnsureOne(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+// TestForgetUnregistered: a voter that is gone before it has ever registered has no name and is
+// forgotten all the same; one that answers is still starting.
+func TestForgetUnregistered(t *testing.T) {
+	t.Parallel()
+	nodes := inCluster(newNodes(t, 3))
+	for _, n := range nodes {
+		n.voters(3)
+	}
+	leader := leaderOf(t, nodes...)
+	starting := newNode(t, "starting")
+	starting.wrap = func(real Call) Call {
+		return func(ctx context.Context, addr, call string, in, out any) error {
+			if call == "join" {
+				return errors.New("not now")
+			}
+			return real(ctx, addr, call, in, out)
+		}
+	}
+	starting.conf.Seeds = []string{leader.gate.addr}
+	starting.start()
+	id := starting.conf.ID
+	if err := leader.raft.AddNonvoter(limit(t), id, starting.gate.addr); err != nil {
+		t.Fatal(err)
+	}
+	if err := leader.raft.Promote(limit(t), id, starting.gate.addr); err != nil {
+		t.Fatal(err)
+	}
+	asked := others(nodes, leader)[0]
+	eventually(t, func() error {
+		if s := asked.Unregistered(); len(s) != 1 || s[0].ID != id || s[0].Addr != starting.gate.addr {
+			return fmt.Errorf("it knows of %+v", s)
+		}
+		return nil
+	})
+	if err := asked.Forget(limit(t), id, false); !errors.Is(err, ErrAlive) {
+		t.Errorf("a node that answers: %v", err)
+	}
+	starting.stop()
+	for _, dry := range []bool{true, false} {
+		eventually(t, func() error { return asked.Forget(limit(t), id, dry) })
+	}
+	eventually(t, func() error {
+		if s := asked.Unregistered(); len(s) != 0 || len(asked.raft.Servers()) != 3 {
+			return fmt.Errorf("it still knows of %+v", s)
+		}
+		return nil
+	})
+}

@@ -35,6 +35,7 @@ type joinAnswer struct {
 	ClusterID string `json:"cluster_id"`
 	Refused   string `json:"refused,omitempty"` // for good, and why
 	Later     string `json:"later,omitempty"`   // why not now
+	AtMs      int64  `json:"at_ms,omitempty"`   // the leader's clock; none of an earlier release
 }
 
 func (a joinAnswer) cluster() string { return a.ClusterID }
@@ -131,10 +132,12 @@ func (c *Cluster) register(ctx context.Context, first string) (why, refused erro
 	if _, _, ok := c.raft.Leading(); ok {
 		return c.joined(c.admit(ctx, request))
 	}
-	answer, _, why := askLeader[joinAnswer](ctx, c, first, "join", request)
+	began := c.c.Seam.Now()
+	answer, leader, why := askLeader[joinAnswer](ctx, c, first, "join", request)
 	if why != nil {
 		return why, nil
 	}
+	c.lookAtClock(answer.AtMs, leader, began)
 	return c.joined(answer)
 }
 
@@ -228,7 +231,9 @@ func (c *Cluster) whoMayLead(first string) []string {
 const askedMax = 16
 
 func (c *Cluster) serveJoin(ctx context.Context, request joinRequest) (any, error) {
-	return c.admit(ctx, request), nil
+	answer := c.admit(ctx, request)
+	answer.AtMs = c.c.Seam.Now().UnixMilli()
+	return answer, nil
 }
 
 // admit is the leader's side of a registration. One at a time: a name is looked at, Raft's group is
