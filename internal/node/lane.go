@@ -31,6 +31,7 @@ type lane struct {
 	epoch     uint64      // of the grant that it runs under; changed under mu
 	grantedAt time.Time   // when that grant was first heard of; changed under mu
 	acquired  string      // the cluster of who acquired the lane last, as far as was read; "" unknown
+	opened    bool        // the lane was this node's when the app was opened
 	barriers  uint64      // the highest epoch of a barrier of another process that was read
 	stays     int         // how often the lane was to be acquired
 	strange   bool        // the store has taken what others counted since, and was not verified
@@ -81,6 +82,7 @@ type laneStatus struct {
 func newLane(a *app, k int) *lane {
 	l := &lane{app: a, k: k, status: laneStatus{state: api.LaneAcquiring}, released: make(chan uint64, 1)}
 	l.tasks = a.tasks(k)
+	l.opened = l.soonRuns()
 	l.acquired = a.heads[l.tasks[0].Partition].author.cluster
 	l.proc = processor.New(l.processorConfig(), l.tasks)
 	return l

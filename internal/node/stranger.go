@@ -30,9 +30,10 @@ func (l *lane) checkStranger(ctx context.Context) error {
 	return l.lostTo(h.author, p)
 }
 
-// justOpened reports whether the app was opened a moment ago, which has looked.
+// justOpened reports whether the lane was this node's when the app was opened, a moment ago, which
+// has looked: a start is not held up. What others had then may have been taken from them since.
 func (l *lane) justOpened() bool {
-	return !l.app.headsAt.IsZero() && l.seam().Since(l.app.headsAt) < freshGrant
+	return l.opened && !l.app.headsAt.IsZero() && l.seam().Since(l.app.headsAt) < freshGrant
 }
 
 // followedOwn reports whether the copy has followed the changelog up to the grant, and who acquired
