@@ -194,7 +194,7 @@ func TestTransactionsNotAuthorized(t *testing.T) {
 func (n *tally) unauthorized() {
 	n.t.Helper()
 	st := n.until("a lane says what right it lacks", func(st api.Status) bool {
-		return len(st.Apps) == 1 && st.Apps[0].Lanes[0].State == api.LaneAcquiring && st.Apps[0].Lanes[0].Reason != ""
+		return len(st.Apps) == 1 && st.Apps[0].Lanes[0].State == api.LaneAcquiring && strings.Contains(st.Apps[0].Lanes[0].Reason, "AUTHORIZATION")
 	})
 	lane := st.Apps[0].Lanes[0]
 	saysText(n.t, lane.Reason, n.p.app+".lane-0", "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "kafka-acls --transactional-id", "by itself")
