@@ -71,6 +71,8 @@ func (w *trial) run() {
 	if w.sim == nil { // which wants it of all its seeds together
 		w.must(w.faults.fired())
 	}
+	w.faults.mu.Lock() // a node that is at its end asks on
+	defer w.faults.mu.Unlock()
 	w.t.Logf("faults: %v", w.faults.count)
 }
 

@@ -189,13 +189,13 @@ func TestTakenWhileACommitFails(t *testing.T) {
 
 // stranger writes a barrier of another process to the changelog of lane 0, as one does that has
 // acquired the lane and committed nothing yet.
-func (p *place) stranger(epoch uint64) {
+func (p *place) stranger(cluster string, epoch uint64) {
 	p.t.Helper()
 	task := state.Task{Partition: 0}
 	at := time.Now()
 	rec := &kgo.Record{Topic: p.app + ".changelog", Partition: 0, Key: state.BarrierKey(task), Timestamp: at,
 		Value: state.EncodeBarrier(state.Barrier{
-			Task: task, AppID: p.appID(), Generation: 1, ClusterID: "another", Node: "another", NodeName: "stranger",
+			Task: task, AppID: p.appID(), Generation: 1, ClusterID: cluster, Node: "another", NodeName: "stranger",
 			Incarnation: "another", Epoch: epoch, AtMs: at.UnixMilli(),
 		})}
 	if err := p.cl.ProduceSync(p.ctx(), rec).FirstErr(); err != nil {
@@ -221,7 +221,7 @@ func TestTakenBeforeTheFence(t *testing.T) {
 	n = p.start(inDir(n.dir), func(c *Config) {
 		c.Step = func(s step.Name) {
 			if s == step.Fence && armed.Swap(false) {
-				p.stranger(epoch)
+				p.stranger("another", epoch)
 			}
 		}
 	})
@@ -238,8 +238,8 @@ func TestTakenBeforeTheFence(t *testing.T) {
 	}
 }
 
-// A barrier of another process that only the catch-up finds asks for a later grant: nothing is
-// counted under an epoch that is not above it.
+// A barrier of another process of the cluster that only the catch-up finds asks for a later grant:
+// nothing is counted under an epoch that is not above it.
 func TestBarrierAboveTheGrant(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 1)
@@ -247,6 +247,8 @@ func TestBarrierAboveTheGrant(t *testing.T) {
 	p.send(events...)
 	n := p.start()
 	n.right(events)
+	st, err := n.client.Status(p.ctx())
+	p.must(err)
 	n.stop()
 	var armed atomic.Bool
 	armed.Store(true)
@@ -254,7 +256,7 @@ func TestBarrierAboveTheGrant(t *testing.T) {
 	n = p.start(inDir(n.dir), func(c *Config) {
 		c.Step = func(s step.Name) {
 			if s == step.Fence && armed.Swap(false) {
-				p.stranger(epoch)
+				p.stranger(st.Cluster, epoch)
 			}
 		}
 	})
