@@ -165,6 +165,7 @@ func TestBandFenceFails(t *testing.T) {
 		}
 	})
 	b.until("it has a lane", b.hasLane(nodeName(2)))
+	b.whole()
 	var refused atomic.Bool
 	refused.Store(true)
 	p.fake.ControlKey(int16(kmsg.InitProducerID), func(r kmsg.Request) (kmsg.Response, error, bool) {
