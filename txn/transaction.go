@@ -58,11 +58,31 @@ func (s *Session) Commit(ctx context.Context, offsets Offsets) (Outcome, error) 
 		}
 		s.cfg.Step.At(step.Offsets)
 	}
-	err := s.cl.EndTransaction(ctx, kgo.TryCommit)
-	if out := endOutcome(err); out != Committed {
+	if out, err := s.end(ctx); out != Committed {
 		return out, fmt.Errorf("end transaction of %s (%s): %w", s.cfg.TransactionalID, out, err)
 	}
 	s.cfg.Step.At(step.EndTxnAnswered)
+	return Committed, nil
+}
+
+var (
+	errTurned  = errors.New("the Kafka client has aborted what it was to commit")
+	errNotSent = errors.New("the Kafka client has ended nothing")
+)
+
+// end commits. That EndTransaction returns nil is not enough: see listener.
+func (s *Session) end(ctx context.Context) (Outcome, error) {
+	sent := s.ends.Load()
+	s.turned.Store(false)
+	err := s.cl.EndTransaction(ctx, kgo.TryCommit)
+	switch out := endOutcome(err); {
+	case out != Committed:
+		return out, err
+	case s.turned.Load():
+		return Aborted, errTurned
+	case s.ends.Load() == sent:
+		return Unknown, errNotSent
+	}
 	return Committed, nil
 }
 

@@ -86,8 +86,8 @@ func (c Config) Client(opts ...kgo.Opt) (*kgo.Client, error) {
 	if len(c.SASL) > 0 {
 		all = append(all, kgo.SASL(c.SASL...))
 	}
-	if c.Log != nil {
-		all = append(all, kgo.WithLogger(debugLog{c.Log}))
+	if to := c.Logger(); to != nil {
+		all = append(all, kgo.WithLogger(to))
 	}
 	cl, err := kgo.NewClient(append(all, opts...)...)
 	if err != nil {
@@ -176,6 +176,14 @@ func (c Config) GoString() string { return c.String() }
 
 // LogValue is String: a Config in a log line shows no secret.
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// Logger is where what franz-go says goes to; nil for nowhere.
+func (c Config) Logger() kgo.Logger {
+	if c.Log == nil {
+		return nil
+	}
+	return debugLog{c.Log}
+}
 
 // debugLog hands franz-go's log to slog, all of it at the debug level: what matters to a user comes
 // back as an error.
