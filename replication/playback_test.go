@@ -256,19 +256,29 @@ func (c *changelog) barrier(t *testing.T) { c.fence(t) }
 
 func (c *changelog) barrierOf(t *testing.T, s *txn.Session) map[int32]int64 {
 	t.Helper()
-	to, err := c.tryBarrier(s)
-	for try := 0; err != nil && try < tries; try++ { // as an owner does
+	var to map[int32]int64
+	anew(t, func(first bool) (err error) {
+		if !first {
+			s = c.own(t)
+		}
+		to, err = c.tryBarrier(s)
+		return err
+	})
+	return to
+}
+
+// anew ends a transaction, up to three times anew where it did not come about, as an owner does.
+func anew(t *testing.T, do func(first bool) error) {
+	t.Helper()
+	err := do(true)
+	for try := 0; err != nil && try < 3; try++ {
 		t.Log(err)
-		to, err = c.tryBarrier(c.own(t))
+		err = do(false)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return to
 }
-
-// tries are how often a transaction is begun anew that did not come about.
-const tries = 3
 
 func (c *changelog) tryBarrier(s *txn.Session) (map[int32]int64, error) {
 	var recs []*kgo.Record
@@ -310,14 +320,10 @@ func (c *changelog) write(t *testing.T, groups ...string) *txn.Session {
 
 func (c *changelog) commit(t *testing.T, groups ...string) {
 	t.Helper()
-	_, err := c.write(t, groups...).Commit(context.Background(), nil)
-	for try := 0; err != nil && try < tries; try++ {
-		t.Log(err)
-		_, err = c.write(t, groups...).Commit(context.Background(), nil)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	anew(t, func(bool) error {
+		_, err := c.write(t, groups...).Commit(context.Background(), nil)
+		return err
+	})
 }
 
 func (c *changelog) commitMany(t *testing.T, n int) {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/api"
-	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/replication/assign"
 	"github.com/tally-kafka/tally/replication/cluster"
@@ -96,8 +95,8 @@ func (c control) Delete(ctx context.Context, name string, topics bool) (api.Dele
 // refuseStrangers refuses to delete the topics of an app that another cluster has taken over. What
 // a damaged changelog says is nobody's, and one that is gone was.
 func (n *Node) refuseStrangers(ctx context.Context, app string) error {
-	heads, err := readHeads(ctx, n.admin, spec.ChangelogTopic(app))
-	if err != nil && !errors.Is(err, kafka.ErrNoTopic) && (ctx.Err() != nil || unanswered(err)) {
+	heads, err := n.soundHeads(ctx, spec.ChangelogTopic(app))
+	if err != nil {
 		return err
 	}
 	for _, h := range heads {

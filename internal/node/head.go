@@ -47,6 +47,16 @@ func readHeads(ctx context.Context, admin *kafka.Admin, topic string) (map[int32
 	return heads, nil
 }
 
+// soundHeads are none of a changelog that is missing or damaged; an error is one of a Kafka that
+// does not answer.
+func (n *Node) soundHeads(ctx context.Context, topic string) (map[int32]head, error) {
+	heads, err := readHeads(ctx, n.admin, topic)
+	if err != nil && (ctx.Err() != nil || unanswered(err)) {
+		return nil, err
+	}
+	return heads, nil
+}
+
 func readHead(ctx context.Context, admin *kafka.Admin, topic string, partition int32) (head, error) {
 	h := heading{head: head{author: author{offset: -1}}}
 	err := admin.Tail(ctx, topic, partition, h.take)

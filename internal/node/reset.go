@@ -108,11 +108,7 @@ func (a *app) headsIfAny(ctx context.Context, changelog kafka.Topic) (map[int32]
 	if missing(changelog) {
 		return nil, nil
 	}
-	heads, err := readHeads(ctx, a.node.admin, changelog.Name)
-	if err != nil && (ctx.Err() != nil || unanswered(err)) {
-		return nil, err
-	}
-	return heads, nil
+	return a.node.soundHeads(ctx, changelog.Name)
 }
 
 // outputGeneration is the newest generation that the output's ends tell of; 0: of none.

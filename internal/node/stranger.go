@@ -2,9 +2,7 @@ package node
 
 import (
 	"context"
-	"errors"
 
-	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/processor/spec"
 )
 
@@ -72,8 +70,8 @@ func (n *Node) isStrangers(ctx context.Context, app string, lane int) (bool, err
 	switch {
 	case err == nil:
 		return h.author.foreign(n.clusterID()), nil
-	case errors.Is(err, kafka.ErrNoTopic) || !unanswered(err):
-		return false, nil
+	case unanswered(err):
+		return false, err
 	}
-	return false, err
+	return false, nil
 }

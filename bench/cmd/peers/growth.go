@@ -68,9 +68,9 @@ func (r *runner) grown(ctx context.Context, work *report.Work, groups int, suffi
 		}
 	}
 	r.say("(%s) fill %d groups%s", work.ID, groups, suffix)
-	until, one := r.deadline(work.ID), cell{}
+	until, took := r.deadline(work.ID), time.Duration(0)
 	for round := range r.o.reps {
-		if round > 0 && late(r.sm, &one, until) {
+		if round > 0 && late(r.sm, took, until) {
 			break
 		}
 		began := r.sm.Now()
@@ -82,7 +82,7 @@ func (r *runner) grown(ctx context.Context, work *report.Work, groups int, suffi
 			r.failed(work, work.Row(tally.Name(), intervals[0], names[1]), err)
 			return nil
 		}
-		one.took = r.sm.Since(began)
+		took = r.sm.Since(began)
 		for i, f := range all {
 			if i == 0 && groups < r.scaled(grownEvents) {
 				continue // so short that it would say nothing

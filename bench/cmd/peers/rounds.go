@@ -30,7 +30,7 @@ func (r *runner) rounds(ctx context.Context, work *report.Work, cells []*cell, u
 	for round := range r.o.reps {
 		for _, c := range cells {
 			row := work.Row(c.peer.Name(), c.interval, c.variant)
-			if row.Failed != "" || round > 0 && late(r.sm, c, until) {
+			if row.Failed != "" || round > 0 && late(r.sm, c.took, until) {
 				continue
 			}
 			began := r.sm.Now()
@@ -58,7 +58,7 @@ func (r *runner) failed(work *report.Work, row *report.Row, err error) {
 	r.say("(%s) %s %s %v: FAILED: %v", work.ID, row.Peer, row.Variant, row.Interval, err)
 }
 
-// late says that a cell would end behind the deadline; there may be none.
-func late(sm seam.Seam, c *cell, until time.Time) bool {
-	return !until.IsZero() && sm.Now().Add(c.took).After(until)
+// late says that what took so long would end behind the deadline; there may be none.
+func late(sm seam.Seam, took time.Duration, until time.Time) bool {
+	return !until.IsZero() && sm.Now().Add(took).After(until)
 }

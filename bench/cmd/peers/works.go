@@ -240,9 +240,7 @@ func (r *runner) restarts(ctx context.Context, id string, groups int) error {
 			"first output, at a read-committed reader, of an event that was waiting. Restored groups/s are all groups by that\n" +
 			"time, the program's start included. Peers do not take turns here."})
 	for _, p := range r.field.only(r.field.tally(0), r.field.tuned(), r.field.spark()) {
-		enough := func(took time.Duration) bool {
-			return !until.IsZero() && r.sm.Now().Add(took).After(until)
-		}
+		enough := func(took time.Duration) bool { return late(r.sm, took, until) }
 		interval := intervals[1]
 		if _, batches := p.(peers.Spark); batches { // as they come
 			interval = 0
