@@ -61,13 +61,8 @@ func (r *run) follow(ctx context.Context, cl *kgo.Client, ready func() error) er
 
 // takeAll takes what a poll has brought, and makes it visible.
 func (r *run) takeAll(ctx context.Context, fs kgo.Fetches) error {
-	if err := r.fetchErrors(ctx, fs); err != nil {
+	if err := r.takeFetches(ctx, fs, func(*kgo.Record) {}); err != nil {
 		return err
-	}
-	for iter := fs.RecordIter(); !iter.Done(); {
-		if err := r.take(iter.Next()); err != nil {
-			return err
-		}
 	}
 	return r.applyWhole()
 }

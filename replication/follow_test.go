@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/tally-kafka/tally/replication"
 	"github.com/tally-kafka/tally/state"
 )
@@ -282,4 +285,57 @@ func TestFollowIsTornAloud(t *testing.T) {
 	}
 	c.check(t, store)
 	stop()
+}
+
+// Kafka loses records of the changelog that a standby has: its copy is ahead of what there is, and
+// does not go on where others take their offsets.
+func TestFollowOfALostEnd(t *testing.T) {
+	fake, err := kfake.NewCluster(kfake.NumBrokers(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(fake.Close)
+	c := newChangelog(t, fake.ListenAddrs(), 1)
+	c.commit(t, "a", "b")
+	end := c.fence(t)[0] + 2
+	p := replication.New(c.config(c.open(t)))
+	t.Cleanup(p.Close)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	ready := make(chan bool)
+	go func() {
+		ended <- p.Follow(ctx, map[int32]int64{0: end}, func() error { close(ready); return nil })
+	}()
+	<-ready
+	fake.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		fake.KeepControl()
+		asked := r.(*kmsg.OffsetForLeaderEpochRequest).Topics[0]
+		resp := r.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+		topic, part := kmsg.NewOffsetForLeaderEpochResponseTopic(), kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+		topic.Topic, part.Partition = asked.Topic, asked.Partitions[0].Partition
+		part.LeaderEpoch, part.EndOffset = asked.Partitions[0].LeaderEpoch, end-3
+		topic.Partitions = append(topic.Partitions, part)
+		resp.Topics = append(resp.Topics, topic)
+		return resp, nil, true
+	})
+	if err := fake.MoveTopicPartition(c.topic, 0, 1-fake.LeaderFor(c.topic, 0)); err != nil {
+		t.Fatal(err)
+	}
+	var ahead *replication.AheadError
+	if err := <-ended; !errors.As(err, &ahead) || !ahead.Lost || ahead.Store != end || ahead.Barrier != end-3 {
+		t.Errorf("the follow has ended with %v, and the log ended at %d", err, end)
+	}
+}
+
+// Records that were deleted between what a store has and what comes are not passed over.
+func TestUnbrokenChangelog(t *testing.T) {
+	for start, want := range map[int64]bool{0: true, 5: true, 6: false} {
+		if err := replication.UnbrokenForTest(5, start); (err == nil) != want || err != nil && !errors.Is(err, state.ErrDamaged) {
+			t.Errorf("the store has offset 5, the log begins at %d: %v", start, err)
+		}
+	}
+	if err := replication.UnbrokenForTest(0, 6); err != nil {
+		t.Errorf("an empty store and a log that begins at 6: %v", err)
+	}
 }

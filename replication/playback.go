@@ -262,15 +262,8 @@ func (r *run) play(ctx context.Context, cl *kgo.Client) error {
 		if stalled {
 			return ErrStalled
 		}
-		if err := r.fetchErrors(ctx, fs); err != nil {
+		if err := r.takeFetches(ctx, fs, (*kgo.Record).Recycle); err != nil { // the load has copied them
 			return err
-		}
-		for iter := fs.RecordIter(); !iter.Done(); {
-			rec := iter.Next()
-			if err := r.take(rec); err != nil {
-				return err
-			}
-			rec.Recycle() // the load has copied it
 		}
 		r.report()
 	}
@@ -295,10 +288,43 @@ func (r *run) fetchErrors(ctx context.Context, fs kgo.Fetches) error {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return
 		}
+		var lost *kgo.ErrDataLoss
+		if errors.As(err, &lost) {
+			errs = append(errs, &AheadError{Topic: topic, Partition: part, Store: lost.ConsumedTo, Barrier: lost.ResetTo, Lost: true})
+			return
+		}
 		errs = append(errs, fmt.Errorf("read %s/%d at offset %d (to be read to %d): %w",
 			topic, part, r.at[part], r.to[part], err))
 	})
 	return errors.Join(errs...)
+}
+
+// takeFetches takes what a poll has brought; of each record that was taken done is told.
+func (r *run) takeFetches(ctx context.Context, fs kgo.Fetches, done func(*kgo.Record)) error {
+	err := r.fetchErrors(ctx, fs)
+	fs.EachPartition(func(p kgo.FetchTopicPartition) {
+		if err == nil {
+			err = r.unbroken(p)
+		}
+		for _, rec := range p.Records {
+			if err != nil {
+				return
+			}
+			err = r.take(rec)
+			done(rec)
+		}
+	})
+	return err
+}
+
+// unbroken refuses to read on where records between what the store has and what has come were
+// deleted: franz-go passes over them where it looks the log's bounds up. A new store made from what
+// there is tells whether that is all.
+func (r *run) unbroken(p kgo.FetchTopicPartition) error {
+	if at := r.at[p.Partition]; at > 0 && len(p.Records) > 0 && p.LogStartOffset > at {
+		return fmt.Errorf("%s/%d begins at offset %d, and the store has it up to %d only: %w", p.Topic, p.Partition, p.LogStartOffset, at, state.ErrDamaged)
+	}
+	return nil
 }
 
 // take puts one record into the load. A catch-up leaves records behind the barrier for whoever
@@ -434,9 +460,16 @@ type AheadError struct {
 	Topic          string
 	Partition      int32
 	Store, Barrier int64 // next offset of the store; offset of the barrier just written
+	// Lost says that Kafka's own account of its leaders has told, and no barrier: what is left of
+	// that which was read ends at Barrier.
+	Lost bool
 }
 
 func (e *AheadError) Error() string {
+	if e.Lost {
+		return fmt.Sprintf("%s/%d was read up to offset %d, and of that only what is below offset %d is left: Kafka lost records that it had acknowledged; to count on from what Kafka has, stop the node, remove the state directory",
+			e.Topic, e.Partition, e.Store, e.Barrier)
+	}
 	return fmt.Sprintf("the store has applied %s/%d up to offset %d, but a record written now got offset %d: Kafka was restored from an older copy, or the topic was truncated; to count on from what Kafka has, stop the node, remove the state directory",
 		e.Topic, e.Partition, e.Store, e.Barrier)
 }

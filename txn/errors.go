@@ -123,10 +123,53 @@ func (e *GapError) Error() string {
 // Unwrap gives Kafka's error.
 func (e *GapError) Unwrap() error { return e.Err }
 
+// BatchError says that a batch of the input is larger, once it is decompressed, than this node may
+// hold. The lane cannot go on before it may.
+type BatchError struct {
+	Topic     string
+	Partition int32
+	Position  int64 // next offset to read
+	Most      int   // bytes
+	Err       error
+}
+
+func (e *BatchError) Error() string {
+	return fmt.Sprintf("read %s/%d at offset %d: %v, which are %d bytes here, or a quarter of --memory where that is more: start the node with a larger --memory",
+		e.Topic, e.Partition, e.Position, e.Err, e.Most)
+}
+
+// Unwrap gives the client's error.
+func (e *BatchError) Unwrap() error { return e.Err }
+
+// TruncatedError says that Kafka has lost events of a source that were read before: the log of the
+// partition's new leader ends before them, and what is written there from now on has their offsets.
+// Those that were counted stay counted, and a session that goes on at Read would pass over what has
+// come since between End and Read.
+type TruncatedError struct {
+	Topic     string
+	Partition int32
+	Read      int64 // offset up to which the lane had read
+	End       int64 // offset up to which that is still there
+	Err       error
+}
+
+func (e *TruncatedError) Error() string {
+	return fmt.Sprintf("%s/%d was read up to offset %d, and of that only what is below offset %d is left: Kafka lost events that it had acknowledged (an unclean election, or a broker's disk)",
+		e.Topic, e.Partition, e.Read, e.End)
+}
+
+// Unwrap gives the client's error.
+func (e *TruncatedError) Unwrap() error { return e.Err }
+
 // fetchError turns a fetch error of one partition into the session's error; nil for those that the
 // client retries by itself.
-func fetchError(topic string, partition int32, position int64, err error) error {
+func (s *Session) fetchError(topic string, partition int32, position int64, err error) error {
+	var lost *kgo.ErrDataLoss
 	switch {
+	case errors.As(err, &lost):
+		return &TruncatedError{Topic: topic, Partition: partition, Read: lost.ConsumedTo, End: lost.ResetTo, Err: err}
+	case errors.Is(err, kgo.ErrMaxDecompress):
+		return &BatchError{Topic: topic, Partition: partition, Position: position, Most: s.cfg.DecompressBytes, Err: err}
 	case errors.Is(err, kerr.OffsetOutOfRange):
 		return &GapError{Topic: topic, Partition: partition, Position: position, Err: err}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

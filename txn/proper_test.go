@@ -2,6 +2,7 @@ package txn_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -110,5 +111,94 @@ func TestUnbroken(t *testing.T) {
 		if err := txn.UnbrokenForTest(5, start); (err == nil) != want {
 			t.Errorf("position 5, the log begins at %d: %v", start, err)
 		}
+	}
+}
+
+// Kafka loses events that were read: the session says up to where it had read and what is left,
+// instead of going on where others take their offsets.
+func TestTruncatedSource(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	e := newEnv(t, c.ListenAddrs())
+	e.write(t, 0, 5)
+	s := e.fence(t)
+	s.Assign(e.at(map[int32]int64{0: 0}))
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for read := 0; read < 5; {
+		recs, _, err := s.Poll(ctx, 10)
+		if err != nil || ctx.Err() != nil {
+			t.Fatal(err, ctx.Err())
+		}
+		read += len(recs)
+	}
+	kfakeLoses(c, 3)
+	if err := c.MoveTopicPartition(e.input, 0, 1-c.LeaderFor(e.input, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for err = nil; err == nil && ctx.Err() == nil; {
+		_, _, err = s.Poll(ctx, 10)
+	}
+	var cut *txn.TruncatedError
+	if !errors.As(err, &cut) || cut.Topic != e.input || cut.Read != 5 || cut.End != 3 {
+		t.Errorf("it says %v", err)
+	}
+}
+
+// kfakeLoses has each new leader say that all logs end there.
+func kfakeLoses(c *kfake.Cluster, end int64) {
+	c.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		resp := r.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+		for _, topic := range r.(*kmsg.OffsetForLeaderEpochRequest).Topics {
+			rt := kmsg.NewOffsetForLeaderEpochResponseTopic()
+			rt.Topic = topic.Topic
+			for _, p := range topic.Partitions {
+				rp := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+				rp.Partition, rp.LeaderEpoch, rp.EndOffset = p.Partition, p.LeaderEpoch, end
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+}
+
+// A batch that is larger, decompressed, than a session may hold is said with its place.
+func TestBatchTooLarge(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	e := newEnv(t, c.ListenAddrs())
+	e.write(t, 0, 2)
+	cl, err := e.kafka.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.GzipCompression()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: e.input, Value: make([]byte, 10_000)}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := e.cfg
+	cfg.DecompressBytes = 5_000
+	s, err := txn.Fence(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	s.Assign(e.at(map[int32]int64{0: 0}))
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for err = nil; err == nil && ctx.Err() == nil; {
+		_, _, err = s.Poll(ctx, 10)
+	}
+	var batch *txn.BatchError
+	if !errors.As(err, &batch) || batch.Topic != e.input || batch.Position != 2 || batch.Most != 5_000 {
+		t.Errorf("it says %v", err)
 	}
 }

@@ -88,6 +88,10 @@ type Session struct {
 	produced int
 	refused  atomic.Pointer[ProduceError]
 	promise  func(*kgo.Record, error) // acknowledged: one value for all records
+	// written has a partition of each topic that was produced to, and settled is how many of them,
+	// from the first on, settle has seen loaded.
+	written []TopicPartition
+	settled int
 
 	mu       sync.Mutex
 	position Offsets // next offset that Poll will read, for the error that names it
@@ -224,8 +228,8 @@ func (h endTxnHook) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ t
 
 // listener hears of a commit that franz-go turns into an abort. Under transactions v2 it does so
 // where it believes that no produce of the transaction has succeeded, and EndTransaction returns
-// nil: once in some hundred first transactions of a client, on a busy machine, it believes so of
-// records that are acknowledged. Nothing but its log tells.
+// nil. Nothing but its log tells. The one way by which it came to believe so of records that were
+// acknowledged is closed by settle; this is for those that nobody has met.
 type listener struct {
 	to     kgo.Logger // nil: nobody
 	turned *atomic.Bool
@@ -312,7 +316,7 @@ func (s *Session) Poll(ctx context.Context, max int) (recs []*kgo.Record, waitin
 		s.mu.Lock()
 		at := s.position[TopicPartition{topic, partition}]
 		s.mu.Unlock()
-		if e := fetchError(topic, partition, at, err); e != nil {
+		if e := s.fetchError(topic, partition, at, err); e != nil {
 			errs = append(errs, e)
 		}
 	})

@@ -13,8 +13,11 @@ import (
 	"github.com/tally-kafka/tally/internal/step"
 )
 
-// offsetsPause is the wait between two tries of the offset commit.
-const offsetsPause = 5 * time.Millisecond
+// The waits between two tries of the offset commit, and between two looks of settle.
+const (
+	offsetsPause = 5 * time.Millisecond
+	settlePause  = time.Millisecond
+)
 
 // Begin opens a transaction in the client; the broker hears of it with the first record.
 func (s *Session) Begin() error {
@@ -30,7 +33,19 @@ func (s *Session) Begin() error {
 // Commit has returned. A refusal shows in Commit.
 func (s *Session) Produce(rec *kgo.Record) {
 	s.produced++
+	s.noteTopic(rec)
 	s.cl.Produce(context.Background(), rec, s.promise)
+}
+
+// noteTopic keeps a record's partition where it is the first of its topic. There are at most as
+// many as an app has topics to write to, and this is asked of every record.
+func (s *Session) noteTopic(rec *kgo.Record) {
+	for i := range s.written {
+		if s.written[i].Topic == rec.Topic {
+			return
+		}
+	}
+	s.written = append(s.written, TopicPartition{rec.Topic, rec.Partition})
 }
 
 // acknowledged keeps the first error of a transaction.
@@ -94,8 +109,35 @@ func (s *Session) flush(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("flush %s: %w", s.cfg.TransactionalID, err)
 	}
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
 	s.cfg.Step.At(step.Flush)
 	return nil
+}
+
+// settle waits until the client has loaded each topic that the session has written to. At the first
+// record of a topic, franz-go v1.22 asks for its partitions, sends what waits for them, and only
+// then stores them (storePartitionsUpdate): a transaction that ends in between has no record, as
+// far as the client can see, and what was to be committed is aborted or left open. On a busy
+// machine that met one first transaction in 170.
+func (s *Session) settle(ctx context.Context) error {
+	for ; s.settled < len(s.written); s.settled++ {
+		p := s.written[s.settled]
+		for !s.loaded(p) {
+			if err := s.cfg.Seam.Sleep(ctx, settlePause); err != nil {
+				return fmt.Errorf("wait until the client has loaded %s: %w", p.Topic, err)
+			}
+		}
+	}
+	return nil
+}
+
+// loaded says whether the client has stored a partition. One that has acknowledged a record has a
+// leader, or had one, which is kept.
+func (s *Session) loaded(p TopicPartition) bool {
+	leader, _, _ := s.cl.PartitionLeader(p.Topic, p.Partition)
+	return leader >= 0
 }
 
 // commitOffsets makes the offsets part of the open transaction, without being a member of the

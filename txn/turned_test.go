@@ -1,8 +1,10 @@
 package txn
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -13,9 +15,37 @@ import (
 	"github.com/tally-kafka/tally/internal/seam"
 )
 
-// TestTurnedCommit: a commit that the client turns into an abort, since it believes that nothing
-// was produced, and calls done, is none; and one that sends nothing is not known to be one.
-func TestTurnedCommit(t *testing.T) {
+// TestSettle: a transaction is not ended while the client has not loaded the topic that it wrote
+// to.
+func TestSettle(t *testing.T) {
+	c, s := fencedOn(t)
+	release := make(chan struct{})
+	c.ControlKey(int16(kmsg.Metadata), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		c.SleepControl(func() { <-release })
+		return nil, nil, false
+	})
+	if err := s.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	s.Produce(&kgo.Record{Topic: "t", Value: []byte("v")})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := s.settle(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("settled before the client knew the topic: %v", err)
+	}
+	close(release)
+	if out, err := s.Commit(t.Context(), nil); out != Committed {
+		t.Errorf("%v, %v", out, err)
+	}
+	if s.settled != 1 {
+		t.Errorf("%d topics are settled behind a commit to one", s.settled)
+	}
+}
+
+// fencedOn is a session on a broker of its own, which has the topic t.
+func fencedOn(t *testing.T) (*kfake.Cluster, *Session) {
+	t.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
 	if err != nil {
 		t.Fatal(err)
@@ -26,6 +56,13 @@ func TestTurnedCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
+	return c, s
+}
+
+// TestTurnedCommit: a commit that the client turns into an abort, since it believes that nothing
+// was produced, and calls done, is none; and one that sends nothing is not known to be one.
+func TestTurnedCommit(t *testing.T) {
+	c, s := fencedOn(t)
 	c.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
 		resp := r.ResponseKind().(*kmsg.ProduceResponse)
