@@ -137,8 +137,46 @@ func TestPassDoesNotGoBack(t *testing.T) {
 	}
 	task := state.Task{}
 	l.Pass(task, 10, 13)
-	l.pass(task, l.filling.task(task), &kgo.Record{Topic: "input", Offset: 10})
+	control := &kgo.Record{Topic: "input", Offset: 10}
+	l.goTo(control).pass(control)
 	if at := l.Position(task); at != 13 {
 		t.Errorf("the read position is %d, behind 13", at)
+	}
+}
+
+// What only markers of transactions have moved is committed a while later, or when the lane drains:
+// behind a position that stays before them the input may seem to have lost events.
+func TestPassedPositionsAreCommitted(t *testing.T) {
+	l, store := linesLane(t)
+	rec := state.PositionRecord{AppID: "app", Generation: 1, Input: 10, AtMs: time.Now().UnixMilli()}
+	if err := store.Publish([]state.Position{{Changelog: 1, Record: rec}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, draining := range map[string]bool{"at rest": false, "draining": true} {
+		if err := l.begin(&nullSession{}, store); err != nil {
+			t.Fatal(err)
+		}
+		l.draining = draining
+		at := l.lastEnd.Add(passAfter)
+		if draining {
+			at = l.lastEnd
+		}
+		if l.takeDue(at.Add(time.Second)) != nil {
+			t.Errorf("%s: there is a commit of nothing", name)
+		}
+		control := &kgo.Record{Topic: "input", Offset: 10}
+		l.goTo(control).pass(control)
+		if wake, ok := l.nextWake(); !ok || !wake.Equal(at) {
+			t.Errorf("%s: it wakes %v after the last commit", name, wake.Sub(l.lastEnd))
+		}
+		if !draining && (l.takeDue(at.Add(-time.Millisecond)) != nil || !l.filling.empty()) {
+			t.Errorf("%s: it commits early", name)
+		}
+		if b := l.takeDue(at.Add(time.Second)); b == nil {
+			b = l.takeDue(at.Add(2 * time.Second))
+			if b == nil || b.tasks[state.Task{}].next != 11 {
+				t.Errorf("%s: it commits %+v", name, b)
+			}
+		}
 	}
 }

@@ -126,11 +126,16 @@ func (e *ClockError) Unwrap() error { return e.Err }
 // halving finds the event whose record a broker refuses. After a refusal the batch is repeated with
 // half as many events, down to one; when that one is refused twice in a row, it gets its on_error.
 // (Once may be the batch's fault: a topic's limit was lowered, and is read anew before the second.)
-// Each success doubles the size again.
+// What is beyond the events of the batch that was refused last doubles the size again.
 //
 // It outlives a Run: the batch is repeated only after a new acquire.
 type halving struct {
-	events   int                  // size of the next batch; 0: not bounded
+	events int // size of the next batch; 0: not bounded
+	// until has the last event of each task in the batch that was refused last, and leaves out what
+	// was committed since. While it has any, the next batch is no larger: in a lane of several
+	// partitions a stay may begin with those of others, and would else grow past the refused one's
+	// size before it comes to it.
+	until    map[state.Task]int64
 	suspects map[state.Task]int64 // the events of a batch of one that was refused
 	verdicts map[state.Task]verdict
 }
@@ -164,6 +169,12 @@ func (h *halving) faultless() { clear(h.suspects) }
 // failed takes note of a batch of which a record was refused. With one event left the refusal is
 // that event's own, unless it already was a dead letter: then nothing is left to try.
 func (h *halving) failed(b *batch, err error) error {
+	h.until = map[state.Task]int64{}
+	for task, t := range b.tasks {
+		if t.lastEvent >= 0 {
+			h.until[task] = t.lastEvent
+		}
+	}
 	if b.events > 1 {
 		h.events = b.events / 2
 		return err
@@ -216,14 +227,18 @@ func (h *halving) again(b *batch) (again bool) {
 	return again
 }
 
-// succeeded doubles the size of the next batch, until most is reached.
+// succeeded doubles the size of the next batch, until most is reached, once nothing is left of the
+// one that was refused last.
 func (h *halving) succeeded(b *batch, most int) {
 	for task, t := range b.tasks {
 		if t.lastEvent >= 0 { // it has come past the event
 			delete(h.suspects, task)
 		}
+		if last, waits := h.until[task]; waits && t.lastEvent >= last {
+			delete(h.until, task)
+		}
 	}
-	if h.events == 0 {
+	if h.events == 0 || len(h.until) > 0 {
 		return
 	}
 	if h.events *= 2; h.events >= most {

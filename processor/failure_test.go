@@ -58,3 +58,35 @@ func TestFaultless(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// In a lane of several partitions the halves do not grow by what comes of others, before what was
+// refused has been tried again.
+func TestHalvingWaitsForTheRefused(t *testing.T) {
+	one, other := state.Task{Partition: 1}, state.Task{Partition: 2}
+	batchOf := func(last map[state.Task]int64, events int) *batch {
+		b := &batch{tasks: map[state.Task]*taskDelta{}, events: events}
+		for task, at := range last {
+			b.tasks[task] = &taskDelta{lastEvent: at}
+		}
+		return b
+	}
+	refused := errors.New("refused")
+	var h halving
+	if err := h.failed(batchOf(map[state.Task]int64{one: 3, other: 3}, 8), refused); !errors.Is(err, refused) {
+		t.Fatal(err)
+	}
+	h.succeeded(batchOf(map[state.Task]int64{other: 7}, 4), 100)
+	if h.events != 4 {
+		t.Errorf("with the refused event still to come the next batch has %d events", h.events)
+	}
+	h.succeeded(batchOf(map[state.Task]int64{one: 3}, 4), 100)
+	if h.events != 8 {
+		t.Errorf("behind the refused events the next batch has %d", h.events)
+	}
+	_ = h.failed(batchOf(map[state.Task]int64{one: 5, other: 9}, 8), refused)
+	_ = h.failed(batchOf(map[state.Task]int64{one: 4}, 1), refused) // narrower: other's are no matter any more
+	h.succeeded(batchOf(map[state.Task]int64{one: 4}, 1), 100)
+	if h.events != 2 {
+		t.Errorf("behind the one refused event the next batch has %d", h.events)
+	}
+}

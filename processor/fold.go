@@ -28,7 +28,7 @@ type batch struct {
 	first  time.Time
 	slot   time.Time // of the commit budget
 	behind bool      // as many events as a poll holds had come, or waited at the broker
-	force  bool      // commit although no event came: a group offset has grown old
+	force  bool      // commit although no event came: a group offset has grown old, or a position moved without one
 }
 
 // taskDelta is what a batch adds to one task.
@@ -83,7 +83,7 @@ func (l *Lane) recycle(b *batch) {
 }
 
 // empty reports whether there is nothing to commit. A batch that only saw control records is empty:
-// its position goes along with the next event.
+// its position goes along with the next event, or a while later alone.
 func (b *batch) empty() bool { return b.events == 0 && !b.force }
 
 func (b *batch) task(task state.Task) *taskDelta {
@@ -140,36 +140,57 @@ func (l *Lane) foldPending() error {
 // foldRecord folds one record and reports whether it was taken. One that is not taken stops the
 // lane (on_error: stop) and stays the next to read.
 func (l *Lane) foldRecord(rec *kgo.Record) (taken bool, err error) {
-	task := l.taskOf(rec)
-	t := l.filling.task(task)
+	c := l.goTo(rec)
 	if rec.Attrs.IsControl() {
-		l.pass(task, t, rec)
+		c.pass(rec)
 		return true, nil
 	}
-	if task.Stage == state.SecondStage {
-		return true, l.foldRepartitioned(task, t, rec)
+	if c.task.Stage == state.SecondStage {
+		return true, l.foldRepartitioned(c, rec)
 	}
-	return l.foldEvent(task, t, rec), nil
+	return l.foldEvent(c, rec), nil
 }
 
-// pass moves a task over a record that is no event, which Pass may have known of before.
-func (l *Lane) pass(task state.Task, t *taskDelta, rec *kgo.Record) {
-	t.next = rec.Offset + 1
-	read := &l.views[task].read
-	for at := read.Load(); at < t.next && !read.CompareAndSwap(at, t.next); at = read.Load() {
+// A cursor is where the records of one partition of a source go. What is fetched has runs of them,
+// and all this is looked up once a run.
+type cursor struct {
+	batch     *batch // in which delta is; nil: nothing was looked up
+	topic     string
+	partition int32
+	task      state.Task
+	delta     *taskDelta
+	view      *taskView
+}
+
+// goTo moves the lane's cursor to a record's partition.
+func (l *Lane) goTo(rec *kgo.Record) *cursor {
+	c := &l.cursor
+	if c.batch != l.filling || c.partition != rec.Partition || c.topic != rec.Topic {
+		task := l.taskOf(rec)
+		*c = cursor{l.filling, rec.Topic, rec.Partition, task, l.filling.task(task), l.views[task]}
+	}
+	return c
+}
+
+// pass moves a task over a record that is no event, which Lane.Pass may have known of before.
+func (c *cursor) pass(rec *kgo.Record) {
+	next, read := rec.Offset+1, &c.view.read
+	c.delta.next = next
+	for at := read.Load(); at < next && !read.CompareAndSwap(at, next); at = read.Load() {
 	}
 }
 
-// took counts a record that a batch has folded.
-func (l *Lane) took(task state.Task, t *taskDelta, rec *kgo.Record) {
-	l.filling.events++
-	t.next, t.lastEvent = rec.Offset+1, rec.Offset
-	l.views[task].folded(rec.Offset)
+// took counts a record that the batch has folded.
+func (c *cursor) took(rec *kgo.Record) {
+	c.batch.events++
+	c.delta.next, c.delta.lastEvent = rec.Offset+1, rec.Offset
+	c.view.folded(rec.Offset)
 }
 
 // foldEvent folds one event of the input.
-func (l *Lane) foldEvent(task state.Task, t *taskDelta, rec *kgo.Record) (taken bool) {
-	items, verdict, err := l.evaluate(rec)
+func (l *Lane) foldEvent(c *cursor, rec *kgo.Record) (taken bool) {
+	t := c.delta
+	items, verdict, err := l.evaluate(c.task, rec)
 	if err != nil && l.cfg.Spec.OnError == spec.Stop {
 		l.stop = &StopError{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Reason: err.Error()}
 		return false
@@ -184,13 +205,13 @@ func (l *Lane) foldEvent(task state.Task, t *taskDelta, rec *kgo.Record) (taken 
 		t.processed++
 		l.foldItems(t, rec, items)
 	}
-	l.took(task, t, rec)
+	c.took(rec)
 	return true
 }
 
 // evaluate applies the spec, the bound on a record's size and what halving has found out.
-func (l *Lane) evaluate(rec *kgo.Record) ([]spec.Item, spec.Verdict, error) {
-	if reason, ok := l.halving.refused(l.taskOf(rec), rec); ok {
+func (l *Lane) evaluate(task state.Task, rec *kgo.Record) ([]spec.Item, spec.Verdict, error) {
+	if reason, ok := l.halving.refused(task, rec); ok {
 		return nil, spec.Unreadable, &spec.EventError{Field: "output", Reason: reason}
 	}
 	ev := spec.Event{Key: rec.Key, Value: rec.Value, Partition: rec.Partition}

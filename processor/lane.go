@@ -49,6 +49,7 @@ type Lane struct {
 	scratch    spec.Scratch
 	stage      stage
 	filling    *batch
+	cursor     cursor // of the record before
 	spare      []*deltas
 	committing *batch        // nil: no commit in flight
 	pending    []*kgo.Record // fetched, not yet folded
@@ -246,7 +247,7 @@ func (l *Lane) takeDue(now time.Time) *batch {
 	if l.committing != nil {
 		return nil
 	}
-	if l.filling.empty() && !now.Before(l.refreshAt()) {
+	if l.filling.empty() && (!now.Before(l.refreshAt()) || l.passedOnly() && !now.Before(l.passAt())) {
 		l.filling.first, l.filling.force = now, true
 	}
 	if l.filling.empty() || now.Before(l.due()) {
@@ -259,6 +260,31 @@ func (l *Lane) takeDue(now time.Time) *batch {
 	l.noteMidway(b)
 	l.committing, l.begun, l.filling, l.eager = b, now, l.newBatch(), false
 	return b
+}
+
+// passAfter is how long a lane without events leaves it at positions before what it has passed
+// over.
+const passAfter = time.Minute
+
+// passedOnly reports whether the filling batch has moved a position by what is no event, such as
+// the marker of a transaction. That is committed before long, or when the lane drains: else the
+// input would seem to have lost events where a marker is all that its retention has deleted behind
+// the position.
+func (l *Lane) passedOnly() bool {
+	for task, t := range l.filling.tasks {
+		if t.next > l.records[task].Input {
+			return true
+		}
+	}
+	return false
+}
+
+// passAt is when a batch that has passed something, and has no event, is committed.
+func (l *Lane) passAt() time.Time {
+	if l.draining {
+		return l.lastEnd
+	}
+	return l.lastEnd.Add(passAfter)
 }
 
 // refreshAt is when the oldest group offset has to be committed again.

@@ -80,8 +80,9 @@ func (l *Lane) full() bool {
 		len(b.increments) >= lim.TxnItems || b.bytes >= l.size.limit(lim.TxnBytes)
 }
 
-// nextWake is when the loop has something to do without any message: a commit is due, or a group
-// offset grows old. ok is false while a commit is in flight: its end wakes the loop.
+// nextWake is when the loop has something to do without any message: a commit is due, a group
+// offset grows old, or what is no event has moved a position. ok is false while a commit is in
+// flight: its end wakes the loop.
 func (l *Lane) nextWake() (at time.Time, ok bool) {
 	if l.committing != nil {
 		return time.Time{}, false
@@ -89,7 +90,11 @@ func (l *Lane) nextWake() (at time.Time, ok bool) {
 	if !l.filling.empty() {
 		return l.due(), true
 	}
-	return l.refreshAt(), true
+	at = l.refreshAt()
+	if pass := l.passAt(); pass.Before(at) && l.passedOnly() {
+		at = pass
+	}
+	return at, true
 }
 
 func latest(a, b time.Time) time.Time {

@@ -103,16 +103,16 @@ func (l *Lane) noteMidway(b *batch) {
 }
 
 // foldRepartitioned folds one record of the repartition topic.
-func (l *Lane) foldRepartitioned(task state.Task, t *taskDelta, rec *kgo.Record) error {
+func (l *Lane) foldRepartitioned(c *cursor, rec *kgo.Record) error {
 	kind, group, err := state.DecodeRepartitionKey(rec.Key)
 	if err == nil {
 		switch kind {
 		case state.KindPartial:
-			err = l.foldPartial(task, t, rec, group)
+			err = l.foldPartial(c, rec, group)
 		case state.KindSources:
-			err = l.foldSources(task, t, rec)
+			err = l.foldSources(c, rec)
 		default: // a barrier
-			l.pass(task, t, rec)
+			c.pass(rec)
 		}
 	}
 	if err != nil {
@@ -122,12 +122,15 @@ func (l *Lane) foldRepartitioned(task state.Task, t *taskDelta, rec *kgo.Record)
 }
 
 // foldPartial folds a partial as if it were an event of one item.
-func (l *Lane) foldPartial(task state.Task, t *taskDelta, rec *kgo.Record, group []byte) error {
+func (l *Lane) foldPartial(c *cursor, rec *kgo.Record, group []byte) error {
 	p, err := state.DecodePartial(rec.Value, rec.Timestamp.UnixMilli())
 	if err == nil {
 		err = l.ofThisGeneration(p.Generation)
 	}
 	if err != nil {
+		return err
+	}
+	if err := l.cfg.Program.CheckGroup(group); err != nil {
 		return err
 	}
 	inc, err := l.cfg.Program.DecodeValues(p.Values, l.partial[:0])
@@ -136,19 +139,19 @@ func (l *Lane) foldPartial(task state.Task, t *taskDelta, rec *kgo.Record, group
 	}
 	l.partial = inc[:0]
 	l.beginBatch()
-	if err := l.stagePartial(t, rec, group, inc, p.Newest); err != nil {
+	if err := l.stagePartial(c.delta, rec, group, inc, p.Newest); err != nil {
 		return err
 	}
-	t.processed++
-	l.inboxes[task].midway[p.Lane] = true
-	l.took(task, t, rec)
+	c.delta.processed++
+	l.inboxes[c.task].midway[p.Lane] = true
+	c.took(rec)
 	return nil
 }
 
 // foldSources notes which events the partials come from of which these sources are the end. A
 // lane's transactions follow each other, so sources that do not rise are partials that were there
 // before.
-func (l *Lane) foldSources(task state.Task, t *taskDelta, rec *kgo.Record) error {
+func (l *Lane) foldSources(c *cursor, rec *kgo.Record) error {
 	s, err := state.DecodeSources(rec.Value)
 	if err == nil {
 		err = l.ofThisGeneration(s.Generation)
@@ -156,10 +159,11 @@ func (l *Lane) foldSources(task state.Task, t *taskDelta, rec *kgo.Record) error
 	if err != nil {
 		return err
 	}
+	t := c.delta
 	if t.sources == nil {
 		t.sources = map[int32]int64{}
 	}
-	in := l.inboxes[task]
+	in := l.inboxes[c.task]
 	for p, next := range s.Next {
 		if before, ok := in.sources[p]; ok && next <= before {
 			return fmt.Errorf("it has the events of %s/%d up to offset %d, after those up to offset %d", l.cfg.Spec.Input.Topic, p, next, before)
@@ -171,7 +175,7 @@ func (l *Lane) foldSources(task state.Task, t *taskDelta, rec *kgo.Record) error
 		b.force = true
 	}
 	delete(in.midway, s.Lane)
-	l.pass(task, t, rec)
+	c.pass(rec)
 	return nil
 }
 

@@ -126,7 +126,7 @@ func (o Options) check() error {
 		v, lo, hi  int64
 		constraint string
 	}{
-		{"CacheBytes", o.CacheBytes, CacheBytesMin, CacheBytesMax, "from 16 KB to 8 GB"},
+		{"CacheBytes", o.CacheBytes, CacheBytesMin, CacheBytesMax, "from 16 KB to 4 GB"},
 		{"BlockCacheBytes", o.BlockCacheBytes, 1, 1 << 40, "positive"},
 		{"MemTableBytes", o.MemTableBytes, 64 << 10, 1 << 30, "from 64 KB to 1 GB"},
 		{"ApplyTxns", int64(o.ApplyTxns), 1, 1 << 30, "positive"},

@@ -1,10 +1,11 @@
 package state
 
 // CacheBytesMin and CacheBytesMax are the least and the most that Options.CacheBytes may be: 16 KB
-// and 8 GB, so that the cache's 32-bit places do not run out, dirty entries included.
+// and 4 GB, so that what is dirty, up to half of it, stays far below the 4 GB that a batch of
+// Pebble may have, and the cache's 32-bit places do not run out.
 const (
 	CacheBytesMin = 16 << 10
-	CacheBytesMax = 1 << (32 + unitBits - 2)
+	CacheBytesMax = 1 << 32
 )
 
 // SetCacheBytes changes the bound of the cache and of the filter beside it while the store is in

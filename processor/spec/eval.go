@@ -36,7 +36,8 @@ func (e *EventError) Error() string { return e.Field + ": " + e.Reason }
 // A Scratch holds the buffers of Eval, for one goroutine at a time. The zero value is ready.
 type Scratch struct {
 	items []Item
-	buf   []byte // the groups of items; where it grows, earlier groups stay in the array before
+	buf   []byte // the groups of items, one behind the other
+	room  int    // capacity of buf when the last item was added
 	head  []byte // the encoded parts before item; without item, all parts: the event's one group
 	tail  []byte // the encoded parts after item
 	inc   []Decimal
@@ -47,6 +48,7 @@ func (sc *Scratch) reset() {
 	const itemBytes = 48
 	if cap(sc.buf) > scratchKeepMax {
 		sc.buf = nil
+		clear(sc.items[:cap(sc.items)]) // the groups of before lie there
 	}
 	if cap(sc.items)*itemBytes > scratchKeepMax {
 		sc.items = nil
@@ -285,12 +287,27 @@ func (p *Program) end(start int, sc *Scratch) *EventError {
 	if p.item {
 		sc.buf = append(sc.buf, sc.tail...)
 		group = sc.buf[start:len(sc.buf):len(sc.buf)]
+		if cap(sc.buf) != sc.room {
+			sc.rebase()
+		}
 	}
 	if len(group) > MaxGroupBytes || len(sc.buf) > MaxEventBytes || len(sc.items) == MaxItems {
 		return tooLarge(group, sc)
 	}
 	sc.items = append(sc.items, Item{Group: group, Inc: sc.inc})
 	return nil
+}
+
+// rebase moves the groups of the items so far to where the buffer has grown: those of a large event
+// would else keep every array that it has been in.
+func (sc *Scratch) rebase() {
+	at := 0
+	for i := range sc.items {
+		end := at + len(sc.items[i].Group)
+		sc.items[i].Group = sc.buf[at:end:end]
+		at = end
+	}
+	sc.room = cap(sc.buf)
 }
 
 func tooLarge(group []byte, sc *Scratch) *EventError {

@@ -239,7 +239,7 @@ func TestEventLimits(t *testing.T) {
 	}{
 		{count, key(MaxGroupBytes-around, ""), 1, ""},
 		{count, key(MaxGroupBytes-around+1, ""), 0, "group: a group of more than 32768 bytes"},
-		{words, key(32000, strings.Repeat("a ", MaxEventBytes/32000+1)), 0, "group: groups of more than 67108864 bytes together"},
+		{words, key(32000, strings.Repeat("a ", MaxEventBytes/32000+1)), 0, "group: groups of more than 16777216 bytes together"},
 		{lines, key(1, strings.Repeat("\n", MaxItems)), MaxItems, ""},
 		{lines, key(1, strings.Repeat("\n", MaxItems+1)), 0, "split: more than 1048576 items"},
 	} {
@@ -394,6 +394,29 @@ func TestGrows(t *testing.T) {
 	} {
 		if got := program(t, "group: [key]\naggregates: "+aggregates).Grows(); got != want {
 			t.Errorf("%s: %t", aggregates, got)
+		}
+	}
+}
+
+// The groups of an event lie in one array, however often that has grown on the way, and nothing of
+// a large one is kept for the next.
+func TestGroupsLieInOneArray(t *testing.T) {
+	var sc Scratch
+	items, _, err := program(t, "split: words\ngroup: [key, item]").Eval(Event{Key: bytes.Repeat([]byte("k"), 1000), Value: bytes.Repeat([]byte("word "), 8000)}, &sc)
+	if err != nil || len(items) != 8000 {
+		t.Fatalf("%d items, %v", len(items), err)
+	}
+	at := 0
+	for i, it := range items {
+		if &it.Group[0] != &sc.buf[at] {
+			t.Fatalf("group %d of %d lies elsewhere", i, len(items))
+		}
+		at += len(it.Group)
+	}
+	sc.reset()
+	for _, it := range sc.items[:cap(sc.items)] {
+		if it.Group != nil {
+			t.Fatal("a group of the event before is kept")
 		}
 	}
 }

@@ -20,13 +20,14 @@ const (
 
 // Limits of an event. They are constants, and no configuration changes them: an event must count,
 // or not, by itself and the spec alone, or a replay on a differently configured node would count
-// anew. One event is one transaction, so they also bound what a lane holds beyond its memory: about
-// 1 KB for each distinct group of the event. Kafka's max.message.bytes, 1 MiB by default, is met
-// long before them.
+// anew. An event is never divided among transactions, so they also bound what a lane holds beyond
+// its memory: about 1 KB for each distinct group of the event, and several times the groups' bytes.
+// Its size, 1 MiB by default, does not bound these: a long key is in the group of each of its
+// words.
 const (
 	MaxGroupBytes  = 32 << 10 // of one encoded group
 	MaxItems       = 1 << 20  // items of one event
-	MaxEventBytes  = 64 << 20 // of all encoded groups of one event together
+	MaxEventBytes  = 16 << 20 // of all encoded groups of one event together
 	MaxJSONDepth   = 512      // nested arrays and objects
 	MaxDigits      = 18       // significant digits of a number that is read
 	MaxExponent    = 18       // of that number without trailing zeros, either sign
