@@ -321,8 +321,10 @@ func needsPerson(err error) bool {
 		outside  *OutsideError
 		replaced *ReplacedError
 		refused  *state.RefusedError
+		batch    *txn.BatchError
+		cut      *txn.TruncatedError
 	)
 	return errors.As(err, &refused) || errors.As(err, &offsets) || errors.As(err, &ahead) || errors.As(err, &digest) ||
-		errors.As(err, &identity) || errors.As(err, &outside) || errors.As(err, &replaced) && replaced.Now != "" ||
+		errors.As(err, &identity) || errors.As(err, &outside) || errors.As(err, &batch) || errors.As(err, &cut) || errors.As(err, &replaced) && replaced.Now != "" ||
 		errors.Is(err, replication.ErrForeign) || errors.Is(err, state.ErrNewer)
 }

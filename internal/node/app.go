@@ -325,7 +325,7 @@ func (a *app) checkGroup(ctx context.Context, heads map[int32]head) error {
 		if now, err := readHeads(ctx, a.node.admin, spec.ChangelogTopic(a.name())); err == nil && acquiredBefore(now) {
 			return nil // another node of the cluster has begun the app just now
 		}
-		return &OffsetsError{Group: a.name(), Topic: a.input.Name, Partition: p, Offset: o, Record: -1}
+		return &OffsetsError{Group: a.name(), Topic: a.input.Name, Partition: p, Offset: o, Record: -1, Broker: a.node.kafka.Brokers[0]}
 	}
 	return nil // the repartition topic's offsets are compared behind the fence
 }

@@ -8,12 +8,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/certs"
@@ -154,6 +152,34 @@ func TestBandNodeWithoutKafka(t *testing.T) {
 	b.exact(load())
 }
 
+// A leader that loses Kafka gives the leadership to a node that has it: its lanes, which nobody
+// follows, go on elsewhere.
+func TestBandLeaderWithoutKafka(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 3)
+	lines := map[string]*kafkaLine{}
+	b := p.band(3, standbys(0), func(c *Config) {
+		lines[c.Name] = &kafkaLine{}
+		lines[c.Name].through(c)
+	})
+	load := p.stream(3)
+	b.whole()
+	st, err := b.nodes[0].client.Status(b.ctx())
+	p.must(err)
+	lines[st.Leader].set(true)
+	b.until("the lanes run at the others", func(now api.Status) error {
+		for _, l := range now.Apps[0].Lanes {
+			if l.Owner == st.Leader || l.State != api.LaneRunning {
+				return fmt.Errorf("lane %+v, led by %s", l, now.Leader)
+			}
+		}
+		return nil
+	})
+	lines[st.Leader].set(false)
+	b.whole()
+	b.exact(load())
+}
+
 // The owner of a lane that nobody follows ends, and the leader cannot fence the lane: any node's
 // status says why it has no owner, until the fence has ended and the lane runs.
 func TestBandFenceFails(t *testing.T) {
@@ -166,17 +192,7 @@ func TestBandFenceFails(t *testing.T) {
 	})
 	b.until("it has a lane", b.hasLane(nodeName(2)))
 	b.whole()
-	var refused atomic.Bool
-	refused.Store(true)
-	p.fake.ControlKey(int16(kmsg.InitProducerID), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		p.fake.KeepControl()
-		if !refused.Load() {
-			return nil, nil, false
-		}
-		resp := r.ResponseKind().(*kmsg.InitProducerIDResponse)
-		resp.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
-		return resp, nil, true
-	})
+	grant := p.withoutRights("")
 	b.nodes[2].stop()
 	for _, n := range b.nodes[:2] {
 		n.until("it says why", func(st api.Status) bool {
@@ -184,7 +200,7 @@ func TestBandFenceFails(t *testing.T) {
 				len(problems(st, "has no owner")) == len(problems(st, "its fence has failed"))
 		})
 	}
-	refused.Store(false)
+	grant()
 	b.whole()
 	b.until("every lane has an owner", func(st api.Status) error {
 		if lines := problems(st, "owner"); len(lines) > 0 {

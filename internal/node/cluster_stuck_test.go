@@ -3,11 +3,7 @@ package node
 import (
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
-
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tally-kafka/tally/internal/api"
 )
@@ -158,25 +154,14 @@ func TestBandStopsBesideAStoppedApp(t *testing.T) {
 func TestBandDrainsBesideAnAppWithoutRights(t *testing.T) {
 	p := onFake(t)
 	lost, well := besideLost(p)
-	var refused atomic.Bool
-	refused.Store(true)
-	p.fake.ControlKey(int16(kmsg.InitProducerID), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		p.fake.KeepControl()
-		req := r.(*kmsg.InitProducerIDRequest)
-		if !refused.Load() || req.TransactionalID == nil || !strings.HasPrefix(*req.TransactionalID, lost.app+".lane-") {
-			return nil, nil, false
-		}
-		resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
-		resp.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
-		return resp, nil, true
-	})
+	grant := p.withoutRights(lost.app + ".lane-")
 	_, err := lost.nodes[1].client.Drain(p.ctx(), "node-a", api.DrainRequest{})
 	p.must(err)
 	well.lanesAre("at node-b", runsAt("node-b"))
 	lost.lanesAre("at node-b, or waited for no more", func(l api.LaneStatus) bool {
 		return l.Owner == "node-b" && l.From == "" && (l.Lane == 3 || l.State == api.LaneAcquiring)
 	})
-	refused.Store(false)
+	grant()
 	lost.lanesAre("at node-b", runsAt("node-b"))
 	lost.noWordInVain()
 }

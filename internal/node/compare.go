@@ -218,7 +218,8 @@ func (l *lane) compare(ctx context.Context, offsets txn.Offsets) (records []stat
 	for _, t := range l.tasks {
 		pos, _ := l.store.Position(t)
 		offset, has := offsets[l.place(t)]
-		differ := &OffsetsError{Group: l.app.name(), Topic: l.app.source(t).Name, Partition: t.Partition, Offset: offset, Record: pos.Record.Input}
+		differ := &OffsetsError{Group: l.app.name(), Topic: l.app.source(t).Name, Partition: t.Partition, Offset: offset,
+			Record: pos.Record.Input, Broker: l.app.node.kafka.Brokers[0]}
 		switch {
 		case !pos.Known() && has:
 			differ.Record = -1

@@ -71,7 +71,7 @@ func TestChangelogDeleted(t *testing.T) {
 	p := onFake(t)
 	n, events := counted(p)
 	p.must(p.admin.DeleteTopics(p.ctx(), p.app+".changelog"))
-	says(t, p.refused(inDir(n.dir)), p.in+"/", "no position record", "kafka-consumer-groups --delete-offsets --group "+p.app)
+	says(t, p.refused(inDir(n.dir)), p.in+"/", "no position record", "kafka-consumer-groups --bootstrap-server "+p.addrs[0]+" --delete-offsets --group "+p.app)
 	p.deleteOffset(0) // as it says
 	p.deleteOffset(1)
 	says(t, p.refused(inDir(n.dir)), n.dir, "remove that directory")

@@ -52,7 +52,7 @@ func (e *MisfitError) Error() string {
 	for _, d := range e.Diff {
 		fmt.Fprintf(&b, "\n  %s: counted with %s, now %s", d.Field, d.Stored, d.Now)
 	}
-	b.WriteString("\ngive the new spec another `app:` name, or start the app anew: `tally reset " + e.App + "`")
+	b.WriteString("\ngive the new spec another `app:` name, or start the app anew with it: `tally reset " + e.App + " --spec FILE`")
 	return b.String()
 }
 
@@ -85,15 +85,21 @@ type OffsetsError struct {
 	Partition    int32
 	Offset       int64 // the consumer group's offset
 	Record       int64 // the position record's, -1 for none
+	Broker       string
 }
 
 func (e *OffsetsError) Error() string {
 	if e.Record < 0 {
-		return fmt.Sprintf("consumer group %s has offset %d for %s/%d, but the changelog has no position record for it: the changelog was deleted, or the group is another program's; restore the changelog, or delete the group's offsets with kafka-consumer-groups --delete-offsets --group %s --topic %s to count anew",
-			e.Group, e.Offset, e.Topic, e.Partition, e.Group, e.Topic)
+		return fmt.Sprintf("consumer group %s has offset %d for %s/%d, but the changelog has no position record for it: the changelog was deleted, or the group is another program's; restore the changelog, or delete the group's offsets to count anew: run\n  %s",
+			e.Group, e.Offset, e.Topic, e.Partition, e.drop())
 	}
-	return fmt.Sprintf("consumer group %s has offset %d for %s/%d, but the last position record says %d: someone moved the group's offsets, Kafka was restored from an older copy, or a broker was back within its session (docs/disasters.md); if the position record is right, delete the group's offsets with kafka-consumer-groups --delete-offsets --group %s --topic %s and restart",
-		e.Group, e.Offset, e.Topic, e.Partition, e.Record, e.Group, e.Topic)
+	return fmt.Sprintf("consumer group %s has offset %d for %s/%d, but the last position record says %d: someone moved the group's offsets, Kafka was restored from an older copy, or a broker was back within its session (docs/disasters.md); if the position record is right, delete the group's offsets and restart: run\n  %s",
+		e.Group, e.Offset, e.Topic, e.Partition, e.Record, e.drop())
+}
+
+// drop is the command that deletes the group's offsets.
+func (e *OffsetsError) drop() string {
+	return fmt.Sprintf("kafka-consumer-groups --bootstrap-server %s --delete-offsets --group %s --topic %s", e.Broker, e.Group, e.Topic)
 }
 
 // OutsideError is a gap that the brokers have confirmed. A session's GapError alone may be the

@@ -294,6 +294,7 @@ func (l *lane) sessionConfig(id string) txn.Config {
 		AddOffsets: n.addOffsets, BatchBytes: a.batchBytes, Seam: n.cfg.Seam, Step: n.cfg.Step,
 		FetchBytes:          int32(min(max(a.memory()/64, 256<<10), 1<<20)),
 		FetchPartitionBytes: int32(min(max(a.memory()/256, 64<<10), 300<<10)),
+		DecompressBytes:     int(min(max(a.memory()/4, 64<<20), 1<<30)),
 	}
 }
 

@@ -58,6 +58,7 @@ type Node struct {
 	watched   map[string]time.Time // when apps were watched for others when they were submitted here
 	adopted   []string             // apps that the data dir has run outside this cluster; see adopt.go
 	waiting   string               // why there are no apps yet, "" when all have started
+	up        bool                 // they have, once: what comes later is said of each app
 	trouble   error                // of the last contact with Kafka
 	contactAt time.Time            // of the last good one
 	resting   time.Duration        // that the last one's age grows by no fault of Kafka's; see kafkaAge
@@ -198,19 +199,18 @@ func undecided(err error) bool {
 
 // connect finds or starts the broker and waits until it answers, saying so while it does not.
 func (n *Node) connect(ctx context.Context) error {
-	brokers := n.cfg.Brokers
-	if len(brokers) == 0 && n.cfg.KafkaConfig == "" {
+	cfg, err := kafka.Load(n.cfg.Brokers, n.cfg.KafkaConfig, n.cfg.Env, n.cfg.Seam)
+	if err != nil {
+		return err
+	}
+	if len(cfg.Brokers) == 0 && n.cfg.KafkaConfig == "" {
 		running, err := broker.Ensure(ctx, broker.Options{DataDir: n.cfg.DataDir, Seam: n.cfg.Seam, Log: n.cfg.Log})
 		if err != nil {
 			return fmt.Errorf("the embedded broker: %w", err)
 		}
-		brokers = []string{running.Addr}
+		cfg.Brokers = []string{running.Addr}
 		n.guarded(func() { n.embedded = running })
 		n.sayEmbedded()
-	}
-	cfg, err := kafka.Load(brokers, n.cfg.KafkaConfig, n.cfg.Env, n.cfg.Seam)
-	if err != nil {
-		return err
 	}
 	cfg.Log, cfg.ClientID = n.cfg.Log, "tally-"+n.cfg.Name
 	n.guarded(func() { n.kafka = cfg })
@@ -235,7 +235,7 @@ func (n *Node) connect(ctx context.Context) error {
 }
 
 func (n *Node) sayEmbedded() {
-	fmt.Fprintf(n.cfg.Out, "embedded broker at %s (for trying out; its data is in %s/broker); in examples/python/produce.py:\n  bootstrap_servers=%q\n",
+	fmt.Fprintf(n.cfg.Out, "embedded broker at %s (for trying out; its data is in %s/broker); to send it something:\n  python examples/python/produce.py %s\n",
 		n.embedded.Addr, strings.TrimRight(n.cfg.DataDir, "/"), n.embedded.Addr)
 	for _, w := range n.embedded.Warnings {
 		n.cfg.Log.Warn(w)
@@ -257,7 +257,7 @@ func (n *Node) introduce(ctx context.Context) error {
 	}
 	n.guarded(func() { n.kafkaCluster = id })
 	if n.addOffsets = version < 2; n.addOffsets {
-		n.cfg.Log.Warn("the broker's transaction.version is below 2: a late EndTxn can end a later transaction (KAFKA-17754); run kafka-features upgrade --feature transaction.version=2",
+		n.cfg.Log.Warn("the broker's transaction.version is below 2: a late EndTxn can end a later transaction (KAFKA-17754); run kafka-features --bootstrap-server "+n.kafka.Brokers[0]+" upgrade --feature transaction.version=2",
 			"transaction.version", version)
 	}
 	return nil
@@ -323,7 +323,7 @@ func (n *Node) runApps(ctx context.Context) error {
 	}()
 	err := n.awaitOpened(ctx, len(atStart), opened)
 	if err == nil && ctx.Err() == nil {
-		n.setWaiting("")
+		n.guarded(func() { n.waiting, n.up = "", true })
 		n.sayRunning(atStart)
 		<-ctx.Done()
 		n.handOver(n.cfg.HandOverMax)
@@ -457,7 +457,13 @@ func (n *Node) reached(err error) {
 	}
 }
 
-func (n *Node) setWaiting(why string) { n.guarded(func() { n.waiting = why }) }
+func (n *Node) setWaiting(why string) {
+	n.guarded(func() {
+		if !n.up {
+			n.waiting = why
+		}
+	})
+}
 
 func (n *Node) guarded(change func()) {
 	n.mu.Lock()

@@ -156,6 +156,7 @@ func (l *lane) explain(ctx context.Context, err error) error {
 	var gap *txn.GapError
 	var digest *state.DigestError
 	var ahead *replication.AheadError
+	var cut *txn.TruncatedError
 	switch {
 	case errors.Is(err, replication.ErrForeign):
 		return &ForeignError{App: l.app.name(), Changelog: l.app.changelog.Name, Err: err}
@@ -163,6 +164,9 @@ func (l *lane) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%w %s and start again; or start the app anew: `tally reset %s`", err, l.app.node.dir.stateDir(l.app.name()), l.app.name())
 	case errors.As(err, &gap):
 		return l.lostEvents(ctx, gap)
+	case errors.As(err, &cut):
+		return fmt.Errorf("%w; to count what is there, `tally reset %s`; a node that is started again counts on from offset %d, without what comes below it",
+			err, l.app.name(), cut.Read)
 	case errors.As(err, &digest):
 		return &HoleError{App: l.app.name(), Changelog: l.app.changelog.Name, Digest: digest}
 	}

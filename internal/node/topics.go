@@ -147,7 +147,9 @@ func (a *app) makeTopics(ctx context.Context) (err error) {
 	if a.changelog, err = a.makeOwn(ctx, a.changelog, a.widest(), changelogConfigs); err != nil || a.dead.Name == "" {
 		return err
 	}
-	a.dead, err = a.makeOwn(ctx, a.dead, a.input.Partitions, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1"})
+	a.dead, err = a.makeOwn(ctx, a.dead, a.input.Partitions, map[string]string{
+		"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1",
+	})
 	return err
 }
 

@@ -172,22 +172,30 @@ func TestBrokerKilled(t *testing.T) {
 func TestTransactionsNotAuthorized(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 1)
+	grant := p.withoutRights("")
+	p.send(event(0, "a", "x"))
+	n := p.launch()
+	n.unauthorized()
+	grant()
+	n.ready()
+	n.right([]*kgo.Record{event(0, "a", "x")})
+}
+
+// withoutRights has Kafka refuse all fences of transactional ids with this prefix until grant is
+// called.
+func (p *place) withoutRights(prefix string) (grant func()) {
 	var granted atomic.Bool
-	p.fake.ControlKey(int16(kmsg.InitProducerID), func(req kmsg.Request) (kmsg.Response, error, bool) {
+	p.fake.ControlKey(int16(kmsg.InitProducerID), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		p.fake.KeepControl()
-		if req.(*kmsg.InitProducerIDRequest).TransactionalID == nil || granted.Load() {
+		req := r.(*kmsg.InitProducerIDRequest)
+		if granted.Load() || req.TransactionalID == nil || !strings.HasPrefix(*req.TransactionalID, prefix) {
 			return nil, nil, false
 		}
 		resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
 		resp.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
 		return resp, nil, true
 	})
-	p.send(event(0, "a", "x"))
-	n := p.launch()
-	n.unauthorized()
-	granted.Store(true)
-	n.ready()
-	n.right([]*kgo.Record{event(0, "a", "x")})
+	return func() { granted.Store(true) }
 }
 
 // unauthorized waits until status and log say which right is missing.

@@ -80,6 +80,7 @@ type Timing struct {
 	Retry     time.Duration // of a registration or a proposal without leader (100 ms)
 	Propose   time.Duration // that a proposal looks for a leader (5 s)
 	Voters    time.Duration // between two looks at the voters (1 s)
+	Yield     time.Duration // without Kafka until a leader gives way to a voter that reaches it (5 s)
 	DeadVoter time.Duration // until a dead voter is replaced (10 min)
 	Unknown   time.Duration // until a server that never registered is taken out (1 min)
 	// TTL and Ping are of the sessions (see there for the defaults).
@@ -94,6 +95,7 @@ func (t Timing) orDefaults() Timing {
 		Retry:     cmp.Or(t.Retry, 100*time.Millisecond),
 		Propose:   cmp.Or(t.Propose, 5*time.Second),
 		Voters:    cmp.Or(t.Voters, time.Second),
+		Yield:     cmp.Or(t.Yield, 5*time.Second),
 		DeadVoter: cmp.Or(t.DeadVoter, 10*time.Minute),
 		Unknown:   cmp.Or(t.Unknown, time.Minute),
 		TTL:       t.TTL,

@@ -149,6 +149,7 @@ func (c *Cluster) keepVoters(ctx context.Context) {
 	w := &watch{dead: map[string]time.Time{}}
 	for ctx.Err() == nil {
 		changed := c.raft.Changed()
+		c.yield(ctx)
 		c.keepVotersOnce(ctx, w)
 		timer, stop := c.c.Seam.Timer(c.c.Seam.InStep(c.c.Timing.Voters))
 		select {
@@ -157,6 +158,26 @@ func (c *Cluster) keepVoters(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		stop()
+	}
+}
+
+// yield gives the leadership to a voter that reaches Kafka where this node has not for a while: a
+// lane without a standby waits until its leader has fenced it there.
+func (c *Cluster) yield(ctx context.Context) {
+	view, leads := c.table.View(c.State())
+	if !leads || view.Sessions[c.c.ID].KafkaAge() < c.c.Timing.Yield {
+		return
+	}
+	for _, s := range c.raft.Servers() {
+		other := view.Sessions[s.ID]
+		if s.ID == c.c.ID || !s.Voter || !other.Live || other.KafkaAge() > c.c.Timing.Yield/2 {
+			continue
+		}
+		c.c.Log.Warn("this node leads and does not reach Kafka; another takes the leadership", "node", c.State().NameOf(s.ID))
+		if err := c.raft.TransferLeadership(ctx, s.ID); err != nil {
+			c.c.Log.Warn("the leadership was not given away", "error", err)
+		}
+		return
 	}
 }
 

@@ -77,7 +77,7 @@ func (f *fences) want(ctx context.Context, refs []ownership.LaneRef, state *owne
 		return !c.under && (!ok || !lane.Unfenced || lane.Epoch != c.epoch)
 	})
 	now := f.cfg.Seam.Now()
-	for _, ref := range refs {
+	for _, ref := range f.inTurn(refs) {
 		if f.running >= f.cfg.FencesMax || f.overdue() >= f.cfg.OverdueMax || ctx.Err() != nil {
 			return
 		}
@@ -88,6 +88,20 @@ func (f *fences) want(ctx context.Context, refs []ownership.LaneRef, state *owne
 		lane, _ := state.Lane(ref)
 		f.start(ctx, ref, lane.Epoch)
 	}
+}
+
+// inTurn has those first that were tried the longest time ago, or never: else as many as may run at
+// once, and hang, would keep the others waiting for ever.
+func (f *fences) inTurn(refs []ownership.LaneRef) []ownership.LaneRef {
+	began := func(ref ownership.LaneRef) (at time.Time) {
+		if c := f.calls[ref]; c != nil {
+			at = c.began
+		}
+		return at
+	}
+	turn := slices.Clone(refs)
+	slices.SortStableFunc(turn, func(a, b ownership.LaneRef) int { return began(a).Compare(began(b)) })
+	return turn
 }
 
 func (f *fences) overdue() (n int) {

@@ -296,7 +296,7 @@ func health(v session.View) map[string]assign.Health {
 			Live:          s.Live,
 			Incarnation:   s.Incarnation,
 			Version:       s.Report.Version,
-			KafkaAge:      time.Duration(s.Report.KafkaAgeMs)*time.Millisecond + s.Age,
+			KafkaAge:      s.KafkaAge(),
 			OldestWaiting: time.Duration(s.Report.OldestWaitingMs) * time.Millisecond,
 			Disk:          s.Report.Disk,
 			Behind:        s.Behind,

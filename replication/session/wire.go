@@ -5,16 +5,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/bits"
+	"time"
 
 	"github.com/tally-kafka/tally/replication/ownership"
 )
+
+// KafkaAgeMax is the most that a member says of how long it has not reached Kafka: also when it
+// never has.
+const KafkaAgeMax = time.Hour
 
 // Report is what a member says of itself with each ping.
 type Report struct {
 	ID          string `json:"id"`
 	Incarnation string `json:"incarnation"`
-	// KafkaAgeMs is the time since the node last reached Kafka; OldestWaitingMs is how long its
-	// oldest event waits to be committed.
+	// KafkaAgeMs is the time since the node last reached Kafka, up to KafkaAgeMax; OldestWaitingMs
+	// is how long its oldest event waits to be committed.
 	KafkaAgeMs      int64 `json:"kafka_age_ms"`
 	OldestWaitingMs int64 `json:"oldest_waiting_ms"`
 	// Disk says what is wrong with the node's disk, "" for nothing.
