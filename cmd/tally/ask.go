@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"strings"
 )
 
@@ -19,6 +20,15 @@ func (t *tool) saysYes(ctx context.Context) (bool, error) {
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
+}
+
+// confirmed is saysYes, and says what any other answer comes to.
+func (t *tool) confirmed(ctx context.Context) (bool, error) {
+	yes, err := t.saysYes(ctx)
+	if !yes {
+		fmt.Fprintln(t.out, "Nothing was done.")
+	}
+	return yes, err
 }
 
 func isYes(line string) bool {

@@ -47,7 +47,7 @@ func runBroker(ctx context.Context, t *tool, opt brokerOptions) error {
 	return broker.Main(ctx, broker.MainOptions{
 		DataDir: opt.dataDir, Port: opt.port, Keep: true, Seam: t.seam, Log: log,
 		Ready: func(addr string) {
-			fmt.Fprintf(t.out, "embedded broker at %s (for trying out); in examples/python/produce.py:\n  bootstrap_servers=%q\n", addr, addr)
+			fmt.Fprintf(t.out, "embedded broker at %s (for trying out); to send it something:\n  python examples/python/produce.py %s\n", addr, addr)
 		},
 	})
 }

@@ -63,6 +63,9 @@ func runCheck(ctx context.Context, t *tool, opt checkOptions) (err error) {
 	if t.inTTY {
 		return nil
 	}
+	if err := out.Flush(); err != nil { // the lines may be long in coming
+		return err
+	}
 	c := &checker{program: spec.Compile(s), key: key, out: out, json: opt.json}
 	lines := bufio.NewScanner(t.in)
 	lines.Buffer(nil, checkLineBytesMax)

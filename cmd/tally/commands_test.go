@@ -223,12 +223,14 @@ func cannedGet(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusGatewayTimeout)
 		_, _ = io.WriteString(w, `{"error":{"code":"timeout","message":"input_event/0 is counted up to offset 4, and 9 was asked for; waited 2s",`+
 			`"next":"see tally status, or ask with a longer --wait"}}`)
+	case `["user-1","unsure"]`: // of a Kafka that does not answer: nobody knows whether there is more
+		fmt.Fprintf(w, `{"app":"wordcount","group":%s,"found":false,"parts":[%s],"token":"T"}`+"\n", body, cannedPart(0, "unsure", ""))
 	case `["user-1","behind"]`, `["user-1","busy"]`: // with events that came before the question, and after it
 		proved := map[bool]string{true: `"proved":true,`}[string(body) == `["user-1","busy"]`]
 		part := strings.Replace(cannedPart(0, "owner", ""), `"lag":0`, `"lag":5`, 1)
 		fmt.Fprintf(w, `{"app":"wordcount","group":%s,"found":false,%s"parts":[%s],"token":"T"}`+"\n", body, proved, part)
 	default:
-		fmt.Fprintf(w, `{"app":"wordcount","group":%s,"found":false,"parts":[%s],"token":"T"}`+"\n", body, cannedPart(0, "owner", ""))
+		fmt.Fprintf(w, `{"app":"wordcount","group":%s,"found":false,"proved":true,"parts":[%s],"token":"T"}`+"\n", body, cannedPart(0, "owner", ""))
 	}
 }
 

@@ -11,7 +11,9 @@ func newCmdConfig(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Show where settings come from",
-		Args:  cobra.ArbitraryArgs,
+		Example: `  tally config print
+  tally config print get --json`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return unknownCommand(cmd, args[0])

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/dead"
 )
 
@@ -32,6 +35,10 @@ func (f *deadFlags) open(ctx context.Context, t *tool) (*dead.Box, error) {
 			return nil, err
 		}
 		info, err := client.App(ctx, app)
+		var none *api.NoNodeError
+		if errors.As(err, &none) {
+			err = fmt.Errorf("%w; without a node, say --app NAME and --brokers HOST:PORT", err)
+		}
 		if err != nil {
 			return nil, err
 		}

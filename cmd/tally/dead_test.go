@@ -45,13 +45,13 @@ func TestDeadCommands(t *testing.T) {
 		{"dead list --app orders", "LETTER  EVENT   KEY     ERROR\n0:0     in/0:0  user-1  not JSON\n0:1     in/0:1  null    empty\nexit 0\n"},
 		{"dead list --app orders --limit 1 --json", `{"partition":0,"offset":0,"written_ms":1795393111000,"error":"not JSON","topic":"in",` +
 			`"source_partition":0,"source_offset":0,"event_ms":1795393000123,"generation":"1","key":"user-1","value_bytes":5,` +
-			`"headers":[{"key":"trace","value":{"b64":"/w=="}}]}` + "\n! there are more: say --limit\nexit 0\n"},
+			`"headers":[{"key":"trace","value":{"b64":"/w=="}}]}` + "\n! there are more: say --limit N, or --limit 0 for all\nexit 0\n"},
 		{"dead list --app none", "! none.dead holds no dead letters\nexit 0\n"},
 		{"dead show 0:0 --app orders", "error         not JSON\nevent         in/0:0\nevent time    2026-11-23T00:16:40.123Z\n" +
 			"written       2026-11-23T00:18:31.000Z\nkey           user-1\nheader trace  \"\\xff\"\nvalue         \"{\\x1b[2J\"\nexit 0\n"},
 		{"dead show 0:0 --app orders --raw", "{\x1b[2Jexit 0\n"},
 		{"dead show 0:9 --app orders", "! tally: there is no dead letter 0:9: partition 0 of orders.dead has offsets 0 to 1; see `tally dead list`\nexit 1\n"},
-		{"dead replay --app orders --all", "! tally: --all without a terminal to ask at: say --yes, or --dry-run to see how many\nexit 2\n"},
+		{"dead replay --app orders --all", "! tally: --all asks at a terminal, and not with --json: say --yes, or --dry-run to see how many\nexit 2\n"},
 		{"dead replay --app orders --all --dry-run", "would replay 2 of 2 dead letters\nexit 0\n"},
 		{"dead replay --app orders --where-error JSON", "replayed 1 of 1 dead letters\nexit 0\n"},
 		{"dead replay --app orders --all --yes --json", "{\"chosen\":2,\"replayed_before\":1,\"unsure\":0,\"sent\":1}\n" +

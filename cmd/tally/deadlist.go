@@ -54,7 +54,7 @@ func runDeadList(ctx context.Context, t *tool, opt deadListOptions) error {
 	case n == 0:
 		fmt.Fprintf(t.err, "%s holds no dead letters\n", box.Topic())
 	case more:
-		fmt.Fprintf(t.err, "there are more: say --limit\n")
+		fmt.Fprintf(t.err, "there are more: say --limit N, or --limit 0 for all\n")
 	}
 	return nil
 }

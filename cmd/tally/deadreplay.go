@@ -86,7 +86,7 @@ func runDeadReplay(ctx context.Context, t *tool, opt deadReplayOptions) error {
 	}
 	ask := opt.all && !opt.yes && !opt.dryRun
 	if ask && (!t.inTTY || !t.outTTY || opt.json) {
-		return usagef("--all without a terminal to ask at: say --yes, or --dry-run to see how many")
+		return usagef("--all asks at a terminal, and not with --json: say --yes, or --dry-run to see how many")
 	}
 	box, err := opt.open(ctx, t)
 	if err != nil {
@@ -112,11 +112,12 @@ func runDeadReplay(ctx context.Context, t *tool, opt deadReplayOptions) error {
 	}
 	if ask && plan.Len() > 0 {
 		fmt.Fprintf(t.out, "Send %d events to the input again? [y/N] ", plan.Len())
-		if yes, err := t.saysYes(ctx); err != nil || !yes {
+		if yes, err := t.confirmed(ctx); err != nil || !yes {
 			return err
 		}
 	}
 	answer.Sent, err = plan.Send(ctx)
+	answer.Before, answer.Unsure = len(plan.Before), len(plan.Unsure)
 	if e := printReplayed(t, opt, answer, answer.Sent); err == nil {
 		err = e
 	}

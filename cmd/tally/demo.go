@@ -29,7 +29,7 @@ it again, and compare every count and every output with what was sent; then have
 The broker is an embedded one, which is not killed, unless --brokers names a Kafka. There the demo uses
 an app and topics of a new name, and deletes them at the end.
 
-Exits 4 when a count or an output is not exact.`,
+Exits 4 when a count or an output is not exact, and 6 when the audit could not decide.`,
 		Example: `  tally demo
   tally demo --keep          # leaves all running, to try the other commands
   tally demo --brokers kafka-1:9092`,
@@ -39,7 +39,7 @@ Exits 4 when a count or an output is not exact.`,
 	cmd.Flags().BoolVar(&opt.keep, "keep", false, "leave broker and nodes running")
 	cmd.Flags().StringVar(&opt.dataDir, "data-dir", "", "`DIR` for the data (default: a temporary one, removed at the end)")
 	cmd.Flags().StringSliceVar(&opt.brokers, "brokers", nil, "`HOST:PORT,...` of Kafka (default: an embedded broker)")
-	cmd.Flags().StringVar(&opt.kafkaConfig, "kafka-config", "", "Java client.properties `FILE` with security settings")
+	cmd.Flags().StringVar(&opt.kafkaConfig, "kafka-config", "", "Java client.properties `FILE` with brokers and security settings")
 	return cmd
 }
 

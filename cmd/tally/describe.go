@@ -39,6 +39,7 @@ func describeSpec(w io.Writer, s *spec.Spec) {
 		spec.Dead: "events go to " + spec.DeadTopic(s.App), spec.Skip: "events are skipped and counted as such",
 		spec.Stop: "events stop their lane",
 	}[s.OnError])
+	row("lanes", "%s", lanesText(s))
 	row("stages", "%s", stagesText(s))
 	if twoStages(s) {
 		row("between", "%s", betweenText(s))
@@ -119,32 +120,4 @@ func ownsText(s *spec.Spec) string {
 		return fmt.Sprintf("topics %s, %s and %s, consumer group %s", changelog, dead, spec.RepartitionTopic(s.App), s.App)
 	}
 	return fmt.Sprintf("topics %s and %s, consumer group %s", changelog, dead, s.App)
-}
-
-// stagesText says how many stages a spec has, and why.
-func stagesText(s *spec.Spec) string {
-	switch {
-	case s.Repartition.Mode == spec.RepartitionAlways:
-		return "2, since the spec says `repartition: always`"
-	case s.Local(2):
-		return "1: the grouping is local, since it contains key or partition: the events of a group come from one partition"
-	case s.Repartition.Mode == spec.RepartitionNever:
-		return "1, and only if the input has one partition: the grouping is not local, and the spec says `repartition: never`"
-	}
-	return "2, or 1 if the input has one partition: the grouping is not local, since it contains neither key nor partition"
-}
-
-// betweenText says what goes between two stages.
-func betweenText(s *spec.Spec) string {
-	partitions := "as many partitions as the input"
-	if n := s.Repartition.Partitions; n > 0 {
-		partitions = fmt.Sprintf("%d partitions", n)
-	}
-	return spec.RepartitionTopic(s.App) + ", " + partitions + ": of each transaction one partial result a group, in the partition that the group decides"
-}
-
-// twoStages says whether the spec has two stages, at least where the input has several partitions.
-func twoStages(s *spec.Spec) bool {
-	two, err := s.TwoStages(2)
-	return two && err == nil
 }

@@ -75,8 +75,12 @@ func runGet(ctx context.Context, t *tool, opt getOptions) error {
 		return err
 	}
 	bounded := len(opt.after) > 0 || opt.minPosition != "" // and that far it is counted
-	if lag := lagOf(answer.Parts); lag > 0 && !answer.Proved && !bounded {
-		return &exitError{exitFailed, fmt.Errorf("app %s has no values for %s yet, and %d events are still to be counted: ask again, or with a longer --wait and --after", a.name, answer.Group, lag)}
+	if !answer.Proved && !bounded {
+		why := "it cannot be said that none is to be counted"
+		if lag := lagOf(answer.Parts); lag > 0 {
+			why = fmt.Sprintf("%d events are still to be counted", lag)
+		}
+		return &exitError{exitFailed, fmt.Errorf("app %s has no values for %s yet, and %s: ask again, or with a longer --wait and --after", a.name, answer.Group, why)}
 	}
 	t.noteParts(answer.Parts)
 	return &exitError{exitNoValues, fmt.Errorf("app %s has no values for %s", a.name, answer.Group)}

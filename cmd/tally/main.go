@@ -22,7 +22,7 @@ func main() {
 
 func mainExit() int {
 	defer profile(os.Getenv)()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), ending()...)
 	defer stop()
 	// A file that may not grow further is a full disk: a lane waits, and nothing has to die.
 	signal.Ignore(syscall.SIGXFSZ)
@@ -37,6 +37,16 @@ func mainExit() int {
 	}
 	t.failpoints = failpoint(os.Getenv, &t.seam)
 	return t.execute(ctx, os.Args[1:])
+}
+
+// ending are the signals that ask for an end in order; that of a terminal which closes is one of
+// them, unless whoever started this (nohup) wants it to live on.
+func ending() []os.Signal {
+	all := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		all = append(all, syscall.SIGHUP)
+	}
+	return all
 }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

@@ -19,8 +19,13 @@ func newCmdNode(t *tool) *cobra.Command {
 		Use:     "node",
 		Short:   "Go on without nodes that are gone for good",
 		Example: "  tally node forget b\n  tally node recover --data-dir /var/lib/tally --yes",
-		Args:    argsOf(cobra.NoArgs),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
 	}
 	cmd.AddCommand(newCmdNodeForget(t), newCmdNodeRecover(t))
 	return cmd

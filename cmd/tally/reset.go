@@ -39,6 +39,9 @@ is noted in the data dir, and the next ` + "`tally run`" + ` does it: the way ou
 		Args: argsOf(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.app = args[0]
+			if sourceOf(cmd.Flag("spec")) != "flag" {
+				opt.specs = nil // in settings they are the apps that a node runs
+			}
 			return runReset(cmd.Context(), t, opt)
 		},
 	}
@@ -46,7 +49,7 @@ is noted in the data dir, and the next ` + "`tally run`" + ` does it: the way ou
 	opt.add(cmd)
 	fl.StringVar(&opt.dataDir, "data-dir", "./tally-data", "the node's `DIR`, where the reset is noted while no node answers")
 	fl.StringVar(&opt.from, "from", "", "count from: earliest, latest, a `TIME`, or so long ago such as 2h (default: the spec's input.start)")
-	fl.StringSliceVar(&opt.specs, "spec", nil, "spec `FILE` to go on with (default: the present spec); of several the app's own")
+	fl.StringSliceVar(&opt.specs, "spec", nil, "spec `FILE` to go on with (default: the present spec); counts on the command line only")
 	fl.BoolVar(&opt.yes, "yes", false, "do it")
 	fl.BoolVar(&opt.json, "json", false, "print JSON, and do not ask")
 	return cmd
@@ -70,8 +73,11 @@ func runReset(ctx context.Context, t *tool, opt resetOptions) error {
 	}
 	answer, err := client.Reset(ctx, opt.app, req)
 	var none *api.NoNodeError
-	if errors.As(err, &none) && node.HasApp(opt.dataDir, opt.app) {
-		return noteReset(t, opt, s, none)
+	if errors.As(err, &none) {
+		if node.HasApp(opt.dataDir, opt.app) {
+			return noteReset(t, opt, s, none)
+		}
+		return fmt.Errorf("%w; where none can start, say --data-dir with the node's: %s has no app %s", err, opt.dataDir, opt.app)
 	}
 	if err == nil && !opt.yes && !opt.json && t.inTTY && t.outTTY {
 		if yes, err := askReset(ctx, t, answer); err != nil || !yes {
@@ -129,9 +135,5 @@ func noteReset(t *tool, opt resetOptions, s *spec.Spec, none error) error {
 func askReset(ctx context.Context, t *tool, plan api.ResetAnswer) (bool, error) {
 	resetText(t.out, plan)
 	fmt.Fprint(t.out, "Reset? [y/N] ")
-	yes, err := t.saysYes(ctx)
-	if !yes {
-		fmt.Fprintln(t.out, "Nothing was done.")
-	}
-	return yes, err
+	return t.confirmed(ctx)
 }

@@ -36,7 +36,7 @@ func resetText(w io.Writer, a api.ResetAnswer) {
 	}
 	fmt.Fprintf(w, "  consumer group %s\n", a.Group)
 	for _, dir := range a.StateDirs {
-		fmt.Fprintf(w, "  %s\n", dir)
+		fmt.Fprintf(w, "  %s\n", shown(dir))
 	}
 	fmt.Fprintln(w, "and count anew from")
 	resetStarts(w, a)

@@ -43,8 +43,9 @@ func newCmdRun(t *tool) *cobra.Command {
 		Long: `Run a node until interrupted: count what arrives as the specs say, and answer questions about it.
 
 Without --spec the apps of the cluster run on. Without --join the node is a cluster of one, which
-others can join later by naming it. Without --brokers an embedded broker is started in
-the data dir, for trying out; its address is printed and stays the same. After an interruption or
+others can join later by naming it. Without --brokers, and without
+brokers in --kafka-config or TALLY_KAFKA_BOOTSTRAP_SERVERS, an embedded broker is started in the data
+dir, for trying out; its address is printed and stays the same. After an interruption or
 kill -9, start it again in the same way: it goes on exactly where it was.
 
 Exits 5 when another node runs the app.`,
@@ -61,8 +62,8 @@ Exits 5 when another node runs the app.`,
 	}
 	fl := cmd.Flags()
 	fl.StringSliceVar(&opt.specs, "spec", nil, "spec `FILE` of an app to run; may be repeated")
-	fl.StringSliceVar(&opt.brokers, "brokers", nil, "`HOST:PORT,...` of Kafka (default: an embedded broker)")
-	fl.StringVar(&opt.kafkaConfig, "kafka-config", "", "Java client.properties `FILE` with security settings")
+	fl.StringSliceVar(&opt.brokers, "brokers", nil, "`HOST:PORT,...` of Kafka (default: those in --kafka-config, else an embedded broker)")
+	fl.StringVar(&opt.kafkaConfig, "kafka-config", "", "Java client.properties `FILE` with brokers and security settings")
 	fl.StringVar(&opt.dataDir, "data-dir", "./tally-data", "`DIR` for state and the embedded broker")
 	fl.StringVar(&opt.listen, "listen", "127.0.0.1:7400", "`HOST:PORT` for people and nodes; beyond this machine only with --certs and --tokens")
 	fl.StringVar(&opt.advertise, "advertise", "", "`HOST:PORT` at which others reach this node (default: as --listen)")
@@ -90,7 +91,7 @@ func runRun(ctx context.Context, t *tool, opt runOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := opt.check(); err != nil {
+	if err := opt.check(t); err != nil {
 		return err
 	}
 	specs, err := readSpecs(opt.specs)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/certs"
+	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/port"
 )
 
@@ -13,7 +14,7 @@ import (
 const memoryMin = 16_000_000
 
 // check refuses what cannot be meant, before anything is opened.
-func (opt *runOptions) check() error {
+func (opt *runOptions) check(t *tool) error {
 	if opt.createTopics < 0 {
 		return usagef("--create-topics %d: say the number of partitions, from 1", opt.createTopics)
 	}
@@ -26,7 +27,11 @@ func (opt *runOptions) check() error {
 	if opt.memory < memoryMin {
 		return usagef("--memory %s: at least 16MB", &opt.memory)
 	}
-	if len(opt.join) > 0 && len(opt.brokers) == 0 && opt.kafkaConfig == "" {
+	named, err := kafka.Load(opt.brokers, opt.kafkaConfig, t.getenv, t.seam)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	if len(opt.join) > 0 && len(named.Brokers) == 0 && opt.kafkaConfig == "" {
 		return usagef("--join without --brokers: the nodes of a cluster count on one Kafka, so say which (`tally broker` starts one for trying out)")
 	}
 	for _, seed := range opt.join {

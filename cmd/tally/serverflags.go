@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"strings"
 
@@ -62,17 +61,20 @@ func (s *secret) String() string {
 
 // read is the secret itself: the text, or what the file holds that it names.
 func (s *secret) read() (string, error) {
-	path, isFile := strings.CutPrefix(s.text, "@")
-	if !isFile {
-		return s.text, nil
+	if s.text == "" {
+		return "", nil
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", usagef("--token: %w", err)
+	text, from := s.text, "what was said"
+	if path, isFile := strings.CutPrefix(s.text, "@"); isFile {
+		read, err := os.ReadFile(path)
+		if err != nil {
+			return "", usagef("--token: %w", err)
+		}
+		text, from = string(read), path
 	}
-	token := strings.TrimSpace(string(text))
-	if token == "" || strings.ContainsAny(token, " \t\r\n") {
-		return "", &exitError{exitUsage, fmt.Errorf("--token: %s does not hold one token, and nothing else", path)}
+	token := strings.TrimSpace(text) // a secret's file, or an environment made of one, ends in a line end
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", usagef("--token: %s does not hold one token, and nothing else", from)
 	}
 	return token, nil
 }

@@ -16,7 +16,7 @@ func statusNodes(w io.Writer, st api.Status) {
 	if st.Kafka.Embedded {
 		kind = " (embedded, for trying out)"
 	}
-	fmt.Fprintf(w, "Kafka %s at %s%s\n", st.Kafka.ClusterID, strings.Join(st.Kafka.Brokers, ","), kind)
+	fmt.Fprintf(w, "Kafka %s at %s%s\n", shown(st.Kafka.ClusterID), shown(strings.Join(st.Kafka.Brokers, ",")), kind)
 	if st.Kafka.Error != "" {
 		fmt.Fprintf(w, "  %s\n", shownLines(st.Kafka.Error))
 	}

@@ -25,7 +25,7 @@ of each lane.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runTop(cmd.Context(), t, opt) },
 	}
 	opt.add(cmd)
-	cmd.Flags().IntVarP(&opt.n, "count", "n", 10, "how many")
+	cmd.Flags().IntVarP(&opt.n, "count", "n", 10, "how many, at most 10000")
 	return cmd
 }
 

@@ -123,7 +123,7 @@ func (c *Client) find(ctx context.Context, name string) (AppInfo, error) {
 	switch {
 	case len(apps) == 0:
 		return AppInfo{}, &Error{Code: CodeUnknownApp, Message: "the node at " + c.server + " runs no app yet",
-			Next: "start it with `tally run --spec FILE`"}
+			Next: "start one with `tally submit FILE`"}
 	case name == "":
 		return AppInfo{}, &Error{Code: CodeUnknownApp,
 			Message: fmt.Sprintf("the node at %s runs %d apps", c.server, len(apps)),

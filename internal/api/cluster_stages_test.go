@@ -228,3 +228,22 @@ func TestFreshAcrossTwoStages(t *testing.T) {
 		t.Fatalf("%+v", answer)
 	}
 }
+
+// A standby knows how far the input is read, and not what its owner has sent of it: it neither
+// waits for that nor says that there is nothing to come.
+func TestStaleStandbyOfTheInput(t *testing.T) {
+	s := newStages(t, 3)
+	group := `["k","w"]`
+	q := int(spec.Partition(mustGroup(t, s.app, group), 3))
+	reader := (q + 1) % 3
+	s.set(func() { s.read[int32(reader)], s.ends[int32(reader)] = 1, 1 })
+	s.app.setLane(reader, func(v *LaneView) { s.app.roles[reader] = RoleStandby })
+	status, body := ask(t, "POST", s.url(q, "get?stale=true&wait=20ms&after=input_event/"+string(rune('0'+reader))+":0"), group)
+	if status != 504 || !strings.Contains(body, "does not know how far it was sent on") {
+		t.Errorf("status %d %s", status, body)
+	}
+	_, body = ask(t, "POST", s.url(q, "get?stale=true&wait=20ms"), group)
+	if answer := decode[GetAnswer](t, body); answer.Found || answer.Proved {
+		t.Errorf("%+v", answer)
+	}
+}

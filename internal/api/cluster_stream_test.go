@@ -131,8 +131,8 @@ func TestWatchLosesAnOwner(t *testing.T) {
 // What fails at another node in the middle of a scan is no end.
 func TestScanFailsElsewhere(t *testing.T) {
 	a := newTestApp(t, wordcount, 2, 2)
-	a.event(0, "user-0", longWords(5000, 4000))
-	a.event(1, "user-0", longWords(5000, 4000))
+	a.event(0, "user-0", longWords(3500, 4000))
+	a.event(1, "user-0", longWords(3500, 4000))
 	c := newTestCluster(t, a, 2, Options{})
 	n := 0
 	_, err := newTestClient(t, c.nodes[0].server.URL).Scan(t.Context(), "wordcount", nil, ReadOptions{Wait: time.Minute}, func(Count) error {

@@ -84,12 +84,16 @@ func (k *knownHints) learn(app *App, now time.Time, got *getParts) {
 	}
 	for _, h := range got.Hints {
 		known := lanesKnown{laneHints: h, at: now, positions: map[int32]int64{}}
+		standby := false
 		for _, p := range got.Parts {
 			if p.Lane == h.Lane {
 				known.positions[p.Partition] = p.Position[sourceName(app, p.Partition)]
+				standby = standby || p.Role == RoleStandby
 			}
 		}
-		a.lanes[h.Lane] = known
+		if !standby { // its hints may be much older than the answer
+			a.lanes[h.Lane] = known
+		}
 	}
 }
 

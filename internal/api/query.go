@@ -55,14 +55,19 @@ func (s *Server) askedByQuery(w http.ResponseWriter, r *http.Request, names ...s
 	if err != nil {
 		return nil, err
 	}
+	return q, s.refuseBody(w, r, names...)
+}
+
+// refuseBody refuses a body that says something, where only the query does, by these names.
+func (s *Server) refuseBody(w http.ResponseWriter, r *http.Request, names ...string) error {
 	body, err := s.readBody(w, r)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if text := string(bytes.TrimSpace(body)); text != "" && text != "{}" {
-		return nil, badRequest("nothing is asked for here by a body: the query of the URL may say %s", strings.Join(names, ", "))
+		return badRequest("nothing is asked for here by a body: the query of the URL may say %s", strings.Join(names, ", "))
 	}
-	return q, nil
+	return nil
 }
 
 // parseBool reads a part of a query: true, false or left out.

@@ -365,6 +365,9 @@ func (rd *read) readThrough(views []LaneView, b *bound) error {
 		if !slices.Contains(v.Inputs, b.partition) {
 			continue
 		}
+		if v.Role() == RoleStandby {
+			return rd.late(fmt.Sprintf("a standby answers for %s/%d, and does not know how far it was sent on", rd.app.Input, b.partition))
+		}
 		if at := v.Read(b.partition); at < b.position {
 			return rd.late(fmt.Sprintf("%s/%d is read up to offset %d, and %d was asked for", rd.app.Input, b.partition, at-1, b.position-1))
 		}

@@ -142,7 +142,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error
 	case errors.As(err, &tooLarge):
 		return nil, &Error{Status: http.StatusRequestEntityTooLarge, Code: CodeTooLarge,
 			Message: fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit),
-			Next:    "no group is as large as that"}
+			Next:    "no group and no spec is as large as that"}
 	case err != nil:
 		return nil, badRequest("the body cannot be read: %v", err)
 	}

@@ -261,7 +261,7 @@ func TestClientFindsTheApp(t *testing.T) {
 		{ts.URL, "letters", "letters", ""},
 		{ts.URL, "", "", "runs 2 apps: say --app with one of wordcount, letters"},
 		{ts.URL, "nope", "", `has no app "nope": it has wordcount, letters`},
-		{empty.URL, "", "", "runs no app yet: start it with `tally run --spec FILE`"},
+		{empty.URL, "", "", "runs no app yet: start one with `tally submit FILE`"},
 	} {
 		info, err := newTestClient(t, c.url).App(t.Context(), c.name)
 		if info.App != c.want || (err != nil) != (c.say != "") || err != nil && !strings.Contains(err.Error(), c.say) {

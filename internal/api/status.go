@@ -7,11 +7,12 @@ import (
 
 // serveStatus answers GET /v1/status: of the cluster, or with local=true of this node alone.
 func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) error {
-	st := s.node.Status(r.Context())
-	local, err := parseBool(r.URL.Query(), "local")
-	switch {
-	case err != nil:
+	local, err := asksLocal(r)
+	if err != nil {
 		return err
+	}
+	st := s.node.Status(r.Context())
+	switch {
 	case local:
 		st.AtMs = s.opt.Seam.Now().UnixMilli()
 	case s.opt.Cluster != nil:
@@ -24,6 +25,19 @@ func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeJSON(w, http.StatusOK, filled(st))
 	return nil
+}
+
+// asksLocal reads the query of a status. What another node says beside local=true is its affair: it
+// may be of a later release.
+func asksLocal(r *http.Request) (bool, error) {
+	if r.URL.Query().Get("local") == "true" {
+		return true, nil
+	}
+	q, err := queryOf(r, "local")
+	if err != nil {
+		return false, err
+	}
+	return parseBool(q, "local")
 }
 
 // filled replaces absent lists by empty ones, so that scripts can iterate without a check.
@@ -54,6 +68,9 @@ func orEmpty[T any](s []T) []T {
 
 // serveApps answers GET /v1/apps: what a client must know of an app to ask about it.
 func (s *Server) serveApps(w http.ResponseWriter, r *http.Request) error {
+	if _, err := queryOf(r); err != nil {
+		return err
+	}
 	if s.opt.Cluster != nil {
 		if err := s.opt.Cluster.Settled(r.Context()); err != nil {
 			return err

@@ -187,6 +187,9 @@ func (rd *read) sentOf(views []LaneView) (answer sentAnswer) {
 		if v.Role() != l.Role {
 			l.Role = RoleUnsure
 		}
+		if l.Role == RoleStandby { // it knows what was read, and not what its owner has sent of it
+			l.Proved, l.Read, l.Ends = false, nil, nil
+		}
 		answer.Lanes = append(answer.Lanes, l)
 	}
 	return answer

@@ -25,6 +25,9 @@ func (s *Server) serveTop(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.refuseBody(w, r, "n"); err != nil {
+		return err
+	}
 	release, err := rd.acquire(r.Context(), rd.scans(), "scans and tops")
 	if err != nil {
 		return err
