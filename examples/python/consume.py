@@ -22,8 +22,14 @@ consumer = KafkaConsumer(
     isolation_level="read_committed",  # only what a committed transaction wrote
     consumer_timeout_ms=int(seconds_idle * 1000),
 )
-latest = {}
+latest, newest = {}, 0
 for record in consumer:
+    # After a `tally reset` all is counted again, in the next generation: what an earlier one wrote is over.
+    generation = int(dict(record.headers)["tally.generation"])
+    if generation < newest:
+        continue
+    if generation > newest:
+        latest, newest = {}, generation
     user = "(no key)" if record.key is None else record.key.decode()
     value = json.loads(record.value)
     word, count = value["item"], value["count"]

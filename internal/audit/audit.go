@@ -115,6 +115,7 @@ type audit struct {
 	records                                      map[string]int64 // read, by check
 	compared                                     map[string]int64 // by check
 	outputCut                                    []int32          // partitions of the output whose beginning is deleted
+	deadCut                                      []int32          // of the dead letters, likewise
 	noStore                                      string           // why the store is not compared
 	storeAt                                      map[int32]int64  // the input positions of its answer
 	groups, counters, spanning                   int64

@@ -48,6 +48,7 @@ func (a *audit) readDead(ctx context.Context) error {
 	var key, entry []byte
 	for _, t := range a.running() {
 		if starts[t.partition] > 0 {
+			a.deadCut = append(a.deadCut, t.partition)
 			a.cannot("the dead letters of %s/%d below offset %d are deleted", a.dead.Name, t.partition, starts[t.partition])
 		}
 		err := a.read(ctx, a.dead.Name, t.partition, starts[t.partition], t.deadEnd, func(r *kgo.Record) error {

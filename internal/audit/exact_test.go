@@ -418,3 +418,22 @@ func TestTinyRuns(t *testing.T) {
 	at := p.like(p.out, `"w7"`, same)
 	p.finds(p.audit(func(c *Config) { c.RunBytes, c.FanIn = 1000, 2 }), OutputDoubled, p.out, 1, at, `["k7","w7"]`)
 }
+
+// Neither emit: latest nor the order of values tells that outputs of a sum were written twice:
+// their number does.
+func TestRepeatedOutputsOfASum(t *testing.T) {
+	p := onFake(t)
+	p.use("\napp: $APP\ninput: {topic: $IN, format: json}\ngroup: [key]\naggregates: {total: {sum: v}}\noutput: {topic: $OUT}\n")
+	p.topic(p.in, 1)
+	n := p.start()
+	for i, v := range []string{"5", "3"} {
+		p.send(p.in, event(0, "a", `{"v":`+v+`}`))
+		n.settled(int64(i + 1))
+	}
+	p.exact(p.audit(), 2)
+	n.stop()
+	p.node = nil
+	p.like(p.out, `{"total":5}`, func(*kgo.Record) {})
+	p.like(p.out, `{"total":8}`, func(*kgo.Record) {})
+	p.finds(p.audit(), OutputDoubled, p.out, 0, p.last(p.out, `{"total":8}`).Offset, `["a"]`, "4 outputs", "2 items")
+}

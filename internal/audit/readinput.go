@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -168,7 +169,7 @@ func (r *inputReader) event(rec *kgo.Record) error {
 		return err
 	}
 	items, verdict, why := r.a.program.Eval(spec.Event{Key: rec.Key, Value: rec.Value, Partition: rec.Partition}, &r.scratch)
-	if why == nil && (lettered && letter.told || !lettered && r.tooLarge(items)) {
+	if why == nil && (lettered && letter.told || !lettered && r.skips() && r.tooLarge(items)) {
 		verdict = spec.Unreadable
 	}
 	if lettered {
@@ -190,6 +191,10 @@ func (r *inputReader) event(rec *kgo.Record) error {
 	}
 	return nil
 }
+
+// skips reports whether the app has skipped events. Only then may one that is too large have no
+// dead letter; in an app that has skipped none, it was not too large when it was counted.
+func (r *inputReader) skips() bool { return r.task.at(r.task.last()).Skipped > 0 }
 
 // letter compares a dead letter with its event.
 func (r *inputReader) letter(rec *kgo.Record, l letter, verdict spec.Verdict) {
@@ -249,7 +254,7 @@ func (r *inputReader) lost() {
 	t, b := r.task, r.task.at(r.task.last())
 	n := t.tallyAt(t.last())
 	r.a.compared["dead"] += n.unreadable
-	if n.letters >= b.Dead || len(r.unlisted) == 0 {
+	if n.letters >= b.Dead || len(r.unlisted) == 0 || slices.Contains(r.a.deadCut, t.partition) {
 		return
 	}
 	if b.Skipped > 0 {

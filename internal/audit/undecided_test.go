@@ -64,6 +64,7 @@ func TestUndecided(t *testing.T) {
 			p.send(p.app+".dead", &kgo.Record{Partition: 0, Value: []byte("x")})
 			p.truncate(p.app+".dead", 0, 1)
 		}, []string{"$APP.dead/0 below offset 1 are deleted"}},
+		{"deleted dead letters of its own", func(p *place) { p.truncate(p.app+".dead", 1, 1) }, []string{"$APP.dead/1 below offset 1 are deleted"}},
 		{"another app's node", func(p *place) { p.node.AppID = "other" }, []string{"the node runs an app $APP with id other"}},
 		{"a node of an earlier generation", func(p *place) { p.node.Generation = 0 }, []string{"generation 0; the changelog"}},
 		{"a node without a partition", func(p *place) {

@@ -257,6 +257,39 @@ func TestChoice(t *testing.T) {
 	}
 }
 
+// Of two replays that were planned at once the later one leaves out what the other has sent.
+func TestTwoReplaysAtOnce(t *testing.T) {
+	p := newPlace(t)
+	p.send(kafka.Record{Topic: "in", Value: []byte("an event")}, kafka.Record{Topic: "in", Value: []byte("another")})
+	p.send(letter(0, nil, []byte("v"), "not JSON", 0, 0), letter(1, nil, []byte("w"), "not JSON", 0, 1))
+	one, err := p.box().Plan(p.ctx(), Choice{})
+	p.must(err)
+	other, err := p.box().Plan(p.ctx(), Choice{Places: []Place{{0, 0}}})
+	p.must(err)
+	sent, err := other.Send(p.ctx())
+	if p.must(err); sent != 1 {
+		t.Errorf("%d were sent", sent)
+	}
+	sent, err = one.Send(p.ctx())
+	if p.must(err); sent != 1 || !slices.Equal(one.Before, []Place{{0, 0}}) {
+		t.Errorf("%d were sent, and %v left out", sent, one.Before)
+	}
+}
+
+// A replay whose records the input refuses reads no further dead letters.
+func TestReplayEndsAtARefusal(t *testing.T) {
+	p := newPlace(t)
+	p.send(kafka.Record{Topic: "in", Value: []byte("an event")}, kafka.Record{Topic: "in", Value: []byte("another")})
+	p.send(letter(0, nil, []byte("v"), "not JSON", 0, 0), letter(1, nil, []byte("w"), "not JSON", 0, 1))
+	plan, err := p.box().Plan(p.ctx(), Choice{})
+	p.must(err)
+	taken := 0
+	p.must(plan.each(p.ctx(), func(kafka.Record) bool { taken++; return false }))
+	if plan.Len() != 2 || taken != 1 {
+		t.Errorf("of %d events %d were read after the refusal of the first", plan.Len(), taken-1)
+	}
+}
+
 // The marker of a letter that lay in the same place before a reset is no replay of this one.
 func TestMarkerOfAnotherGeneration(t *testing.T) {
 	p := newPlace(t)

@@ -32,6 +32,9 @@ type Plan struct {
 	Unsure []Place
 	box    *Box
 	sends  []send
+	again  bool
+	// searched is where the inputs' partitions ended when they were searched last.
+	searched map[string][]int64
 }
 
 // send is one letter to be sent.
@@ -53,7 +56,7 @@ func (p *Plan) Len() int { return len(p.sends) }
 // Plan chooses letters, and leaves out those that were replayed before: the input is searched for
 // their markers, from behind the event on.
 func (b *Box) Plan(ctx context.Context, c Choice) (*Plan, error) {
-	p := &Plan{box: b}
+	p := &Plan{box: b, again: c.Again, searched: map[string][]int64{}}
 	partitions := map[string]int{}
 	add := func(l Letter) error {
 		if len(p.sends) == planMax {
@@ -138,8 +141,14 @@ func sum(key, value []byte) uint64 {
 	return h.Sum64()
 }
 
-// Send sends the events of the plan and returns how many the input has acknowledged.
+// Send sends the events of the plan and returns how many the input has acknowledged. Those that
+// another replay has sent since the plan was made are left out, and are in Before then.
 func (p *Plan) Send(ctx context.Context) (int, error) {
+	if !p.again {
+		if err := p.leaveOut(ctx); err != nil {
+			return 0, err
+		}
+	}
 	if len(p.sends) == 0 {
 		return 0, nil
 	}
@@ -159,7 +168,10 @@ func (p *Plan) each(ctx context.Context, yield func(kafka.Record) bool) error {
 		for i+n < len(p.sends) && p.sends[i+n].Partition == p.sends[i].Partition && p.sends[i+n].Offset > p.sends[i+n-1].Offset {
 			n++
 		}
-		if err := p.run(ctx, p.sends[i:i+n], yield); err != nil {
+		switch err := p.run(ctx, p.sends[i:i+n], yield); {
+		case errors.Is(err, ErrEnough):
+			return nil
+		case err != nil:
 			return err
 		}
 		i += n
@@ -183,13 +195,10 @@ func (p *Plan) run(ctx context.Context, sends []send, yield func(kafka.Record) b
 		}
 		return nil
 	})
-	if errors.Is(err, ErrEnough) {
-		return nil
-	}
 	if err == nil && len(sends) > 0 {
 		err = errLost
 	}
-	return err
+	return err // ErrEnough: nothing more is to be yielded
 }
 
 // event is the letter's event, to be sent.

@@ -55,7 +55,13 @@ func (p *Plan) leaveOut(ctx context.Context) error {
 	}
 	found := map[string]bool{}
 	for topic, all := range byTopic {
+		done := p.searched[topic]
+		p.searched[topic] = make([]int64, len(all))
 		for partition, at := range all {
+			p.searched[topic][partition] = at.end
+			if partition < len(done) && done[partition] <= at.end {
+				at.lowest = max(at.lowest, done[partition])
+			}
 			if err := p.search(ctx, topic, int32(partition), at, sums, found); err != nil {
 				return err
 			}

@@ -65,7 +65,7 @@ func (s *show) deleteApp() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopWait)
 	defer cancel()
-	_, _ = s.tally(ctx, "delete", s.names.app, "--topics", "--server", s.ask().url())
+	_, _ = s.tally(ctx, "delete", s.names.app, "--topics", "--yes", "--server", s.ask().url())
 }
 
 // dropTopics takes away again what is left of the app on a Kafka that is not the demo's own. The

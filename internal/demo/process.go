@@ -68,9 +68,24 @@ func (s *show) tally(ctx context.Context, args ...string) ([]byte, error) {
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		return nil, fmt.Errorf("tally %s exits %d: %s", args[0], exit.ExitCode(), bytes.TrimSpace(append(complaint.Bytes(), out...)))
+		return nil, &commandError{args[0], exit.ExitCode(), bytes.TrimSpace(append(complaint.Bytes(), out...))}
 	}
 	return out, err
+}
+
+// commandError says that a command of the binary has failed.
+type commandError struct {
+	command string
+	code    int
+	said    []byte
+}
+
+// ExitCode is that of the command: of an audit, 4 for a difference, and 6 where it could not
+// decide.
+func (e *commandError) ExitCode() int { return e.code }
+
+func (e *commandError) Error() string {
+	return fmt.Sprintf("tally %s exits %d: %s", e.command, e.code, e.said)
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }

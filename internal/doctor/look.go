@@ -69,7 +69,7 @@ func (l looker) lookApp(ctx context.Context, f *facts, app App) *appFacts {
 	read, write := kafka.RightRead, kafka.RightWrite
 	a.input = l.topic(ctx, app.Input, "input", kafka.RightDescribeConfigs, read)
 	if app.Output != "" {
-		a.output = l.topic(ctx, app.Output, "output", write)
+		a.output = l.topic(ctx, app.Output, "output", read, write) // a first start looks at its end
 		l.tryCreate(ctx, &a.output, a.input.Partitions)
 	}
 	a.changelog = l.topic(ctx, app.Changelog(), "changelog", read, write)

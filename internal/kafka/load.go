@@ -19,7 +19,7 @@ var known = []string{
 	"sasl.mechanism", "sasl.jaas.config", "sasl.username", "sasl.password",
 	"ssl.truststore.type", "ssl.truststore.location", "ssl.truststore.certificates",
 	"ssl.keystore.type", "ssl.keystore.location", "ssl.keystore.certificate.chain", "ssl.keystore.key",
-	"ssl.endpoint.identification.algorithm",
+	"ssl.endpoint.identification.algorithm", "ssl.enabled.protocols",
 }
 
 // refused are keys without which the client would not do what its user believes.
@@ -35,7 +35,7 @@ var refused = map[string]string{
 // harmless begin those security keys that change nothing for the mechanisms that tally has. Other
 // keys of security, ssl and sasl are refused: a typing error there must not be passed over.
 var harmless = []string{
-	"ssl.protocol", "ssl.enabled.protocols", "ssl.provider", "ssl.secure.random.implementation",
+	"ssl.protocol", "ssl.provider", "ssl.secure.random.implementation",
 	"ssl.keymanager.algorithm", "ssl.trustmanager.algorithm", "sasl.kerberos.", "sasl.login.", "security.providers",
 }
 

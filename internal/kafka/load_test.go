@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"os"
@@ -64,6 +65,23 @@ acks=all
 ssl.enabled.protocols=TLSv1.3
 `
 
+// TestTLSVersions: what ssl.enabled.protocols allows is what is spoken, as far as tally can.
+func TestTLSVersions(t *testing.T) {
+	for enabled, want := range map[string]string{
+		"": "303 0", "TLSv1.2,TLSv1.3": "303 304", "TLSv1.3": "304 304", "TLSv1, TLSv1.1, TLSv1.2": "303 303",
+		"TLSv1.1": "error", "TLSv1.4": "error",
+	} {
+		least, newest, err := versions(enabled)
+		got := fmt.Sprintf("%x %x", least, newest)
+		if err != nil {
+			got = "error"
+		}
+		if got != want {
+			t.Errorf("%q: %s, not %s (%v)", enabled, got, want, err)
+		}
+	}
+}
+
 func TestLoad(t *testing.T) {
 	c, err := load(t, scramFile, nil)
 	if err != nil {
@@ -72,7 +90,10 @@ func TestLoad(t *testing.T) {
 	if got, want := c.String(), "k1:9093,k2:9093 (SASL_SSL SCRAM-SHA-512 as alice)"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if len(c.Warnings) != 2 || !strings.Contains(c.Warnings[0], ":6: acks is not used") {
+	if c.TLS.MinVersion != tls.VersionTLS13 {
+		t.Errorf("it speaks TLS from %x on", c.TLS.MinVersion)
+	}
+	if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], ":6: acks is not used") {
 		t.Errorf("warnings %q", c.Warnings)
 	}
 	c, err = load(t, scramFile, map[string]string{"TALLY_KAFKA_SASL_USERNAME": "bob", "TALLY_KAFKA_CLIENT_ID": "x"}, "other:1")

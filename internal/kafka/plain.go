@@ -20,12 +20,13 @@ const sendBytes = 32 << 20
 
 // Send writes records as they are, each to its Topic and Partition, with its time and headers, in
 // order within each partition. It returns how many the cluster has acknowledged, also beside an
-// error; after a first error it takes no further record. size is the largest record's topic limit.
+// error; after a first error it takes no further record. size is what the topics take of one
+// batch.
 func Send(ctx context.Context, c Config, size int, recs iter.Seq[Record]) (int, error) {
 	cl, err := c.Client(
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.MaxBufferedRecords(100_000), kgo.MaxBufferedBytes(sendBytes),
-		kgo.ProducerBatchMaxBytes(int32(min(max(size, 1<<20), sendBytes))),
+		kgo.ProducerBatchMaxBytes(int32(min(size, sendBytes))),
 	)
 	if err != nil {
 		return 0, err

@@ -31,14 +31,15 @@ func ProduceLines(ctx context.Context, c Config, opt ProduceOptions, r io.Reader
 	if opt.BufferedBytes == 0 {
 		opt.BufferedBytes = 32 << 20
 	}
-	if err := topicMustExist(ctx, c, opt.Topic); err != nil {
+	t, err := topicMustExist(ctx, c, opt.Topic)
+	if err != nil {
 		return 0, err
 	}
 	cl, err := c.Client(
 		kgo.DefaultProduceTopic(opt.Topic),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 		kgo.MaxBufferedRecords(100_000), kgo.MaxBufferedBytes(opt.BufferedBytes),
-		kgo.ProducerBatchMaxBytes(int32(max(opt.LineBytesMax, 1<<20))),
+		kgo.ProducerBatchMaxBytes(int32(min(max(opt.LineBytesMax, 1<<20), t.RecordLimit()))),
 	)
 	if err != nil {
 		return 0, err
@@ -163,19 +164,19 @@ func (p *production) done(_ *kgo.Record, err error) {
 }
 
 // topicMustExist turns a typing mistake into a sentence, where the client would wait and retry.
-func topicMustExist(ctx context.Context, c Config, topic string) error {
+func topicMustExist(ctx context.Context, c Config, topic string) (Topic, error) {
 	a, err := NewAdmin(c)
 	if err != nil {
-		return err
+		return Topic{}, err
 	}
 	defer a.Close()
-	_, ok, err := a.Topic(ctx, topic)
+	t, ok, err := a.Topic(ctx, topic)
 	if err != nil {
-		return err
+		return Topic{}, err
 	}
 	if !ok {
-		return fmt.Errorf("there is no topic %q; create it: kafka-topics --bootstrap-server %s --create --topic %s --partitions 4",
+		return Topic{}, fmt.Errorf("there is no topic %q; create it: kafka-topics --bootstrap-server %s --create --topic %s --partitions 4",
 			topic, c.Brokers[0], topic)
 	}
-	return nil
+	return t, nil
 }

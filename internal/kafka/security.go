@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -158,9 +159,34 @@ func jaasOption(s string) (name, value, rest string, err error) {
 	return "", "", "", fmt.Errorf("the value of %s has no closing quote", name)
 }
 
+// versions are the least and the newest TLS version of ssl.enabled.protocols; older ones than 1.2
+// that it allows beside these are not used.
+func versions(enabled string) (least, newest uint16, err error) {
+	if enabled == "" {
+		return tls.VersionTLS12, 0, nil
+	}
+	for _, p := range list(enabled) {
+		v, known := map[string]uint16{"TLSv1": tls.VersionTLS10, "TLSv1.1": tls.VersionTLS11, "TLSv1.2": tls.VersionTLS12, "TLSv1.3": tls.VersionTLS13}[p]
+		if !known {
+			return 0, 0, fmt.Errorf("ssl.enabled.protocols: %s is not one of TLSv1.2, TLSv1.3", p)
+		}
+		if v >= tls.VersionTLS12 {
+			least, newest = min(cmp.Or(least, v), v), max(newest, v)
+		}
+	}
+	if newest == 0 {
+		return 0, 0, fmt.Errorf("ssl.enabled.protocols=%s: tally speaks TLSv1.2 and TLSv1.3", enabled)
+	}
+	return least, newest, nil
+}
+
 // tlsConfig trusts the system's authorities unless a trust store is named.
 func (l *loading) tlsConfig() (*tls.Config, error) {
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	cfg := &tls.Config{}
+	var err error
+	if cfg.MinVersion, cfg.MaxVersion, err = versions(l.values["ssl.enabled.protocols"]); err != nil {
+		return nil, err
+	}
 	trust, err := l.pem("ssl.truststore", "ssl.truststore.certificates")
 	if err != nil {
 		return nil, err
