@@ -217,6 +217,9 @@ func (j *judge) judgeQuiet() {
 	if j.end.Lag != 0 {
 		c.differ(versus{"", "0", fmt.Sprint(j.end.Lag)}, "lag %d at the end", j.end.Lag)
 	}
+	if j.end.Waiting != 0 {
+		c.differ(versus{"", "0", fmt.Sprint(j.end.Waiting)}, "%d records behind what the groups have committed", j.end.Waiting)
+	}
 	for _, t := range j.end.Topics {
 		c.saw(1, "partitions")
 		if t.LastStable != t.End {

@@ -356,6 +356,7 @@ var wrongRuns = []bad{
 	{"it is never quiet", Quiet, "never quiet", func(f *fake) { f.end().QuietAfterMs = -1 }},
 	{"it is quiet too late", Quiet, "quiet only", func(f *fake) { f.end().QuietAfterMs = 31_000 }},
 	{"lag is left", Quiet, "lag 3", func(f *fake) { f.end().Lag = 3 }},
+	{"records wait that the cluster does not see", Quiet, "3 records behind", func(f *fake) { f.end().Waiting = 3 }},
 	{"a last stable offset below the end", Quiet, "last stable", func(f *fake) { f.end().Topics[0].LastStable-- }},
 	{"the run was cut off", Quiet, "cut off", func(f *fake) { f.events = f.events[:len(f.events)-1] }},
 	{"an audit that finds a difference", Audit, "exits 4", func(f *fake) {

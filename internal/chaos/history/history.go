@@ -246,9 +246,12 @@ type End struct {
 	// not so within the time that there is.
 	QuietAfterMs int64 `json:"quiet_after_ms"`
 	// Why says what was missing where it never was quiet.
-	Why    string  `json:"why,omitempty"`
-	Lag    int64   `json:"lag"` // of all apps and stages
-	Topics []Topic `json:"topics"`
+	Why string `json:"why,omitempty"`
+	// Lag is of all apps and stages, as the cluster says; Waiting is that by Kafka's word, the
+	// records behind what the groups have committed.
+	Lag     int64   `json:"lag"`
+	Waiting int64   `json:"waiting"`
+	Topics  []Topic `json:"topics"`
 }
 
 // Topic is where a partition ends, and up to where a reader of committed records can read.

@@ -270,7 +270,7 @@ func (f *fault) submit(ctx context.Context) error {
 	if f.rand.IntN(2) == 0 {
 		return f.w.delete(ctx, app.Name)
 	}
-	if err := f.w.delete(ctx, app.Name, "--topics"); err != nil {
+	if err := f.w.delete(ctx, app.Name, "--topics", "--yes"); err != nil {
 		return err
 	}
 	f.w.awaitGone(ctx, app)

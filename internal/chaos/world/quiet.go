@@ -111,7 +111,10 @@ func (w *World) restless(ctx context.Context, end *history.End) (why string, err
 			return fmt.Sprintf("%s/%d ends at %d and can be read up to %d", t.Topic, t.Partition, t.End, t.LastStable), nil
 		}
 	}
-	return "", nil
+	if end.Waiting, err = w.waiting(ctx, end.Topics); err != nil || end.Waiting == 0 {
+		return "", err
+	}
+	return fmt.Sprintf("%d records behind what the groups have committed", end.Waiting), nil
 }
 
 // audit has tally audit its own apps.
