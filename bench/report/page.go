@@ -121,7 +121,8 @@ func (r *Results) foot(b *strings.Builder) {
 	for _, p := range r.Settings {
 		fmt.Fprintf(b, "\n<details><summary>%s</summary>\n\n```\n%s\n```\n\n</details>\n", p.Name, p.Value)
 	}
-	fmt.Fprintf(b, "\nTo get this page again: a JDK 17, Maven, Python 3 and Go, nothing else that is busy on the machine, and `%s`.\n", r.Command)
+	fmt.Fprintf(b, "\nTo get this page again: a JDK 17, Maven, Python 3 and Go, nothing else that is busy on the machine, and `%s`;\n"+
+		"a section that names another command comes of that one.\n", r.Command)
 }
 
 // handWritten is what stands below the marker of a page that is there.
