@@ -60,7 +60,8 @@ bench: ## Measure: the parts, then tally and its limit on the same Kafka, in Go'
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 200ms -timeout 10m ./processor/... ./state ./replication/... ./internal/api ./internal/keysort
 	$(GO) test -pgo=$(CURDIR)/cmd/tally/default.pgo -run '^$$' -bench . -benchtime 1x -timeout 10m ./bench $(BENCHFLAGS)
 
-# Chosen by WORK=a,c (or all), PEERS=kafka-streams,limit, SCALE=0.1, REPS=3, BUDGET=28m.
+# Chosen by WORK=a,c (or all), PEERS=kafka-streams,limit, SCALE=0.1, REPS=3, BUDGET=28m; with PEERS or
+# SCALE it writes .cache/peers/performance.md.
 bench-peers: ## Measure beside Kafka Streams, PySpark and the limit; writes docs/performance.md (<= 30 min)
 	$(GO) run -pgo=$(CURDIR)/cmd/tally/default.pgo ./bench/cmd/peers
 
@@ -111,4 +112,4 @@ proof: gosource mutants sim ## The long proofs: the main job, the mutants, the s
 	TALLY_PROOF=1 $(GO) test $(NOPGO) $(AT_ONCE) -count=1 -timeout 90m ./...
 
 clean: ## Remove what was built and fetched
-	rm -rf bin .cache tally-data
+	rm -rf bin .cache
