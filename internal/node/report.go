@@ -17,7 +17,7 @@ func (n *Node) report() session.Report {
 	<-n.clustered
 	st := n.cluster.State()
 	r := session.Report{
-		ID: n.dir.id.ID, Incarnation: n.incarnation, KafkaAgeMs: min(n.kafkaAge(), session.KafkaAgeMax).Milliseconds(), Version: st.Version,
+		ID: n.dir.id.ID, Incarnation: n.incarnation, KafkaAgeMs: n.kafkaAge().Milliseconds(), Version: st.Version,
 		Disk: n.disk.trouble(),
 	}
 	for _, a := range n.running() {

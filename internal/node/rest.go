@@ -46,12 +46,17 @@ func (n *Node) restFor(d time.Duration) time.Duration {
 	return n.cfg.Seam.InStep(restTimes * d)
 }
 
-// kafkaAge is what the leader is told: for how long Kafka has not answered. What a rest has added
-// to it is nobody's silence; it is taken off until the next question after the rest has come back.
+// kafkaAge is what the leader is told: for how long Kafka has not answered, since the node's start
+// where it never has. What a rest has added to it is nobody's silence; it is taken off until the
+// next question after the rest has come back.
 func (n *Node) kafkaAge() time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return max(n.cfg.Seam.Since(n.contactAt)-n.resting, 0)
+	last := n.contactAt
+	if last.IsZero() {
+		last = n.started
+	}
+	return max(n.cfg.Seam.Since(last)-n.resting, 0)
 }
 
 // standsStill reports whether nothing has arrived since the last look: all is read, up to the ends

@@ -10,15 +10,15 @@ import (
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
-// KafkaAgeMax is the most that a member says of how long it has not reached Kafka: also when it
-// never has.
+// KafkaAgeMax is the most that a member's word is taken for, of how long it has not reached Kafka:
+// one of an earlier release that never has says the largest number that there is.
 const KafkaAgeMax = time.Hour
 
 // Report is what a member says of itself with each ping.
 type Report struct {
 	ID          string `json:"id"`
 	Incarnation string `json:"incarnation"`
-	// KafkaAgeMs is the time since the node last reached Kafka, up to KafkaAgeMax; OldestWaitingMs
+	// KafkaAgeMs is the time since the node last reached Kafka, or since its start; OldestWaitingMs
 	// is how long its oldest event waits to be committed.
 	KafkaAgeMs      int64 `json:"kafka_age_ms"`
 	OldestWaitingMs int64 `json:"oldest_waiting_ms"`
