@@ -15,6 +15,9 @@ import (
 // waitingMost bounds one count of what waits.
 const waitingMost = 5 * time.Second
 
+// barrierKind is the second byte of a barrier's key.
+const barrierKind = 'b'
+
 type place struct {
 	topic     string
 	partition int32
@@ -22,7 +25,8 @@ type place struct {
 
 // waiting is how many records of their sources the apps that run all the time have not read, by
 // Kafka's word alone: those behind what their groups have committed, as a read-committed consumer
-// gets them. Markers of transactions are none: nobody commits what only they move.
+// gets them. Markers of transactions and barriers are none: what only they move is committed a
+// minute later.
 func (w *World) waiting(ctx context.Context, topics []history.Topic) (n int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, waitingMost)
 	defer cancel()
@@ -54,7 +58,7 @@ func (w *World) waiting(ctx context.Context, topics []history.Topic) (n int64, e
 			}
 			from[t.Topic][t.Partition], ends[place{t.Topic, t.Partition}] = kgo.NewOffset().At(at), t.LastStable
 		}
-		found, err := w.records(ctx, from, ends)
+		found, err := w.records(ctx, a, from, ends)
 		if n += found; err != nil {
 			return 0, fmt.Errorf("what waits for %s: %w", a.Name, err)
 		}
@@ -63,7 +67,7 @@ func (w *World) waiting(ctx context.Context, topics []history.Topic) (n int64, e
 }
 
 // records counts those that are committed, from these offsets up to where the partitions end.
-func (w *World) records(ctx context.Context, from map[string]map[int32]kgo.Offset, ends map[place]int64) (n int64, err error) {
+func (w *World) records(ctx context.Context, a history.App, from map[string]map[int32]kgo.Offset, ends map[place]int64) (n int64, err error) {
 	if len(ends) == 0 {
 		return 0, nil
 	}
@@ -81,7 +85,8 @@ func (w *World) records(ctx context.Context, from map[string]map[int32]kgo.Offse
 		fetches.EachRecord(func(r *kgo.Record) {
 			at := place{r.Topic, r.Partition}
 			end, left := ends[at]
-			if left && r.Offset < end && !r.Attrs.IsControl() {
+			barrier := r.Topic == a.Repartition && len(r.Key) > 1 && r.Key[1] == barrierKind
+			if left && r.Offset < end && !r.Attrs.IsControl() && !barrier {
 				n++
 			}
 			if r.Offset+1 >= end {

@@ -30,12 +30,12 @@ func TestWaiting(t *testing.T) {
 	t.Cleanup(writer.Close)
 	for _, end := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort} {
 		must(t, writer.BeginTransaction())
-		for range 2 {
-			must(t, writer.ProduceSync(t.Context(), &kgo.Record{Topic: "deltas", Value: []byte("x")}).FirstErr())
+		for _, key := range []string{"\x01r", "\x01r", "\x01b"} {
+			must(t, writer.ProduceSync(t.Context(), &kgo.Record{Topic: "deltas", Key: []byte(key), Value: []byte("x")}).FirstErr())
 		}
 		must(t, writer.EndTransaction(t.Context(), end))
 	}
-	topics := []history.Topic{{Topic: "events", End: 3, LastStable: 3}, {Topic: "deltas", End: 6, LastStable: 6}}
+	topics := []history.Topic{{Topic: "events", End: 3, LastStable: 3}, {Topic: "deltas", End: 8, LastStable: 8}}
 	for _, of := range []struct{ events, deltas, waits int64 }{{-1, -1, 5}, {1, 1, 3}, {3, 2, 0}, {3, 6, 0}, {2, 3, 1}} {
 		if of.events >= 0 {
 			var at kadm.Offsets
