@@ -61,7 +61,7 @@ func (r *run) follow(ctx context.Context, cl *kgo.Client, ready func() error) er
 
 // takeAll takes what a poll has brought, and makes it visible.
 func (r *run) takeAll(ctx context.Context, fs kgo.Fetches) error {
-	if err := r.takeFetches(ctx, fs, func(*kgo.Record) {}); err != nil {
+	if err := r.takeFetches(ctx, fs); err != nil {
 		return err
 	}
 	return r.applyWhole()

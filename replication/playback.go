@@ -262,7 +262,7 @@ func (r *run) play(ctx context.Context, cl *kgo.Client) error {
 		if stalled {
 			return ErrStalled
 		}
-		if err := r.takeFetches(ctx, fs, (*kgo.Record).Recycle); err != nil { // the load has copied them
+		if err := r.takeFetches(ctx, fs); err != nil {
 			return err
 		}
 		r.report()
@@ -299,8 +299,8 @@ func (r *run) fetchErrors(ctx context.Context, fs kgo.Fetches) error {
 	return errors.Join(errs...)
 }
 
-// takeFetches takes what a poll has brought; of each record that was taken done is told.
-func (r *run) takeFetches(ctx context.Context, fs kgo.Fetches, done func(*kgo.Record)) error {
+// takeFetches takes what a poll has brought.
+func (r *run) takeFetches(ctx context.Context, fs kgo.Fetches) error {
 	err := r.fetchErrors(ctx, fs)
 	fs.EachPartition(func(p kgo.FetchTopicPartition) {
 		if err == nil {
@@ -311,7 +311,7 @@ func (r *run) takeFetches(ctx context.Context, fs kgo.Fetches, done func(*kgo.Re
 				return
 			}
 			err = r.take(rec)
-			done(rec)
+			rec.Recycle() // the load has copied it
 		}
 	})
 	return err

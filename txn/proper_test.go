@@ -34,6 +34,25 @@ func (e *env) write(t *testing.T, partition int32, n int) {
 	}
 }
 
+// onFake is an environment on brokers of its own.
+func onFake(t *testing.T, brokers int) (*kfake.Cluster, *env) {
+	t.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(brokers))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c, newEnv(t, c.ListenAddrs())
+}
+
+// pollsUntil polls until there is an error.
+func pollsUntil(ctx context.Context, s *txn.Session) (err error) {
+	for err == nil && ctx.Err() == nil {
+		_, _, err = s.Poll(ctx, 10)
+	}
+	return err
+}
+
 // A topic that was made again under its name is not read on where the old one ended.
 func TestPollOfATopicMadeAgain(t *testing.T) {
 	onEachKafka(t, func(t *testing.T, e *env) {
@@ -60,12 +79,7 @@ func TestPollOfATopicMadeAgain(t *testing.T) {
 // A client that looks the offset up, since it does not know the topic yet, and gets an old end,
 // would read events again.
 func TestPollBelowThePosition(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	e := newEnv(t, c.ListenAddrs())
+	c, e := onFake(t, 1)
 	e.write(t, 0, 5)
 	s := e.fence(t)
 
@@ -117,12 +131,7 @@ func TestUnbroken(t *testing.T) {
 // Kafka loses events that were read: the session says up to where it had read and what is left,
 // instead of going on where others take their offsets.
 func TestTruncatedSource(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	e := newEnv(t, c.ListenAddrs())
+	c, e := onFake(t, 2)
 	e.write(t, 0, 5)
 	s := e.fence(t)
 	s.Assign(e.at(map[int32]int64{0: 0}))
@@ -139,9 +148,7 @@ func TestTruncatedSource(t *testing.T) {
 	if err := c.MoveTopicPartition(e.input, 0, 1-c.LeaderFor(e.input, 0)); err != nil {
 		t.Fatal(err)
 	}
-	for err = nil; err == nil && ctx.Err() == nil; {
-		_, _, err = s.Poll(ctx, 10)
-	}
+	err := pollsUntil(ctx, s)
 	var cut *txn.TruncatedError
 	if !errors.As(err, &cut) || cut.Topic != e.input || cut.Read != 5 || cut.End != 3 {
 		t.Errorf("it says %v", err)
@@ -169,12 +176,7 @@ func kfakeLoses(c *kfake.Cluster, end int64) {
 
 // A batch that is larger, decompressed, than a session may hold is said with its place.
 func TestBatchTooLarge(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	e := newEnv(t, c.ListenAddrs())
+	_, e := onFake(t, 1)
 	e.write(t, 0, 2)
 	cl, err := e.kafka.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.GzipCompression()))
 	if err != nil {
@@ -194,9 +196,7 @@ func TestBatchTooLarge(t *testing.T) {
 	s.Assign(e.at(map[int32]int64{0: 0}))
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	for err = nil; err == nil && ctx.Err() == nil; {
-		_, _, err = s.Poll(ctx, 10)
-	}
+	err = pollsUntil(ctx, s)
 	var batch *txn.BatchError
 	if !errors.As(err, &batch) || batch.Topic != e.input || batch.Position != 2 || batch.Most != 5_000 {
 		t.Errorf("it says %v", err)

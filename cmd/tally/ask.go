@@ -22,6 +22,9 @@ func (t *tool) saysYes(ctx context.Context) (bool, error) {
 	}
 }
 
+// canAsk reports whether a person sees a question, and can answer it.
+func (t *tool) canAsk() bool { return t.inTTY && t.outTTY }
+
 // confirmed is saysYes, and says what any other answer comes to.
 func (t *tool) confirmed(ctx context.Context) (bool, error) {
 	yes, err := t.saysYes(ctx)

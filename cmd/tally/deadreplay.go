@@ -85,7 +85,7 @@ func runDeadReplay(ctx context.Context, t *tool, opt deadReplayOptions) error {
 		return err
 	}
 	ask := opt.all && !opt.yes && !opt.dryRun
-	if ask && (!t.inTTY || !t.outTTY || opt.json) {
+	if ask && (!t.canAsk() || opt.json) {
 		return usagef("--all asks at a terminal, and not with --json: say --yes, or --dry-run to see how many")
 	}
 	box, err := opt.open(ctx, t)

@@ -50,7 +50,7 @@ func runDelete(ctx context.Context, t *tool, opt deleteOptions) error {
 		return err
 	}
 	if opt.topics && !opt.yes {
-		if opt.json || !t.inTTY || !t.outTTY {
+		if opt.json || !t.canAsk() {
 			return usagef("--topics deletes all that app %s has counted: say --yes to do it", opt.app)
 		}
 		fmt.Fprintf(t.out, "Stop app %s, and delete all that it has counted? [y/N] ", opt.app)

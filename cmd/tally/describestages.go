@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/tally-kafka/tally/processor/spec"
@@ -8,10 +9,7 @@ import (
 
 // lanesText says how many lanes an app has.
 func lanesText(s *spec.Spec) string {
-	if s.Lanes == 0 {
-		return "4, or as many as the input has partitions; fixed at the first start"
-	}
-	return fmt.Sprintf("%d, or as many as the input has partitions; fixed at the first start", s.Lanes)
+	return fmt.Sprintf("%d, or as many as the input has partitions; fixed at the first start", cmp.Or(s.Lanes, 4))
 }
 
 // stagesText says how many stages a spec has, and why.

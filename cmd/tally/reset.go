@@ -79,7 +79,7 @@ func runReset(ctx context.Context, t *tool, opt resetOptions) error {
 		}
 		return fmt.Errorf("%w; where none can start, say --data-dir with the node's: %s has no app %s", err, opt.dataDir, opt.app)
 	}
-	if err == nil && !opt.yes && !opt.json && t.inTTY && t.outTTY {
+	if err == nil && !opt.yes && !opt.json && t.canAsk() {
 		if yes, err := askReset(ctx, t, answer); err != nil || !yes {
 			return err
 		}

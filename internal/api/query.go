@@ -39,13 +39,18 @@ func unknownName(name string, names []string) *Error {
 	return badRequest("the query of the URL says %q, which means nothing here: it may say %s", name, known)
 }
 
-// readQuery is the query of a read, which may say more. What another node says is its affair: it
-// may be of a later release.
+// readQuery is the query of a read, which may say more.
 func readQuery(r *http.Request, more ...string) (url.Values, error) {
+	return queryHere(r, append(more, "wait", "after"+listed, "min_position", "stale", "fresh")...)
+}
+
+// queryHere is queryOf of what nodes ask each other too, with local=true. What another node says is
+// its affair: it may be of a later release.
+func queryHere(r *http.Request, names ...string) (url.Values, error) {
 	if q, err := url.ParseQuery(r.URL.RawQuery); err == nil && q.Get("local") == "true" {
 		return q, nil
 	}
-	return queryOf(r, append(more, "wait", "after"+listed, "min_position", "stale", "fresh")...)
+	return queryOf(r, names...)
 }
 
 // askedByQuery is queryOf of a request that has no body: what was asked for there would be passed

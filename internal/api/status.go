@@ -7,7 +7,11 @@ import (
 
 // serveStatus answers GET /v1/status: of the cluster, or with local=true of this node alone.
 func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) error {
-	local, err := asksLocal(r)
+	q, err := queryHere(r, "local")
+	if err != nil {
+		return err
+	}
+	local, err := parseBool(q, "local")
 	if err != nil {
 		return err
 	}
@@ -25,19 +29,6 @@ func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeJSON(w, http.StatusOK, filled(st))
 	return nil
-}
-
-// asksLocal reads the query of a status. What another node says beside local=true is its affair: it
-// may be of a later release.
-func asksLocal(r *http.Request) (bool, error) {
-	if r.URL.Query().Get("local") == "true" {
-		return true, nil
-	}
-	q, err := queryOf(r, "local")
-	if err != nil {
-		return false, err
-	}
-	return parseBool(q, "local")
 }
 
 // filled replaces absent lists by empty ones, so that scripts can iterate without a check.

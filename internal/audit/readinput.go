@@ -169,7 +169,7 @@ func (r *inputReader) event(rec *kgo.Record) error {
 		return err
 	}
 	items, verdict, why := r.a.program.Eval(spec.Event{Key: rec.Key, Value: rec.Value, Partition: rec.Partition}, &r.scratch)
-	if why == nil && (lettered && letter.told || !lettered && r.skips() && r.tooLarge(items)) {
+	if why == nil && (lettered && letter.told || !lettered && r.tooLarge(items) && r.skips()) {
 		verdict = spec.Unreadable
 	}
 	if lettered {

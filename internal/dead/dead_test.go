@@ -257,11 +257,17 @@ func TestChoice(t *testing.T) {
 	}
 }
 
+// twoLetters are in partitions of their own, and their events in the input.
+func (p *place) twoLetters() {
+	p.t.Helper()
+	p.send(kafka.Record{Topic: "in", Value: []byte("an event")}, kafka.Record{Topic: "in", Value: []byte("another")})
+	p.send(letter(0, nil, []byte("v"), "not JSON", 0, 0), letter(1, nil, []byte("w"), "not JSON", 0, 1))
+}
+
 // Of two replays that were planned at once the later one leaves out what the other has sent.
 func TestTwoReplaysAtOnce(t *testing.T) {
 	p := newPlace(t)
-	p.send(kafka.Record{Topic: "in", Value: []byte("an event")}, kafka.Record{Topic: "in", Value: []byte("another")})
-	p.send(letter(0, nil, []byte("v"), "not JSON", 0, 0), letter(1, nil, []byte("w"), "not JSON", 0, 1))
+	p.twoLetters()
 	one, err := p.box().Plan(p.ctx(), Choice{})
 	p.must(err)
 	other, err := p.box().Plan(p.ctx(), Choice{Places: []Place{{0, 0}}})
@@ -279,8 +285,7 @@ func TestTwoReplaysAtOnce(t *testing.T) {
 // A replay whose records the input refuses reads no further dead letters.
 func TestReplayEndsAtARefusal(t *testing.T) {
 	p := newPlace(t)
-	p.send(kafka.Record{Topic: "in", Value: []byte("an event")}, kafka.Record{Topic: "in", Value: []byte("another")})
-	p.send(letter(0, nil, []byte("v"), "not JSON", 0, 0), letter(1, nil, []byte("w"), "not JSON", 0, 1))
+	p.twoLetters()
 	plan, err := p.box().Plan(p.ctx(), Choice{})
 	p.must(err)
 	taken := 0
