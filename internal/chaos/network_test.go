@@ -1,9 +1,14 @@
 package chaos
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/testkafka"
@@ -75,8 +80,49 @@ func testEndTxn(t *testing.T, s *suite) {
 		}
 		p.kill()
 	}
+	j.lateEndTxn(m, proxy)
 	load.stop()
 	j.verify(m.start())
+}
+
+// lateEndTxn (KAFKA-17754): a commit that the network has kept, and that the client has sent again
+// meanwhile, reaches the broker in the middle of a later transaction. It must not end that one, of
+// which a part would be committed without the rest.
+func (j *job) lateEndTxn(m *machine, proxy *testkafka.Proxy) {
+	j.t.Helper()
+	p := m.start()
+	defer p.kill()
+	counted := p.awaitStatus(30*time.Second, "the node runs", allRun).Processed
+	for i := range 8 {
+		held := proxy.Fail(testkafka.Fault{Key: testkafka.KeyEndTxn, Do: testkafka.HoldRequest, Times: 1, Skip: j.rand.IntN(10)})
+		eventually(j.t, 20*time.Second, "an EndTxn is held", func() string { return atLeast(int64(held.Count()), 1) })
+		for range 3 { // its own transaction, and two that only a later epoch can end
+			counted = p.awaitStatus(60*time.Second, "the node commits", func(st api.AppStatus) string {
+				return atLeast(st.Processed, counted+1)
+			}).Processed
+		}
+		request, answer, err := held.Deliver()
+		must(j.t, err)
+		if err := endTxnError(request, answer); !errors.Is(err, kerr.InvalidProducerEpoch) && !errors.Is(err, kerr.ProducerFenced) {
+			j.t.Fatalf("EndTxn %d, which came late: %v; it is to be refused for its epoch", i+1, err)
+		}
+		held.Remove()
+	}
+}
+
+// endTxnError is the error in an answer to EndTxn, whose header has a correlation id and, since the
+// flexible versions, tags.
+func endTxnError(request, answer []byte) error {
+	resp := kmsg.NewPtrEndTxnResponse()
+	resp.SetVersion(int16(binary.BigEndian.Uint16(request[2:])))
+	body := answer[4:]
+	if resp.IsFlexible() {
+		body = body[1:]
+	}
+	if err := resp.ReadFrom(body); err != nil {
+		return err
+	}
+	return kerr.ErrorForCode(resp.ErrorCode)
 }
 
 // wantTransaction: what the broker knows of the lane's transaction after EndTxn was cut off.

@@ -30,6 +30,8 @@ const (
 	DropAnswer Action = iota
 	// DropRequest keeps it from the broker.
 	DropRequest
+	// HoldRequest keeps it from the broker until Hits.Deliver.
+	HoldRequest
 )
 
 // Fault chooses requests by their key.
@@ -48,6 +50,7 @@ type Hits struct {
 	fault Fault
 	seen  int
 	hits  int
+	held  [][]byte
 }
 
 // Count is the number of hits so far.
@@ -232,7 +235,8 @@ func (f Fault) meets(key int16, client string) bool {
 }
 
 // choose finds the fault that a request meets, and counts it.
-func (p *Proxy) choose(key int16, client string) *Hits {
+func (p *Proxy) choose(frame []byte) *Hits {
+	key, client := int16(binary.BigEndian.Uint16(frame)), clientOf(frame)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, h := range p.faults {
@@ -244,6 +248,9 @@ func (p *Proxy) choose(key int16, client string) *Hits {
 			continue
 		}
 		h.hits++
+		if h.fault.Do == HoldRequest {
+			h.hold(frame)
+		}
 		return h
 	}
 	return nil
@@ -257,12 +264,14 @@ type link struct {
 	doomed map[uint32]*Hits
 }
 
+// frameMax bounds a request and an answer.
+const frameMax = 128 << 20
+
 var errDropped = errors.New("dropped by the proxy")
 
 // pump copies frames, each four bytes of length and that many more, until one side ends or look
 // refuses a frame.
 func (l *link) pump(from io.Reader, to io.Writer, look func(frame []byte) error) {
-	const frameMax = 128 << 20
 	for {
 		head := make([]byte, 4)
 		if _, err := io.ReadFull(from, head); err != nil {
@@ -302,11 +311,11 @@ func (l *link) request(frame []byte) error {
 	if len(frame) < 8 {
 		return errDropped
 	}
-	h := l.p.choose(int16(binary.BigEndian.Uint16(frame)), clientOf(frame))
+	h := l.p.choose(frame)
 	if h == nil {
 		return nil
 	}
-	if h.fault.Do == DropRequest {
+	if h.fault.Do != DropAnswer {
 		h.tell()
 		return errDropped
 	}

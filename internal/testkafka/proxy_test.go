@@ -95,6 +95,16 @@ func TestProxy(t *testing.T) {
 		t.Error("a dropped request was answered")
 	}
 	all.Remove()
+	late := p.Fail(Fault{Key: KeyEndTxn, Do: HoldRequest, Times: 1})
+	if ask(t, p.Addr(), KeyEndTxn, long) || !ask(t, p.Addr(), KeyEndTxn, long) {
+		t.Error("a request is not held, or the one behind it is")
+	}
+	if _, answer, err := late.Deliver(); err != nil || string(answer) != "\x00\x00\x00\x2ax" {
+		t.Errorf("a request that came late is answered %q, %v", answer, err)
+	}
+	if _, _, err := late.Deliver(); err == nil {
+		t.Error("a request came twice")
+	}
 	p.Freeze()
 	if ask(t, p.Addr(), KeyProduce, soon) {
 		t.Error("frozen, it forwards")
