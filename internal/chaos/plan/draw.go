@@ -204,7 +204,7 @@ func (d *drawing) ofBroker(f Fault) (Fault, bool) {
 	case ControllerKill:
 		f.Target, f.For = "controller", d.between(100*time.Millisecond, 6*time.Second)
 	case BrokerStop:
-		f.For = d.between(500*time.Millisecond, 20*time.Second)
+		f.For = d.between(7*time.Second, 20*time.Second) // a broker's session is 6 s: others lead by then
 	case BrokerCut:
 		f.For, f.Param = d.between(500*time.Millisecond, 15*time.Second), pick(d.rand, BrokerCuts...)
 	case Compact:

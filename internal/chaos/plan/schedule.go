@@ -57,9 +57,10 @@ var OfBrokers = []Kind{BrokerKill, BrokerStop, BrokerCut, ControllerKill}
 var OfNodes = []Kind{Kill, Power, Stop, Cut, Freeze, OneWay, Slow, Lossy, Disk, Stall, Fsync, Clock}
 
 // Counted are the kinds of network, disk and clock, which hit nothing by themselves: a cut between
-// two who say nothing is none; and Submit, of an app whose counts are audited before it goes. Each
-// is seen to hit something, or has proved nothing.
-var Counted = []Kind{Cut, Freeze, OneWay, Slow, Lossy, Drop, Disk, Fsync, Clock, BrokerCut, Submit}
+// two who say nothing is none; BrokerStop, during which others shall lead what the broker has led;
+// and Submit, of an app whose counts are audited before it goes. Each is seen to hit something, or
+// has proved nothing.
+var Counted = []Kind{Cut, Freeze, OneWay, Slow, Lossy, Drop, Disk, Fsync, Clock, BrokerCut, BrokerStop, Submit}
 
 // Fault is one fault.
 type Fault struct {

@@ -367,17 +367,27 @@ func (f *fault) brokerKill(ctx context.Context) error {
 	return nil
 }
 
-// brokerStop freezes a broker, through a change of leaders where it lasts, and lets it go on.
+// brokerStop freezes a broker, through a change of leaders, and lets it go on.
 func (f *fault) brokerStop(ctx context.Context) error {
 	id, done, err := f.broker(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
+	led, err := f.w.ledBy(ctx, id)
+	if err != nil {
+		return err
+	}
 	f.w.cluster.Stop(id)
 	defer f.w.cluster.Cont(id)
 	f.came(1)
-	f.last(ctx)
+	var lost int64
+	f.lastUntilHit(ctx, func() int64 {
+		if now, err := f.w.ledBy(ctx, id); lost == 0 && err == nil {
+			lost = int64(led - now)
+		}
+		return lost
+	})
 	return nil
 }
 

@@ -89,6 +89,19 @@ func (w *World) controller(ctx context.Context) (int, error) {
 	return 0, errors.New("no controller leads")
 }
 
+// ledBy is how many partitions a broker leads, as the others have it.
+func (w *World) ledBy(ctx context.Context, id int) (led int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second) // the one that is asked may be the one that hangs
+	defer cancel()
+	md, err := w.admin.Metadata(ctx)
+	md.Topics.EachPartition(func(p kadm.PartitionDetail) {
+		if int(p.Leader) == id {
+			led++
+		}
+	})
+	return led, err
+}
+
 // alterTopics sets a configuration of topics, or with nil takes it back.
 func (w *World) alterTopics(ctx context.Context, topics []string, settings map[string]*string) error {
 	var alter []kadm.AlterConfig
