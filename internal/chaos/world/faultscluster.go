@@ -161,7 +161,7 @@ func (f *fault) damage(ctx context.Context, do func(*node) error) error {
 	if !n.kill() {
 		return errors.New("there was nothing to kill")
 	}
-	err := do(n)
+	err := n.atRest(func() error { return do(n) })
 	f.last(ctx)
 	return errors.Join(err, n.start())
 }

@@ -233,6 +233,18 @@ func (n *node) kill() bool {
 	return true
 }
 
+var errStarted = errors.New("another fault has started the node meanwhile")
+
+// atRest does something to the files of a node that does not run, which nobody starts meanwhile.
+func (n *node) atRest(do func() error) error {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	if n.running() != nil {
+		return errStarted
+	}
+	return do()
+}
+
 // gone forgets the process, so that a start that comes at once starts another. What it has left on
 // disk is copied before anything else happens to it, but for the run's end, which leaves it there.
 func (n *node) gone(p *process) {

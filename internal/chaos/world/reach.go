@@ -3,6 +3,7 @@ package world
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -194,7 +195,11 @@ func (f *fault) startFromNothing(n *node) {
 	if !n.kill() {
 		return
 	}
-	if err := os.RemoveAll(filepath.Join(n.dir, "state")); err != nil {
+	err := n.atRest(func() error { return os.RemoveAll(filepath.Join(n.dir, "state")) })
+	if errors.Is(err, errStarted) {
+		return
+	}
+	if err != nil {
 		f.w.problem("node %s keeps its stores: %v", n.name, err)
 	}
 	f.rec.Emptied = append(f.rec.Emptied, history.Emptied{Node: n.name, Began: began, Ended: time.Now()})

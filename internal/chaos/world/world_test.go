@@ -184,3 +184,21 @@ func TestBuildTakesAnOverlay(t *testing.T) {
 		t.Errorf("it is built without the overlay, or fails by something else: %v", err)
 	}
 }
+
+// TestAtRest: what a fault does to a node's files, no process of the node has under it, also where
+// another fault starts the node in between.
+func TestAtRest(t *testing.T) {
+	n := &node{proc: &process{}}
+	if err := n.atRest(func() error { t.Error("the files of a node that runs were touched"); return nil }); !errors.Is(err, errStarted) {
+		t.Error(err)
+	}
+	n.proc = nil
+	if err := n.atRest(func() error {
+		if n.turn.TryLock() {
+			t.Error("the node can be started meanwhile")
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
