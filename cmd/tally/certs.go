@@ -86,5 +86,10 @@ func parseNodes(texts []string) ([]certs.Node, error) {
 		}
 		nodes[i].Hosts = append(nodes[i].Hosts, host)
 	}
+	for _, n := range nodes {
+		if err := n.Check(); err != nil {
+			return nil, usagef("--nodes: %w", err)
+		}
+	}
 	return nodes, nil
 }

@@ -124,7 +124,7 @@ func (o doctorOptions) askNode(ctx context.Context, t *tool, exam *doctor.Option
 }
 
 func doctorApp(s *spec.Spec) doctor.App {
-	a := doctor.App{Name: s.App, Input: s.Input.Topic, DeadLetters: s.OnError == spec.Dead,
+	a := doctor.App{Name: s.App, Input: s.Input.Topic, DeadLetters: s.OnError == spec.Dead, Lanes: s.Lanes,
 		TwoStages: s.TwoStages, Repartitions: s.Repartition.Partitions}
 	if s.Output != nil {
 		a.Output, a.KeyEvent = s.Output.Topic, s.Output.Key == spec.KeyEvent

@@ -7,12 +7,14 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"golang.org/x/term"
 
+	"github.com/tally-kafka/tally/internal/demo"
 	"github.com/tally-kafka/tally/internal/seam"
 )
 
@@ -28,6 +30,9 @@ func mainExit() int {
 	signal.Ignore(syscall.SIGXFSZ)
 	// A second signal ends the process at once.
 	defer context.AfterFunc(ctx, stop)()
+	if os.Getenv(demo.StdinEnv) != "" {
+		go endWithStdin()
+	}
 	t := &tool{
 		in: os.Stdin, inTTY: isTerminal(os.Stdin),
 		out: os.Stdout, outTTY: isTerminal(os.Stdout),
@@ -37,6 +42,13 @@ func mainExit() int {
 	}
 	t.failpoints = failpoint(os.Getenv, &t.seam)
 	return t.execute(ctx, os.Args[1:])
+}
+
+// endWithStdin ends this process once the one that started it has gone, by whatever way: nobody is
+// left then who wants an end in order.
+func endWithStdin() {
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(exitFailed)
 }
 
 // ending are the signals that ask for an end in order; that of a terminal which closes is one of

@@ -60,6 +60,9 @@ func TestSecurityCommands(t *testing.T) {
 	run("certs "+made+" --nodes a=10.0.0.1", "1", "--renew makes it anew")
 	run("certs "+made, "2", "--nodes is missing")
 	run("certs "+made+" --nodes a", "2", "is not NAME=HOST")
+	run("certs "+made+" --nodes ../d=d", "2", "cannot be the name of a node")
+	run("certs "+made+" --nodes ca.key=d", "2", "cannot be the name of a node here")
+	run("certs "+made+" --nodes d=10.0.0.1:7400", "2", "is no host name")
 	run("certs "+made+" --nodes d=d --life 1s", "2", "at least 1h")
 
 	secretOf := func(out string) string {
@@ -72,12 +75,20 @@ func TestSecurityCommands(t *testing.T) {
 	admin := secretOf(run("token create ann --scope admin", "0", "! The token ann of the scope admin is good until it is revoked."))
 	reader := secretOf(run("token create grafana --ttl 720h", "0", "scope read is good until 20"))
 	run("token create ann", "1", "has a token ann already")
+	run("token create a/b", "2", "cannot be the name of a token")
+	run("token create x --tokens "+dir+"/none/tokens.json", "2", "there is no directory "+dir+"/none")
+	run("token list --tokens "+dir+"/none", "2", "there is no token file")
+	run("token revoke ann --tokens "+dir+"/none", "2", "there is no token file")
 	run("token create x --scope root", "2", "say read or admin")
 	run("token create x --ttl -1h", "2", "--ttl")
 	if got := run("token list", "0", "ann      admin", "grafana  read"); strings.Contains(got, "tally_") {
 		t.Errorf("%s", got)
 	}
 	run("token list --json", "0", `"name":"ann","scope":"admin","created_ms":`, `"expired":false`)
+
+	for flag, say := range map[string]string{"--tokens": "there is no token file " + dir + "/none", "--certs": dir + "/none/ca.crt is missing"} {
+		run("run --node a --listen 127.0.0.1:0 --brokers 127.0.0.1:1 --data-dir "+dir+"/data "+flag+" "+dir+"/none", "2", say)
+	}
 
 	writeFile(t, dir+"/ann.token", admin+"\n")
 	url := secureNode(t, dir)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -37,13 +36,16 @@ func (t *tool) applySettings(cmd *cobra.Command) error {
 	return failed
 }
 
-func (t *tool) applySetting(cmd *cobra.Command, f *pflag.Flag, file map[string]any, path string) error {
+func (t *tool) applySetting(cmd *cobra.Command, f *pflag.Flag, file map[string]settingValue, path string) error {
 	var values []string
 	var source string
 	if v := t.getenv(envName(f.Name)); v != "" {
 		values, source = []string{v}, envName(f.Name)
 	} else if v, ok := file[f.Name]; ok {
-		values, source = settingValues(v), path
+		values, source = v, path
+		if v == nil { // "zone:" without a value
+			values = []string{""}
+		}
 	} else {
 		return nil
 	}
@@ -69,7 +71,7 @@ func sourceOf(f *pflag.Flag) string {
 
 // readSettings reads the config file, if one is said, and checks that every key is some command's
 // flag: a misspelled setting must not be silently without effect.
-func (t *tool) readSettings(cmd *cobra.Command) (map[string]any, string, error) {
+func (t *tool) readSettings(cmd *cobra.Command) (map[string]settingValue, string, error) {
 	path := cmd.Flag("config").Value.String()
 	if path == "" {
 		path = t.getenv(envName("config"))
@@ -81,7 +83,7 @@ func (t *tool) readSettings(cmd *cobra.Command) (map[string]any, string, error) 
 	if err != nil {
 		return nil, "", usagef("--config: %v", err)
 	}
-	var file map[string]any
+	var file map[string]settingValue
 	if err := yaml.Unmarshal(data, &file); err != nil {
 		return nil, "", usagef("--config %s: %v", path, strings.TrimSpace(yaml.FormatError(err, false, true)))
 	}
@@ -112,20 +114,4 @@ func settableFlags(root *cobra.Command) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// settingValues are what a YAML value says, one string for each time the flag is given.
-func settingValues(v any) []string {
-	if v == nil { // "zone:" without a value
-		return []string{""}
-	}
-	list, ok := v.([]any)
-	if !ok {
-		return []string{fmt.Sprint(v)}
-	}
-	var values []string
-	for _, e := range list {
-		values = append(values, fmt.Sprint(e))
-	}
-	return values
 }

@@ -64,6 +64,9 @@ func runTokenCreate(t *tool, file, name, scopeText string, ttl time.Duration) er
 	if err != nil {
 		return usagef("--scope: %w", err)
 	}
+	if err := token.CheckName(name); err != nil {
+		return usagef("%w", err)
+	}
 	if ttl < 0 {
 		return usagef("--ttl %v: say how long from now, such as 720h", ttl)
 	}

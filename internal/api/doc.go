@@ -7,6 +7,7 @@
 //     them.
 //   - Any node answers any question: it asks the owners of the lanes, each once and all at a time.
 //     A question makes one hop: who is asked by a node answers out of its own lanes or refuses.
+//   - A scan or top that waits holds no place: the owners are asked for what it waits for first.
 //   - A standby's copy answers only who says stale, and only once it has been at the end of the
 //     changelog.
 //   - An answer is never older than the token that its question brings, and its own token never

@@ -98,12 +98,35 @@ func (s *Server) guardOrigin(r *http.Request) error {
 	if !isLoopback(host) && (r.TLS == nil || s.opt.Hosts == nil || !s.opt.Hosts(host)) {
 		return forbidden(r, "the Host header says %q, which is not this node", r.Host)
 	}
+	if err := s.guardForwarded(r); err != nil {
+		return err
+	}
 	origin := r.Header.Get("Origin")
 	if origin == "" {
 		return nil
 	}
 	if u, err := url.Parse(origin); err != nil || u.Host != r.Host {
 		return forbidden(r, "a web page of %s may not use the API of this node", origin)
+	}
+	return nil
+}
+
+// forwardedBy are the headers by which proxies say that a request came to them from elsewhere.
+// Nodes send none of them to each other.
+var forwardedBy = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"}
+
+// guardForwarded refuses what a proxy on this machine has passed on to a node without tokens: that
+// takes whoever reaches its loopback for somebody of the machine, who may change everything.
+func (s *Server) guardForwarded(r *http.Request) error {
+	if s.opt.Tokens != nil {
+		return nil
+	}
+	for _, name := range forwardedBy {
+		if len(r.Header.Values(name)) > 0 {
+			return &Error{Status: http.StatusForbidden, Code: CodeForbidden,
+				Message: fmt.Sprintf("a proxy has passed this request on (%s), and the node has no tokens: whoever reaches the proxy could change everything", name),
+				Next:    "start the node with --tokens FILE, which `tally token create NAME --tokens FILE` makes, or ask it without the proxy"}
+		}
 	}
 	return nil
 }

@@ -121,6 +121,35 @@ func TestWalkScopes(t *testing.T) {
 	}
 }
 
+// A proxy on this machine would make everybody who reaches it somebody of the machine: a node
+// without tokens refuses what came through one, whoever it says that it came from.
+func TestForwardedRequests(t *testing.T) {
+	tokens, read, _ := testTokens(t)
+	for name, value := range map[string]string{
+		"Forwarded": "for=192.0.2.1", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "", "X-Forwarded-Proto": "https",
+		"X-Real-IP": "192.0.2.1", "Via": "1.1 proxy",
+	} {
+		for _, c := range []struct {
+			path   string
+			tokens *token.File
+			want   int
+		}{
+			{"/v1/status", nil, 403}, {"/metrics", nil, 403}, {"/v1/node/hello", nil, 403},
+			{"/v1/status", tokens, 200}, {healthPath, nil, 200},
+		} {
+			s := NewServer(&testNode{}, Options{Seam: seam.World(), Tokens: c.tokens})
+			r := httptest.NewRequest("GET", "http://127.0.0.1:7400"+c.path, nil)
+			r.Header.Set("Authorization", "Bearer "+read)
+			r.Header.Set(name, value)
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, r)
+			if w.Code != c.want || c.want == 403 && !strings.Contains(errorOf(t, w.Body.String()).Next, "--tokens FILE") {
+				t.Errorf("%s with %s, tokens %v: status %d %s", c.path, name, c.tokens != nil, w.Code, w.Body)
+			}
+		}
+	}
+}
+
 func TestAuthorizationHeaders(t *testing.T) {
 	tokens, read, _ := testTokens(t)
 	s := NewServer(&testNode{}, Options{Seam: seam.World(), Tokens: tokens})

@@ -185,6 +185,9 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
+	if status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "1") // a second: most tops and scans are over by then
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)

@@ -20,7 +20,7 @@ func (s *Server) serveScan(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	release, err := rd.acquire(r.Context(), rd.scans(), "scans and tops")
+	release, err := rd.scanPlace(r.Context())
 	if err != nil {
 		return err
 	}

@@ -112,6 +112,44 @@ func (c *spreadCut) close() {
 	}
 }
 
+// scanPlace waits until a scan or top can run, and takes a place for it: those that wait for what
+// has not come yet would keep out others that could run.
+func (rd *read) scanPlace(ctx context.Context) (release func(), err error) {
+	if err := rd.await(ctx); err != nil {
+		return nil, err
+	}
+	return rd.acquire(ctx, rd.scans(), "scans and tops")
+}
+
+// await waits for what the read asks for, and holds nothing.
+func (rd *read) await(ctx context.Context) error {
+	if !rd.spread() {
+		_, err := rd.views(ctx)
+		return err
+	}
+	asks := len(rd.bounds) > 0 || rd.fresh
+	if asks {
+		if _, err := rd.throughInput(ctx); err != nil {
+			return err
+		}
+	}
+	return rd.scatter(ctx, rd.allLanes(), func(asking context.Context, sh shard) error {
+		sub := rd.sub(sh.lanes)
+		switch {
+		case sh.member.Self:
+			_, err := sub.views(asking)
+			return err
+		case !asks: // it has an owner; what that one waits for is seldom long, and a round trip
+			return nil
+		}
+		none, err := sub.openFrames(ctx, asking, sh, "values", "", appendFrame(nil, frameEnd, []byte("{}")))
+		if err == nil {
+			none.close()
+		}
+		return err
+	})
+}
+
 // scans is the room for scans and tops that the read takes a place in. Those of other nodes have
 // one of their own: a scan that waits for other nodes must not keep theirs from being answered.
 func (rd *read) scans() chan struct{} {

@@ -28,7 +28,7 @@ func (s *Server) serveTop(w http.ResponseWriter, r *http.Request) error {
 	if err := s.refuseBody(w, r, "n"); err != nil {
 		return err
 	}
-	release, err := rd.acquire(r.Context(), rd.scans(), "scans and tops")
+	release, err := rd.scanPlace(r.Context())
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (rd *read) acquire(ctx context.Context, room chan struct{}, what string) (r
 		default:
 		}
 		busy := &Error{Status: http.StatusTooManyRequests, Code: CodeBusy,
-			Message: "this node already serves as many " + what + " as it may at a time",
+			Message: fmt.Sprintf("this node already serves %d %s, as many as it may at a time", cap(room), what),
 			Next:    "ask again later, or with a longer --wait"}
 		if err := rd.pause(ctx, busy); err != nil {
 			return nil, err

@@ -120,7 +120,7 @@ func follow(ctx context.Context, sub *state.Subscription, batches chan<- batch) 
 
 // present sends the present values: a scan without an end.
 func (wt *watch) present(ctx context.Context) error {
-	release, err := wt.rd.acquire(ctx, wt.rd.s.scans, "scans and tops")
+	release, err := wt.rd.scanPlace(ctx)
 	if err != nil {
 		return err
 	}

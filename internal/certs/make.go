@@ -74,8 +74,12 @@ func Make(dir string, nodes []Node, opt MakeOptions) (Made, error) {
 		opt.Life = NodeLife
 	}
 	for _, n := range nodes {
-		if err := n.check(dir, opt.Renew); err != nil {
+		if err := n.Check(); err != nil {
 			return Made{}, err
+		}
+		cert := filepath.Join(dir, n.Name, CertFile)
+		if _, err := os.Stat(cert); err == nil && !opt.Renew {
+			return Made{}, fmt.Errorf("%s is there already: it stays as it is; --renew makes it anew", cert)
 		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -100,7 +104,8 @@ func Make(dir string, nodes []Node, opt MakeOptions) (Made, error) {
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9*]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
 
-func (n Node) check(dir string, renew bool) error {
+// Check refuses names that cannot be a node's, and hosts that cannot be in a certificate.
+func (n Node) Check() error {
 	if !IsName(n.Name) {
 		return fmt.Errorf("%q cannot be the name of a node: it is %s", n.Name, NameRule)
 	}
@@ -114,10 +119,6 @@ func (n Node) check(dir string, renew bool) error {
 		if net.ParseIP(h) == nil && !hostName.MatchString(h) {
 			return fmt.Errorf("node %s: %q is no host name and no IP address (without a port)", n.Name, h)
 		}
-	}
-	cert := filepath.Join(dir, n.Name, CertFile)
-	if _, err := os.Stat(cert); err == nil && !renew {
-		return fmt.Errorf("%s is there already: it stays as it is; --renew makes it anew", cert)
 	}
 	return nil
 }

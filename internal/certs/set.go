@@ -90,12 +90,22 @@ func firstCertificate(text []byte) (*x509.Certificate, error) {
 	return x509.ParseCertificate(block.Bytes)
 }
 
+// MissingError says that --certs names what is not there.
+type MissingError struct{ file string }
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%s is missing: --certs wants a directory with %s, %s and %s, as `tally certs` makes one a node",
+		e.file, CAFile, CertFile, KeyFile)
+}
+
+// ExitCode is the process's exit code: bad usage.
+func (e *MissingError) ExitCode() int { return 2 }
+
 func (s *Set) load() (*loaded, error) {
 	caPath, certPath, keyPath := filepath.Join(s.dir, CAFile), filepath.Join(s.dir, CertFile), filepath.Join(s.dir, KeyFile)
 	for _, f := range []string{caPath, certPath, keyPath} {
 		if _, err := os.Stat(f); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s is missing: --certs wants a directory with %s, %s and %s, as `tally certs` makes one a node",
-				f, CAFile, CertFile, KeyFile)
+			return nil, &MissingError{f}
 		}
 	}
 	l := &loaded{}

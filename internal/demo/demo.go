@@ -96,6 +96,7 @@ type show struct {
 	view  *view
 	sent  *sent
 
+	childEnd, ownEnd *os.File // of the lifeline
 	broker, producer *process // broker is nil on a Kafka that was named
 	nodes            []*node
 	brokers          string // of the Kafka, as --brokers wants it; "" when --kafka-config says it
@@ -148,20 +149,19 @@ func (s *show) makeDir() error {
 		return fmt.Errorf("make a directory for the demo: %w", err)
 	}
 	if there, err := os.ReadDir(s.dir); err != nil || len(there) > 0 {
-		return cmp.Or[error](err, &fullDirError{s.dir})
+		return cmp.Or[error](err, &usageError{
+			fmt.Errorf("%s is not empty: the demo counts from nothing, so give it a new --data-dir", s.dir)})
 	}
 	return nil
 }
 
-// fullDirError says that --data-dir was not chosen well.
-type fullDirError struct{ dir string }
+// usageError says that a flag, or what it names, was not chosen well.
+type usageError struct{ error }
 
-func (e *fullDirError) Error() string {
-	return e.dir + " is not empty: the demo counts from nothing, so give it a new --data-dir"
-}
+func (e *usageError) Unwrap() error { return e.error }
 
 // ExitCode is the process's exit code: bad usage.
-func (e *fullDirError) ExitCode() int { return 2 }
+func (e *usageError) ExitCode() int { return 2 }
 
 // writeSpec is `tally init wordcount`, under the demo's names.
 func (s *show) writeSpec(ctx context.Context) error {

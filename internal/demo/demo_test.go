@@ -70,6 +70,34 @@ func TestDemo(t *testing.T) {
 	})
 }
 
+// What a demo has started ends with it, also where it cannot do anything for that any more.
+func TestChildrenEndWithTheDemo(t *testing.T) {
+	s := &show{opt: Options{Binary: buildTally(t), Seam: seam.World()}, dir: t.TempDir(), view: newView(&screen{}, false)}
+	if err := s.startBroker(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer s.broker.kill()
+	if err := s.ownEnd.Close(); err != nil { // as the end of a process does
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := s.broker.wait(time.Minute); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("the broker of a demo that was killed: %v\n%s", err, s.broker.tail())
+	}
+}
+
+// What --kafka-config names and is not there, or is no such file, is a mistake of the command line.
+func TestKafkaConfigThatIsNotThere(t *testing.T) {
+	dir := t.TempDir()
+	err := Run(t.Context(), Options{
+		Binary: "true", Dir: filepath.Join(dir, "data"), KafkaConfig: filepath.Join(dir, "none"), Out: &screen{}, Err: &screen{}, Seam: seam.World(),
+	})
+	var code interface{ ExitCode() int }
+	if !errors.Is(err, os.ErrNotExist) || !errors.As(err, &code) || code.ExitCode() != 2 {
+		t.Errorf("the demo ended with %v", err)
+	}
+}
+
 // runToItsEnd runs a short demo as a user sees it.
 func runToItsEnd(t *testing.T, binary string) {
 	temp := t.TempDir()

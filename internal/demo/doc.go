@@ -5,7 +5,7 @@
 // Invariants:
 //   - Nothing is left behind: unless Options.Keep is set, every process that Run started has ended,
 //     and the directory and the topics that it made are gone when Run returns, also after an error
-//     or a cancelled context.
+//     or a cancelled context. Of a demo that is killed the processes end, too.
 //   - On a Kafka that the user names, nothing is touched but an app and topics of a new name.
 //   - The expected counts come from the demo's own naive count of the lines that it sent; none of
 //     tally's counting code is used for them. `tally audit` then recounts once more.

@@ -26,6 +26,8 @@ func (s *show) end(err error) error {
 	err = s.first(err, s.dropTopics())
 	s.closeAdmin()
 	err = s.first(err, s.broker.stop(stopWait))
+	_ = s.childEnd.Close() // nil, where nothing was started, says so
+	_ = s.ownEnd.Close()
 	if s.made {
 		err = s.first(err, os.RemoveAll(s.dir))
 	}

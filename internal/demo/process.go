@@ -38,8 +38,14 @@ func (s *show) start(name string, in *os.File, args ...string) (*process, error)
 	defer log.Close()
 	p.cmd = exec.Command(s.opt.Binary, args...)
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = log, log, childEnv()
-	if in != nil {
+	switch {
+	case in != nil:
 		p.cmd.Stdin = in
+	case !s.opt.Keep:
+		if p.cmd.Stdin, err = s.lifeline(); err != nil {
+			return nil, err
+		}
+		p.cmd.Env = append(p.cmd.Env, StdinEnv+"=1")
 	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
@@ -50,6 +56,21 @@ func (s *show) start(name string, in *os.File, args ...string) (*process, error)
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// StdinEnv says to a tally that it is to end with its standard input.
+const StdinEnv = "TALLY_ENDS_WITH_STDIN"
+
+// lifeline is a standard input for children that ends when the demo does, be it by kill -9: the
+// other end is the demo's alone, and nothing is ever written there.
+func (s *show) lifeline() (*os.File, error) {
+	if s.childEnd == nil {
+		var err error
+		if s.childEnd, s.ownEnd, err = os.Pipe(); err != nil {
+			return nil, fmt.Errorf("make a pipe for the demo's processes: %w", err)
+		}
+	}
+	return s.childEnd, nil
 }
 
 // childEnv is the environment without settings that are meant for the user's own nodes; the secrets
@@ -162,7 +183,7 @@ func (s *show) startKafka(ctx context.Context) (err error) {
 	}
 	cfg, err := kafka.Load(splitBrokers(s.brokers), s.opt.KafkaConfig, s.opt.Env, s.opt.Seam)
 	if err != nil {
-		return err
+		return &usageError{err}
 	}
 	cfg.ClientID = "tally-demo"
 	if s.admin, err = kafka.NewAdmin(cfg); err != nil {

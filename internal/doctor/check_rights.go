@@ -50,9 +50,13 @@ func checkGroupRight(f *facts, a *appFacts) Check {
 
 func checkTransactionRight(f *facts, a *appFacts) Check {
 	c := Check{Name: "rights on transactions", Result: OK,
-		Found: fmt.Sprintf("Write on the transactional ids %s.lane-* (tried with a producer that does not exist)", a.Name)}
-	return tried(f, c, a.mayTransact, "Write", "--transactional-id "+a.Name+".lane- --resource-pattern-type prefixed",
+		Found: fmt.Sprintf("Write on the transactional ids %s (tried with a producer that does not exist)", a.transactedAs)}
+	c = tried(f, c, a.mayTransact, "Write", "--transactional-id "+a.Name+".lane- --resource-pattern-type prefixed",
 		"each lane commits under an id of its own")
+	if c.Result == Error {
+		c.Found += " on the transactional id " + a.transactedAs
+	}
+	return c
 }
 
 // tried judges a right that was tried.

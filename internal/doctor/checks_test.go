@@ -59,6 +59,7 @@ func good() *facts {
 		second: read{offsets: at(40, 50), offsetsAfter: at(40, 50), starts: at(40, 30), ends: at(47, 50),
 			positions: answer[map[int32]position]{v: map[int32]position{0: pos(40), 1: pos(50)}}},
 	}
+	a.transactedAs = "wordcount.lane-*"
 	settings := map[string]string{"add.partitions.to.txn.retry.backoff.ms": "1", "offsets.retention.minutes": "10080"}
 	return &facts{
 		now:       noon,

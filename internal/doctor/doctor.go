@@ -17,6 +17,7 @@ type App struct {
 	Output      string // "": none
 	KeyEvent    bool   // output records have the event's key
 	DeadLetters bool   // what cannot be read goes to a topic
+	Lanes       int    // 0: as many as tally makes
 
 	// TwoStages says whether an app that starts now gets a second stage; nil: it does not.
 	TwoStages func(inputPartitions int) (bool, error)

@@ -59,6 +59,7 @@ type appFacts struct {
 	unseen        []string  // topics whose transactions this user may not list
 	mayOffsets    error
 	mayTransact   error
+	transactedAs  string // the transactional ids that were tried, or the one of them that is denied
 
 	// Of an app of two stages.
 	repartitions int // partitions that the groups are spread over; 0: one stage
@@ -110,6 +111,7 @@ type position struct {
 	Input            int64  `json:"input"` // next input offset
 	NodeName         string `json:"node_name"`
 	AtMs             int64  `json:"at_ms"`
+	Lanes            int    `json:"lanes"`
 
 	Repartitions       int    `json:"repartitions,omitempty"`
 	RepartitionTopicID string `json:"repartition_topic_id,omitempty"`

@@ -298,17 +298,20 @@ func TestFakeRights(t *testing.T) {
 	}
 }
 
-// A right on each lane's id by name shows on no other id.
+// A right on each lane's id by name shows on no other id; one that some lanes lack is found.
 func TestFakeLiteralTransactionalIDs(t *testing.T) {
 	t.Parallel()
 	r := allRights()
 	delete(r, "transactional-id app-")
 	r["transactional-id app.lane-0"] = []kmsg.ACLOperation{kmsg.ACLOperationWrite}
+	r["transactional-id app.lane-1"] = []kmsg.ACLOperation{kmsg.ACLOperationWrite}
 	r["group app"] = []kmsg.ACLOperation{kmsg.ACLOperationRead}
 	p, user := asUser(t, r)
 	p.app.Name = "app"
-	p.create(p.app.Input, 2)
-	want(t, p.examine(user), "rights on transactions", OK)
+	p.create(p.app.Input, 3)
+	want(t, p.examine(user), "rights on transactions", Error, "Write is missing on the transactional id app.lane-2")
+	p.app.Lanes = 2
+	want(t, p.examine(user), "rights on transactions", OK, "app.lane-0 to 1")
 }
 
 func TestNoBroker(t *testing.T) {

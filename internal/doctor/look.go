@@ -1,8 +1,10 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -83,6 +85,7 @@ func (l looker) lookApp(ctx context.Context, f *facts, app App) *appFacts {
 		l.offsets(ctx, f, a)
 	}
 	l.second(ctx, a)
+	l.transact(ctx, a)
 	l.transactions(ctx, a)
 	return a
 }
@@ -117,15 +120,41 @@ func (l looker) group(ctx context.Context, a *appFacts) {
 		return n, err
 	})
 	_, a.mayOffsets = ask(ctx, l, func(ctx context.Context) (bool, error) { return true, l.admin.TryOffsets(ctx, a.Name) })
-	_, a.mayTransact = ask(ctx, l, func(ctx context.Context) (bool, error) {
-		// First an id that no lane has; rights given to each lane by name show only on a true one.
-		never := a.Name + ".lane-doctor-" + l.opt.Kafka.Seam.NewID()
-		err := l.admin.TryTransaction(ctx, never)
-		if kafka.Denied(err) {
-			err = l.admin.TryTransaction(ctx, a.Name+".lane-0")
+}
+
+// transact asks whether each lane may commit: first with an id that no lane has, and where that is
+// denied with the lanes' own, since rights may be given by name, or for a prefix that some lack.
+func (l looker) transact(ctx context.Context, a *appFacts) {
+	try := func(id string) error {
+		_, err := ask(ctx, l, func(ctx context.Context) (bool, error) { return true, l.admin.TryTransaction(ctx, id) })
+		return err
+	}
+	prefix := a.Name + ".lane-"
+	a.transactedAs = prefix + "*"
+	a.mayTransact = try(prefix + "doctor-" + l.opt.Kafka.Seam.NewID())
+	if !kafka.Denied(a.mayTransact) {
+		return
+	}
+	lanes := a.laneCount()
+	a.transactedAs, a.mayTransact = fmt.Sprintf("%s0 to %d", prefix, lanes-1), nil
+	for k := 0; k < lanes && a.mayTransact == nil; k++ {
+		if a.mayTransact = try(fmt.Sprint(prefix, k)); a.mayTransact != nil {
+			a.transactedAs = fmt.Sprint(prefix, k)
 		}
-		return true, err
-	})
+	}
+}
+
+// laneCount is how many lanes the app has, or will have after its first start.
+func (a *appFacts) laneCount() int {
+	for _, positions := range []map[int32]position{a.positions.v, a.second.positions.v} {
+		for _, pos := range positions {
+			if !pos.newer && pos.Lanes > 0 {
+				return pos.Lanes
+			}
+		}
+	}
+	const unlessSaid = 4
+	return max(1, min(max(a.input.Partitions, a.repartitions), cmp.Or(a.Lanes, unlessSaid)))
 }
 
 // offsetsTries is how often offsets and positions that disagree are read again, a pause apart: for

@@ -55,10 +55,18 @@ type Entry struct {
 
 var entryName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9@._-]{0,99}$`)
 
+// CheckName refuses what cannot be the name of a token.
+func CheckName(name string) error {
+	if !entryName.MatchString(name) {
+		return fmt.Errorf("%q cannot be the name of a token: 1 to 100 letters, digits, @, dots, dashes and underscores, the first a letter or a digit", name)
+	}
+	return nil
+}
+
 // check refuses an entry that could not have been written by Create.
 func (e Entry) check() error {
-	if !entryName.MatchString(e.Name) {
-		return fmt.Errorf("%q cannot be the name of a token: 1 to 100 letters, digits, @, dots, dashes and underscores, the first a letter or a digit", e.Name)
+	if err := CheckName(e.Name); err != nil {
+		return err
 	}
 	if _, err := ParseScope(string(e.Scope)); err != nil {
 		return fmt.Errorf("token %s: %w", e.Name, err)

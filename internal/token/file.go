@@ -95,9 +95,17 @@ func parse(path string, text []byte) ([]Entry, error) {
 	return c.Tokens, nil
 }
 
+// MissingError says that --tokens names what is not there.
+type MissingError struct{ msg string }
+
+func (e *MissingError) Error() string { return e.msg }
+
+// ExitCode is the process's exit code: bad usage.
+func (e *MissingError) ExitCode() int { return 2 }
+
 func missing(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no token file %s: `tally token create NAME --tokens %s` makes it", path, path)
+		return &MissingError{fmt.Sprintf("there is no token file %s: `tally token create NAME --tokens %s` makes it", path, path)}
 	}
 	return err
 }
@@ -105,6 +113,9 @@ func missing(path string, err error) error {
 // change replaces a file in one step, while no other command changes it.
 func change(path string, fn func([]Entry) ([]Entry, error)) error {
 	dir, err := os.Open(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return &MissingError{fmt.Sprintf("there is no directory %s for the token file %s: make it, or say another --tokens", filepath.Dir(path), path)}
+	}
 	if err != nil {
 		return err
 	}

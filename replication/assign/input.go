@@ -26,11 +26,10 @@ type Input struct {
 type Health struct {
 	// Live: it has reported to this leader within its time, as this incarnation. Who is neither
 	// Live nor Dead keeps what it has, and gets nothing.
-	Live          bool
-	Incarnation   string
-	Version       uint64        // of the state that it had applied when it reported
-	KafkaAge      time.Duration // since it last reached Kafka
-	OldestWaiting time.Duration // of its events that are not committed
+	Live        bool
+	Incarnation string
+	Version     uint64        // of the state that it had applied when it reported
+	KafkaAge    time.Duration // since it last reached Kafka
 	// Disk says what is wrong with the member's disk, "" for nothing. While that lasts it gets
 	// nothing, and what it has moves to others, if any are well.
 	Disk string
@@ -66,7 +65,6 @@ type Settings struct {
 	ReadyLagMax     int64         // records that a copy may be behind to be caught up (5,000)
 	KafkaAgeMax     time.Duration // then a node counts as cut off from Kafka (1.5 s)
 	BehindMax       time.Duration // that a member may lack what the log has (5 s)
-	WaitingMax      time.Duration // then an event that waits is a problem to be shown (10 s)
 	ProblemLinesMax int           // of the problems, and as many ownerless lanes (50)
 }
 
@@ -78,7 +76,6 @@ func (s Settings) withDefaults() Settings {
 		ReadyLagMax:     cmp.Or(s.ReadyLagMax, 5000),
 		KafkaAgeMax:     cmp.Or(s.KafkaAgeMax, KafkaAgeMax),
 		BehindMax:       cmp.Or(s.BehindMax, 5*time.Second),
-		WaitingMax:      cmp.Or(s.WaitingMax, 10*time.Second),
 		ProblemLinesMax: cmp.Or(s.ProblemLinesMax, 50),
 	}
 }

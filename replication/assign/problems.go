@@ -21,8 +21,6 @@ func (b *board) problems() (lines []string) {
 			lines = append(lines, b.deafness(m)+", and no other node can take its lanes")
 		case m.deaf():
 			lines = append(lines, b.deafness(m)+": its lanes are moved")
-		case m.live && m.health.OldestWaiting > b.s.WaitingMax:
-			lines = append(lines, fmt.Sprintf("node %s has had an event waiting for %s", m.Name, round(m.health.OldestWaiting)))
 		case m.Draining && m.fit && m.owned > 0:
 			lines = append(lines, fmt.Sprintf("node %s is to be drained, and no other node can take its lanes: start one", m.Name))
 		}

@@ -97,9 +97,7 @@ func (w *world) obeyNode(t *testing.T, d *datadriven.TestData, plain []string, a
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := w.health[plain[0]]
-		h.Behind = d
-		w.health[plain[0]] = h
+		w.setBehind(plain[0], d)
 	case "disk":
 		w.setDisk(plain[0], arg["why"])
 	case "copy":

@@ -202,6 +202,12 @@ func (w *world) setKafkaAge(id string, age time.Duration) {
 	w.health[id] = h
 }
 
+func (w *world) setBehind(id string, d time.Duration) {
+	h := w.health[id]
+	h.Behind = d
+	w.health[id] = h
+}
+
 func (w *world) setDisk(id, why string) {
 	h := w.health[id]
 	h.Disk = why

@@ -293,14 +293,13 @@ func health(v session.View) map[string]assign.Health {
 	all := make(map[string]assign.Health, len(v.Sessions))
 	for id, s := range v.Sessions {
 		h := assign.Health{
-			Live:          s.Live,
-			Incarnation:   s.Incarnation,
-			Version:       s.Report.Version,
-			KafkaAge:      s.KafkaAge(),
-			OldestWaiting: time.Duration(s.Report.OldestWaitingMs) * time.Millisecond,
-			Disk:          s.Report.Disk,
-			Behind:        s.Behind,
-			Copies:        make(map[ownership.LaneRef]assign.Copy, len(s.Copies)),
+			Live:        s.Live,
+			Incarnation: s.Incarnation,
+			Version:     s.Report.Version,
+			KafkaAge:    s.KafkaAge(),
+			Disk:        s.Report.Disk,
+			Behind:      s.Behind,
+			Copies:      make(map[ownership.LaneRef]assign.Copy, len(s.Copies)),
 		}
 		for ref, c := range s.Copies {
 			h.Copies[ref] = assign.Copy{Running: c.Running, Stuck: c.Stuck, Epoch: c.Epoch, Ready: c.Ready, Lag: c.Lag}

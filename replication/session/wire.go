@@ -18,10 +18,8 @@ const KafkaAgeMax = time.Hour
 type Report struct {
 	ID          string `json:"id"`
 	Incarnation string `json:"incarnation"`
-	// KafkaAgeMs is the time since the node last reached Kafka, or since its start; OldestWaitingMs
-	// is how long its oldest event waits to be committed.
-	KafkaAgeMs      int64 `json:"kafka_age_ms"`
-	OldestWaitingMs int64 `json:"oldest_waiting_ms"`
+	// KafkaAgeMs is the time since the node last reached Kafka, or since its start.
+	KafkaAgeMs int64 `json:"kafka_age_ms"`
 	// Disk says what is wrong with the node's disk, "" for nothing.
 	Disk string `json:"disk,omitempty"`
 	// Version is of the ownership state that Copies are not older than: it is read before they are.
