@@ -19,7 +19,8 @@ type host struct {
 	why   string // it is not
 	fails bool   // the last try to open it was refused
 	stop  context.CancelFunc
-	gone  bool // the cluster has deleted the app
+	gone  bool            // the cluster has deleted the app
+	heard map[int]hearing // by lane: the grants to this node, while the app is not open
 
 	orders chan *order // resets that are asked for: taken while the lanes run, or while it cannot be opened
 	asked  *order      // of the goroutine that hosts it: what was taken while it could not be opened
@@ -119,7 +120,7 @@ func (n *Node) host(lanes, ctx context.Context, h *host, first chan<- outcome) {
 		if err != nil {
 			continue // ctx has ended, or the record is another one now
 		}
-		n.guarded(func() { h.app, h.why, h.fails = a, "", false })
+		n.guarded(func() { h.app, h.why, h.fails, h.heard = a, "", false, nil })
 		n.answerAsked(h, a)
 		n.runHosted(lanes, ctx, h)
 		a = h.app // a reset has put another in its place
