@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -265,12 +266,20 @@ func (n *Node) openLife(ctx context.Context, s *spec.Spec, rec *ownership.App) (
 	if err := n.keepSpec(ctx, a); err != nil {
 		return nil, errors.Join(err, a.closeStores())
 	}
-	if a.reset != nil { // else its record is rec: where there is a newer one, this life ends again
+	// Else its record is rec: where there is a newer one, this life ends again.
+	if a.reset != nil && !a.begunBy(rec) {
 		if a.record, err = n.putOpened(ctx, a, rec); err != nil {
 			return nil, errors.Join(err, a.closeStores())
 		}
 	}
 	return a, nil
+}
+
+// begunBy reports whether a record has all that the cluster is to know of the generation that a
+// reset has begun. To put it once more would take back what was submitted meanwhile.
+func (a *app) begunBy(rec *ownership.App) bool {
+	return rec.Halted == "" && rec.Generation == a.generation && rec.Spec == string(a.spec.YAML()) &&
+		bytes.Equal(rec.Intent, a.node.mine(a.reset).log())
 }
 
 // putOpened gives the cluster the generation that was opened here in the place of the record

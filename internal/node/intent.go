@@ -46,6 +46,17 @@ type intent struct {
 
 func (in *intent) planned() bool { return in.Start != nil }
 
+// updated reports whether the cluster has the generation that a reset begins, with another spec
+// than the reset's: that one was given since, and counts. What is left of the reset, its first
+// positions and this file, is not to take it back.
+func (in *intent) updated(rec *ownership.App) bool {
+	if rec == nil || rec.Halted != "" || rec.Spec == in.Spec || !in.planned() {
+		return false
+	}
+	log, err := resetOf(rec)
+	return err == nil && log != nil && log.Generation >= in.Generation
+}
+
 // log is the intent as the cluster's log keeps it.
 func (in *intent) log() json.RawMessage {
 	data, err := json.Marshal(in)

@@ -74,6 +74,9 @@ func (n *Node) resumed(ctx context.Context, rec *ownership.App) (text string, er
 		if elsewhere || log.Generation > here.Generation { // another has ended it
 			return rec.Spec, n.dir.dropIntent(rec.Name, here.Generation)
 		}
+		if here.updated(rec) {
+			return rec.Spec, nil
+		}
 		return n.specOfReset(here, rec), nil // all but the first positions is done
 	case rec.Halted == "" && here.planned() && (here.AppID != rec.ID || here.Generation != rec.Generation+1):
 		// Of an app of this name that was deleted since: nothing of this one was begun.
