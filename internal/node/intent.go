@@ -19,8 +19,10 @@ import (
 type intent struct {
 	App string `json:"app"`
 	// Node is the id of the node that has the reset in hand. Another takes it up, under the same
-	// generation, once that one is dead.
+	// generation, once that one is dead; or when it is "", after the one of Left has left it to the
+	// others since it does not reach Kafka.
 	Node         string `json:"node,omitempty"`
+	Left         string `json:"left,omitempty"`
 	AppID        string `json:"app_id"`
 	Generation   int    `json:"generation"` // the new one
 	KafkaCluster string `json:"kafka_cluster"`

@@ -139,9 +139,12 @@ func (l *lane) changelogLag() int64 {
 	return l.behind(positions, l.app.changelogEnds)
 }
 
-// keepContact looks whether Kafka answers while no app does.
+// keepContact looks whether Kafka answers while no app does. What only a node with Kafka can go on
+// with is left to others after a while.
 func (n *Node) keepContact(ctx context.Context) {
+	held := map[string]time.Time{}
 	for n.pause(ctx, contactInterval, true, nil) == nil {
+		held = n.passResetsOn(ctx, held)
 		if n.silent() < contactInterval || n.kafkaAge() < contactInterval && len(n.running()) > 0 {
 			continue // an app asks
 		}
