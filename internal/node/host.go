@@ -15,13 +15,14 @@ import (
 // host is an app of the cluster on this node: opened, run, and closed again when the cluster has it
 // no more or has another generation or spec of it.
 type host struct {
-	name  string
-	app   *app   // nil while it is not open
-	why   string // it is not
-	fails bool   // the last try to open it was refused
-	stop  context.CancelFunc
-	gone  bool            // the cluster has deleted the app
-	heard map[int]hearing // by lane: the grants to this node, while the app is not open
+	name    string
+	app     *app           // nil while it is not open
+	why     string         // it is not
+	fails   bool           // the last try to open it was refused
+	refused *ownership.App // the record with which it was
+	stop    context.CancelFunc
+	gone    bool            // the cluster has deleted the app
+	heard   map[int]hearing // by lane: the grants to this node, while the app is not open
 
 	orders chan *order // resets that are asked for: taken while the lanes run, or while it cannot be opened
 	asked  *order      // of the goroutine that hosts it: what was taken while it could not be opened
@@ -191,7 +192,7 @@ func (n *Node) openHosted(ctx context.Context, h *host, rec *ownership.App, firs
 		if diskFails(err) {
 			n.diskFailed(err)
 		}
-		n.guarded(func() { h.why, h.fails = err.Error(), true })
+		n.guarded(func() { h.why, h.fails, h.refused = err.Error(), true, rec })
 		n.cfg.Log.Error("the app cannot run on this node; trying again", "app", h.name, "in", pause, "error", err)
 		if err := n.waitForRecord(ctx, h, rec, pause); err != nil {
 			return nil, err

@@ -49,7 +49,7 @@ func (n *Node) closedCopies(st *ownership.State, open []*app) (copies []session.
 		for k := range rec.Lanes {
 			ref := ownership.LaneRef{App: rec.Name, Lane: k}
 			if g := grantOf(st, ref, rec.Generation, n.dir.id.ID, n.incarnation); g.part != partNone {
-				copies = append(copies, h.closedCopy(ref, g, now))
+				copies = append(copies, h.closedCopy(ref, g, h.fails && sameLife(h.refused, rec), now))
 			}
 		}
 	}
@@ -63,17 +63,17 @@ type hearing struct {
 }
 
 // closedCopy is the copy of a lane whose app is not open here: there is none. A standby comes no
-// further once the app was refused. An owner says so after as long as one that tries and tries; by
-// then it would have waited for the word of the node before in vain, and fenced it. The caller
-// holds the node's mu.
-func (h *host) closedCopy(ref ownership.LaneRef, g grant, now time.Time) session.Copy {
+// further once the app was refused, as the cluster has it now. An owner says so after as long as
+// one that tries and tries; by then it would have waited for the word of the node before in vain,
+// and fenced it. The caller holds the node's mu.
+func (h *host) closedCopy(ref ownership.LaneRef, g grant, refused bool, now time.Time) session.Copy {
 	c := session.Copy{LaneRef: ref, Role: string(g.part), State: api.LaneAcquiring, Epoch: g.epoch}
-	if h.fails {
+	if refused {
 		c.State = api.LaneStopped
 	}
 	switch g.part {
 	case partStandby:
-		c.Stuck = h.fails
+		c.Stuck = refused
 	case partOwner:
 		if h.heard == nil {
 			h.heard = map[int]hearing{}

@@ -96,7 +96,13 @@ func TestStuckLanesOfAClosedApp(t *testing.T) {
 	if c := report(0); c[0].Stuck || c[1].Stuck {
 		t.Errorf("the app is just being opened: %+v", c)
 	}
-	h.fails = true
+	halted := *st.Apps["closed"]
+	halted.Halted = "it is being reset"
+	h.fails, h.refused = true, &halted
+	if c := report(0); c[1].Stuck {
+		t.Errorf("the app was refused while it was being reset, and is just being opened: %+v", c)
+	}
+	h.refused = st.Apps["closed"]
 	if c := report(releaseWait); c[0].Stuck || !c[1].Stuck || c[1].State != api.LaneStopped {
 		t.Errorf("the app was refused: %+v", c)
 	}
