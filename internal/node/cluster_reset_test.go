@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -100,6 +101,46 @@ func TestBandResetOfADeadNode(t *testing.T) {
 			b.nodes[1] = b.launch(1, inDir(b.nodes[1].dir), standbys(1))
 			b.whole()
 			b.countedAnew(2, more)
+		})
+	}
+}
+
+// A node that loses Kafka in the middle of a reset leaves it to another, which ends it under the
+// same generation; when Kafka is back, the first one does nothing of the kind again.
+func TestBandResetOfANodeWithoutKafka(t *testing.T) {
+	for _, at := range []step.Name{step.ResetIntent, step.ResetOffsets, step.ResetChangelog} {
+		t.Run(string(at), func(t *testing.T) {
+			p := onFake(t)
+			p.topic(p.in, 4)
+			line := &kafkaLine{}
+			b := p.band(3, standbys(1), func(c *Config) {
+				c.PassResetAfter = 2 * time.Second
+				if c.Name != nodeName(1) {
+					return
+				}
+				line.through(c)
+				c.Step = func(s step.Name) {
+					if s == at {
+						line.set(true)
+					}
+				}
+			})
+			sent := b.events(100, 0)
+			b.send(sent...)
+			b.counted(sent)
+			b.nodes[1].resetting(api.ResetRequest{}) // whatever it is told
+			b.until("the generation runs without the node", func(st api.Status) error {
+				if a := st.Apps[0]; a.Generation != 2 || !allRun(a) {
+					return fmt.Errorf("generation %d: %+v", a.Generation, a.Lanes)
+				}
+				return nil
+			})
+			if b.nodes[1].log.count("a reset is left to another node") == 0 {
+				t.Error("node-b has not left the reset to another node")
+			}
+			line.set(false)
+			b.whole()
+			b.countedAnew(2, sent)
 		})
 	}
 }

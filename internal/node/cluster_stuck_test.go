@@ -2,6 +2,8 @@ package node
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -164,4 +166,29 @@ func TestBandDrainsBesideAnAppWithoutRights(t *testing.T) {
 	grant()
 	lost.lanesAre("at node-b", runsAt("node-b"))
 	lost.noWordInVain()
+}
+
+// Lanes of an app that one of two nodes cannot open hold none of another app up: these leave a node
+// that is drained, and the others run on there until they can be taken.
+func TestBandDrainsBesideAClosedApp(t *testing.T) {
+	p := onFake(t)
+	closed, well := besideLost(p)
+	second := closed.nodes[1]
+	second.stop()
+	intent := filepath.Join(second.dir, "apps", closed.app+".reset.json")
+	p.must(os.WriteFile(intent, []byte("damaged"), 0o644))
+	again := closed.launch(1, inDir(second.dir), noSpecs(), standbys(1))
+	closed.nodes[1], well.nodes[1] = again, again
+	until(t, func() error {
+		if again.log.count("the app cannot run on this node", closed.app, "is damaged") == 0 {
+			return fmt.Errorf("node-b has opened the app:\n%s", again.log)
+		}
+		return nil
+	})
+	_, err := closed.nodes[0].client.Drain(p.ctx(), "node-a", api.DrainRequest{})
+	p.must(err)
+	well.lanesAre("at node-b", runsAt("node-b"))
+	closed.lanesAre("at node-a", func(l api.LaneStatus) bool { return l.Owner == "node-a" && l.State == api.LaneRunning })
+	p.must(os.Remove(intent))
+	closed.lanesAre("at node-b", runsAt("node-b"))
 }

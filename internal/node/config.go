@@ -53,6 +53,7 @@ type Config struct {
 	SettleWait     time.Duration // that a question waits for a node that is starting; default 5 s
 	RetryMax       time.Duration // longest pause before a lane is acquired again; default 2 s
 	UnreachableAt  time.Duration // how often an unreachable broker is said; default 5 s
+	PassResetAfter time.Duration // that a node without Kafka keeps a reset from the others; default 15 s
 
 	// A standby that is behind by so many records of the changelog (default 200,000) asks another
 	// node for a copy, and takes it when that is there sooner than the changelog is read, as two
@@ -99,6 +100,7 @@ func (c Config) withDefaults() Config {
 	c.SeedRate = or(c.SeedRate, 64<<20)
 	c.ReplayRate = or(c.ReplayRate, 500_000)
 	c.UnreachableAt = or(c.UnreachableAt, 5*time.Second)
+	c.PassResetAfter = or(c.PassResetAfter, 15*time.Second)
 	if c.Env == nil {
 		c.Env = func(string) string { return "" }
 	}

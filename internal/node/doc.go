@@ -12,7 +12,8 @@
 //   - A stranger's fence ends the lane in this cluster: the node goes on answering, with its age,
 //     and does not fence back; nor does a node that is granted the lane afterwards.
 //   - A reset is on disk and in the cluster's log before its first deletion; whatever step it is
-//     cut off at, the next start ends it, or another node once the one that had it in hand is dead.
+//     cut off at, the next start ends it, or another node once the one that had it in hand is dead,
+//     or has lost Kafka for a while.
 //     The changelog is deleted last: one that is not the old one means that all else is gone.
 //     Topics are deleted by their ids, so that who goes on too long deletes nothing of the new
 //     generation.

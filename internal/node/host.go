@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -14,12 +15,14 @@ import (
 // host is an app of the cluster on this node: opened, run, and closed again when the cluster has it
 // no more or has another generation or spec of it.
 type host struct {
-	name  string
-	app   *app   // nil while it is not open
-	why   string // it is not
-	fails bool   // the last try to open it was refused
-	stop  context.CancelFunc
-	gone  bool // the cluster has deleted the app
+	name    string
+	app     *app           // nil while it is not open
+	why     string         // it is not
+	fails   bool           // the last try to open it was refused
+	refused *ownership.App // the record with which it was
+	stop    context.CancelFunc
+	gone    bool            // the cluster has deleted the app
+	heard   map[int]hearing // by lane: the grants to this node, while the app is not open
 
 	orders chan *order // resets that are asked for: taken while the lanes run, or while it cannot be opened
 	asked  *order      // of the goroutine that hosts it: what was taken while it could not be opened
@@ -119,7 +122,7 @@ func (n *Node) host(lanes, ctx context.Context, h *host, first chan<- outcome) {
 		if err != nil {
 			continue // ctx has ended, or the record is another one now
 		}
-		n.guarded(func() { h.app, h.why, h.fails = a, "", false })
+		n.guarded(func() { h.app, h.why, h.fails, h.heard = a, "", false, nil })
 		n.answerAsked(h, a)
 		n.runHosted(lanes, ctx, h)
 		a = h.app // a reset has put another in its place
@@ -189,7 +192,7 @@ func (n *Node) openHosted(ctx context.Context, h *host, rec *ownership.App, firs
 		if diskFails(err) {
 			n.diskFailed(err)
 		}
-		n.guarded(func() { h.why, h.fails = err.Error(), true })
+		n.guarded(func() { h.why, h.fails, h.refused = err.Error(), true, rec })
 		n.cfg.Log.Error("the app cannot run on this node; trying again", "app", h.name, "in", pause, "error", err)
 		if err := n.waitForRecord(ctx, h, rec, pause); err != nil {
 			return nil, err
@@ -264,12 +267,20 @@ func (n *Node) openLife(ctx context.Context, s *spec.Spec, rec *ownership.App) (
 	if err := n.keepSpec(ctx, a); err != nil {
 		return nil, errors.Join(err, a.closeStores())
 	}
-	if a.reset != nil { // else its record is rec: where there is a newer one, this life ends again
+	// Else its record is rec: where there is a newer one, this life ends again.
+	if a.reset != nil && !a.begunBy(rec) {
 		if a.record, err = n.putOpened(ctx, a, rec); err != nil {
 			return nil, errors.Join(err, a.closeStores())
 		}
 	}
 	return a, nil
+}
+
+// begunBy reports whether a record has all that the cluster is to know of the generation that a
+// reset has begun. To put it once more would take back what was submitted meanwhile.
+func (a *app) begunBy(rec *ownership.App) bool {
+	return rec.Halted == "" && rec.Generation == a.generation && rec.Spec == string(a.spec.YAML()) &&
+		bytes.Equal(rec.Intent, a.node.mine(a.reset).log())
 }
 
 // putOpened gives the cluster the generation that was opened here in the place of the record

@@ -19,8 +19,10 @@ import (
 type intent struct {
 	App string `json:"app"`
 	// Node is the id of the node that has the reset in hand. Another takes it up, under the same
-	// generation, once that one is dead.
+	// generation, once that one is dead; or when it is "", after the one of Left has left it to the
+	// others since it does not reach Kafka.
 	Node         string `json:"node,omitempty"`
+	Left         string `json:"left,omitempty"`
 	AppID        string `json:"app_id"`
 	Generation   int    `json:"generation"` // the new one
 	KafkaCluster string `json:"kafka_cluster"`
@@ -45,6 +47,17 @@ type intent struct {
 }
 
 func (in *intent) planned() bool { return in.Start != nil }
+
+// updated reports whether the cluster has the generation that a reset begins, with another spec
+// than the reset's: that one was given since, and counts. What is left of the reset, its first
+// positions and this file, is not to take it back.
+func (in *intent) updated(rec *ownership.App) bool {
+	if rec == nil || rec.Halted != "" || rec.Spec == in.Spec || !in.planned() {
+		return false
+	}
+	log, err := resetOf(rec)
+	return err == nil && log != nil && log.Generation >= in.Generation
+}
 
 // log is the intent as the cluster's log keeps it.
 func (in *intent) log() json.RawMessage {

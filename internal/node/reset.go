@@ -182,7 +182,7 @@ func (a *app) resumeReset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	changed := in.Spec != string(a.spec.YAML()) || in.InputID != a.input.ID
+	changed := in.Spec != string(a.spec.YAML()) && !in.updated(a.record) || in.InputID != a.input.ID
 	if !in.planned() || changed && !reached.counted {
 		if in, err = a.planAgain(ctx, in, reached); err != nil {
 			return err

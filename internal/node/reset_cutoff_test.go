@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/step"
 	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/replication/ownership"
 )
 
 // resetCutOff asks for a reset in which the node ends at a step, and returns what was on disk then.
@@ -114,6 +117,68 @@ func TestResetIntentLeftBehind(t *testing.T) {
 	}
 	if got := restored(n.settled(3)); got != 0 {
 		t.Errorf("the state was removed: %d records were replayed", got)
+	}
+}
+
+// An intent that outlived its reset does not take back the spec that was submitted since.
+func TestResetIntentBehindASubmit(t *testing.T) {
+	p := onFake(t)
+	n, events := counted(p)
+	file := filepath.Join(n.dir, "apps", p.app+".reset.json")
+	var intent []byte
+	n = p.start(inDir(n.dir), func(c *Config) {
+		c.Step = func(s step.Name) {
+			if s == step.ResetDone {
+				intent, _ = os.ReadFile(file)
+			}
+		}
+	})
+	n.reset(api.ResetRequest{})
+	n.rightIn(2, events, 0, 0)
+	s := p.spec(wordcount + "on_error: skip\n")
+	_, err := n.client.Submit(p.ctx(), p.app, s.YAML(), api.SubmitRequest{})
+	p.must(err)
+	n.stop()
+	p.must(os.WriteFile(file, intent, 0o644))
+	n = p.start(inDir(n.dir), noSpecs())
+	n.rightIn(2, events, 0, 0)
+	until(t, func() error {
+		if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("the intent is left (%v)", err)
+		}
+		return nil
+	})
+	text, err := os.ReadFile(filepath.Join(n.dir, "apps", p.app+".yaml"))
+	p.must(err)
+	saysText(t, string(text), "on_error: skip")
+}
+
+// While a reset waits for its first positions, the app is opened with its own spec again, or the
+// one that the process was given; with the cluster's, once another was submitted.
+func TestSpecBehindAReset(t *testing.T) {
+	t.Parallel()
+	given := &spec.Spec{App: "x"}
+	n := &Node{dir: &dataDir{path: t.TempDir()}}
+	n.dir.id.ID = "me"
+	in := &intent{App: "x", Node: "me", AppID: "id", Generation: 2, Spec: "of the reset", Start: []int64{0}}
+	if err := n.dir.storeIntent(in); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what, recorded string
+		specs          []*spec.Spec
+		want           string
+	}{
+		{"nothing was submitted", in.Spec, nil, in.Spec},
+		{"a spec was given", in.Spec, []*spec.Spec{given}, string(given.YAML())},
+		{"one was submitted", "submitted", nil, "submitted"},
+		{"one was submitted behind that which was given", "submitted", []*spec.Spec{given}, "submitted"},
+	} {
+		n.cfg.Specs = c.specs
+		rec := &ownership.App{Name: "x", ID: "id", Generation: 2, Spec: c.recorded, Intent: in.log()}
+		if got, err := n.resumed(t.Context(), rec); err != nil || got != c.want {
+			t.Errorf("%s: it opens %q, %v", c.what, got, err)
+		}
 	}
 }
 

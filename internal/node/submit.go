@@ -58,7 +58,7 @@ func (n *Node) submit(ctx context.Context, s *spec.Spec, standbys standbyCount) 
 			change = api.ChangeAdded
 		case rec.Spec == string(s.YAML()) && rec.Standbys == standbys.of(rec):
 			return api.ChangeNone, nil
-		case rec.Halted != "" || in != nil:
+		case rec.Halted != "" || in != nil && !in.updated(rec):
 			return "", &haltedError{or(rec.Halted, n.resetting())}
 		case rec.Spec == string(s.YAML()):
 			change = api.ChangeStandbys

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/step"
 	"github.com/tally-kafka/tally/replication/ownership"
@@ -13,7 +14,7 @@ import (
 
 // A reset is in the hands of one node, which the log names. What is left to be done is known to
 // all, each step may be done twice, and topics are deleted by their ids; so when that node is dead,
-// or when it only seems to be, another goes on where it was.
+// or when it only seems to be, or does not reach Kafka, another goes on where it was.
 
 // keepIntent writes down what a reset is to do, here and in the log, and takes the app's lanes from
 // their owners. From then on there is no way back.
@@ -44,7 +45,7 @@ func (n *Node) haltFor(ctx context.Context, in *intent) error {
 // mine is an intent that this node has in hand.
 func (n *Node) mine(in *intent) *intent {
 	mine := *in
-	mine.Node = n.dir.id.ID
+	mine.Node, mine.Left = n.dir.id.ID, ""
 	return &mine
 }
 
@@ -73,6 +74,9 @@ func (n *Node) resumed(ctx context.Context, rec *ownership.App) (text string, er
 	case rec.Halted == "" && here.planned() && log != nil && log.Generation >= here.Generation:
 		if elsewhere || log.Generation > here.Generation { // another has ended it
 			return rec.Spec, n.dir.dropIntent(rec.Name, here.Generation)
+		}
+		if here.updated(rec) {
+			return rec.Spec, nil
 		}
 		return n.specOfReset(here, rec), nil // all but the first positions is done
 	case rec.Halted == "" && here.planned() && (here.AppID != rec.ID || here.Generation != rec.Generation+1):
@@ -107,7 +111,7 @@ func (n *Node) specOfReset(in *intent, rec *ownership.App) string {
 }
 
 // succeeds reports whether a reset is left to this node: the one that has it in hand is dead or was
-// forgotten, and of those that are alive this one is the first.
+// forgotten, or has left it, and of those that are alive this one is the next.
 func (n *Node) succeeds(st *ownership.State, rec *ownership.App, in *intent) bool {
 	if rec.Halted == "" || in == nil || in.Node == n.dir.id.ID {
 		return false
@@ -115,13 +119,20 @@ func (n *Node) succeeds(st *ownership.State, rec *ownership.App, in *intent) boo
 	if m := st.Members[in.Node]; m != nil && m.Alive {
 		return false
 	}
-	return n.dir.id.ID == successor(st) && n.cluster.Registered()
+	return n.dir.id.ID == successor(st, in.Left) && n.cluster.Registered()
 }
 
 // successor is the id of the member that takes up what a dead one has left: the same on each node
-// that knows the same state. Those that are drained only when there are no others.
-func successor(st *ownership.State) (id string) {
-	for _, m := range slices.Sorted(maps.Keys(st.Members)) {
+// that knows the same state. Those that are drained only when there are no others. After one that
+// lives, and has left it, it is the next by id, so that each has its turn; that one itself when it
+// is alone.
+func successor(st *ownership.State, left string) (id string) {
+	ids := slices.Sorted(maps.Keys(st.Members))
+	at, found := slices.BinarySearch(ids, left)
+	if found {
+		at++
+	}
+	for _, m := range slices.Concat(ids[at:], ids[:at]) {
 		switch now := st.Members[m]; {
 		case !now.Alive:
 		case !now.Draining:
@@ -131,6 +142,46 @@ func successor(st *ownership.State) (id string) {
 		}
 	}
 	return id
+}
+
+// passResetsOn leaves the resets that this node has in hand to others while it does not reach
+// Kafka. Whether these do it cannot know: who takes one up may pass it on in its turn. held says
+// since when it has had each in hand; the one that it returns is of now.
+func (n *Node) passResetsOn(ctx context.Context, held map[string]time.Time) map[string]time.Time {
+	held, passed := n.heldTooLong(n.cluster.State(), held)
+	for _, halt := range passed {
+		if err := n.decide(ctx, ownership.Command{HaltApp: &halt}); err != nil {
+			n.cfg.Log.Warn("a reset cannot be left to another node", "app", halt.Name, "error", err)
+			continue
+		}
+		n.cfg.Log.Warn("this node does not reach Kafka: a reset is left to another node", "app", halt.Name)
+	}
+	return held
+}
+
+// heldTooLong are the resets to be left to others.
+func (n *Node) heldTooLong(st *ownership.State, before map[string]time.Time) (held map[string]time.Time, passed []ownership.HaltApp) {
+	now, id := n.cfg.Seam.Now(), n.dir.id.ID
+	held = map[string]time.Time{}
+	for _, rec := range st.SortedApps() {
+		in, err := resetOf(rec)
+		if err != nil || in == nil || in.Node != id || rec.Halted == "" || rec.Halted == deleting {
+			continue
+		}
+		since, known := before[rec.Name]
+		if !known {
+			since = now
+		}
+		held[rec.Name] = since
+		if min(now.Sub(since), n.kafkaAge()) < n.cfg.PassResetAfter || successor(st, id) == id {
+			continue
+		}
+		left := *in
+		left.Node, left.Left = "", id
+		passed = append(passed, ownership.HaltApp{Name: rec.Name, Intent: left.log(), Halted: fmt.Sprintf(
+			"the app is being reset, and node %s, which does not reach Kafka, has left that to another node", n.cfg.Name)})
+	}
+	return held, passed
 }
 
 // relieved reports whether another node has a reset in hand that this one had, which was given up

@@ -34,10 +34,11 @@ type member struct {
 	quota    int  // lanes that it shall own
 	owned    int  // lanes that it owns or that move to it
 	standbys int
-	moving   int  // lanes that it gives or takes now
-	running  int  // lanes that it owns and runs
-	stuck    int  // lanes that it owns and does not get to run
-	barren   bool // it runs none, and has tried with several: the balance gives it no more to try with
+	moving   int             // lanes that it gives or takes now
+	running  int             // lanes that it owns and runs
+	stuck    int             // lanes that it owns and does not get to run
+	barren   bool            // it runs none, and has tried with several: the balance gives it no more to try with
+	fails    map[string]bool // apps of which a copy here comes no further: the balance gives it none of theirs
 }
 
 type lane struct {
@@ -200,6 +201,7 @@ func (b *board) count() {
 		}
 		for _, id := range l.to.Standbys {
 			b.stand(l, b.byID[id], 1)
+			b.countFailing(l, b.byID[id])
 		}
 		b.countMove(l)
 		switch said := b.ownerSays(l); {
@@ -224,6 +226,16 @@ func (b *board) stand(l *lane, m *member, n int) {
 	if o := b.owner(l); o != nil {
 		b.pairs[pair{o, m}] += n
 	}
+}
+
+func (b *board) countFailing(l *lane, m *member) {
+	if !b.stopped(m, l) {
+		return
+	}
+	if m.fails == nil {
+		m.fails = map[string]bool{}
+	}
+	m.fails[l.ref.App] = true
 }
 
 // countMove counts a lane that is being handed over, or copied to be. A copy that comes no further

@@ -21,6 +21,7 @@ func Decide(in Input) Decision {
 	b.shares() // again: who has inherited one of the lanes that cannot be shared evenly keeps it
 	b.giveUp()
 	b.handOver()
+	b.goElsewhere()
 	b.emptyDrained()
 	if !b.bereaved { // who has just inherited is let alone until it runs
 		b.balance()

@@ -15,6 +15,7 @@
 //     standby is left to nobody first, and granted only after the leader has fenced it.
 //   - A lane moves only to a member that has caught up with it, and a bounded number at a time.
 //     One whose new owner does not get to run it is on its way no more: it holds no other lane up.
+//     Nor does one whose target cannot make its copy; it goes to another member that can.
 //   - Nothing is granted to a member that has not reported to this leader.
 //
 // The package may import replication/ownership.

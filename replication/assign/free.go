@@ -87,7 +87,8 @@ func (b *board) able() (able []*member) {
 }
 
 // best is the member that a free lane should go to: one that follows it, surely and without being
-// far above its share; else one that has something of it, else the one with the most room.
+// far above its share; else one that has something of it, else the one with the most room. One that
+// has come to its end with the lane is the last.
 func (b *board) best(l *lane, among []*member) *member {
 	if len(among) == 0 {
 		return nil
@@ -96,6 +97,7 @@ func (b *board) best(l *lane, among []*member) *member {
 		return cmp.Or(
 			-compareBool(b.follows(x, l), b.follows(y, l)),
 			-compareBool(b.sure(x, l), b.sure(y, l)),
+			compareBool(b.stopped(x, l), b.stopped(y, l)),
 			compareBool(b.far(x, l), b.far(y, l)),
 			cmp.Compare(b.behind(x, l), b.behind(y, l)),
 			-compareBool(l.to.Target == x.ID, l.to.Target == y.ID),

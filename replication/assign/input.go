@@ -44,9 +44,10 @@ type Copy struct {
 	// Running: as the owner, under Epoch. It has taken the lane over and needs no word of the last
 	// owner any more.
 	Running bool
-	// Stuck: it comes no further. It has stopped on an error of its own or, as the owner under
-	// Epoch, has failed for a while to run the lane. An owner says so only once it needs no word of
-	// the last one any more: that one has given it, or is fenced.
+	// Stuck: it comes no further. It has stopped on an error of its own, cannot open the app or, as
+	// the owner under Epoch, has failed for a while to run the lane. An owner says so only once it
+	// needs no word of the last one any more: that one has given it, is fenced, or has had its
+	// time.
 	Stuck bool
 	Epoch uint64 // of the grant that it acts on
 	Ready bool   // as a standby: it has once been at the end of the changelog

@@ -71,6 +71,24 @@ func (b *board) handOverTo(l *lane, o, target *member) {
 // drained, or its disk fails.
 func (m *member) leaves() bool { return !m.fit && (m.Draining || m.ill) }
 
+// goElsewhere gives up moves away from such a member where the one that shall get the lane comes no
+// further with its copy, as one that cannot open the app, and another can make one: emptyDrained
+// finds it. Where a person has asked for that move, too: the member is to be left.
+func (b *board) goElsewhere() {
+	for _, l := range b.lanes {
+		o, target := b.owner(l), b.member(l.to.Target)
+		if l.app.Halted != "" || o == nil || target == nil || !o.leaves() || l.to.From != "" || !b.stopped(target, l) {
+			continue
+		}
+		if m := b.best(l, b.able()); m == nil || b.stopped(m, l) {
+			continue
+		}
+		b.own(l, target, -1)
+		b.own(l, o, 1)
+		l.to.Target, l.to.Wanted = "", ""
+	}
+}
+
 // emptyDrained begins to move lanes away from members that are to be drained, or whose disk fails:
 // those that run, and then those that do not. What keeps these from running may be of that member
 // alone; else they stop at the next one too, which holds nothing up.
@@ -90,11 +108,16 @@ func (b *board) emptyDrained() {
 }
 
 // giveUp ends moves of the balance that would make shares less even by now, as after a person's
-// move: else a lane that the person wants where it is would have to go for one that comes.
+// move: else a lane that the person wants where it is would have to go for one that comes. So it
+// ends those to a member that comes no further with its copy, which is to get others instead.
 func (b *board) giveUp() {
 	for _, l := range b.lanes {
 		o, target := b.owner(l), b.member(l.to.Target)
-		if l.app.Halted != "" || o == nil || target == nil || l.to.From != "" || l.to.Wanted == target.ID || !o.below() || !target.above() {
+		if l.app.Halted != "" || o == nil || target == nil || l.to.From != "" || l.to.Wanted == target.ID {
+			continue
+		}
+		uneven, stopped := o.below() && target.above(), b.stopped(target, l) && !o.leaves()
+		if !uneven && !stopped {
 			continue
 		}
 		b.own(l, target, -1)
@@ -139,7 +162,7 @@ func (b *board) shed(l *lane, waiting map[*member]bool, choice func(*member, *la
 	}
 	var able []*member
 	for _, m := range b.members {
-		if m.below() && choice(m, l) {
+		if m.below() && !m.fails[l.ref.App] && choice(m, l) {
 			able = append(able, m)
 		}
 	}

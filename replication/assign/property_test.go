@@ -41,6 +41,41 @@ func TestAnyHistory(t *testing.T) {
 	})
 }
 
+// Of any history, and then nodes that cannot open one app each: all comes to rest, and a node that
+// is drained keeps no lane that another can open and copy.
+func TestAnyHistoryOfClosedApps(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(tb{t, r})
+		for _, id := range drawSome(r, "first", 1) {
+			w.start(drawMember(r, id))
+		}
+		for _, app := range []string{"p", "q"} {
+			w.app(app, rapid.IntRange(1, 12).Draw(r, "lanes"), rapid.IntRange(0, 2).Draw(r, "standbys"))
+		}
+		for range rapid.IntRange(1, 25).Draw(r, "steps") {
+			w.happen(r)
+		}
+		w.recover()
+		for range rapid.IntRange(1, 3).Draw(r, "closed") {
+			w.closed[rapid.SampledFrom(ids).Draw(r, "node")] = rapid.SampledFrom([]string{"p", "q"}).Draw(r, "app")
+		}
+		w.settle()
+		w.take(ownership.Command{Drain: &ownership.Drain{ID: rapid.SampledFrom(ids).Draw(r, "drained"), Draining: true}})
+		w.settle()
+		for ref, l := range w.s.Lanes() {
+			o := w.s.OwnerOf(l)
+			if o == nil || !o.Draining || w.closed[o.ID] == ref.App {
+				continue
+			}
+			for _, id := range w.alive() {
+				if w.closed[id] != ref.App {
+					r.Fatalf("%v stays with %s, which is drained, and %s can take it:\n%s", ref, o.ID, id, w.describe())
+				}
+			}
+		}
+	})
+}
+
 var ids = []string{"a", "b", "c", "d", "e"}
 
 func drawSome(r *rapid.T, label string, least int) []string {

@@ -22,6 +22,7 @@ type world struct {
 	fenced map[ownership.LaneRef]uint64
 	ill    map[ownership.LaneRef]bool // lanes that nobody gets to run
 	paused bool
+	closed map[string]string // by node: an app that it cannot open
 	set    Settings
 	starts map[string]int
 }
@@ -29,7 +30,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	return &world{
 		t: t, s: ownership.New(), health: map[string]Health{}, dead: map[string]bool{},
-		fenced: map[ownership.LaneRef]uint64{}, starts: map[string]int{},
+		fenced: map[ownership.LaneRef]uint64{}, starts: map[string]int{}, closed: map[string]string{},
 	}
 }
 
@@ -85,6 +86,13 @@ func (w *world) catchUp() {
 		l, _ := w.s.Lane(ref)
 		if h, ok := w.health[l.Owner]; ok {
 			h.Copies[ref] = Copy{Stuck: true, Epoch: l.Epoch}
+		}
+	}
+	for id, app := range w.closed {
+		for ref, c := range w.health[id].Copies {
+			if ref.App == app {
+				w.health[id].Copies[ref] = Copy{Stuck: true, Epoch: c.Epoch}
+			}
 		}
 	}
 }

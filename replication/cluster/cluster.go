@@ -40,8 +40,8 @@ type Cluster struct {
 
 	joins sync.Mutex // held by the leader for one change of the group at a time: join, leave, vote
 	puts  sync.Mutex // held by the leader for one app at a time
-	// unsure is closed when the last app that was put is in the log or will not be; nil when that
-	// is known. Guarded by puts.
+	// unsure is closed when the last app that was put, or halted, is so in the log or will not be;
+	// nil when that is known. Guarded by puts.
 	unsure      <-chan struct{}
 	unsureTerm  uint64 // of the leadership in which it was put
 	unsureSince time.Time

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -166,26 +167,71 @@ func TestForeignAddress(t *testing.T) {
 }
 
 // TestPutAfterAnUnsureOne: an app is not held against the others while it is not known whether the
-// last one is among them.
+// last one is among them, nor halted while it is not known whether it is about to change.
 func TestPutAfterAnUnsureOne(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, "n0")
 	n.conf.Vet = func(*ownership.State, *ownership.App) string { return "" }
 	n.start().in()
-	settled := make(chan struct{})
-	n.puts.Lock()
-	n.unsure, n.unsureSince = settled, time.Now()
-	n.unsureTerm, _, _ = n.raft.Leading()
-	n.puts.Unlock()
-	app := ownership.Command{PutApp: &ownership.PutApp{App: ownership.App{Name: "x", ID: "1", Generation: 1, Partitions: 1, Lanes: make([]ownership.Lane, 1)}}}
-	soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := n.decide(soon, app); !errors.As(err, new(*consensus.NotLeaderError)) {
-		t.Errorf("decided: %v", err)
+	for _, command := range []ownership.Command{putting(anApp()), halting("it is being reset", nil)} {
+		settled := make(chan struct{})
+		n.puts.Lock()
+		n.unsure, n.unsureSince = settled, time.Now()
+		n.unsureTerm, _, _ = n.raft.Leading()
+		n.puts.Unlock()
+		soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if _, err := n.decide(soon, command); !errors.As(err, new(*consensus.NotLeaderError)) {
+			t.Errorf("decided: %v", err)
+		}
+		close(settled)
+		if r, err := n.decide(limit(t), command); err != nil || r.Refused != "" {
+			t.Errorf("%+v, %v", r, err)
+		}
 	}
-	close(settled)
-	if r, err := n.decide(limit(t), app); err != nil || r.Refused != "" {
-		t.Errorf("%+v, %v", r, err)
+}
+
+func anApp() ownership.App {
+	return ownership.App{Name: "x", ID: "1", Generation: 1, Partitions: 1, Lanes: make([]ownership.Lane, 1)}
+}
+
+func putting(app ownership.App) ownership.Command {
+	return ownership.Command{PutApp: &ownership.PutApp{App: app}}
+}
+
+func halting(why string, intent json.RawMessage) ownership.Command {
+	return ownership.Command{HaltApp: &ownership.HaltApp{Name: "x", Halted: why, Intent: intent}}
+}
+
+// TestPutBehindAHalt: what was made of an app before it was halted does not let its lanes run. The
+// end of what it was halted for does.
+func TestPutBehindAHalt(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, "n0")
+	n.start().in()
+	decided := func(command ownership.Command) ownership.Result {
+		t.Helper()
+		if command.PutApp != nil && n.State().Apps["x"] != nil {
+			command.PutApp.Expect = n.State().Apps["x"].Generation
+		}
+		r, err := n.Propose(limit(t), command)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	decided(putting(anApp()))
+	intent := json.RawMessage(`{"generation":2}`)
+	decided(halting("it is being reset", intent))
+	changed := anApp()
+	changed.Standbys = 1
+	if r := decided(putting(changed)); r.Code != ownership.Stale || n.State().Apps["x"].Halted == "" {
+		t.Errorf("the put came to %+v, and the app is %+v", r, n.State().Apps["x"])
+	}
+	end := anApp()
+	end.Generation, end.Intent = 2, intent
+	if r := decided(putting(end)); r.Refused != "" || n.State().Apps["x"].Halted != "" {
+		t.Errorf("the end of the reset came to %+v, and the app is %+v", r, n.State().Apps["x"])
 	}
 }
 

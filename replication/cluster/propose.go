@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -95,13 +96,14 @@ func (c *Cluster) proposeOnce(ctx context.Context, command ownership.Command) (o
 }
 
 // decide proposes at the leader. Two apps that are fit to run, but not beside each other, come one
-// after the other here, wherever they were submitted.
+// after the other here, wherever they were submitted; and so do what a submit makes of an app, and
+// the halt of that app.
 func (c *Cluster) decide(ctx context.Context, command ownership.Command) (ownership.Result, error) {
 	term, _, leads := c.raft.Leading()
 	if !leads { // or not yet: what was committed before may be missing here
 		return ownership.Result{}, &consensus.NotLeaderError{}
 	}
-	if command.PutApp == nil || c.c.Vet == nil {
+	if command.PutApp == nil && command.HaltApp == nil {
 		return c.raft.Propose(ctx, command)
 	}
 	c.puts.Lock()
@@ -109,9 +111,10 @@ func (c *Cluster) decide(ctx context.Context, command ownership.Command) (owners
 	if err := c.settlePut(ctx, term); err != nil {
 		return ownership.Result{}, err
 	}
-	state := c.State()
-	if why := c.c.Vet(state, &command.PutApp.App); why != "" {
-		return ownership.Result{Version: state.Version, Code: ownership.Unfit, Refused: why}, nil
+	if put := command.PutApp; put != nil {
+		if refused := c.vetPut(&put.App); refused.Refused != "" {
+			return refused, nil
+		}
 	}
 	result, err := c.raft.Propose(ctx, command)
 	if unsure := new(consensus.UncertainError); errors.As(err, &unsure) {
@@ -120,12 +123,30 @@ func (c *Cluster) decide(ctx context.Context, command ownership.Command) (owners
 	return result, err
 }
 
+// vetPut says why an app must not be put now; the caller holds puts. One that was made before the
+// app was halted would have its lanes run in the middle of a reset, whose end alone has its intent.
+// It is the leader that refuses it, since nodes of earlier releases obey it where it is in the log.
+func (c *Cluster) vetPut(app *ownership.App) (refused ownership.Result) {
+	state := c.State()
+	before := state.Apps[app.Name]
+	if before != nil && before.Halted != "" && app.Halted == "" && !slices.Equal(app.Intent, before.Intent) {
+		return ownership.Result{Version: state.Version, Code: ownership.Stale, Refused: fmt.Sprintf("app %s: %s", app.Name, before.Halted)}
+	}
+	if c.c.Vet == nil {
+		return refused
+	}
+	if why := c.c.Vet(state, app); why != "" {
+		return ownership.Result{Version: state.Version, Code: ownership.Unfit, Refused: why}
+	}
+	return refused
+}
+
 // unsureMax is how long what became of an app is waited for.
 const unsureMax = time.Minute
 
-// settlePut waits until it is known what has become of the last app that was put, if its sender has
-// gone before; the caller holds puts. The barrier of a later term has settled it, and Raft has been
-// seen never to answer.
+// settlePut waits until it is known what has become of the last app that was put or halted, if its
+// sender has gone before; the caller holds puts. The barrier of a later term has settled it, and
+// Raft has been seen never to answer.
 func (c *Cluster) settlePut(ctx context.Context, term uint64) error {
 	if c.unsure == nil || c.unsureTerm != term || c.c.Seam.Since(c.unsureSince) > unsureMax {
 		c.unsure = nil

@@ -202,8 +202,8 @@ func TestFullDisk(t *testing.T) {
 
 	leader = g.leader()
 	disks[leader.id].is.Store(true)
-	if _, err := leader.Propose(limit(t), member("refused")); err == nil {
-		t.Error("a proposal was taken that is not on the leader's disk")
+	if _, err := leader.Propose(limit(t), member("refused")); !errors.As(err, new(*NotLeaderError)) {
+		t.Errorf("a proposal that is not on the leader's disk: %v", err)
 	}
 	var next *node
 	eventually(t, func() error {
@@ -301,6 +301,67 @@ func TestStore(t *testing.T) {
 	}
 	if err := s.GetLog(8, &raft.Log{}); !errors.Is(err, raft.ErrLogNotFound) {
 		t.Errorf("an entry that was cut off: %v", err)
+	}
+}
+
+// TestFullDiskBehindATruncation: what takes the place of a tail that was cut off is insisted on. It
+// is what Raft needs; any other entries it gets again, and hears what the disk has said.
+func TestFullDiskBehindATruncation(t *testing.T) {
+	t.Parallel()
+	db, err := openStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	full := 0 // as many writes are refused
+	s := &store{BoltStore: db, seam: seam.World(), wait: time.Minute, stalled: func(err error) { t.Error(err) },
+		fault: func(op string) error {
+			if op != "entries" || full == 0 {
+				return nil
+			}
+			full--
+			return syscall.ENOSPC
+		}}
+	s.opened.Store(true)
+	cache, err := raft.NewLogCache(logCache, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs := &cached{cache, s}
+	write := func(term uint64, indexes ...uint64) error {
+		var entries []*raft.Log
+		for _, i := range indexes {
+			entries = append(entries, &raft.Log{Index: i, Term: term})
+		}
+		return logs.StoreLogs(entries)
+	}
+	cut := func(from, to uint64) {
+		t.Helper()
+		if err := logs.DeleteRange(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := write(1, 1, 2, 3, 4, 5); err != nil {
+		t.Fatal(err)
+	}
+	cut(1, 2) // the head, after a snapshot
+	full = 1
+	var disk *DiskError
+	if err := write(1, 6); !errors.As(err, &disk) || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("entries that come again: %v", err)
+	}
+	cut(4, 5)
+	full = 2
+	if err := write(2, 4, 5); err != nil || full != 0 {
+		t.Errorf("entries behind a tail that was cut off: %v, and %d more refusals", err, full)
+	}
+	full = 1
+	if err := logs.StoreLog(&raft.Log{Index: 6, Term: 2}); !errors.As(err, &disk) {
+		t.Errorf("an entry behind these: %v", err)
+	}
+	var l raft.Log
+	if err := logs.GetLog(4, &l); err != nil || l.Term != 2 {
+		t.Errorf("entry 4 is of term %d, %v", l.Term, err)
 	}
 }
 

@@ -73,11 +73,11 @@ func (r *Raft) start() error {
 		BoltStore: r.db, dir: r.c.Dir, seam: r.c.Seam, wait: r.c.Timing.Stall, stalled: r.halt,
 		refused: r.c.Refused, fault: r.c.fault, closed: r.done,
 	}
-	logs, err := raft.NewLogCache(logCache, stable) // a leader at rest reads its last entry a few times a second
+	cache, err := raft.NewLogCache(logCache, stable) // a leader at rest reads its last entry a few times a second
 	if err != nil {
 		panic("consensus: " + err.Error()) // the size is wrong
 	}
-	r.raft, err = newRaft(conf, r.fsm, logs, stable, snaps, r.trans)
+	r.raft, err = newRaft(conf, r.fsm, &cached{cache, stable}, stable, snaps, r.trans)
 	if err != nil {
 		r.trans.close()
 		if halted := r.fsm.failed(); halted != nil {

@@ -52,15 +52,16 @@ func (e *DiskError) Error() string {
 // Unwrap gives what the system said.
 func (e *DiskError) Unwrap() error { return e.Err }
 
-// termRetry is the pause after a term that the disk has refused.
-const termRetry = 100 * time.Millisecond
+// writeRetry is the pause after a write that the disk has refused, where it is insisted on.
+const writeRetry = 100 * time.Millisecond
 
 // store is the log and the votes in one bbolt file, whose writes are watched. The errors of reads
 // pass unchanged: Raft knows a missing key by the text "not found" alone.
 //
 // What Raft makes of a write that fails, on a full disk for one: a leader whose entry is refused
 // steps down, and the entry is nowhere; a follower says no to the entry, and gets it again; a vote
-// that cannot be kept is not given. A term alone must be kept; see SetUint64.
+// that cannot be kept is not given. What must be kept is a term, and what takes the place of a tail
+// that was cut off; see insisted.
 type store struct {
 	*raftboltdb.BoltStore
 	dir     string
@@ -71,6 +72,8 @@ type store struct {
 	fault   func(op string) error // of tests: what a write fails with; nil for nothing
 	opened  atomic.Bool           // Raft runs, in goroutines of its own
 	closed  <-chan struct{}
+	cut     atomic.Bool // the log's tail is cut off, and nothing is in its place yet
+	entries error       // of the last StoreLogs
 }
 
 func openStore(dir string) (*raftboltdb.BoltStore, error) {
@@ -136,12 +139,34 @@ func (s *store) StoreLog(l *raft.Log) error {
 	return s.watched("entry", func() error { return s.BoltStore.StoreLog(l) })
 }
 
+// StoreLogs appends entries. Behind a tail that was cut off they must be kept: Raft counts with
+// what was there until others have taken its place, looks for that when it gets them again, and
+// would say no to its leader until the node is started anew.
 func (s *store) StoreLogs(l []*raft.Log) error {
-	return s.watched("entries", func() error { return s.BoltStore.StoreLogs(l) })
+	write := func() error { return s.BoltStore.StoreLogs(l) }
+	if s.cut.Load() {
+		s.entries = s.insisted("entries", write)
+	} else {
+		s.entries = s.watched("entries", write)
+	}
+	if s.entries == nil {
+		s.cut.Store(false)
+	}
+	return s.entries
 }
 
+// DeleteRange takes the tail of a log that another leader has written otherwise, or the head once a
+// snapshot has it.
 func (s *store) DeleteRange(from, to uint64) error {
-	return s.watched("truncation", func() error { return s.BoltStore.DeleteRange(from, to) })
+	last, err := s.LastIndex()
+	if err != nil {
+		return err
+	}
+	err = s.watched("truncation", func() error { return s.BoltStore.DeleteRange(from, to) })
+	if err == nil && to >= last {
+		s.cut.Store(true)
+	}
+	return err
 }
 
 func (s *store) Set(k, v []byte) error {
@@ -149,15 +174,20 @@ func (s *store) Set(k, v []byte) error {
 }
 
 // SetUint64 keeps a term. Raft panics where that fails, and a node must not end in the middle of
-// whatever its lanes do because a disk is full. So Raft waits here, in its own goroutine, until the
-// disk takes the term: it has no part in the group meanwhile, and the others go on without it.
+// whatever its lanes do because a disk is full.
 func (s *store) SetUint64(k []byte, v uint64) error {
+	return s.insisted("term", func() error { return s.BoltStore.SetUint64(k, v) })
+}
+
+// insisted is a write that Raft has no way back from. So Raft waits here, in its own goroutine,
+// until the disk takes it: it has no part in the group meanwhile, and the others go on without it.
+func (s *store) insisted(op string, write func() error) error {
 	for {
-		err := s.watched("term", func() error { return s.BoltStore.SetUint64(k, v) })
+		err := s.watched(op, write)
 		if err == nil || !s.opened.Load() {
 			return err
 		}
-		timer, stop := s.seam.Timer(termRetry)
+		timer, stop := s.seam.Timer(writeRetry)
 		select {
 		case <-timer:
 			stop()
@@ -166,4 +196,20 @@ func (s *store) SetUint64(k []byte, v uint64) error {
 			runtime.Goexit() // the node ends, and Raft's loop with it: there is nothing that it could be told
 		}
 	}
+}
+
+// cached is the store behind Raft's cache of entries, which has what the disk said of a write in
+// its text alone.
+type cached struct {
+	*raft.LogCache
+	store *store
+}
+
+func (c *cached) StoreLog(l *raft.Log) error { return c.StoreLogs([]*raft.Log{l}) }
+
+func (c *cached) StoreLogs(l []*raft.Log) error {
+	if c.LogCache.StoreLogs(l) == nil {
+		return nil
+	}
+	return c.store.entries // of this call: Raft writes its entries from one goroutine
 }
