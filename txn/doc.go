@@ -16,6 +16,8 @@
 //   - A transaction is Committed only when every produce was acknowledged without an error, every
 //     partition's offset was accepted and EndTxn was answered without an error.
 //   - A source that others wait for is not read ahead of them without bound (see HeldBack).
+//   - A position is committed with the leader epoch of the record before it, so that whoever reads
+//     on from there learns if Kafka has lost what lies below it (see Epochs).
 //   - No transaction ends without a produced record: franz-go sends nothing for an empty one, and
 //     its offsets would be published by the next commit.
 //

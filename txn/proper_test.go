@@ -68,7 +68,7 @@ func TestPollOfATopicMadeAgain(t *testing.T) {
 		}
 		e.write(t, 0, 5)
 		s := e.fence(t)
-		s.Assign(e.at(map[int32]int64{0: 2}))
+		s.Assign(e.at(map[int32]int64{0: 2}), nil)
 		recs, _, err := s.Poll(ctx, 10)
 		if err == nil || !strings.Contains(err.Error(), "made again") {
 			t.Fatalf("got %d records and %v", len(recs), err)
@@ -106,7 +106,7 @@ func TestPollBelowThePosition(t *testing.T) {
 		resp.Topics = append(resp.Topics, topic)
 		return resp, nil, true
 	})
-	s.Assign(e.at(map[int32]int64{0: 4}))
+	s.Assign(e.at(map[int32]int64{0: 4}), nil)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	recs, _, err := s.Poll(ctx, 10)
@@ -134,7 +134,7 @@ func TestTruncatedSource(t *testing.T) {
 	c, e := onFake(t, 2)
 	e.write(t, 0, 5)
 	s := e.fence(t)
-	s.Assign(e.at(map[int32]int64{0: 0}))
+	s.Assign(e.at(map[int32]int64{0: 0}), nil)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	for read := 0; read < 5; {
@@ -193,7 +193,7 @@ func TestBatchTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	s.Assign(e.at(map[int32]int64{0: 0}))
+	s.Assign(e.at(map[int32]int64{0: 0}), nil)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	err = pollsUntil(ctx, s)

@@ -94,7 +94,8 @@ type Session struct {
 	settled int
 
 	mu       sync.Mutex
-	position Offsets // next offset that Poll will read, for the error that names it
+	position Offsets                        // next offset that Poll will read, for the error that names it
+	epochs   map[TopicPartition][]epochSpan // of the positions that a commit may yet name
 
 	// Of Poll alone: how many records waited in each partition behind those that it was given last,
 	// and whether HeldBack is paused.
@@ -138,7 +139,7 @@ type Ready struct{ s *Session }
 
 // Prepare makes a client. It connects at its first use.
 func Prepare(cfg Config) (*Ready, error) {
-	s := &Session{cfg: cfg.withDefaults(), position: Offsets{}, waiting: map[TopicPartition]int64{}}
+	s := &Session{cfg: cfg.withDefaults(), position: Offsets{}, epochs: map[TopicPartition][]epochSpan{}, waiting: map[TopicPartition]int64{}}
 	s.promise = s.acknowledged
 	life, drop := context.WithCancel(context.Background())
 	cl, err := s.cfg.Kafka.Client(append(s.options(), kgo.WithContext(life))...)
@@ -288,14 +289,22 @@ func (s *Session) Barrier(ctx context.Context, recs []*kgo.Record) (Offsets, err
 }
 
 // Assign starts to read the sources at these offsets. It is called once, before the first Poll.
-func (s *Session) Assign(positions Offsets) {
+// Where the leader epoch of a position is known, the client first asks the partition's leader up to
+// where it has that epoch's records: a log that was cut off below the position, and has grown again
+// since, is a TruncatedError.
+func (s *Session) Assign(positions Offsets, epochs Epochs) {
 	at := map[string]map[int32]kgo.Offset{}
 	s.mu.Lock()
 	for p, o := range positions {
 		if at[p.Topic] == nil {
 			at[p.Topic] = map[int32]kgo.Offset{}
 		}
-		at[p.Topic][p.Partition] = kgo.NewOffset().At(o)
+		offset := kgo.NewOffset().At(o)
+		if epoch, known := epochs[p]; known {
+			offset = offset.WithEpoch(epoch)
+			s.epochs[p] = []epochSpan{{o, epoch}}
+		}
+		at[p.Topic][p.Partition] = offset
 		s.position[p] = o
 	}
 	s.mu.Unlock()
@@ -332,6 +341,7 @@ func (s *Session) Poll(ctx context.Context, max int) (recs []*kgo.Record, waitin
 				at := TopicPartition{t.Topic, p.Partition}
 				errs = append(errs, s.proper(at, t.TopicID, p.Records[0].Offset), s.unbroken(at, p.LogStartOffset))
 				recs = append(recs, p.Records...)
+				s.noteEpochs(at, p.Records)
 				s.position[at] = p.Records[n-1].Offset + 1
 				s.waiting[at] = p.LastStableOffset - s.position[at]
 			}

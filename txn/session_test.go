@@ -118,7 +118,7 @@ func TestHeldBack(t *testing.T) {
 		e.cfg.Sources[other] = [16]byte{}
 		e.cfg.HeldBack, e.cfg.HoldBackAt, e.cfg.FetchPartitionBytes = e.input, 20, 700 // many fetches
 		s := e.fence(t)
-		s.Assign(txn.Offsets{{Topic: e.input}: 0, {Topic: other}: 0})
+		s.Assign(txn.Offsets{{Topic: e.input}: 0, {Topic: other}: 0}, nil)
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		read := map[string]int{}
@@ -319,7 +319,7 @@ func TestPoll(t *testing.T) {
 		}
 		e.cfg.TransactionalID += "-reader"
 		s := e.fence(t)
-		s.Assign(e.at(map[int32]int64{0: 2, 1: 0}))
+		s.Assign(e.at(map[int32]int64{0: 2, 1: 0}), nil)
 		var got []string
 		for len(got) < 4 { // offsets 2 to 5: a record and a marker, twice
 			recs, _, err := s.Poll(context.Background(), 10)
@@ -344,7 +344,7 @@ func TestPollSaysHowManyWait(t *testing.T) {
 			e.write(t, p, n)
 		}
 		s := e.fence(t)
-		s.Assign(e.at(map[int32]int64{0: 0, 1: 0}))
+		s.Assign(e.at(map[int32]int64{0: 0, 1: 0}), nil)
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		read := map[int32]int{}
@@ -370,7 +370,7 @@ func TestPollSaysHowManyWait(t *testing.T) {
 func TestPollOutsideTheLog(t *testing.T) {
 	onEachKafka(t, func(t *testing.T, e *env) {
 		s := e.fence(t)
-		s.Assign(e.at(map[int32]int64{1: 77}))
+		s.Assign(e.at(map[int32]int64{1: 77}), nil)
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		_, _, err := s.Poll(ctx, 10)

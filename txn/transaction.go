@@ -191,6 +191,7 @@ func (s *Session) offsetTopics(offsets Offsets) (topics []kmsg.TxnOffsetCommitRe
 		for p, o := range offsets.Of(name) {
 			part := kmsg.NewTxnOffsetCommitRequestTopicPartition()
 			part.Partition, part.Offset = p, o
+			part.LeaderEpoch = s.epochAt(TopicPartition{name, p}, o)
 			topic.Partitions = append(topic.Partitions, part)
 		}
 		if len(topic.Partitions) > 0 {

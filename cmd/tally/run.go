@@ -76,7 +76,7 @@ Exits 5 when another node runs the app.`,
 	fl.Var(&opt.memory, "memory", "`SIZE` for caches and fetched data together, such as 512MB; at least 16MB")
 	fl.DurationVar(&opt.commitMax, "commit-max", 250*time.Millisecond, "longest `DURATION` of a transaction while events wait; twice that at most where Kafka commits slowly")
 	fl.IntVar(&opt.createTopics, "create-topics", 0, "create a missing input topic with `N` partitions")
-	fl.StringVar(&opt.onGap, "on-gap", "stop", "`stop|skip` where the input lost events before they were read")
+	fl.StringVar(&opt.onGap, "on-gap", "stop", "`stop|skip` where the input has lost events")
 	fl.BoolVar(&opt.takeover, "takeover", false, "take the lanes even if another node seems to run the app")
 	addLogFlags(cmd, &opt.logLevel, &opt.logFormat)
 	return cmd

@@ -29,7 +29,7 @@ type Config struct {
 	DifferencesMax int           // kept of each kind; default 10
 	CutWait        time.Duration // for open transactions to end; default 1 min
 	OffsetsWait    time.Duration // for a consumer group that is behind; default 10 s
-	StageWait      time.Duration // for a second stage that is behind and stands still; default 3 s
+	StageWait      time.Duration // for a second stage that is behind, or a first start, and stands still; default 3 s
 
 	Progress io.Writer // default: nowhere
 	TTY      bool      // Progress is a terminal: bars
@@ -105,7 +105,8 @@ type audit struct {
 	tasks        []*task // of the input, by partition; nil where nothing is counted yet
 	seconds      []*task // of the second stage, by partition
 	history      history
-	otherInput   bool // the input is not the topic that the app has counted
+	starting     []int32 // partitions of the input of which nothing is counted yet
+	otherInput   bool    // the input is not the topic that the app has counted
 	undecided    []string
 
 	tables                                       []*table // all of them
@@ -120,7 +121,7 @@ type audit struct {
 	storeAt                                      map[int32]int64  // the input positions of its answer
 	groups, counters, spanning                   int64
 	gone                                         int64                      // counters whose outputs are deleted
-	elsewhere                                    int64                      // counters whose outputs are in an output topic of before
+	elsewhere                                    int64                      // counters whose outputs are, or may be, in an output topic of before
 	thin                                         int64                      // counters with fewer outputs than items
 	midstore                                     int64                      // groups of which the answer is between two positions
 	offsets                                      map[string]map[int32]int64 // of the consumer group, by topic

@@ -73,13 +73,16 @@ func recordLimit(t kafka.Topic) int {
 // cut fixes up to where everything is read; the package's comment says why in this order.
 func (a *audit) cut(ctx context.Context) error {
 	a.meter.begin("find a cut", 0)
-	for _, step := range []func(context.Context) error{a.findPositions, a.awaitSecond} {
+	for _, step := range []func(context.Context) error{a.findPositions, a.noteStarting, a.awaitSecond} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
 	a.placeStore()
 	if err := a.findOffsets(ctx); err != nil {
+		return err
+	}
+	if err := a.dropStarted(ctx); err != nil {
 		return err
 	}
 	if err := a.findEnds(ctx, a.output, a.keepers(), func(t *task) *int64 { return &t.outputEnd }); err != nil {
@@ -107,60 +110,6 @@ func (a *audit) findEnds(ctx context.Context, topic kafka.Topic, tasks []*task, 
 		*end(t) = ends[t.partition]
 	}
 	return nil
-}
-
-// findPositions makes a task of each stage in each partition that has a position record, with the
-// newest one.
-func (a *audit) findPositions(ctx context.Context) error {
-	for p := int32(0); int(p) < min(a.changelog.Partitions, max(len(a.tasks), a.repartitions)); p++ {
-		if err := a.findNewest(ctx, p); err != nil {
-			return err
-		}
-	}
-	if len(a.all()) == 0 {
-		return fmt.Errorf("the changelog %s has no position record: app %s has counted nothing yet; start it with `tally run`", a.changelog.Name, a.spec.App)
-	}
-	for _, t := range a.all() {
-		if err := a.checkIdentity(t); err != nil {
-			return err
-		}
-	}
-	return a.checkSecond(ctx)
-}
-
-// findNewest looks for the newest position record of each stage in a partition of the changelog.
-func (a *audit) findNewest(ctx context.Context, p int32) error {
-	var found [secondStage + 1]bool
-	return a.admin.Tail(ctx, a.changelog.Name, p, func(r *kgo.Record) bool {
-		key, err := parseKey(r.Key)
-		if err != nil || key.kind != kindPosition || found[key.stage] {
-			return false
-		}
-		rec, err := parsePosition(r.Value, key.stage, p)
-		if err != nil || !a.place(p, position{rec, r.Offset}) {
-			return false
-		}
-		found[key.stage] = true
-		return (found[0] || int(p) >= len(a.tasks)) && (found[secondStage] || int(p) >= a.repartitions)
-	})
-}
-
-// place makes a task of its newest position record; false when there is no such task.
-func (a *audit) place(p int32, pos position) bool {
-	if a.repartitions == 0 {
-		a.repartitions = pos.Repartitions
-		a.seconds = make([]*task, a.repartitions)
-	}
-	tasks, source := a.tasks, a.input.Name
-	if pos.Stage == secondStage {
-		tasks, source = a.seconds, spec.RepartitionTopic(a.spec.App)
-	}
-	if int(p) >= len(tasks) {
-		return false
-	}
-	tasks[p] = &task{stage: pos.Stage, partition: p, source: source, group: -1, store: -1, positions: []position{pos}}
-	a.generation = max(a.generation, pos.Generation)
-	return true
 }
 
 // checkIdentity compares what a position record says of the app with what is there.
@@ -191,7 +140,8 @@ func (a *audit) checkIdentity(t *task) error {
 	switch {
 	case rec.InputTopicID != a.input.ID:
 		a.otherInput = true
-		t.why = fmt.Sprintf("the input %s was deleted and made again: its id is %s, the app counted the one with id %s", a.input.Name, a.input.ID, rec.InputTopicID)
+		t.why = fmt.Sprintf("the input %s was deleted and made again: its id is %s, the app counted the one with id %s; to count the new one, `tally reset %s`",
+			a.input.Name, a.input.ID, rec.InputTopicID, a.spec.App)
 	case rec.ChangelogTopicID != a.changelog.ID:
 		return fmt.Errorf("the changelog %s was deleted and made again: its id is %s, its position records are of the one with id %s; see `tally status`",
 			a.changelog.Name, a.changelog.ID, rec.ChangelogTopicID)

@@ -79,8 +79,11 @@
 // Input that retention has deleted, or compaction has thinned out, cannot be recounted; of an
 // output that is compacted or whose beginning is deleted, only what is there can be compared. A
 // counter of a second stage has events of all input partitions: where one cannot be recounted, no
-// counter can; and with `emit: every` nobody knows how many outputs it must have. The
-// report lists such things; they are no differences, but the result is not "exact" either.
+// counter can; and with `emit: every` nobody knows how many outputs it must have. Where
+// output.topic was another one before, or the position records that would say so are compacted
+// away, a counter without an output is missing one only if an event is known to have changed it
+// since. Of a partition that has no position record yet nothing is compared. The report lists such
+// things; they are no differences, but the result is not "exact" either.
 //
 // # Memory
 //

@@ -17,7 +17,7 @@ type history struct {
 	cut          bool // compaction has taken older ones away: nothing is known of the beginning
 	emits        map[spec.Emit]bool
 	outputTopics map[string]bool
-	seen         map[string]bool // specs, as they were stored
+	seen         map[string]string // the output topic of each spec, as it was stored
 }
 
 // always says that the app has had this emit since its beginning.
@@ -27,17 +27,20 @@ func (h *history) always(e spec.Emit) bool { return !h.cut && len(h.emits) == 1 
 // not changed since has no output in the one that it has now.
 func (h *history) moved() bool { return len(h.outputTopics) > 1 }
 
-func (h *history) add(text string) {
-	if h.seen[text] {
-		return
+// add takes a stored spec, and gives its output topic, "" for none.
+func (h *history) add(text string) (outputTopic string) {
+	if topic, seen := h.seen[text]; seen {
+		return topic
 	}
 	if h.seen == nil {
-		h.seen, h.emits, h.outputTopics = map[string]bool{}, map[spec.Emit]bool{}, map[string]bool{}
+		h.seen, h.emits, h.outputTopics = map[string]string{}, map[spec.Emit]bool{}, map[string]bool{}
 	}
-	h.seen[text] = true
 	if s, err := spec.Parse([]byte(text), "a stored spec"); err == nil && s.Output != nil {
-		h.emits[s.Output.Emit], h.outputTopics[s.Output.Topic] = true, true
+		outputTopic = s.Output.Topic
+		h.emits[s.Output.Emit], h.outputTopics[outputTopic] = true, true
 	}
+	h.seen[text] = outputTopic
+	return outputTopic
 }
 
 // changelogReader reads one partition.
@@ -185,7 +188,7 @@ func (r *changelogReader) position(rec *kgo.Record, stage byte) error {
 		return nil
 	}
 	pos := position{p, rec.Offset}
-	r.a.history.add(p.Spec)
+	s.noteSince(pos, r.a.history.add(p.Spec) == r.a.outputTopic())
 	s.order(r.a, pos)
 	if rec.Offset > s.task.at(0).offset {
 		s.task.positions = append(s.task.positions, pos)
@@ -199,6 +202,20 @@ func (r *changelogReader) position(rec *kgo.Record, stage byte) error {
 			r.a.cfg.PositionsMax, s.task.partition)
 	}
 	return nil
+}
+
+// noteSince keeps the task's since. What a transaction counted lies between its position record and
+// that of the transaction before; where that is compacted away, nobody can say what lay behind it.
+func (s *stageReader) noteSince(pos position, ofNow bool) {
+	t := s.task
+	switch {
+	case !ofNow:
+		t.since = nil
+	case s.prev == nil || pos.Txn != s.prev.Txn+1:
+		t.since = t.mark(pos)
+	case t.since == nil:
+		t.since = t.mark(*s.prev)
+	}
 }
 
 // order compares a position record with the one before it.

@@ -43,6 +43,10 @@ type task struct {
 
 	second *second // of a task of the second stage
 
+	// since is the next offset of each input partition from which on all events are known to have
+	// been counted with the output topic of now; nil: none are.
+	since map[int32]int64
+
 	fits     []bool  // the positions at which every output so far is as it should be
 	between  []int64 // counters whose output is between place and upper, by position
 	counters int64   // at B
@@ -115,6 +119,19 @@ func (t *task) cut(input int64) int {
 		panic("audit: a position that is no cut")
 	}
 	return i
+}
+
+// mark is the next offset of each input partition at a position record.
+func (t *task) mark(p position) map[int32]int64 {
+	if t.stage == secondStage {
+		return merged(nil, p.Sources)
+	}
+	return map[int32]int64{t.partition: p.Input}
+}
+
+// hasSince says whether an event is known to have been counted with the output topic of now.
+func (t *task) hasSince(partition int32, offset int64) bool {
+	return t.since != nil && offset >= t.since[partition]
 }
 
 // now is the place of B.

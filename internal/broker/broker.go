@@ -80,7 +80,9 @@ type server struct {
 }
 
 func newServer(opt MainOptions, d dir, lock *os.File) *server {
-	return &server{opt: opt, dir: d, lock: lock, ready: make(chan struct{}), faults: &brokerLog{to: opt.Log}}
+	s := &server{opt: opt, dir: d, lock: lock, ready: make(chan struct{})}
+	s.faults = &brokerLog{to: opt.Log, unmarked: s.unmarked}
+	return s
 }
 
 func (s *server) start() error {
@@ -259,6 +261,15 @@ func (s *server) retire() bool {
 		return true
 	}
 	return false
+}
+
+// unmarked ends the process where the end of a transaction could not be written. kfake would answer
+// that it was, and show its readers a transaction that the next start undoes. As it is, who asked
+// does not know, and the next start mends what is on the disk.
+func (s *server) unmarked(why string) {
+	s.opt.Log.Error("the embedded broker ends at once, since it could not write the end of a transaction: its disk is full or fails; free some space there, and start again",
+		"data", string(s.dir), "error", why)
+	os.Exit(1)
 }
 
 // stop writes everything, and takes the mark of an unclean end away when all was written.

@@ -42,10 +42,16 @@ func (l *heldListener) Close() error {
 // brokerLog hands kfake's log to slog; its info is of every request and so is debug here. It keeps
 // what says that something was not written, which kfake tells nobody but its log.
 type brokerLog struct {
-	to   *slog.Logger
-	mu   sync.Mutex
-	last string // "" for none
+	to       *slog.Logger
+	unmarked func(why string) // is told, before kfake answers, of a marker that was not written; nil: nobody
+	mu       sync.Mutex
+	last     string // "" for none
+	warned   string // the last warning, which says why
 }
+
+// unmarkedText begins what kfake says of the end of a transaction that it could not write; a test
+// holds it to that.
+const unmarkedText = "endTx: failed to persist"
 
 func (l *brokerLog) Logf(level kfake.LogLevel, format string, args ...any) {
 	at := slog.LevelDebug
@@ -63,6 +69,20 @@ func (l *brokerLog) Logf(level kfake.LogLevel, format string, args ...any) {
 	if l.to.Enabled(context.Background(), at) {
 		l.to.Log(context.Background(), at, fmt.Sprintf(format, args...))
 	}
+	switch {
+	case level == kfake.LogLevelWarn:
+		l.mu.Lock()
+		l.warned = fmt.Sprintf(format, args...)
+		l.mu.Unlock()
+	case l.unmarked != nil && strings.HasPrefix(format, unmarkedText):
+		l.unmarked(fmt.Sprintf(format, args...) + ": " + l.why())
+	}
+}
+
+func (l *brokerLog) why() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.warned
 }
 
 func (l *brokerLog) reset() {

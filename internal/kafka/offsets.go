@@ -104,11 +104,23 @@ func (a *Admin) listOnce(ctx context.Context, t kmsg.MetadataResponseTopic, at i
 	return offsets, nil
 }
 
+// Committed is a consumer group's offset of a partition.
+type Committed struct {
+	Offset int64
+	Epoch  int32 // the leader epoch of the record before it, -1 where whoever committed it did not say
+}
+
 // GroupOffsets are a consumer group's committed offsets of the given partitions of a topic; a
 // partition without one is absent. It waits for pending transactions of these partitions, and only
 // these: without partitions it asks for all, and a busy neighbour can hold it up.
 func (a *Admin) GroupOffsets(ctx context.Context, group, topic string, partitions ...int32) (map[int32]int64, error) {
-	var offsets map[int32]int64
+	committed, err := a.GroupCommits(ctx, group, topic, partitions...)
+	return offsetsOf(committed), err
+}
+
+// GroupCommits is GroupOffsets with the leader epochs.
+func (a *Admin) GroupCommits(ctx context.Context, group, topic string, partitions ...int32) (map[int32]Committed, error) {
+	var committed map[int32]Committed
 	err := a.try(ctx, fmt.Sprintf("read the offsets of consumer group %q", group), func() error {
 		ask := partitions
 		if len(ask) == 0 {
@@ -124,24 +136,41 @@ func (a *Admin) GroupOffsets(ctx context.Context, group, topic string, partition
 			}
 		}
 		var err error
-		offsets, err = a.groupOffsetsOnce(ctx, group, topic, ask, true)
+		committed, err = a.groupCommitsOnce(ctx, group, topic, ask, true)
 		return err
 	})
-	return offsets, err
+	return committed, err
 }
 
 // SettledOffsets are like GroupOffsets, but as they were before any transaction that is pending:
 // what a coordinator answers whose pending transaction never ends.
 func (a *Admin) SettledOffsets(ctx context.Context, group, topic string, partitions ...int32) (map[int32]int64, error) {
-	var offsets map[int32]int64
-	err := a.try(ctx, fmt.Sprintf("read the settled offsets of consumer group %q", group), func() (err error) {
-		offsets, err = a.groupOffsetsOnce(ctx, group, topic, partitions, false)
-		return err
-	})
-	return offsets, err
+	committed, err := a.SettledCommits(ctx, group, topic, partitions...)
+	return offsetsOf(committed), err
 }
 
-func (a *Admin) groupOffsetsOnce(ctx context.Context, group, topic string, partitions []int32, stable bool) (map[int32]int64, error) {
+// SettledCommits is SettledOffsets with the leader epochs.
+func (a *Admin) SettledCommits(ctx context.Context, group, topic string, partitions ...int32) (map[int32]Committed, error) {
+	var committed map[int32]Committed
+	err := a.try(ctx, fmt.Sprintf("read the settled offsets of consumer group %q", group), func() (err error) {
+		committed, err = a.groupCommitsOnce(ctx, group, topic, partitions, false)
+		return err
+	})
+	return committed, err
+}
+
+// offsetsOf is nil for nil.
+func offsetsOf(committed map[int32]Committed) (offsets map[int32]int64) {
+	if committed != nil {
+		offsets = make(map[int32]int64, len(committed))
+	}
+	for p, c := range committed {
+		offsets[p] = c.Offset
+	}
+	return offsets
+}
+
+func (a *Admin) groupCommitsOnce(ctx context.Context, group, topic string, partitions []int32, stable bool) (map[int32]Committed, error) {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.RequireStable = stable
 	g := kmsg.NewOffsetFetchRequestGroup()
@@ -157,9 +186,9 @@ func (a *Admin) groupOffsetsOnce(ctx context.Context, group, topic string, parti
 	if len(resp.Groups) != 1 {
 		return nil, fmt.Errorf("the answer is for %d consumer groups, not one", len(resp.Groups))
 	}
-	offsets := map[int32]int64{}
+	committed := map[int32]Committed{}
 	if err := kerr.ErrorForCode(resp.Groups[0].ErrorCode); errors.Is(err, kerr.GroupIDNotFound) {
-		return offsets, nil // kfake says so of a group that does not exist yet; Kafka answers -1
+		return committed, nil // kfake says so of a group that does not exist yet; Kafka answers -1
 	} else if err != nil {
 		return nil, err
 	}
@@ -171,14 +200,14 @@ func (a *Admin) groupOffsetsOnce(ctx context.Context, group, topic string, parti
 			}
 			answered++
 			if p.Offset >= 0 {
-				offsets[p.Partition] = p.Offset
+				committed[p.Partition] = Committed{p.Offset, p.LeaderEpoch}
 			}
 		}
 	}
 	if answered != len(partitions) {
 		return nil, fmt.Errorf("the answer is for %d of %d partitions: %w", answered, len(partitions), kerr.UnknownTopicOrPartition)
 	}
-	return offsets, nil
+	return committed, nil
 }
 
 // GroupMembers is the number of members that a consumer group has now, and its state as Kafka says

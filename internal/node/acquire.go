@@ -152,7 +152,7 @@ func (l *lane) settle(ctx context.Context, session *txn.Session) error {
 		return err
 	}
 	l.phase("compared with Kafka")
-	session.Assign(at)
+	session.Assign(at, l.epochsOf(at, said.group))
 	return nil
 }
 

@@ -17,10 +17,16 @@ import (
 
 // answers are what Kafka says of a lane's sources, asked behind the lane's fence.
 type answers struct {
-	offsets  txn.Offsets // of the consumer group
-	unstable bool        // they stay so
-	bounds   map[string]bounds
-	err      error
+	group  groupSays
+	bounds map[string]bounds
+	err    error
+}
+
+// groupSays is what the consumer group has for a lane's partitions.
+type groupSays struct {
+	offsets  txn.Offsets
+	epochs   txn.Epochs // of these, where they were committed with them
+	unstable bool       // they stay so
 }
 
 // bounds are the first and the next offsets of a topic's partitions.
@@ -36,7 +42,7 @@ func (l *lane) ask(ctx context.Context) <-chan *answers {
 		asking.Go(func() {
 			said.bounds, boundsErr = l.askBounds(ctx)
 		})
-		said.offsets, said.unstable, said.err = l.groupOffsets(ctx, admin)
+		said.group, said.err = l.groupOffsets(ctx, admin)
 		asking.Wait()
 		said.err = errors.Join(said.err, boundsErr)
 		answered <- said
@@ -103,14 +109,14 @@ func (l *lane) checkBoundsOf(ctx context.Context, input string, at map[int32]int
 
 // compareOffsets holds the positions against the consumer group. It returns the position records
 // that have to be committed, with their offsets, before the first poll: those of a first start, and
-// those whose group offset is missing. said is what Kafka has answered so far.
+// those whose group offset is missing. said is what Kafka has answered so far, and is changed when
+// it is asked again.
 func (l *lane) compareOffsets(ctx context.Context, said *answers) ([]state.PositionRecord, error) {
 	began, admin := l.seam().Now(), l.app.node.admin
 	defer func() { l.closeFresh(admin) }()
-	offsets, unstable := said.offsets, said.unstable
 	for {
-		records, stale, err := l.compare(ctx, offsets)
-		if unstable && err == nil {
+		records, stale, err := l.compare(ctx, said.group.offsets)
+		if said.group.unstable && err == nil {
 			return l.mirrorAgain(records), nil
 		}
 		if err != nil {
@@ -129,7 +135,7 @@ func (l *lane) compareOffsets(ctx context.Context, said *answers) ([]state.Posit
 			return nil, err
 		}
 		admin = fresh
-		if offsets, unstable, err = l.groupOffsets(ctx, admin); err != nil {
+		if said.group, err = l.groupOffsets(ctx, admin); err != nil {
 			return nil, err
 		}
 	}
@@ -138,35 +144,39 @@ func (l *lane) compareOffsets(ctx context.Context, said *answers) ([]state.Posit
 // groupOffsets asks for the own partitions' offsets, and waits for a pending commit of them. A
 // coordinator that was killed while it ended a transaction was seen to call the offsets unstable
 // for ever, although the transaction is over: unstable says so, with the offsets of before.
-func (l *lane) groupOffsets(ctx context.Context, admin *kafka.Admin) (all txn.Offsets, unstable bool, err error) {
-	all = txn.Offsets{}
+func (l *lane) groupOffsets(ctx context.Context, admin *kafka.Admin) (group groupSays, err error) {
+	group.offsets, group.epochs = txn.Offsets{}, txn.Epochs{}
 	for _, topic := range l.app.sources() {
-		offsets, waiting, err := l.groupOffsetsOf(ctx, admin, topic.Name)
+		committed, waiting, err := l.groupOffsetsOf(ctx, admin, topic.Name)
 		if err != nil {
-			return nil, false, err
+			return groupSays{}, err
 		}
-		unstable = unstable || waiting
-		for p, at := range offsets {
-			all[txn.TopicPartition{Topic: topic.Name, Partition: p}] = at
+		group.unstable = group.unstable || waiting
+		for p, c := range committed {
+			at := txn.TopicPartition{Topic: topic.Name, Partition: p}
+			group.offsets[at] = c.Offset
+			if c.Epoch >= 0 && l.app.node.asksEpochs {
+				group.epochs[at] = c.Epoch
+			}
 		}
 	}
-	return all, unstable, nil
+	return group, nil
 }
 
-func (l *lane) groupOffsetsOf(ctx context.Context, admin *kafka.Admin, input string) (offsets map[int32]int64, unstable bool, err error) {
+func (l *lane) groupOffsetsOf(ctx context.Context, admin *kafka.Admin, input string) (committed map[int32]kafka.Committed, unstable bool, err error) {
 	group, partitions := l.app.name(), l.partitionsOf(input)
 	if len(partitions) == 0 {
 		return nil, false, nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, l.app.node.cfg.UnstableWait)
 	defer cancel()
-	offsets, err = admin.GroupOffsets(bounded, group, input, partitions...)
+	committed, err = admin.GroupCommits(bounded, group, input, partitions...)
 	if !errors.Is(err, kerr.UnstableOffsetCommit) || ctx.Err() != nil {
-		return offsets, false, err
+		return committed, false, err
 	}
 	l.log().Warn("the consumer group's offsets stay unstable although the lane is fenced; committing them again from the position records", "error", err)
-	offsets, err = admin.SettledOffsets(ctx, group, input, partitions...)
-	return offsets, true, err
+	committed, err = admin.SettledCommits(ctx, group, input, partitions...)
+	return committed, true, err
 }
 
 // mirrorAgain adds to records one for each task that has a position: a commit of this producer id

@@ -32,7 +32,7 @@ type Config struct {
 	Tokens       string   // people's token file, "" for none
 	Memory       int64    // for caches, memtables and fetches together, bytes; default 512 MB
 	CreateTopics int      // partitions of an input that is missing; 0: refuse (embedded: EmbeddedPartitions)
-	SkipGaps     bool     // count on behind events that the input lost before they were read, else stop
+	SkipGaps     bool     // count on behind events that the input has lost, read or not, else stop
 	Takeover     bool     // fence another cluster's node without watching for it
 
 	OpenFiles        int // that this process may have; default what the system says

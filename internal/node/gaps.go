@@ -85,3 +85,30 @@ func (l *lane) skipsGap(ctx context.Context, err error) bool {
 	return l.app.node.cfg.SkipGaps && errors.As(err, &gap) &&
 		errors.As(l.lostEvents(ctx, gap), &lost) && lost.Next < lost.Start
 }
+
+// passesCut reports whether an error is of an input that was cut off below where it was read, which
+// the operator has said to pass. The next stay begins there and does not ask again.
+func (l *lane) passesCut(err error) bool {
+	var cut *txn.TruncatedError
+	if !l.app.node.cfg.SkipGaps || !errors.As(err, &cut) || cut.Topic != l.app.input.Name {
+		return false
+	}
+	if l.cuts == nil {
+		l.cuts = map[txn.TopicPartition]int64{}
+	}
+	l.cuts[txn.TopicPartition{Topic: cut.Topic, Partition: cut.Partition}] = cut.Read
+	return true
+}
+
+// epochsOf are the leader epochs of the positions that the consumer group has, too: for any other
+// its epoch says nothing.
+func (l *lane) epochsOf(at txn.Offsets, group groupSays) txn.Epochs {
+	epochs := txn.Epochs{}
+	for p, epoch := range group.epochs {
+		cut, passed := l.cuts[p]
+		if group.offsets[p] == at[p] && (!passed || cut != at[p]) {
+			epochs[p] = epoch
+		}
+	}
+	return epochs
+}

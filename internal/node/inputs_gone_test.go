@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -332,4 +333,47 @@ func listed(t *testing.T, dir string) string {
 		fmt.Fprintln(&b, info.Name(), info.Size(), info.ModTime())
 	}
 	return b.String()
+}
+
+// What Kafka lost of the input while no node ran, and what took the offsets, is found by the leader
+// epoch that was committed with the position.
+func TestInputIsCutOffWhileNobodyRuns(t *testing.T) {
+	p := onFake(t)
+	n, events := counted(p)
+	p.loses(1)
+	more := event(0, "a", "more")
+	p.send(more)
+	n = p.launch(inDir(n.dir))
+	saysText(t, n.lane(0, api.LaneStopped).Reason, p.in+"/0", "read up to offset 2", "below offset 1 is left", "tally reset "+p.app, "--on-gap skip")
+	n.lane(1, api.LaneRunning)
+	n.stop()
+	n = p.start(inDir(n.dir), skippingGaps)
+	n.right(append(events, more))
+	if n.log.count("level=WARN", "lost after they were read") == 0 {
+		t.Error("it does not say that events were lost")
+	}
+}
+
+// loses has the brokers say that the first partition of the input had other events from an offset
+// on.
+func (p *place) loses(from int64) {
+	p.fake.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		p.fake.KeepControl()
+		req := r.(*kmsg.OffsetForLeaderEpochRequest)
+		resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+		for _, t := range req.Topics {
+			topic := kmsg.NewOffsetForLeaderEpochResponseTopic()
+			topic.Topic = t.Topic
+			for _, part := range t.Partitions {
+				a := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+				a.Partition, a.LeaderEpoch, a.EndOffset = part.Partition, part.LeaderEpoch, math.MaxInt64
+				if t.Topic == p.in && part.Partition == 0 {
+					a.EndOffset = from
+				}
+				topic.Partitions = append(topic.Partitions, a)
+			}
+			resp.Topics = append(resp.Topics, topic)
+		}
+		return resp, nil, true
+	})
 }

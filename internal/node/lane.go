@@ -41,7 +41,9 @@ type lane struct {
 	damages   []time.Time // when the last damagesMax stores were set aside
 	meter     meter
 	follows   bool // the store was verified once and has followed since
-	ready     ready
+	// cuts are the positions below which the input was cut off and that are to be read on from.
+	cuts  map[txn.TopicPartition]int64
+	ready ready
 
 	seedAfter time.Time // when the lane may be seeded again
 

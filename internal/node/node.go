@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/vbauerster/mpb/v8"
 
 	"github.com/tally-kafka/tally/internal/api"
@@ -38,6 +39,7 @@ type Node struct {
 
 	openFiles  int  // of all stores together
 	addOffsets bool // transaction.version is below 2
+	asksEpochs bool // the broker tells up to where it has an epoch's records (KIP-320)
 	admin      *kafka.Admin
 	blocks     *state.BlockCache
 	places     *state.Places
@@ -256,6 +258,7 @@ func (n *Node) introduce(ctx context.Context) error {
 		return err
 	}
 	n.guarded(func() { n.kafkaCluster = id })
+	n.asksEpochs = offered[kmsg.OffsetForLeaderEpoch.Int16()] >= 2
 	if n.addOffsets = version < 2; n.addOffsets {
 		n.cfg.Log.Warn("the broker's transaction.version is below 2: a late EndTxn can end a later transaction (KAFKA-17754); run kafka-features --bootstrap-server "+n.kafka.Brokers[0]+" upgrade --feature transaction.version=2",
 			"transaction.version", version)

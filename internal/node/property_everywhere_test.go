@@ -71,7 +71,7 @@ func (f *brokerFaults) fateOf(key kmsg.Key, rng *rand.Rand) fate {
 // client tries again after, but for those of a transaction, which it has to give up.
 func refusal(key kmsg.Key) *kerr.Error {
 	switch key {
-	case kmsg.Fetch, kmsg.ListOffsets, kmsg.DeleteRecords:
+	case kmsg.Fetch, kmsg.ListOffsets, kmsg.OffsetForLeaderEpoch, kmsg.DeleteRecords:
 		return kerr.NotLeaderForPartition
 	case kmsg.Metadata:
 		return kerr.LeaderNotAvailable

@@ -138,6 +138,8 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 		}
 	case l.skipsGap(ctx, err):
 		l.log().Warn("events were lost before they were read; counting on behind them (--on-gap skip)", "error", err)
+	case l.passesCut(err):
+		l.log().Warn("events were lost after they were read; counting on behind them (--on-gap skip)", "error", err)
 	case needsPerson(err), stopsLane(err):
 		return l.end(api.LaneStopped, l.explain(ctx, err))
 	case faultless(err):
@@ -164,9 +166,11 @@ func (l *lane) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%w %s and start again; or start the app anew: `tally reset %s`", err, l.app.node.dir.stateDir(l.app.name()), l.app.name())
 	case errors.As(err, &gap):
 		return l.lostEvents(ctx, gap)
-	case errors.As(err, &cut):
-		return fmt.Errorf("%w; to count what is there, `tally reset %s`; a node that is started again counts on from offset %d, without what comes below it",
+	case errors.As(err, &cut) && cut.Topic == l.app.input.Name:
+		return fmt.Errorf("%w; to count what is there, `tally reset %s`; a node that is started with --on-gap skip counts on from offset %d, without what comes below it",
 			err, l.app.name(), cut.Read)
+	case errors.As(err, &cut):
+		return fmt.Errorf("%w; to count the input anew, `tally reset %s`", err, l.app.name())
 	case errors.As(err, &digest):
 		return &HoleError{App: l.app.name(), Changelog: l.app.changelog.Name, Digest: digest}
 	}
