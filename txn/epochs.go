@@ -10,36 +10,38 @@ import "github.com/twmb/franz-go/pkg/kgo"
 // election that lost the former: the epoch can, also when nobody ran meanwhile.
 type Epochs map[TopicPartition]int32
 
-// epochSpan is the leader epoch of the positions from one on.
+// epochSpan is a run of records of one leader epoch.
 type epochSpan struct {
-	from  int64
-	epoch int32
+	from, to int64 // the positions behind the first and the last of them
+	epoch    int32
 }
 
 // unknownEpoch is what Kafka has for an epoch that nobody said.
 const unknownEpoch = -1
 
 // noteEpochs keeps the leader epochs of what was read, under the lock. The last record tells
-// whether there is anything to note: between two that differ the leader has changed.
+// whether there is a new one to note: between two that differ the leader has changed.
 func (s *Session) noteEpochs(p TopicPartition, recs []*kgo.Record) {
-	spans, epoch := s.epochs[p], int32(unknownEpoch)
-	if n := len(spans); n > 0 {
-		epoch = spans[n-1].epoch
-	}
-	if recs[len(recs)-1].LeaderEpoch == epoch {
+	spans, last := s.epochs[p], recs[len(recs)-1]
+	if n := len(spans); n > 0 && spans[n-1].epoch == last.LeaderEpoch {
+		spans[n-1].to = last.Offset + 1
 		return
 	}
 	for _, r := range recs {
-		if r.LeaderEpoch != epoch {
-			epoch = r.LeaderEpoch
-			spans = append(spans, epochSpan{r.Offset + 1, epoch})
+		next := r.Offset + 1
+		if n := len(spans); n > 0 && spans[n-1].epoch == r.LeaderEpoch {
+			spans[n-1].to = next
+		} else {
+			spans = append(spans, epochSpan{next, next, r.LeaderEpoch})
 		}
 	}
 	s.epochs[p] = spans
 }
 
-// epochAt is the leader epoch of the record before a position that is to be committed. Those of the
-// positions before it are forgotten, since what is committed next is no lower.
+// epochAt is the leader epoch of the record before a position that is to be committed. It is not
+// known of a position that lies behind the last record of its epoch: what was passed there, and is
+// no record any more, may be of a later one, whose beginning would be taken for a cut. The epochs of
+// the positions before it are forgotten, since what is committed next is no lower.
 func (s *Session) epochAt(p TopicPartition, at int64) int32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,5 +53,8 @@ func (s *Session) epochAt(p TopicPartition, at int64) int32 {
 		return unknownEpoch
 	}
 	s.epochs[p] = spans[n-1:]
+	if at > spans[n-1].to {
+		return unknownEpoch
+	}
 	return spans[n-1].epoch
 }

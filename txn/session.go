@@ -302,7 +302,7 @@ func (s *Session) Assign(positions Offsets, epochs Epochs) {
 		offset := kgo.NewOffset().At(o)
 		if epoch, known := epochs[p]; known {
 			offset = offset.WithEpoch(epoch)
-			s.epochs[p] = []epochSpan{{o, epoch}}
+			s.epochs[p] = []epochSpan{{o, o, epoch}}
 		}
 		at[p.Topic][p.Partition] = offset
 		s.position[p] = o
