@@ -38,9 +38,9 @@ func (s *Session) noteEpochs(p TopicPartition, recs []*kgo.Record) {
 	s.epochs[p] = spans
 }
 
-// epochAt is the leader epoch of the record before a position that is to be committed. It is not
-// known of a position that lies behind the last record of its epoch: what was passed there, and is
-// no record any more, may be of a later one, whose beginning would be taken for a cut. The epochs of
+// epochAt is the leader epoch of the record before a position that is to be committed. None is
+// known of one that lies behind the last record of its epoch: what was passed there, and is no
+// record any more, may be of a later one, whose beginning would be taken for a cut. The epochs of
 // the positions before it are forgotten, since what is committed next is no lower.
 func (s *Session) epochAt(p TopicPartition, at int64) int32 {
 	s.mu.Lock()
