@@ -262,7 +262,8 @@ func (a *app) bookOffsets() error {
 		return nil
 	})
 	if d := a.lost[place]; d != nil {
-		a.rep.Of(Offsets).undecided("%s: offsets %d to %d were gone before the follower read them", place, d.first.from, d.first.to)
+		a.rep.Of(Offsets).undecidedOf(d.lost, "commits of an offset", "%s: offsets %d to %d were gone before the follower read them",
+			place, d.first.from, d.first.to)
 	}
 	return err
 }

@@ -250,7 +250,7 @@ func (j *judge) judgeAudits() {
 		case found == nil:
 			c.fail("app %s: tally audit exits 0 and does not say of how many events: %s", name, a.Text)
 		case found[1] != strconv.FormatInt(j.counts[name], 10) && j.apps[name].inputHoled:
-			c.undecided("app %s: tally audit has counted %s events; of the input a part was gone before it was read", name, found[1])
+			c.undecidedOf(1, "apps", "app %s: tally audit has counted %s events; of the input a part was gone before it was read", name, found[1])
 		case found[1] != strconv.FormatInt(j.counts[name], 10):
 			c.differ(versus{"", fmt.Sprintf("%d events", j.counts[name]), found[1]},
 				"app %s: tally audit has counted %s events, and there are %d", name, found[1], j.counts[name])

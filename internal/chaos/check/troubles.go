@@ -15,7 +15,7 @@ import (
 type troubles struct {
 	brokers  []period
 	clocks   map[string][]clockOff // by node
-	damages  map[string][]harm     // by node: flipped bits and full disks
+	damages  map[string][]harm     // by node: flipped bits
 	wipes    map[string][]period   // by node: its stores were taken away
 	compacts []period              // in which Kafka was made to compact changelogs
 	dead     map[startOf]int64     // when the process of a start had ended
@@ -92,7 +92,7 @@ func (t *troubles) fault(f *history.Fault) {
 		for _, n := range nodes {
 			t.clocks[n] = append(t.clocks[n], clockOff{at, secondsOf(f.Line) * 1000})
 		}
-	case "flip", "disk":
+	case "flip": // a full disk damages nothing
 		for _, n := range nodes {
 			t.damages[n] = append(t.damages[n], harm{at, f.Flipped})
 		}

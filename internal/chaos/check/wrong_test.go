@@ -201,21 +201,25 @@ var wrongRuns = []bad{
 		f.events[len(f.events)-1].Fault.Flipped = []string{"one/1", "two/0"}
 		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
 	}},
-	{"a store that is damaged before its disk is full", Stores, "nothing has damaged it", func(f *fake) {
+	{"a store that is damaged by a full disk", Stores, "nothing has damaged it", func(f *fake) {
+		f.fault("disk", "b a", `kind=disk`, f.now(), f.now())
+		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
+	}},
+	{"a store that is damaged before its bits are turned over", Stores, "nothing has damaged it", func(f *fake) {
 		s := history.Store{App: "one", Node: "a", Start: 2, Damaged: "state is damaged"}
 		f.died(s, f.now())
 		f.clock += 10e9
-		f.fault("disk", "a", `kind=disk`, f.now(), f.now())
+		f.fault("flip", "a", `kind=flip`, f.now(), f.now())
 		f.stores = append(f.stores, s)
 	}},
 	{"a store that is damaged though what was damaged is gone", Stores, "nothing has damaged it", func(f *fake) {
-		f.fault("disk", "a", `kind=disk`, f.now(), f.now())
+		f.fault("flip", "a", `kind=flip`, f.now(), f.now())
 		f.clock += 10e9
 		f.fault("wipe", "a", `kind=wipe`, f.now(), f.now())
 		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
 	}},
 	{"a store that is damaged though a fault has taken away what was damaged", Stores, "nothing has damaged it", func(f *fake) {
-		f.fault("disk", "a", `kind=disk`, f.now(), f.now())
+		f.fault("flip", "a", `kind=flip`, f.now(), f.now())
 		f.clock += 10e9
 		f.fault("kill", "a", `kind=kill step=ingest`, f.now(), f.now())
 		f.events[len(f.events)-1].Fault.Emptied = []history.Emptied{{Node: "a", Began: f.now(), Ended: f.now()}}
