@@ -18,26 +18,34 @@ func TestExcused(t *testing.T) {
 		says  string
 		do    func(*fake)
 	}{
-		"a broker that was away when an answer came before its commit": {Reads, "answers before their commit, beside a fault of a broker", func(f *fake) {
+		"a broker that was away when an answer came before its commit": {Reads, "answers behind their commit, before it, beside a fault of a broker", func(f *fake) {
 			f.answerEarly()
 			r := f.lastRead("get", roleOwner)
-			f.fault("broker-stop", "broker 2", "", r.Ended.Add(time.Second), r.Ended.Add(2*time.Second))
+			f.fault("controller-kill", "broker 2", "", r.Ended.Add(time.Second), r.Ended.Add(2*time.Second))
 		}},
-		"a broker that had been away before an answer": {Reads, "ages beside a fault of a broker", func(f *fake) {
+		"a broker that was stopped and goes on": {Reads, "ages, beside a broker that may name an old end", func(f *fake) {
 			r := f.answerLate("one")
-			f.fault("controller-kill", "broker 2", "", r.Ended.Add(-25*time.Second), r.Ended.Add(-20*time.Second))
+			f.fault("broker-stop", "broker 2", "", r.Ended.Add(-25*time.Second), r.Ended.Add(-5*time.Second))
 		}},
-		"an event that was acknowledged a moment ago": {Reads, "ages", func(f *fake) { f.answerAfter(2 * time.Second) }},
-		"a clock that was ahead": {Reads, "ages by a clock that was off", func(f *fake) {
+		"a broker that is cut off": {Reads, "ages through two stages, beside a broker that may name an old end", func(f *fake) {
+			r := f.answerLate("two")
+			f.fault("broker-cut", "broker 2", "", r.Ended, r.Ended.Add(time.Second))
+		}},
+		"an event that was acknowledged a moment ago": {Reads, "ages", func(f *fake) { f.answerAfter(900 * time.Millisecond) }},
+		"a clock of another that was ahead": {Reads, "ages through two stages, by a clock that was off", func(f *fake) {
+			r := f.answerLate("two")
+			f.fault("clock", "c", `kind=clock param="30"`, r.Ended.Add(-3*time.Second), r.Ended.Add(-2*time.Second))
+		}},
+		"a clock that was ahead": {Reads, "ages through two stages, by a clock that was off", func(f *fake) {
 			r := f.lastRead("get", roleOwner)
 			f.fault("clock", r.Parts[0].Node, `at=1s kind=clock target="owner" for=2s param="3600"`, r.Began, r.Ended)
 			r.Parts[0].AsOfMs = r.Ended.Add(time.Hour).UnixMilli()
 		}},
-		"a clock that was ahead while the answer was proved": {Reads, "ages by a clock that was off", func(f *fake) {
+		"a clock that was ahead while the answer was proved": {Reads, "ages through two stages, by a clock that was off", func(f *fake) {
 			r := f.answerLate("two")
 			f.fault("clock", r.Parts[0].Node, `kind=clock param="30"`, r.Ended.Add(-31*time.Second), r.Ended.Add(-28*time.Second))
 		}},
-		"a clock that two faults have set ahead at once": {Reads, "ages by a clock that was off", func(f *fake) {
+		"a clock that two faults have set ahead at once": {Reads, "ages through two stages, by a clock that was off", func(f *fake) {
 			r := f.lastRead("get", roleOwner)
 			for _, line := range []string{`kind=clock param="3600"`, `kind=clock param="30"`} {
 				f.fault("clock", r.Parts[0].Node, line, r.Began, r.Ended)
@@ -65,7 +73,10 @@ func TestExcused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if rep.Of(c.check).Failures > 0 || !slices.ContainsFunc(rep.Of(c.check).Examined, func(a Amount) bool { return strings.HasPrefix(a.What, c.says) }) {
+			of := rep.Of(c.check)
+			said := slices.ContainsFunc(of.Examined, func(a Amount) bool { return strings.HasPrefix(a.What, c.says) }) ||
+				slices.ContainsFunc(of.Excused, func(e Excuse) bool { return e.What+", "+e.Why == c.says })
+			if of.Failures > 0 || !said {
 				t.Errorf("%+v", rep.Of(c.check))
 			}
 		})
@@ -152,6 +163,22 @@ func TestKilledStores(t *testing.T) {
 		}
 		if c := rep.Of(Stores); c.Failures > 0 || len(c.Undecided) != stores || c.Doubtful() != doubtful {
 			t.Errorf("%d stores: %+v", stores, c)
+		}
+	}
+}
+
+// TestMostlyExcused: a run in which faults excuse most of what there is of a kind has proved too
+// little, and says how much it is.
+func TestMostlyExcused(t *testing.T) {
+	for excused, doubtful := range map[int64]bool{100: false, 101: true} {
+		var k Check
+		k.saw(100, "ages")
+		k.excusedOf(90, "ages", "beside a broker")
+		k.excusedOf(excused-90, "ages", "by a clock")
+		var text strings.Builder
+		k.write(&text)
+		if want := fmt.Sprintf("~ not judged: 90 of %d ages, beside a broker", 100+excused); k.Doubtful() != doubtful || !strings.Contains(text.String(), want) {
+			t.Errorf("%d excused: doubtful %v\n%s", excused, k.Doubtful(), text.String())
 		}
 	}
 }

@@ -53,6 +53,8 @@ type Check struct {
 	Undecided []string `json:"undecided,omitempty"`
 	// UndecidedOf is how much that was, by what it is a part of; what has no size is not in it.
 	UndecidedOf []Amount `json:"undecided_of,omitempty"`
+	// Excused is how much of what was looked at a fault outside of the product may explain.
+	Excused []Excuse `json:"excused,omitempty"`
 	// Unseen is what the check has to look at, and of which there was nothing.
 	Unseen []string `json:"unseen,omitempty"`
 
@@ -63,6 +65,13 @@ type Check struct {
 type Amount struct {
 	What  string `json:"what"`
 	Count int64  `json:"count"`
+}
+
+// Excuse is how many of something a check has not held against the product, and why; they are not
+// among those that it has examined.
+type Excuse struct {
+	Amount
+	Why string `json:"why"`
 }
 
 // Examined is the sum of what the check has looked at.
@@ -103,6 +112,36 @@ func (c *Check) undecidedOf(n int64, of, format string, args ...any) {
 	c.UndecidedOf = add(c.UndecidedOf, n, of)
 }
 
+// excusedOf notes that of n things of a kind nothing can be said, because of a fault.
+func (c *Check) excusedOf(n int64, of, why string) {
+	for i := range c.Excused {
+		if e := &c.Excused[i]; e.What == of && e.Why == why {
+			e.Count += n
+			return
+		}
+	}
+	c.Excused = append(c.Excused, Excuse{Amount{of, n}, why})
+}
+
+// asked is how many of something there were, with those that are excused.
+func (c *Check) asked(of string) (n int64) {
+	n = c.seen(of)
+	for _, e := range c.Excused {
+		if e.What == of {
+			n += e.Count
+		}
+	}
+	return n
+}
+
+// excuses are those that are excused, by kind.
+func (c *Check) excuses() (all []Amount) {
+	for _, e := range c.Excused {
+		all = add(all, e.Count, e.What)
+	}
+	return all
+}
+
 // seen is how many of something there were.
 func (c *Check) seen(of string) (n int64) {
 	for _, a := range c.Examined {
@@ -121,11 +160,16 @@ const (
 	undecidedFew    = 10
 	undecidedOne    = 100
 	undecidedStores = 2
+	excusedOne      = 2 // more than half of a kind has to be judged
 )
 
 // Doubtful tells whether the check has left so much undecided that it has proved too little. All of
-// a kind is too much, however few there are, unless it is a single one.
+// a kind is too much, however few there are, unless it is a single one. Nor may faults excuse most
+// of what is of a kind.
 func (c *Check) Doubtful() bool {
+	if slices.ContainsFunc(c.excuses(), func(a Amount) bool { return a.Count > undecidedFew && a.Count*excusedOne > c.asked(a.What) }) {
+		return true
+	}
 	return slices.ContainsFunc(c.UndecidedOf, func(a Amount) bool {
 		one := int64(undecidedOne)
 		if a.What == killedStores {
@@ -265,6 +309,9 @@ func (c *Check) write(b *strings.Builder) {
 	}
 	for _, a := range c.UndecidedOf {
 		fmt.Fprintf(b, "      ? all in all %d of %d %s\n", a.Count, c.seen(a.What), a.What)
+	}
+	for _, e := range c.Excused {
+		fmt.Fprintf(b, "      ~ not judged: %d of %d %s, %s\n", e.Count, c.asked(e.What), e.What, e.Why)
 	}
 	if len(c.Unseen) > 0 && c.examined() > 0 {
 		fmt.Fprintf(b, "      ! nothing seen: %s\n", strings.Join(c.Unseen, ", "))

@@ -318,7 +318,19 @@ var wrongRuns = []bad{
 	{"an old answer that says to be new", Reads, "events more were known", func(f *fake) { f.answerLate("one") }},
 	{"an old answer through two stages that says to be new", Reads, "events more were known", func(f *fake) { f.answerLate("two") }},
 	{"an old answer with less lag than it has", Reads, "events more were known", func(f *fake) { f.answerLate("two").Parts[0].Lag = 3 }},
-	{"an answer that lacks an event of four seconds ago", Reads, "1 events more were known", func(f *fake) { f.answerAfter(4 * time.Second) }},
+	{"an answer that lacks an event of a second ago", Reads, "1 events more were known", func(f *fake) { f.answerAfter(1200 * time.Millisecond) }},
+	{"an old answer beside a broker that was killed", Reads, "events more were known", func(f *fake) {
+		r := f.answerLate("one")
+		f.fault("broker-kill", "broker 2", "", r.Ended.Add(-5*time.Second), r.Ended.Add(time.Second))
+	}},
+	{"an old answer long after a broker was stopped", Reads, "events more were known", func(f *fake) {
+		r := f.answerLate("one")
+		f.fault("broker-stop", "broker 2", "", r.Ended.Add(-25*time.Second), r.Ended.Add(-7*time.Second))
+	}},
+	{"an old answer long after a broker was cut off", Reads, "events more were known", func(f *fake) {
+		r := f.answerLate("two")
+		f.fault("broker-cut", "broker 2", "", r.Ended.Add(-25*time.Second), r.Ended.Add(-7*time.Second))
+	}},
 	{"an answer that is of the future", Reads, "which was not yet", func(f *fake) {
 		r := f.lastRead("get", roleOwner)
 		r.Parts[0].AsOfMs = r.Ended.UnixMilli() + 5000
