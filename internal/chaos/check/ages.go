@@ -46,8 +46,9 @@ const ageSlack = time.Second
 type step struct{ ms, input int64 }
 
 // come notes which transaction has come to a position, and when. One that is not known may have
-// come there before where records are missing. One that has passed markers and barriers alone has
-// changed nothing: who answers may name the position behind them before anybody commits it.
+// come there before where records are missing. One that has passed markers and barriers alone, or
+// is the first and has read nothing, has changed nothing: who answers may name the position behind
+// them before anybody commits it.
 func (c *column) come(t *taken) {
 	if c.begun && t.pos.Input == c.last.Input { // it says once more what is known
 		return
@@ -55,7 +56,7 @@ func (c *column) come(t *taken) {
 	switch {
 	case c.holed() || c.adopt:
 		c.lastID = txnID{}
-	case !c.begun || t.read > 0 || len(t.bad) > 0:
+	case t.read > 0 || len(t.bad) > 0:
 		c.lastID = t.part.id
 	}
 	ms := c.books.ends[t.part.id].firstMs
@@ -158,19 +159,31 @@ func (c *column) judgeToldAfter(n *ask) {
 }
 
 // commitSlack is by how much the broker's marker may come behind the answer of who knew of the
-// commit: the coordinator tells its producer first.
+// commit, where nobody has seen the request: the coordinator tells its producer first.
 const commitSlack = 2 * time.Second
 
-const behindCommit = "answers behind their commit"
+const (
+	behindCommit  = "answers behind their commit"
+	behindRequest = "of them by the request to commit"
+)
 
-// judgeCommitted: what an answer has was committed when it came. The brokers' clocks and the
-// readers' are one, and never off.
+// judgeCommitted: what an answer has was committed when it came. Nobody can know of a commit that
+// has not reached a broker, whatever else is broken; when it was on its way there is known by the
+// readers' own clock. The brokers' clocks are the same, and never off.
 func (c *column) judgeCommitted(n *ask) {
 	how, known := c.books.ends[c.lastID]
 	if !known || how.firstMs <= 0 || n.of.endedMs <= 0 {
 		return
 	}
 	rep := c.rep.Of(Reads)
+	if sent, seen := c.books.commits[c.lastID]; seen {
+		if rep.saw(1, behindCommit); n.of.endedMs < sent {
+			rep.fail("%s: %s says position %d of %s as %s, and no broker had been asked to commit %v, which has come there, until %v after the answer",
+				n.of.where, n.node, n.at, c.source, n.role, c.lastID, time.Duration(sent-n.of.endedMs)*time.Millisecond)
+		}
+		rep.saw(1, behindRequest)
+		return
+	}
 	switch early := how.firstMs - n.of.endedMs; {
 	case early <= commitSlack.Milliseconds():
 		rep.saw(1, behindCommit)

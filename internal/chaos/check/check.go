@@ -163,6 +163,11 @@ func (j *judge) readEvent(e history.Event) error {
 		j.settlings.process(e.Process)
 	case e.Audit != nil:
 		j.audits[e.Audit.App] = *e.Audit
+	case e.Commit != nil:
+		id, ms := txnID{e.Commit.Producer, e.Commit.Epoch}, e.At.UnixMilli()
+		if first, known := j.books.commits[id]; !known || ms < first {
+			j.books.commits[id] = ms
+		}
 	case e.End != nil:
 		j.end = e.End
 	}

@@ -19,9 +19,21 @@ func TestExcused(t *testing.T) {
 		do    func(*fake)
 	}{
 		"a broker that was away when an answer came before its commit": {Reads, "answers behind their commit, before it, beside a fault of a broker", func(f *fake) {
-			f.answerEarly()
-			r := f.lastRead("get", roleOwner)
+			r := f.answerEarly(10 * time.Second)
+			f.unasked()
 			f.fault("controller-kill", "broker 2", "", r.Ended.Add(time.Second), r.Ended.Add(2*time.Second))
+		}},
+		"an answer a moment before its marker": {Reads, "answers behind their commit", func(f *fake) {
+			f.answerEarly(time.Second)
+			f.unasked()
+		}},
+		"an answer long before its marker, but behind the request": {Reads, "of them by the request to commit", func(f *fake) {
+			for _, e := range f.events {
+				if e.Commit != nil { // they are on their way, and lost, and asked for again
+					f.events = append(f.events, history.Event{At: e.At.Add(-20 * time.Second), Commit: e.Commit})
+				}
+			}
+			f.answerEarly(10 * time.Second)
 		}},
 		"a broker that was stopped and goes on": {Reads, "ages, beside a broker that may name an old end", func(f *fake) {
 			r := f.answerLate("one")

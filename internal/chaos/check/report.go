@@ -212,7 +212,7 @@ var promised = [checksCount + 1][]string{
 	Audit:     {"apps", "events"},
 	Reads: {
 		"gets", "tops", "scans", "answers of all partitions", "parts of answers as owner", "parts of answers as standby",
-		"answers behind their commit", "answers of one owner after another", "answers to a token", "answers after an event", "ages",
+		behindCommit, behindRequest, "answers of one owner after another", "answers to a token", "answers after an event", "ages",
 	},
 }
 

@@ -240,7 +240,25 @@ var wrongRuns = []bad{
 		changeNote(f.find(oneLog, 1, isKind(kindPosition)), func(p *position) { p.Incarnation, p.NodeName = "other", "z" })
 	}},
 	{"two transactions that lie in each other", Epochs, "in the midst of", func(f *fake) { f.interleave() }},
-	{"an answer before its commit", Reads, "after the answer", func(f *fake) { f.answerEarly() }},
+	{"an answer before its commit", Reads, "which has come there, was committed 9.", func(f *fake) {
+		f.answerEarly(10 * time.Second)
+		f.unasked()
+	}},
+	{"an answer a moment before anybody has asked for its commit", Reads, "after the answer", func(f *fake) { f.answerEarly(50 * time.Millisecond) }},
+	{"an answer before anybody has asked for its commit, beside faults of brokers", Reads, "after the answer", func(f *fake) {
+		r := f.answerEarly(time.Second)
+		for _, kind := range []string{"broker-kill", "broker-stop", "broker-cut", "controller-kill"} {
+			f.fault(kind, "broker 2", "", r.Ended.Add(-time.Second), r.Ended.Add(2*time.Second))
+		}
+	}},
+	{"an answer before a commit that was asked for twice", Reads, "after the answer", func(f *fake) {
+		f.answerEarly(50 * time.Millisecond)
+		for _, e := range slices.Clone(f.events) {
+			if e.Commit != nil {
+				f.add(history.Event{Commit: e.Commit})
+			}
+		}
+	}},
 	{"a scan of one partition", Reads, "no part of the partitions [1]", func(f *fake) {
 		r := f.lastRead("scan", roleOwner)
 		r.Parts = r.Parts[:1]

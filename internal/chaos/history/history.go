@@ -89,6 +89,7 @@ const (
 	KindProcess Kind = "process"
 	KindAudit   Kind = "audit"
 	KindEnd     Kind = "end"
+	KindCommit  Kind = "commit"
 )
 
 // Event is one line of the history. The field of its Kind is set, and no other.
@@ -102,6 +103,7 @@ type Event struct {
 	Process *Process  `json:"process,omitempty"`
 	Audit   *Audit    `json:"audit,omitempty"`
 	End     *End      `json:"end,omitempty"`
+	Commit  *Commit   `json:"commit,omitempty"`
 }
 
 // Sent is what Kafka has acknowledged of one app's input, some events at a time.
@@ -230,6 +232,13 @@ type Process struct {
 	Ended   time.Time `json:"ended,omitzero"`
 	How     string    `json:"how,omitempty"`  // "signal: killed", "exit status 0"
 	Meant   bool      `json:"meant,omitzero"` // a fault or the end ended it
+}
+
+// Commit is a request to commit a transaction, on its way to a broker, which does not have it yet.
+// One that is sent again is written again.
+type Commit struct {
+	Producer int64 `json:"p"`
+	Epoch    int16 `json:"e"`
 }
 
 // Audit is one run of `tally audit`.
