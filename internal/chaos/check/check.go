@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -204,7 +205,8 @@ func (j *judge) readStore(s history.Store) error {
 	return nil
 }
 
-// quietWithin is how long after the last fault something may still wait.
+// quietWithin is how long after the last fault something may still wait: from when that is counted
+// the end says.
 const quietWithin = 30 * time.Second
 
 func (j *judge) judgeQuiet() {
@@ -213,11 +215,14 @@ func (j *judge) judgeQuiet() {
 		c.fail("the history has no end: the run was cut off")
 		return
 	}
+	from := cmp.Or(j.end.FromWhat, "the last fault")
 	switch after := time.Duration(j.end.QuietAfterMs) * time.Millisecond; {
 	case after < 0:
-		c.fail("it was never quiet: %s", j.end.Why)
+		c.fail("it was never quiet after %s: %s", from, j.end.Why)
 	case after > quietWithin:
-		c.differ(versus{"", "at most " + quietWithin.String(), after.String()}, "it was quiet only %s after the last fault", after)
+		c.differ(versus{"", "at most " + quietWithin.String(), after.String()}, "it was quiet only %s after %s", after, from)
+	case !j.end.From.IsZero():
+		c.Notes = append(c.Notes, fmt.Sprintf("quiet %s after %s, which was at %s", after, from, j.end.From.UTC().Format(timeFormat)))
 	}
 	if j.end.Lag != 0 {
 		c.differ(versus{"", "0", fmt.Sprint(j.end.Lag)}, "lag %d at the end", j.end.Lag)

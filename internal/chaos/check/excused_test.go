@@ -195,6 +195,37 @@ func TestMostlyExcused(t *testing.T) {
 	}
 }
 
+// TestAsked: questions that had no answer are counted.
+func TestAsked(t *testing.T) {
+	f := aRun()
+	f.add(history.Event{Read: &history.Read{App: "one", Ask: "scan", Stale: true, Error: "nobody was there"}})
+	rep, err := f.judge()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	_ = rep.WriteText(&text)
+	for _, want := range []string{". scans that standbys may answer: 9 asked, 8 answered, 1 failed", ". scans: 8 asked, 8 answered, 0 failed"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, text.String())
+		}
+	}
+}
+
+// TestFromWhen: it is said from when the quiet is counted.
+func TestFromWhen(t *testing.T) {
+	f := aRun()
+	f.end().From, f.end().FromWhat = time.UnixMilli(1000), "the last fault and all that faults had begun"
+	rep, err := f.judge()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"quiet 900ms after the last fault and all that faults had begun, which was at 1970-01-01T00:00:01.000Z"}
+	if got := rep.Of(Quiet).Notes; !slices.Equal(got, want) {
+		t.Errorf("it says %q", got)
+	}
+}
+
 // TestUnseen: what a check has to look at and has not seen is named.
 func TestUnseen(t *testing.T) {
 	f := aRun()

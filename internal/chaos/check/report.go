@@ -55,6 +55,10 @@ type Check struct {
 	UndecidedOf []Amount `json:"undecided_of,omitempty"`
 	// Excused is how much of what was looked at a fault outside of the product may explain.
 	Excused []Excuse `json:"excused,omitempty"`
+	// Asked is what was asked of the nodes, and how much of that was answered.
+	Asked []Asked `json:"asked,omitempty"`
+	// Notes say how it has looked.
+	Notes []string `json:"notes,omitempty"`
 	// Unseen is what the check has to look at, and of which there was nothing.
 	Unseen []string `json:"unseen,omitempty"`
 
@@ -72,6 +76,13 @@ type Amount struct {
 type Excuse struct {
 	Amount
 	Why string `json:"why"`
+}
+
+// Asked is how many questions of a kind there were; those that were not answered have failed.
+type Asked struct {
+	What     string `json:"what"`
+	Asked    int64  `json:"asked"`
+	Answered int64  `json:"answered"`
 }
 
 // Examined is the sum of what the check has looked at.
@@ -140,6 +151,17 @@ func (c *Check) excuses() (all []Amount) {
 		all = add(all, e.Count, e.What)
 	}
 	return all
+}
+
+// ask notes a question.
+func (c *Check) ask(what string, answered bool) {
+	i := slices.IndexFunc(c.Asked, func(a Asked) bool { return a.What == what })
+	if i < 0 {
+		i, c.Asked = len(c.Asked), append(c.Asked, Asked{What: what})
+	}
+	if c.Asked[i].Asked++; answered {
+		c.Asked[i].Answered++
+	}
 }
 
 // seen is how many of something there were.
@@ -252,12 +274,12 @@ func (r *Report) Failed() bool {
 	return false
 }
 
-// Proved tells whether every check has looked at something, found no failure, and left nothing
-// undecided.
+// Proved tells whether every check has looked at something, found no failure, left nothing
+// undecided, and excused no more than half of a kind.
 func (r *Report) Proved() bool {
 	for i := range r.Checks {
 		c := &r.Checks[i]
-		if c.Failures > 0 || len(c.Undecided) > 0 || c.examined() == 0 {
+		if c.Failures > 0 || len(c.Undecided) > 0 || c.Doubtful() || c.examined() == 0 {
 			return false
 		}
 	}
@@ -290,7 +312,7 @@ func (c *Check) write(b *strings.Builder) {
 		word = "FAILED"
 	case c.examined() == 0:
 		word = "nothing seen"
-	case len(c.Undecided) > 0:
+	case len(c.Undecided) > 0 || c.Doubtful():
 		word = "undecided"
 	}
 	amounts := make([]string, len(c.Examined))
@@ -298,6 +320,12 @@ func (c *Check) write(b *strings.Builder) {
 		amounts[i] = fmt.Sprintf("%d %s", a.Count, a.What)
 	}
 	fmt.Fprintf(b, "%2d  %-12s  %s\n      %s\n", c.Number, word, c.Says, strings.Join(amounts, ", "))
+	for _, a := range c.Asked {
+		fmt.Fprintf(b, "      . %s: %d asked, %d answered, %d failed\n", a.What, a.Asked, a.Answered, a.Asked-a.Answered)
+	}
+	for _, n := range c.Notes {
+		fmt.Fprintf(b, "      . %s\n", n)
+	}
 	for _, e := range c.Examples {
 		fmt.Fprintf(b, "      - %s\n", e.Says)
 	}

@@ -254,6 +254,9 @@ type End struct {
 	// QuietAfterMs is how long it took until nothing waited and no transaction was open; -1: it was
 	// not so within the time that there is.
 	QuietAfterMs int64 `json:"quiet_after_ms"`
+	// From is from when that is counted, and FromWhat what ended then.
+	From     time.Time `json:"from,omitzero"`
+	FromWhat string    `json:"from_what,omitempty"`
 	// Why says what was missing where it never was quiet.
 	Why string `json:"why,omitempty"`
 	// Lag is of all apps and stages, as the cluster says; Waiting is that by Kafka's word, the
