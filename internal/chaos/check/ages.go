@@ -36,10 +36,10 @@ func (r *reads) known(p int32, beforeMs int64) int64 {
 	return all[n-1].next
 }
 
-// ageSlack is by how much an answer may be wrong about its age. No leader names an end below what it
-// has acknowledged, also a new one (KIP-207), a node takes the time before it asks, and all clocks
-// but those that a fault sets are one. So it is for what is rounded, and for a clock that is being
-// set right.
+// ageSlack is by how much an answer may be wrong about its age. No leader names an end below what
+// has been acknowledged, also a new one (KIP-207), a node takes the time before it asks, and all
+// clocks but those that a fault sets are one. So it is for what is rounded, and for a clock that is
+// being set right.
 const ageSlack = time.Second
 
 // step is where a task has come to, and when a broker first wrote that down.

@@ -175,9 +175,9 @@ func (c *Check) seen(of string) (n int64) {
 }
 
 // A check that leaves more than so many things undecided, and more than one of so many, has proved
-// too little. A few there may be in a short run: what one gap in a log leaves open. Of the stores of
-// killed nodes there are few, and faults seek out those that are on their way through a changelog:
-// of these more than half has to be decided.
+// too little. A few there may be in a short run: what one gap in a log leaves open. Of the stores
+// of killed nodes there are few, and faults seek out those that are on their way through a
+// changelog: at least half of these has to be decided.
 const (
 	undecidedFew    = 10
 	undecidedOne    = 100

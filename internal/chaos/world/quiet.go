@@ -103,7 +103,7 @@ func (w *World) awaitQuiet(ctx context.Context, eventsEnded time.Time) history.E
 		return end // the run is given up
 	}
 	if end.QuietAfterMs < 0 || end.QuietAfterMs > quietMost.Milliseconds() {
-		w.problem("quiet %d ms after %s (-1: never), and not within %v: %s", end.QuietAfterMs, end.FromWhat, quietMost, end.Why)
+		w.problem("quiet after %d ms (-1: never), and not within %v of %s: %s", end.QuietAfterMs, quietMost, end.FromWhat, end.Why)
 	}
 	return end
 }

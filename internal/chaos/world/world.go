@@ -284,8 +284,8 @@ func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
 	return r, err
 }
 
-// settle waits until all is at rest. The further nodes leave behind that: what they give away then has to be found again, and
-// is no rest.
+// settle waits until all is at rest. The further nodes leave behind that: what they give away then
+// has to be found again, and is no rest.
 func (w *World) settle(ctx context.Context, over time.Time, stopReading func()) {
 	if ctx.Err() != nil {
 		return
