@@ -182,7 +182,7 @@ func TestKilledStores(t *testing.T) {
 // TestMostlyExcused: a run in which faults excuse most of what there is of a kind has proved too
 // little, and says how much it is.
 func TestMostlyExcused(t *testing.T) {
-	for excused, doubtful := range map[int64]bool{100: false, 101: true} {
+	for excused, doubtful := range map[int64]bool{400: false, 401: true} {
 		var k Check
 		k.saw(100, "ages")
 		k.excusedOf(90, "ages", "beside a broker")
