@@ -175,9 +175,9 @@ func (c *Check) seen(of string) (n int64) {
 }
 
 // A check that leaves more than so many things undecided, and more than one of so many, has proved
-// too little. A few there may be in a short run: what one gap in a log leaves open. Of the stores
-// of killed nodes there are few, and faults seek out those that are on their way through a
-// changelog: at least half of these has to be decided.
+// too little. A few there may be in a short run: what one gap in a log leaves open. Of opened
+// stores there are few, faults seek out those that are on their way through a changelog, and one
+// loss is that of all copies of a task: at least half has to be decided.
 const (
 	undecidedFew    = 10
 	undecidedOne    = 100
@@ -194,7 +194,7 @@ func (c *Check) Doubtful() bool {
 	}
 	return slices.ContainsFunc(c.UndecidedOf, func(a Amount) bool {
 		one := int64(undecidedOne)
-		if a.What == killedStores {
+		if a.What == killedStores || a.What == openedStores {
 			one = undecidedStores
 		}
 		all := c.seen(a.What)
@@ -227,7 +227,7 @@ var promised = [checksCount + 1][]string{
 	Mapped:    {"transactions", "events", "outputs", "dead letters"},
 	Whole:     {"parts of transactions", "positions with their offsets"},
 	Offsets:   {"commits of an offset"},
-	Stores:    {"digests in position records", "stores of owners, by a scan", "stores of standbys, by a scan", "opened stores"},
+	Stores:    {"digests in position records", "stores of owners, by a scan", "stores of standbys, by a scan", openedStores},
 	Epochs:    {"position records and barriers", "epochs", "transactions behind each other"},
 	Ownership: {"answers as owner", "owners in statuses", "epochs with commits"},
 	Quiet:     {"partitions"},
