@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Kafka's request keys that tests cut most.
@@ -77,6 +79,7 @@ type Proxy struct {
 	healed  *sync.Cond // broadcast when frozen or closed changes
 	conns   map[net.Conn]struct{}
 	faults  []*Hits
+	commits func(producer int64, epoch int16) // nil: nobody wants to know
 	delay   time.Duration
 	frozen  bool
 	cut     bool
@@ -110,6 +113,12 @@ func (p *Proxy) Fail(f Fault) *Hits {
 	h := &Hits{p: p, fault: f}
 	p.faults = append(p.faults, h)
 	return h
+}
+
+// OnCommit has fn called with each request to commit a transaction, before the broker gets it: who
+// knows earlier of a commit knows of none.
+func (p *Proxy) OnCommit(fn func(producer int64, epoch int16)) {
+	p.set(func() { p.commits = fn })
 }
 
 // Delay holds each request and each answer back for d.
@@ -306,11 +315,35 @@ func clientOf(frame []byte) string {
 	return ""
 }
 
+// tellCommit calls OnCommit's fn for a request to commit. One whose header has tags, which nobody
+// sends, is not looked at.
+func (p *Proxy) tellCommit(frame []byte) {
+	p.mu.Lock()
+	tell := p.commits
+	p.mu.Unlock()
+	if tell == nil || binary.BigEndian.Uint16(frame) != KeyEndTxn {
+		return
+	}
+	var req kmsg.EndTxnRequest
+	req.Version = int16(binary.BigEndian.Uint16(frame[2:]))
+	at := 10 + len(clientOf(frame))
+	if req.IsFlexible() {
+		if len(frame) <= at || frame[at] != 0 {
+			return
+		}
+		at++
+	}
+	if len(frame) > at && req.Version <= req.MaxVersion() && req.ReadFrom(frame[at:]) == nil && req.Commit {
+		tell(req.ProducerID, req.ProducerEpoch)
+	}
+}
+
 // request looks at a request's header: key, version, correlation id, client id.
 func (l *link) request(frame []byte) error {
 	if len(frame) < 8 {
 		return errDropped
 	}
+	l.p.tellCommit(frame)
 	h := l.p.choose(frame)
 	if h == nil {
 		return nil

@@ -6,6 +6,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // echo answers each request with its own body after the correlation id, as a broker of few words.
@@ -64,6 +66,55 @@ func ask(t *testing.T, addr string, key uint16, d time.Duration) bool {
 	writeFrame(conn, frame)
 	answer, err := readFrame(conn)
 	return err == nil && string(answer) == "\x00\x00\x00\x2ax"
+}
+
+// TestOnCommit: each request to commit is told before the broker has it, and nothing else is.
+func TestOnCommit(t *testing.T) {
+	p, err := NewProxy(echo(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	type commit struct {
+		producer int64
+		epoch    int16
+	}
+	told := make(chan commit, 100)
+	p.OnCommit(func(producer int64, epoch int16) { told <- commit{producer, epoch} })
+	conn, err := net.Dial("tcp", p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	for version := range int16(6) {
+		for _, client := range []string{"", "tally"} {
+			req := &kmsg.EndTxnRequest{Version: version, TransactionalID: "a.lane-0", ProducerID: 7, ProducerEpoch: version}
+			for _, req.Commit = range []bool{false, true} {
+				writeFrame(conn, kmsg.NewRequestFormatter(kmsg.FormatterClientID(client)).AppendRequest(nil, req, 42)[4:])
+				if _, err := readFrame(conn); err != nil {
+					t.Fatal(err)
+				}
+			}
+			select {
+			case got := <-told:
+				if got != (commit{7, version}) {
+					t.Errorf("version %d: it tells %v", version, got)
+				}
+			default:
+				t.Errorf("version %d: the broker has a commit of which nobody was told", version)
+			}
+		}
+	}
+	for _, short := range [][]byte{{0, KeyEndTxn, 0, 5, 0, 0, 0, 1}, {0, KeyEndTxn, 0, 5, 0, 0, 0, 1, 0, 0}, {0, KeyEndTxn, 0, 99, 0, 0, 0, 1, 0, 0, 0, 0}, {0, KeyProduce, 0, 5, 0, 0, 0, 1}} {
+		writeFrame(conn, short)
+		if _, err := readFrame(conn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(told) > 0 {
+		t.Errorf("it tells of %d commits that are none", len(told))
+	}
 }
 
 func TestProxy(t *testing.T) {

@@ -36,15 +36,19 @@ func (r *reads) known(p int32, beforeMs int64) int64 {
 	return all[n-1].next
 }
 
-// ageSlack is by how much an answer may be wrong about its age.
-const ageSlack = 3 * time.Second
+// ageSlack is by how much an answer may be wrong about its age. No leader names an end below what
+// has been acknowledged, also a new one (KIP-207), a node takes the time before it asks, and all
+// clocks but those that a fault sets are one. So it is for what is rounded, and for a clock that is
+// being set right.
+const ageSlack = time.Second
 
 // step is where a task has come to, and when a broker first wrote that down.
 type step struct{ ms, input int64 }
 
 // come notes which transaction has come to a position, and when. One that is not known may have
-// come there before where records are missing. One that has passed markers and barriers alone has
-// changed nothing: who answers may name the position behind them before anybody commits it.
+// come there before where records are missing. One that has passed markers and barriers alone, or
+// is the first and has read nothing, has changed nothing: who answers may name the position behind
+// them before anybody commits it.
 func (c *column) come(t *taken) {
 	if c.begun && t.pos.Input == c.last.Input { // it says once more what is known
 		return
@@ -52,7 +56,7 @@ func (c *column) come(t *taken) {
 	switch {
 	case c.holed() || c.adopt:
 		c.lastID = txnID{}
-	case !c.begun || t.read > 0 || len(t.bad) > 0:
+	case t.read > 0 || len(t.bad) > 0:
 		c.lastID = t.part.id
 	}
 	ms := c.books.ends[t.part.id].firstMs
@@ -77,7 +81,8 @@ func (c *column) progress(n *ask) int64 {
 
 // judgeAge: an answer says when it was proved that no more than its lag was missing; what the input
 // had been known to hold before that is in it, or in the lag. Where a clock was off that the age is
-// of, or a broker has perhaps named an old end, nothing is judged.
+// of, nothing is held against the answer; and where a broker has perhaps named an old end, nothing
+// is judged.
 //
 // The lag is looked up behind the position, and may be that of a later one: by as much as an owner
 // commits meanwhile. By how much a copy moves on nobody sees; of a standby's only gets are judged,
@@ -92,16 +97,16 @@ func (c *column) judgeAge(n *ask) {
 	future := n.asOfMs-n.of.endedMs > time.Second.Milliseconds()
 	switch {
 	case known == 0 && !future:
+	case c.troubles.oldEnd(n.asOfMs) && !future:
+		rep.excusedOf(1, what, "beside a broker that may name an old end")
 	case missing <= 0 && !future:
 		rep.saw(1, what)
-	case c.troubles.clock(n.node, n.asOfMs):
-		rep.saw(1, "ages by a clock that was off, not judged")
+	case c.troubles.clock(n.node, n.asOfMs), c.stages() == 2 && !future && c.troubles.clockAhead(n.asOfMs):
+		rep.excusedOf(1, what, "by a clock that was off")
 	case future:
 		rep.fail("%s: %s says what it is as of %s, which was not yet", n.of.where, n.node, moment(n.asOfMs))
-	case c.troubles.broker(before, n.asOfMs):
-		rep.saw(1, "ages beside a fault of a broker, not judged")
 	case n.role != roleOwner && (n.of.what != "get" || n.role != roleStandby):
-		rep.saw(1, "ages of many groups by a copy that may have moved on, not judged")
+		rep.excusedOf(1, what, "of many groups, by a copy that may have moved on")
 	default:
 		rep.saw(1, what)
 		if _, still := c.missing(n, before, c.progress(n)); n.role == roleOwner && still <= 0 {
@@ -154,22 +159,36 @@ func (c *column) judgeToldAfter(n *ask) {
 }
 
 // commitSlack is by how much the broker's marker may come behind the answer of who knew of the
-// commit: the coordinator tells its producer first.
+// commit, where nobody has seen the request: the coordinator tells its producer first.
 const commitSlack = 2 * time.Second
 
-// judgeCommitted: what an answer has was committed when it came. The brokers' clocks and the
-// readers' are one, and never off.
+const (
+	behindCommit  = "answers behind their commit"
+	behindRequest = "of them by the request to commit"
+)
+
+// judgeCommitted: what an answer has was committed when it came. Nobody can know of a commit that
+// has not reached a broker, whatever else is broken; when it was on its way there is known by the
+// readers' own clock. The brokers' clocks are the same, and never off.
 func (c *column) judgeCommitted(n *ask) {
 	how, known := c.books.ends[c.lastID]
 	if !known || how.firstMs <= 0 || n.of.endedMs <= 0 {
 		return
 	}
 	rep := c.rep.Of(Reads)
+	if sent, seen := c.books.commits[c.lastID]; seen {
+		if rep.saw(1, behindCommit); n.of.endedMs < sent {
+			rep.fail("%s: %s says position %d of %s as %s, and no broker had been asked to commit %v, which has come there, until %v after the answer",
+				n.of.where, n.node, n.at, c.source, n.role, c.lastID, time.Duration(sent-n.of.endedMs)*time.Millisecond)
+		}
+		rep.saw(1, behindRequest)
+		return
+	}
 	switch early := how.firstMs - n.of.endedMs; {
 	case early <= commitSlack.Milliseconds():
-		rep.saw(1, "answers behind their commit")
+		rep.saw(1, behindCommit)
 	case c.troubles.broker(n.of.endedMs, how.firstMs):
-		rep.saw(1, "answers before their commit, beside a fault of a broker, not judged")
+		rep.excusedOf(1, behindCommit, "before it, beside a fault of a broker")
 	default:
 		rep.fail("%s: %s says position %d of %s as %s, and %v, which has come there, was committed %v after the answer", n.of.where,
 			n.node, n.at, c.source, n.role, c.lastID, time.Duration(early)*time.Millisecond)

@@ -10,6 +10,8 @@ const OffsetsTopic = "__consumer_offsets"
 // books hold how each transaction has ended, over all logs that it has written to.
 type books struct {
 	ends ends
+	// commits are when a commit of each transaction was first on its way to a broker, in Unix ms.
+	commits map[txnID]int64
 	// noOffsets: the broker has no topic of consumer groups (an embedded one).
 	noOffsets bool
 	writers   map[laneOf]map[uint64]*writer
@@ -35,7 +37,7 @@ type writer struct {
 }
 
 func newBooks() *books {
-	return &books{ends: ends{}, writers: map[laneOf]map[uint64]*writer{}}
+	return &books{ends: ends{}, commits: map[txnID]int64{}, writers: map[laneOf]map[uint64]*writer{}}
 }
 
 // keepBooks reads all logs of an app once, for what does not need the input.
@@ -262,7 +264,8 @@ func (a *app) bookOffsets() error {
 		return nil
 	})
 	if d := a.lost[place]; d != nil {
-		a.rep.Of(Offsets).undecided("%s: offsets %d to %d were gone before the follower read them", place, d.first.from, d.first.to)
+		a.rep.Of(Offsets).undecidedOf(d.lost, "commits of an offset", "%s: offsets %d to %d were gone before the follower read them",
+			place, d.first.from, d.first.to)
 	}
 	return err
 }

@@ -66,13 +66,19 @@ func smallest(counts []history.Count) history.Count {
 	})
 }
 
-// answerEarly lets an answer come 10 s before what it has is committed.
-func (f *fake) answerEarly() {
+// answerEarly lets an answer come so long before what it has is committed.
+func (f *fake) answerEarly(early time.Duration) *history.Read {
 	r := f.lastRead("get", roleOwner)
 	log := f.mem[Place{"two.changelog", r.Parts[0].Partition}]
-	r.Ended = time.UnixMilli(log[len(log)-1].TimeMs - 10_000)
+	r.Ended = time.UnixMilli(log[len(log)-1].TimeMs).Add(-early)
 	r.Began, r.Parts = r.Ended, slices.Clone(r.Parts)
 	r.Parts[0].AsOfMs = r.Ended.UnixMilli()
+	return r
+}
+
+// unasked takes away that anybody has seen a request to commit.
+func (f *fake) unasked() {
+	f.events = slices.DeleteFunc(f.events, func(e history.Event) bool { return e.Commit != nil })
 }
 
 // answerLate is the first answer to a get, once more at the end, as if it were of then.

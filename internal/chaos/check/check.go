@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -163,6 +164,11 @@ func (j *judge) readEvent(e history.Event) error {
 		j.settlings.process(e.Process)
 	case e.Audit != nil:
 		j.audits[e.Audit.App] = *e.Audit
+	case e.Commit != nil:
+		id, ms := txnID{e.Commit.Producer, e.Commit.Epoch}, e.At.UnixMilli()
+		if first, known := j.books.commits[id]; !known || ms < first {
+			j.books.commits[id] = ms
+		}
 	case e.End != nil:
 		j.end = e.End
 	}
@@ -199,7 +205,8 @@ func (j *judge) readStore(s history.Store) error {
 	return nil
 }
 
-// quietWithin is how long after the last fault something may still wait.
+// quietWithin is how long after the last fault something may still wait: from when that is counted
+// the end says.
 const quietWithin = 30 * time.Second
 
 func (j *judge) judgeQuiet() {
@@ -208,11 +215,14 @@ func (j *judge) judgeQuiet() {
 		c.fail("the history has no end: the run was cut off")
 		return
 	}
+	from := cmp.Or(j.end.FromWhat, "the last fault")
 	switch after := time.Duration(j.end.QuietAfterMs) * time.Millisecond; {
 	case after < 0:
-		c.fail("it was never quiet: %s", j.end.Why)
+		c.fail("it was never quiet after %s: %s", from, j.end.Why)
 	case after > quietWithin:
-		c.differ(versus{"", "at most " + quietWithin.String(), after.String()}, "it was quiet only %s after the last fault", after)
+		c.differ(versus{"", "at most " + quietWithin.String(), after.String()}, "it was quiet only %s after %s", after, from)
+	case !j.end.From.IsZero():
+		c.Notes = append(c.Notes, fmt.Sprintf("quiet %s after %s, which was at %s", after, from, j.end.From.UTC().Format(timeFormat)))
 	}
 	if j.end.Lag != 0 {
 		c.differ(versus{"", "0", fmt.Sprint(j.end.Lag)}, "lag %d at the end", j.end.Lag)
@@ -250,7 +260,7 @@ func (j *judge) judgeAudits() {
 		case found == nil:
 			c.fail("app %s: tally audit exits 0 and does not say of how many events: %s", name, a.Text)
 		case found[1] != strconv.FormatInt(j.counts[name], 10) && j.apps[name].inputHoled:
-			c.undecided("app %s: tally audit has counted %s events; of the input a part was gone before it was read", name, found[1])
+			c.undecidedOf(1, "apps", "app %s: tally audit has counted %s events; of the input a part was gone before it was read", name, found[1])
 		case found[1] != strconv.FormatInt(j.counts[name], 10):
 			c.differ(versus{"", fmt.Sprintf("%d events", j.counts[name]), found[1]},
 				"app %s: tally audit has counted %s events, and there are %d", name, found[1], j.counts[name])

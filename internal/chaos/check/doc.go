@@ -14,6 +14,8 @@
 //   - A compacted prefix is no history, and a trimmed one is none: the follower reads changelogs,
 //     repartition topics and the consumer groups' offsets as they grow, from the run's beginning.
 //   - What is lost all the same is said to be undecided; it is never taken for right.
+//   - What a fault outside of the product may explain is excused: it is counted apart from what was
+//     judged, and a run in which it is most of a kind has proved too little.
 //   - Memory grows with the groups, the transactions, the answers and the time. Of the events only
 //     those of an app whose increments have an order take some: 8 bytes each, the total that they
 //     lead to.

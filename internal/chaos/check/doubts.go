@@ -4,7 +4,8 @@ package check
 // a producer's transactions come in the order of their epochs, so those that may be are between the
 // one that ended before the gap and the first that ended behind it.
 type doubts struct {
-	first gap // of all
+	first gap   // of all
+	lost  int64 // offsets in them
 	holes int
 	last  map[int64]int16 // the epoch of each producer's last part
 	seen  map[int64]int   // the gaps below that
@@ -34,6 +35,9 @@ func (d *doubts) end(gaps []gap) {
 		return
 	}
 	d.first = gaps[0]
+	for _, g := range gaps {
+		d.lost += g.to - g.from
+	}
 	for producer := range d.last {
 		if d.seen[producer] < d.holes {
 			d.doubt(producer, epochsAll)

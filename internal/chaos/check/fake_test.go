@@ -132,6 +132,9 @@ func (t *fakeTxn) put(p Place, r Record) int64 {
 }
 
 func (t *fakeTxn) end(how Control) {
+	if how == Commit {
+		t.a.f.add(history.Event{Commit: &history.Commit{Producer: t.producer(), Epoch: t.a.epochs[t.lane]}})
+	}
 	for _, p := range slices.SortedFunc(maps.Keys(t.places), func(a, b Place) int { return len(a.Topic) - len(b.Topic) }) {
 		t.a.f.put(p, Record{Producer: t.producer(), Epoch: t.a.epochs[t.lane] + 1, Control: how})
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tally-kafka/tally/internal/chaos/history"
 )
 
 // undecided holds a right run of which something was lost to what has to be said of it: not that it
@@ -119,6 +121,23 @@ func TestOffsetsBeforeRead(t *testing.T) {
 	lose(f, 2, 6)
 	vanish(f.find(offsetLog, 20, isData))
 	mustFail(t, f, Whole, "of its offsets it has committed")
+}
+
+// TestStoreBesideALoss: a store that is not what was read of a changelog, of which a part is lost,
+// is undecided, and not right.
+func TestStoreBesideALoss(t *testing.T) {
+	f := aRun()
+	at := slices.IndexFunc(f.stores, func(s history.Store) bool { return s.App == "one" && s.Partition == 0 })
+	f.stores[at].Groups--
+	lost := slices.IndexFunc(f.mem[oneLog], func(r Record) bool { return r.Offset >= f.stores[at].Changelog && isKind(kindPosition)(&r) })
+	f.mem[oneLog] = slices.Delete(f.mem[oneLog], lost, lost+1)
+	rep, err := f.judge()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := rep.Of(Stores); c.Failures > 0 || !slices.Contains(c.UndecidedOf, Amount{openedStores, 1}) {
+		t.Errorf("%+v", c)
+	}
 }
 
 // mustFail holds a run of which something is lost, and something else is wrong, to what has to be

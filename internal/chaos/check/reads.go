@@ -91,7 +91,11 @@ func newReads(a *app) *reads {
 
 // add takes one line of the history.
 func (r *reads) add(h *history.Read) error {
-	if h.Error != "" {
+	what := h.Ask + "s"
+	if h.Stale {
+		what += " that standbys may answer"
+	}
+	if r.app.rep.Of(Reads).ask(what, h.Error == ""); h.Error != "" {
 		return nil
 	}
 	a := &answered{what: h.Ask, beganMs: h.Began.UnixMilli(), endedMs: h.Ended.UnixMilli(), most: h.N, left: len(h.Parts)}

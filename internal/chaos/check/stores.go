@@ -20,6 +20,12 @@ func (a *app) storesOf(stage uint8, p int32) []history.Store {
 	return all
 }
 
+// What a check says of copies of stores: of all, and of those whose nodes died in mid-run.
+const (
+	openedStores = "opened stores"
+	killedStores = "opened stores of killed nodes"
+)
+
 // storesUpTo judges the copies that end in a part of the changelog which is not folded yet, or
 // before it: a copy may end in the middle of a transaction that its node was just reading.
 func (c *column) storesUpTo(offset int64, values []Record) {
@@ -27,14 +33,17 @@ func (c *column) storesUpTo(offset int64, values []Record) {
 	for len(c.copies) > 0 && c.copies[0].Changelog <= offset {
 		of := c.copies[0]
 		c.copies = c.copies[1:]
-		if s.saw(1, "opened stores"); of.Start > 0 {
-			s.saw(1, "of them of nodes that died in mid-run")
+		if s.saw(1, openedStores); of.Start > 0 {
+			s.saw(1, killedStores)
 		}
 		groups, digest := c.upTo(of.Changelog, values)
 		switch {
-		case of.Groups == groups && of.Digest == digest || c.holed() || c.astray:
+		case of.Groups == groups && of.Digest == digest:
+		case c.holed() || c.astray:
+			s.undecidedOf(1, openedStores, "the store of %s that %s had%s is not what was read of the changelog, of which a part is lost",
+				c.changelog.place, of.Node, whenCopied(&of))
 		case of.Start > 0 && c.troubles.compacted(&of) && !c.troubles.settled(&of, laneOf{c.Name, int(c.partition) % c.Lanes}):
-			s.undecidedOf(1, looked, "the store of %s that %s had when its start %d ended may have been on its way through a compacted changelog",
+			s.undecidedOf(1, killedStores, "the store of %s that %s had when its start %d ended may have been on its way through a compacted changelog",
 				c.changelog.place, of.Node, of.Start)
 		default:
 			s.differ(sides(groups, digest, of.Groups, of.Digest),

@@ -13,9 +13,10 @@ import (
 
 // troubles say when something outside of the product was not as the checks take it to be.
 type troubles struct {
-	brokers  []period
+	brokers  []period              // in which a broker was away, or cut off
+	deposed  []period              // of them, those in which one may go on as a leader that the others have deposed
 	clocks   map[string][]clockOff // by node
-	damages  map[string][]harm     // by node: flipped bits and full disks
+	damages  map[string][]harm     // by node: flipped bits
 	wipes    map[string][]period   // by node: its stores were taken away
 	compacts []period              // in which Kafka was made to compact changelogs
 	dead     map[startOf]int64     // when the process of a start had ended
@@ -49,8 +50,8 @@ type startOf struct {
 
 // The times around a fault in which it counts as one.
 const (
-	faultEarly  = time.Second      // some are written down when they have begun
-	brokerLate  = 30 * time.Second // until a broker that is back leads and follows as before
+	faultEarly  = time.Second     // some are written down when they have begun
+	brokerLate  = 6 * time.Second // the session of the run's brokers: until one that is back knows who leads
 	clockLate   = 3 * time.Second
 	compactLate = 5 * time.Second  // what has been cleaned may still be on its way
 	compactsOwn = 50 * time.Minute // after that, Kafka compacts changelogs by itself
@@ -86,13 +87,15 @@ func (t *troubles) fault(f *history.Fault) {
 	}
 	nodes := strings.Fields(f.Target)
 	switch f.Kind {
-	case "broker-kill", "broker-stop", "broker-cut", "controller-kill":
+	case "broker-kill", "controller-kill":
 		t.brokers = append(t.brokers, at)
+	case "broker-stop", "broker-cut":
+		t.brokers, t.deposed = append(t.brokers, at), append(t.deposed, at)
 	case "clock":
 		for _, n := range nodes {
 			t.clocks[n] = append(t.clocks[n], clockOff{at, secondsOf(f.Line) * 1000})
 		}
-	case "flip", "disk":
+	case "flip": // a full disk damages nothing
 		for _, n := range nodes {
 			t.damages[n] = append(t.damages[n], harm{at, f.Flipped})
 		}
@@ -119,9 +122,19 @@ func secondsOf(line string) int64 {
 	return n
 }
 
-// broker reports whether between two moments a broker was away, or had been until a while before.
-func (t *troubles) broker(fromMs, toMs int64) bool {
-	return slices.ContainsFunc(t.brokers, func(p period) bool {
+// broker reports whether between two moments a broker was away, or had been until a while before:
+// the markers of a transaction may be late then.
+func (t *troubles) broker(fromMs, toMs int64) bool { return meets(t.brokers, fromMs, toMs) }
+
+// oldEnd reports whether a broker that was asked at a moment has perhaps named an old end: one that
+// the others have deposed, and that has not heard of it. It was stopped, or is cut off from them.
+// One that is killed answers nobody, and who leads in its place names no end until it knows where
+// that is (KIP-207). A broken network between nodes and brokers only makes an answer late, which is
+// dated by its question.
+func (t *troubles) oldEnd(ms int64) bool { return meets(t.deposed, ms, ms) }
+
+func meets(brokers []period, fromMs, toMs int64) bool {
+	return slices.ContainsFunc(brokers, func(p period) bool {
 		return p.began <= toMs && p.ended+brokerLate.Milliseconds() >= fromMs
 	})
 }
@@ -129,6 +142,18 @@ func (t *troubles) broker(fromMs, toMs int64) bool {
 // clock reports whether a node may have read a time from its clock while that was off.
 func (t *troubles) clock(node string, readMs int64) bool {
 	return readWhileOff(t.clocks[node], period{-forever, forever}, 0, readMs)
+}
+
+// clockAhead reports whether at a moment any node's clock may have been ahead. Of an app of two
+// stages others say too how far they are, and one of them then calls an old lag a new one.
+func (t *troubles) clockAhead(ms int64) bool {
+	late := clockLate.Milliseconds()
+	for _, faults := range t.clocks {
+		if slices.ContainsFunc(faults, func(c clockOff) bool { return c.by > 0 && c.began-late <= ms && ms <= c.ended+late }) {
+			return true
+		}
+	}
+	return false
 }
 
 // readWhileOff reports whether a time may have been read within a period, while the clock was off

@@ -201,21 +201,25 @@ var wrongRuns = []bad{
 		f.events[len(f.events)-1].Fault.Flipped = []string{"one/1", "two/0"}
 		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
 	}},
-	{"a store that is damaged before its disk is full", Stores, "nothing has damaged it", func(f *fake) {
+	{"a store that is damaged by a full disk", Stores, "nothing has damaged it", func(f *fake) {
+		f.fault("disk", "b a", `kind=disk`, f.now(), f.now())
+		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
+	}},
+	{"a store that is damaged before its bits are turned over", Stores, "nothing has damaged it", func(f *fake) {
 		s := history.Store{App: "one", Node: "a", Start: 2, Damaged: "state is damaged"}
 		f.died(s, f.now())
 		f.clock += 10e9
-		f.fault("disk", "a", `kind=disk`, f.now(), f.now())
+		f.fault("flip", "a", `kind=flip`, f.now(), f.now())
 		f.stores = append(f.stores, s)
 	}},
 	{"a store that is damaged though what was damaged is gone", Stores, "nothing has damaged it", func(f *fake) {
-		f.fault("disk", "a", `kind=disk`, f.now(), f.now())
+		f.fault("flip", "a", `kind=flip`, f.now(), f.now())
 		f.clock += 10e9
 		f.fault("wipe", "a", `kind=wipe`, f.now(), f.now())
 		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
 	}},
 	{"a store that is damaged though a fault has taken away what was damaged", Stores, "nothing has damaged it", func(f *fake) {
-		f.fault("disk", "a", `kind=disk`, f.now(), f.now())
+		f.fault("flip", "a", `kind=flip`, f.now(), f.now())
 		f.clock += 10e9
 		f.fault("kill", "a", `kind=kill step=ingest`, f.now(), f.now())
 		f.events[len(f.events)-1].Fault.Emptied = []history.Emptied{{Node: "a", Began: f.now(), Ended: f.now()}}
@@ -236,7 +240,25 @@ var wrongRuns = []bad{
 		changeNote(f.find(oneLog, 1, isKind(kindPosition)), func(p *position) { p.Incarnation, p.NodeName = "other", "z" })
 	}},
 	{"two transactions that lie in each other", Epochs, "in the midst of", func(f *fake) { f.interleave() }},
-	{"an answer before its commit", Reads, "after the answer", func(f *fake) { f.answerEarly() }},
+	{"an answer before its commit", Reads, "which has come there, was committed 9.", func(f *fake) {
+		f.answerEarly(10 * time.Second)
+		f.unasked()
+	}},
+	{"an answer a moment before anybody has asked for its commit", Reads, "after the answer", func(f *fake) { f.answerEarly(50 * time.Millisecond) }},
+	{"an answer before anybody has asked for its commit, beside faults of brokers", Reads, "after the answer", func(f *fake) {
+		r := f.answerEarly(time.Second)
+		for _, kind := range []string{"broker-kill", "broker-stop", "broker-cut", "controller-kill"} {
+			f.fault(kind, "broker 2", "", r.Ended.Add(-time.Second), r.Ended.Add(2*time.Second))
+		}
+	}},
+	{"an answer before a commit that was asked for twice", Reads, "after the answer", func(f *fake) {
+		f.answerEarly(50 * time.Millisecond)
+		for _, e := range slices.Clone(f.events) {
+			if e.Commit != nil {
+				f.add(history.Event{Commit: e.Commit})
+			}
+		}
+	}},
 	{"a scan of one partition", Reads, "no part of the partitions [1]", func(f *fake) {
 		r := f.lastRead("scan", roleOwner)
 		r.Parts = r.Parts[:1]
@@ -314,7 +336,19 @@ var wrongRuns = []bad{
 	{"an old answer that says to be new", Reads, "events more were known", func(f *fake) { f.answerLate("one") }},
 	{"an old answer through two stages that says to be new", Reads, "events more were known", func(f *fake) { f.answerLate("two") }},
 	{"an old answer with less lag than it has", Reads, "events more were known", func(f *fake) { f.answerLate("two").Parts[0].Lag = 3 }},
-	{"an answer that lacks an event of four seconds ago", Reads, "1 events more were known", func(f *fake) { f.answerAfter(4 * time.Second) }},
+	{"an answer that lacks an event of a second ago", Reads, "1 events more were known", func(f *fake) { f.answerAfter(1200 * time.Millisecond) }},
+	{"an old answer beside a broker that was killed", Reads, "events more were known", func(f *fake) {
+		r := f.answerLate("one")
+		f.fault("broker-kill", "broker 2", "", r.Ended.Add(-5*time.Second), r.Ended.Add(time.Second))
+	}},
+	{"an old answer long after a broker was stopped", Reads, "events more were known", func(f *fake) {
+		r := f.answerLate("one")
+		f.fault("broker-stop", "broker 2", "", r.Ended.Add(-25*time.Second), r.Ended.Add(-7*time.Second))
+	}},
+	{"an old answer long after a broker was cut off", Reads, "events more were known", func(f *fake) {
+		r := f.answerLate("two")
+		f.fault("broker-cut", "broker 2", "", r.Ended.Add(-25*time.Second), r.Ended.Add(-7*time.Second))
+	}},
 	{"an answer that is of the future", Reads, "which was not yet", func(f *fake) {
 		r := f.lastRead("get", roleOwner)
 		r.Parts[0].AsOfMs = r.Ended.UnixMilli() + 5000

@@ -89,6 +89,7 @@ const (
 	KindProcess Kind = "process"
 	KindAudit   Kind = "audit"
 	KindEnd     Kind = "end"
+	KindCommit  Kind = "commit"
 )
 
 // Event is one line of the history. The field of its Kind is set, and no other.
@@ -102,6 +103,7 @@ type Event struct {
 	Process *Process  `json:"process,omitempty"`
 	Audit   *Audit    `json:"audit,omitempty"`
 	End     *End      `json:"end,omitempty"`
+	Commit  *Commit   `json:"commit,omitempty"`
 }
 
 // Sent is what Kafka has acknowledged of one app's input, some events at a time.
@@ -232,6 +234,13 @@ type Process struct {
 	Meant   bool      `json:"meant,omitzero"` // a fault or the end ended it
 }
 
+// Commit is a request to commit a transaction, on its way to a broker, which does not have it yet.
+// One that is sent again is written again.
+type Commit struct {
+	Producer int64 `json:"p"`
+	Epoch    int16 `json:"e"`
+}
+
 // Audit is one run of `tally audit`.
 type Audit struct {
 	App   string `json:"app"`
@@ -245,6 +254,9 @@ type End struct {
 	// QuietAfterMs is how long it took until nothing waited and no transaction was open; -1: it was
 	// not so within the time that there is.
 	QuietAfterMs int64 `json:"quiet_after_ms"`
+	// From is from when that is counted, and FromWhat what ended then.
+	From     time.Time `json:"from,omitzero"`
+	FromWhat string    `json:"from_what,omitempty"`
 	// Why says what was missing where it never was quiet.
 	Why string `json:"why,omitempty"`
 	// Lag is of all apps and stages, as the cluster says; Waiting is that by Kafka's word, the

@@ -191,10 +191,36 @@ func TestBeside(t *testing.T) {
 	still(t, "the faults are over, and something that one has begun is not", over)
 	w.problem("an early one")
 	w.problem("a later one")
+	before := time.Now()
 	close(let)
 	<-over
+	if w.calm.Before(before) {
+		t.Errorf("the faults were over at %v, and what one has begun at %v", w.calm, before)
+	}
 	if w.failed.Before(w.broke) || w.broke.IsZero() {
 		t.Errorf("the first problem came at %v, and the faults began at %v", w.failed, w.broke)
+	}
+}
+
+// TestQuietFrom: the quiet is counted from the end of the last fault, also where some events came
+// behind it; but not where they came for long.
+func TestQuietFrom(t *testing.T) {
+	calm := time.Now()
+	for name, c := range map[string]struct {
+		late  time.Duration // from the last fault to the last events
+		press bool
+		from  time.Duration // since the last fault
+	}{
+		"at once":               {0, false, 0},
+		"a few more events":     {eventsMost, false, 0},
+		"many more events":      {time.Minute, false, time.Minute},
+		"a run under pressure":  {time.Second, true, time.Second},
+		"events ended with it ": {-time.Second, false, 0},
+	} {
+		w := &World{calm: calm, opt: Options{Press: c.press}}
+		if from, what := w.quietFrom(calm.Add(c.late)); from.Sub(calm) != c.from || what == "" {
+			t.Errorf("%s: from %v behind the last fault on, %q", name, from.Sub(calm), what)
+		}
 	}
 }
 

@@ -49,6 +49,9 @@ func (w *World) carryOut(ctx context.Context, s plan.Schedule, began time.Time) 
 	}
 	all.Wait()
 	w.beside.Wait()
+	w.mu.Lock()
+	w.calm = time.Now()
+	w.mu.Unlock()
 	sleepUntil(ctx, end)
 }
 

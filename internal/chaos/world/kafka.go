@@ -36,6 +36,11 @@ func (w *World) startKafka(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	for id := 1; id <= Brokers; id++ {
+		w.cluster.Proxy(id).OnCommit(func(producer int64, epoch int16) {
+			w.write(history.Event{Kind: history.KindCommit, Commit: &history.Commit{Producer: producer, Epoch: epoch}})
+		})
+	}
 	if w.kafka, err = kgo.NewClient(kgo.SeedBrokers(w.cluster.Addrs()...), kgo.ClientID("chaos"), kgo.DisableClientMetrics()); err != nil {
 		return err
 	}

@@ -62,11 +62,28 @@ func running(st api.Status) map[string]int {
 	return run
 }
 
-// awaitQuiet waits until nothing waits and no transaction is open, and says how long that took from
-// the moment when the last fault was over. It waits longer than it may take, to tell late from
-// never.
-func (w *World) awaitQuiet(ctx context.Context, over time.Time) history.End {
+// eventsMost is for how long events may come after the last fault for the quiet to be counted from
+// its end: while they come nothing is quiet, and some of the time has to be left.
+const eventsMost = quietMost / 2
+
+// quietFrom is from when the quiet is counted: from when the last fault was over with all that
+// faults had begun, or, where events have come for long since then, from the end of these. Under
+// pressure they do, as many as can be counted.
+func (w *World) quietFrom(eventsEnded time.Time) (from time.Time, what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.calm.IsZero() || w.opt.Press || eventsEnded.Sub(w.calm) > eventsMost {
+		return eventsEnded, "the last events, long after the last fault"
+	}
+	return w.calm, "the last fault and all that faults had begun"
+}
+
+// awaitQuiet waits until nothing waits and no transaction is open, and says how long that took. It
+// waits longer than it may take, to tell late from never.
+func (w *World) awaitQuiet(ctx context.Context, eventsEnded time.Time) history.End {
 	end := history.End{QuietAfterMs: -1}
+	end.From, end.FromWhat = w.quietFrom(eventsEnded)
+	over := end.From
 	for time.Since(over) < 3*quietMost && ctx.Err() == nil {
 		why, err := w.restless(ctx, &end)
 		if err == nil && why == "" {
@@ -86,7 +103,7 @@ func (w *World) awaitQuiet(ctx context.Context, over time.Time) history.End {
 		return end // the run is given up
 	}
 	if end.QuietAfterMs < 0 || end.QuietAfterMs > quietMost.Milliseconds() {
-		w.problem("quiet after %d ms (-1: never), and not within %v: %s", end.QuietAfterMs, quietMost, end.Why)
+		w.problem("quiet after %d ms (-1: never), and not within %v of %s: %s", end.QuietAfterMs, quietMost, end.FromWhat, end.Why)
 	}
 	return end
 }

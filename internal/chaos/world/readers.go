@@ -21,6 +21,7 @@ type reader struct {
 	rand  *rand.Rand
 	token string
 	kind  readerKind
+	lanes map[string]int // of groups, as answers have told
 }
 
 // readerKind is what a reader asks, and whom.
@@ -36,7 +37,7 @@ type readerKind struct {
 var readerKinds = []readerKind{
 	{name: "with token", passes: true, at: "any", asks: []string{"get", "get", "get", "get", "get", "get", "top", "scan"}},
 	{name: "at owners", at: "owner", asks: []string{"get"}},
-	{name: "at standbys", passes: true, stale: true, at: "standby", asks: []string{"get", "get", "get", "top"}},
+	{name: "at standbys", passes: true, stale: true, at: "standby", asks: []string{"get", "get", "get", "get", "get", "get", "top", "top", "scan"}},
 	{name: "of all", stale: true, at: "any", asks: []string{"get", "get", "scan", "top"}},
 	{name: "after an event", passes: true, after: true, at: "any", asks: []string{"get"}},
 }
@@ -57,7 +58,7 @@ func (w *World) read(ctx context.Context, seed uint64) (stop func()) {
 	quit := make(chan struct{})
 	for i, l := range w.loads {
 		for j, kind := range readerKinds {
-			r := &reader{w: w, name: l.work.app.Name + " " + kind.name, load: l, kind: kind, rand: rand.New(rand.NewPCG(seed, uint64(100+10*i+j)))}
+			r := &reader{w: w, name: l.work.app.Name + " " + kind.name, load: l, kind: kind, lanes: map[string]int{}, rand: rand.New(rand.NewPCG(seed, uint64(100+10*i+j)))}
 			asking.Go(func() { r.run(ctx, quit) })
 		}
 	}
@@ -84,14 +85,14 @@ func (r *reader) run(ctx context.Context, quit <-chan struct{}) {
 
 // ask asks once, and writes down what was said.
 func (r *reader) ask(ctx context.Context) {
-	name := r.node()
 	group := r.load.work.group(r.rand)
-	if name == "" || group == "" {
-		return
-	}
 	ask := pick(r.rand, r.kind.asks...)
 	if ask == "scan" && r.load.work.groups() > scanMost && r.rand.IntN(200) > 0 {
 		ask = "get"
+	}
+	name := r.node(ask, group)
+	if name == "" || group == "" {
+		return
 	}
 	h := history.Read{Reader: r.name, Ask: ask, App: r.load.work.app.Name, Node: name, Stale: r.kind.stale}
 	opt := api.ReadOptions{Wait: readWait, Stale: r.kind.stale}
@@ -112,6 +113,9 @@ func (r *reader) ask(ctx context.Context) {
 		h.Error, h.Counts, h.Parts, h.TokenOut = err.Error(), nil, nil, ""
 	} else if r.kind.passes {
 		r.token = h.TokenOut
+	}
+	if len(h.Parts) == 1 && h.Asked != "" {
+		r.lanes[h.Asked] = h.Parts[0].Lane
 	}
 	r.w.write(history.Event{Kind: history.KindRead, Read: &h})
 	if err == nil {
@@ -176,15 +180,20 @@ func partsOf(parts []api.Part) (of []history.Part) {
 	return of
 }
 
-// node is whom to ask; "" when nobody is there.
-func (r *reader) node() string {
+// node is whom to ask; "" when nobody is there. Of a get it is one that has the group's lane, where
+// an answer has told which that is.
+func (r *reader) node(ask, group string) string {
 	alive := r.w.alive()
 	var at []string
+	lane := ""
+	if k, known := r.lanes[group]; known && ask == "get" {
+		lane = fmt.Sprintf("%s/%d", r.load.work.app.Name, k)
+	}
 	switch r.kind.at {
 	case "owner":
-		at = r.w.holders(false, "")
+		at = r.w.holders(false, lane)
 	case "standby":
-		at = r.w.holders(true, "")
+		at = r.w.holders(true, lane)
 	}
 	at = slices.DeleteFunc(at, func(name string) bool { return !slices.Contains(alive, name) })
 	if len(at) == 0 {

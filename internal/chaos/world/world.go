@@ -66,6 +66,7 @@ type World struct {
 
 	mu       sync.Mutex
 	broke    time.Time // when the schedule began
+	calm     time.Time // when the last fault was over, with all that faults had begun
 	failed   time.Time // when the first problem behind that came
 	views    map[string]view
 	whole    view                      // the cluster's, while a lane moves or a node drains
@@ -264,7 +265,7 @@ func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
 	defer progress.Stop()
 	watching.Go(func() { w.progress(ctx, progress.C, began) })
 	pressure, err := w.underFaults(ctx, s, began)
-	over := time.Now()
+	over := time.Now() // which is when the last events are sent
 	sent, loadErr := w.stopLoads()
 	w.settle(ctx, over, stopReading)
 	err = errors.Join(err, loadErr, ctx.Err())
@@ -283,9 +284,8 @@ func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
 	return r, err
 }
 
-// settle waits until all is at rest, from the moment when the network was sound and the nodes were
-// started. The further nodes leave behind that: what they give away then has to be found again, and
-// is no rest.
+// settle waits until all is at rest. The further nodes leave behind that: what they give away then
+// has to be found again, and is no rest.
 func (w *World) settle(ctx context.Context, over time.Time, stopReading func()) {
 	if ctx.Err() != nil {
 		return

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/chaos/history"
 	"github.com/tally-kafka/tally/internal/chaos/link"
 	"github.com/tally-kafka/tally/internal/chaos/plan"
@@ -163,6 +164,42 @@ func TestRole(t *testing.T) {
 		slices.Sort(got)
 		if len(got) == 0 || target != "node c" && !slices.Equal(got, want) || !slices.Contains(want, got[0]) {
 			t.Errorf("%s is %v, want %v", target, got, want)
+		}
+	}
+}
+
+// TestReaderAsksWhoHasIt: a get goes to a node that has the lane of the group, in the role that is
+// asked, once an answer has told which lane that is.
+func TestReaderAsksWhoHasIt(t *testing.T) {
+	w := &World{nodes: map[string]*node{}, views: map[string]view{}}
+	for k, name := range []string{"a", "b", "c"} { // each owns a lane, and has a copy of the next one
+		w.nodes[name] = &node{name: name, proc: &process{}}
+		lanes := []api.LaneStatus{{Lane: k, State: api.LaneRunning}, {Lane: (k + 1) % 3, Role: api.RoleStandby}}
+		w.views[name] = view{st: api.Status{Apps: []api.AppStatus{{App: LocalApp, Lanes: lanes}}}}
+	}
+	load := &load{work: newWorkload(theApps()[0], 1, keysUsual)}
+	for at, of := range map[string]string{"owner": "b", "standby": "a"} {
+		r := &reader{w: w, load: load, kind: readerKind{at: at}, rand: rand.New(rand.NewPCG(1, 1)), lanes: map[string]int{"told": 1}}
+		others := map[string]bool{}
+		for range 100 {
+			if got := r.node("get", "told"); got != of {
+				t.Fatalf("%s: a get of a group of %s goes to %s", at, of, got)
+			}
+			others[r.node("get", "another")], others[r.node("scan", "told")] = true, true
+		}
+		if len(others) != 3 {
+			t.Errorf("%s: other questions go to %v alone", at, others)
+		}
+	}
+}
+
+// TestStandbysAreAskedForAll: every kind of question goes to standbys.
+func TestStandbysAreAskedForAll(t *testing.T) {
+	for _, k := range readerKinds {
+		for _, ask := range []string{"get", "top", "scan"} {
+			if k.at == "standby" && !slices.Contains(k.asks, ask) {
+				t.Errorf("%s: no %s", k.name, ask)
+			}
 		}
 	}
 }

@@ -31,6 +31,7 @@ var (
 	partial   = check.Check{Examined: good.Examined, Unseen: []string{"tops"}}
 	lucky     = check.Check{Examined: good.Examined, Unseen: slices.Clone(mayLack)}
 	undecided = check.Check{Examined: good.Examined, Undecided: []string{"why"}}
+	excused   = check.Check{Examined: good.Examined, Excused: []check.Excuse{{Amount: check.Amount{What: "outputs", Count: 100}, Why: "why"}}}
 	doubtful  = check.Check{Examined: good.Examined, Undecided: undecided.Undecided, UndecidedOf: []check.Amount{{What: "outputs", Count: 11}}}
 )
 
@@ -105,6 +106,7 @@ func TestVerdict(t *testing.T) {
 		"nothing seen":       {foundBy(good, blind), nil, "NOT PROVED: checks [2] have seen nothing", 3},
 		"undecided":          {foundBy(good, undecided), nil, "NOT PROVED: something is undecided", 0},
 		"much undecided":     {foundBy(good, doubtful), nil, "NOT PROVED: checks [2] have left too much undecided", 3},
+		"mostly excused":     {foundBy(good, excused), nil, "NOT PROVED: checks [2] have left too much undecided", 3},
 		"a find, and blind":  {foundBy(blind, bad), nil, "FAILED: checks [2]", 1},
 		"a find and error":   {ended, errors.New("broken"), "NOT JUDGED to the end, see the error; found all the same: checks [0]", 4},
 		"an error":           {foundBy(good), errors.New("broken"), "NOT JUDGED", 4},
