@@ -372,8 +372,8 @@ func (zeros) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// growing looks at what the node holds until it is asked, and says by how much that was more than at
-// the beginning, at most.
+// growing looks at what the node holds until it is asked, and says by how much that was more than
+// at the beginning, at most.
 func (b *badClients) growing() (most func() int64) {
 	before, grown := b.memory(), int64(0)
 	quit, done := make(chan struct{}), make(chan struct{})

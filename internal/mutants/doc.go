@@ -17,8 +17,8 @@
 // Where there is no JDK and no Maven, chaos is left out, and the table says so.
 //
 // A check catches a mutant by a test that says so. Where none does, since the time was up, a port
-// was taken or the process ended otherwise, it runs once more; a mutant whose time is up twice hangs,
-// and is caught by the time-out, as the table says.
+// was taken or the process ended otherwise, it runs once more; a mutant whose time is up twice
+// hangs, and is caught by the time-out, as the table says.
 //
 // Invariants:
 //

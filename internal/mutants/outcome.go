@@ -34,8 +34,8 @@ var (
 
 const portTaken = "address already in use"
 
-// ofTest is what a run of tests came to. Only a test that says so has failed: a machine that was too
-// busy, or ended the process, says nothing of the program.
+// ofTest is what a run of tests came to. Only a test that says so has failed: a machine that was
+// too busy, or ended the process, says nothing of the program.
 func ofTest(err error, out string) (outcome, error) {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {

@@ -59,10 +59,10 @@ const (
 	rateOf     = 0.75             // of the highest that was kept up with: faults need room to catch up
 	rateBehind = 1.5              // seconds' worth of events that may wait
 	rateCalm   = 30 * time.Second // to catch up, before a lower rate is tried
-	// lagMost is how many seconds' worth of events may wait at any moment while there are faults, and
-	// lagUsual at most moments. A broker stands still for up to 20 s, in which no transaction ends that
-	// it has a part in; what gathers is counted with the third of the rate that is left, in a minute, so
-	// that one more such fault can come on top of it.
+	// lagMost is how many seconds' worth of events may wait at any moment while there are faults,
+	// and lagUsual at most moments. A broker stands still for up to 20 s, in which no transaction
+	// ends that it has a part in; what gathers is counted with the third of the rate that is left,
+	// in a minute, so that one more such fault can come on top of it.
 	lagMost     = 40.0
 	lagUsual    = 15.0
 	lagCalm     = time.Minute     // to catch up behind the last fault

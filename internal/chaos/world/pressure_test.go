@@ -110,8 +110,8 @@ func TestPressure(t *testing.T) {
 	}
 }
 
-// TestFigures: what nodes count is measured by their positions, where all of them are known, and not
-// by what is sent; a get that failed is no quick one, and a gauge is the least of its readings.
+// TestFigures: what nodes count is measured by their positions, where all of them are known, and
+// not by what is sent; a get that failed is no quick one, and a gauge is the least of its readings.
 func TestFigures(t *testing.T) {
 	began := time.Unix(1_800_000_000, 0)
 	status := func(each int64, partitions int) (st api.Status) {

@@ -206,8 +206,8 @@ func TestTotals(t *testing.T) {
 	}
 }
 
-// TestSoaked: an even run of an hour has to bring as many faults, events, groups and cells as a soak
-// is for; a shorter one and another one have not.
+// TestSoaked: an even run of an hour has to bring as many faults, events, groups and cells as a
+// soak is for; a shorter one and another one have not.
 func TestSoaked(t *testing.T) {
 	soak := func(change func(*finding)) finding {
 		f := broken(1000, 0)

@@ -208,8 +208,8 @@ func (f finding) lacking() []int {
 }
 
 // mayFail is how many faults of a short run need not come: of the faults of a soak one in 25 did
-// not, so of the 16 of a run of 90 s three or more do not in one of 40 runs, and four or more in one
-// of 250.
+// not, so of the 16 of a run of 90 s three or more do not in one of 40 runs, and four or more in
+// one of 250.
 const mayFail = 3
 
 // absent is how many faults did not come, where that is more than a tenth: then the run says less
