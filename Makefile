@@ -92,14 +92,18 @@ sim: ## Nodes in one process, faults at every kind of request to Kafka, seed by 
 	cd internal/node && GOGC=300 SIM_SEED=$(or $(SEED),1) SIM_SEEDS=$(or $(SEEDS),$(if $(SEED),1,100)) \
 	  ../../.cache/sim.test -test.run '^TestSim$$' -test.parallel 8 -test.failfast -test.timeout 30m
 
-# SEED=7 repeats a run, SCHEDULE=FILE a schedule, CHAOSFLAGS="-keep" leaves its folder in .cache/chaos,
-# where that of a run that failed is. Behind a failure ever shorter schedules are run, to find the
-# shortest that fails in the same way: for SHRINK=5m, or three times FOR but 10 to 30 minutes; SHRINK=0:
-# none.
+# SEED=7 draws the same load and schedule again, with the same FOR (and -rate, -keys, -even and -press).
+# The steps at which the faults come are dealt anew while it runs, by what was hit so far:
+# SCHEDULE=FILE, with the schedule.txt of a run's folder, repeats the run as it was. CHAOSFLAGS="-keep"
+# leaves that folder in .cache/chaos, where that of a run that failed is. Behind a failure ever shorter
+# schedules are run, to find the shortest that fails in the same way: for SHRINK=5m, or three times FOR
+# but 10 to 30 minutes; SHRINK=0: none.
 chaos: ## Faults by a seed on a cluster and three real brokers, everything checked: SEED=7 FOR=10m SHRINK=5m
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),10m) $(if $(SEED),-seed $(SEED)) \
 	  $(if $(SCHEDULE),-schedule $(SCHEDULE)) $(if $(SHRINK),-shrink $(SHRINK)) $(CHAOSFLAGS)
 
+# For an hour or longer it is green only with 1,000 faults, 50 M events, 1 M groups and nine of ten
+# cells: FOR=1h needs RATE=7100.
 soak: ## The same for two hours, with 50 M events and a million groups: SEED=7 FOR=2h RATE=3600 SHRINK=1h
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),2h) $(if $(SEED),-seed $(SEED)) \
 	  -rate $(or $(RATE),3600) -keys 1000000 -even $(if $(SHRINK),-shrink $(SHRINK)) $(CHAOSFLAGS)

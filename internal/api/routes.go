@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 	"strings"
 	"time"
 
@@ -52,12 +53,17 @@ func (s *Server) routes() {
 		if rt.scope == 0 {
 			panic("api: the route " + rt.pattern + " says not who may use it")
 		}
-		s.mux.Handle(rt.pattern, handler(func(w http.ResponseWriter, r *http.Request) error {
-			if err := s.authorize(r, rt.scope); err != nil {
-				return err
-			}
-			return rt.handle(w, r)
-		}))
+		s.mux.Handle(rt.pattern, s.authorized(rt.scope, rt.handle))
+	}
+}
+
+// authorized is a handler for those who may use it.
+func (s *Server) authorized(of scope, handle handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := s.authorize(r, of); err != nil {
+			return err
+		}
+		return handle(w, r)
 	}
 }
 
@@ -86,8 +92,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(dw, err)
 		return
 	}
-	s.mux.ServeHTTP(dw, r.WithContext(ctx))
+	r = r.WithContext(ctx)
+	if at := r.URL.EscapedPath(); !isClean(at) {
+		s.authorized(scopeRead, s.serveUnknown).ServeHTTP(dw, r) // the mux would send whoever asks to another place
+		return
+	}
+	s.mux.ServeHTTP(dw, r)
 }
+
+// isClean tells whether a path has no dots and no empty parts but at its end.
+func isClean(at string) bool { return path.Clean(at) == strings.TrimSuffix(at, "/") || at == "/" }
 
 // deadlineWriter gives each write its own deadline, so that streams may be long but no reader that
 // stops reading can hold a snapshot of the store.

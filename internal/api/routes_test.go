@@ -69,6 +69,17 @@ func TestWalkRoutes(t *testing.T) {
 			}
 		}
 	}
+	stay := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for at, want := range map[string]int{"/v1/apps/../../etc/passwd": 404, "//v1/status": 404, "/v1//status": 404, "/v1/./status": 404, "/v1/status/..": 404,
+		"/v1/status/": 404, "/": 404, "": 404, "/v1/status": 200} {
+		resp, err := stay.Get(ts.URL + at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.Body.Close(); resp.StatusCode != want {
+			t.Errorf("GET %s: status %d, want %d", at, resp.StatusCode, want)
+		}
+	}
 	status, text := ask(t, "GET", ts.URL+"/v1/nothing", "")
 	if status != 404 || !strings.Contains(errorOf(t, text).Next, "POST /v1/apps/{app}/get") {
 		t.Errorf("status %d %s", status, text)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// testTimeout bounds one run of a check: a mutant that hangs is caught by it.
+// testTimeout bounds one run of a check: a mutant that hangs twice is caught by it.
 const testTimeout = 3 * time.Minute
 
 // outputWait is how long the output of a check that was ended is waited for: what it has started
@@ -64,8 +64,22 @@ func (b *builder) meet(ctx context.Context, c check, seed int) (came outcome, to
 		"-test.run", c.run, "-test.failfast", "-test.timeout", testTimeout.String(),
 	}, c.args(seed)...)
 	took, out, err = command(ctx, filepath.Join(b.root, c.pkg), env, bin, args...)
-	came, err = ofTest(err)
+	came, err = ofTest(err, out)
 	return came, took, out, err
+}
+
+// meetSurely is meet, a second time where the first has not said that a test failed, nor that all
+// passed: whose time is up both times hangs.
+func (b *builder) meetSurely(ctx context.Context, c check, seed int) (came outcome, took time.Duration, out string, err error) {
+	first, took, out, err := b.meet(ctx, c, seed)
+	if err != nil || first != hung && first != unclear {
+		return first, took, out, err
+	}
+	came, more, out, err := b.meet(ctx, c, seed)
+	if err == nil && (came == unclear || came == hung && first != hung) {
+		err = fmt.Errorf("%s has ended twice with seed %d, and no test says that it failed:\n%s", c.name, seed, tail(out, 20))
+	}
+	return came, took + more, out, err
 }
 
 func command(ctx context.Context, dir string, env []string, name string, args ...string) (time.Duration, string, error) {

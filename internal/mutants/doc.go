@@ -16,6 +16,10 @@
 // judged (a broker did not start, the nodes did not become healthy) the mutant's row has the error.
 // Where there is no JDK and no Maven, chaos is left out, and the table says so.
 //
+// A check catches a mutant by a test that says so. Where none does, since the time was up, a port
+// was taken or the process ended otherwise, it runs once more; a mutant whose time is up twice
+// hangs, and is caught by the time-out, as the table says.
+//
 // Invariants:
 //
 //   - A patch that no longer applies without fuzz, or does not compile, fails the run.

@@ -84,7 +84,7 @@ type catch struct {
 func (h *hunter) huntSeed(ctx context.Context, b *builder, able []check, seed int) (found, error) {
 	f := found{seed: seed}
 	for _, c := range able {
-		came, took, out, err := b.meet(ctx, c, seed)
+		came, took, out, err := b.meetSurely(ctx, c, seed)
 		if err != nil {
 			return f, err
 		}
@@ -92,10 +92,12 @@ func (h *hunter) huntSeed(ctx context.Context, b *builder, able []check, seed in
 		switch came {
 		case failed:
 			f.caught = append(f.caught, catch{c.name, out, took})
+		case hung:
+			f.caught = append(f.caught, catch{c.name + " by its time-out", out, took})
 		case unproved:
 			f.unproved = append(f.unproved, c.name)
 		}
-		if came == failed && !h.all {
+		if len(f.caught) > 0 && !h.all {
 			break
 		}
 	}

@@ -111,8 +111,9 @@ func TestAfter(t *testing.T) {
 // exiting is the error of a program that exits with this number.
 func exiting(number int) error { return exec.Command("sh", "-c", fmt.Sprint("exit ", number)).Run() }
 
-// A test that fails in any way has caught a mutant; a command that judges has only where it found
-// something wrong, not where it saw too little, and it is an error where it could not judge.
+// A test that says so has caught a mutant, not one whose time was up or that was ended; a command
+// that judges has only where it found something wrong, not where it saw too little, and it is an
+// error where it could not judge.
 func TestOutcome(t *testing.T) {
 	for number, want := range map[int]struct {
 		test, command outcome
@@ -121,15 +122,54 @@ func TestOutcome(t *testing.T) {
 		0: {passed, passed, true}, 1: {failed, failed, true}, 2: {failed, passed, false}, 3: {failed, unproved, true}, 4: {failed, passed, false},
 	} {
 		err := exiting(number)
-		if came, err := ofTest(err); came != want.test || err != nil {
+		if came, err := ofTest(err, "--- FAIL: TestX (0.10s)\n"); came != want.test || err != nil {
 			t.Errorf("a test that exits %d: %d (%v)", number, came, err)
 		}
 		if came, err := ofCommand(err); came != want.command || (err == nil) != want.judged {
 			t.Errorf("a command that exits %d: %d (%v)", number, came, err)
 		}
 	}
-	if _, err := ofTest(context.Canceled); err == nil {
+	timeUp := "panic: test timed out after 3m0s\n\trunning tests:\n\t\tTestX (3m0s)\n\ngoroutine 1 [running]:\n"
+	for out, want := range map[string]outcome{
+		"    --- FAIL: TestX/of_it (0.10s)\n":                    failed,
+		"panic: runtime error: index out of range [recovered]\n": failed,
+		"fatal error: all goroutines are asleep - deadlock!\n":   failed,
+		timeUp:                               hung,
+		"--- FAIL: TestW (0.10s)\n" + timeUp: failed,
+		"    x_test.go:7: bind: address already in use\n--- FAIL: TestX\n": unclear,
+		"": unclear,
+		"flag provided but not defined: -rapid.seed\n": unclear,
+	} {
+		if came, err := ofTest(exiting(2), out); came != want || err != nil {
+			t.Errorf("%q: %d, want %d (%v)", out, came, want, err)
+		}
+	}
+	if _, err := ofTest(context.Canceled, ""); err == nil {
 		t.Error("a test that did not run has passed")
+	}
+}
+
+// What has not said that a test failed runs once more: a mutant that hangs twice is caught by its
+// time-out, and one that nothing is said of twice was not judged.
+func TestOnceMore(t *testing.T) {
+	const timeUp, ended, fails = `echo "panic: test timed out after 3m0s"; exit 2`, `echo killed; exit 2`, `echo "--- FAIL: TestX"; exit 1`
+	for name, c := range map[string]struct {
+		first, second string
+		verdict       string
+	}{
+		"it failed":          {fails, `exit 0`, "fake"},
+		"busy, then passed":  {timeUp, `exit 0`, "SURVIVES"},
+		"ended, then passed": {ended, `exit 0`, "SURVIVES"},
+		"busy, then failed":  {timeUp, fails, "fake"},
+		"it hangs":           {timeUp, timeUp, "fake by its time-out"},
+		"ended twice":        {ended, ended, ""},
+		"ended, then busy":   {ended, timeUp, ""},
+	} {
+		of, b := fake(t, "fake", "^TestX$", "if test -e ran; then "+c.second+"; fi\ntouch ran\n"+c.first+"\n")
+		f, err := (&hunter{}).huntSeed(t.Context(), b, []check{of}, 1)
+		if (err != nil) != (c.verdict == "") || err == nil && f.verdict() != c.verdict {
+			t.Errorf("%s: %s (%v)", name, f.verdict(), err)
+		}
 	}
 }
 
@@ -160,7 +200,7 @@ func TestMeetCommand(t *testing.T) {
 
 // A mutant that a check has caught meets no later one, unless all are asked for.
 func TestHuntSeed(t *testing.T) {
-	first, b := fake(t, "first", "^TestX$", "exit 1")
+	first, b := fake(t, "first", "^TestX$", "echo '--- FAIL: TestX'; exit 1")
 	second := first
 	second.name = "second"
 	for _, h := range []hunter{{}, {options: options{all: true}}} {

@@ -13,14 +13,24 @@ import (
 // not hit.
 func (f *brokerFaults) everywhere(c *kfake.Cluster) {
 	f.every = true
-	for _, key := range []kmsg.Key{
-		kmsg.InitProducerID, kmsg.AddPartitionsToTxn, kmsg.AddOffsetsToTxn, kmsg.OffsetCommit, kmsg.CreateTopics,
-		kmsg.IncrementalAlterConfigs, kmsg.DeleteRecords,
-	} {
+	for _, key := range refusedEverywhere() {
 		c.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Count: -1, Err: refusal(key), When: func(r kmsg.Request) bool {
 			return f.hits(key, f.laneOf(r), 0)
 		}})
 	}
+}
+
+// refusedEverywhere are the kinds that only these trials refuse.
+func refusedEverywhere() []kmsg.Key {
+	return []kmsg.Key{
+		kmsg.InitProducerID, kmsg.AddPartitionsToTxn, kmsg.AddOffsetsToTxn, kmsg.OffsetCommit, kmsg.CreateTopics,
+		kmsg.IncrementalAlterConfigs, kmsg.DeleteRecords,
+	}
+}
+
+// refusable are all kinds that are refused: those that change something.
+func refusable() []kmsg.Key {
+	return append(refusedEverywhere(), kmsg.EndTxn, kmsg.Produce, kmsg.TxnOffsetCommit)
 }
 
 // laneOf is the transactional id of a request that changes something, or what would be one where

@@ -62,7 +62,18 @@ const (
 	simFaults = 50
 	simSmall  = 20  // seeds; fewer may have met no fault at a kind of request
 	simLarge  = 100 // seeds; so many must have met every fault at every kind
+
+	// Of how many requests of a kind on a fault has to have come, beside those of a connection that
+	// breaks, or none has by chance alone once in a hundred million runs: one in 22 is late, and
+	// one in 250 at least is refused, the first ones of a seed more often.
+	simDelayedFrom = 500
+	simRefusedFrom = 2100
 )
+
+// simActs are what has to happen to the nodes of any run that is not small.
+func simActs() []string {
+	return []string{"crash", "stop", "take over", "kill", "cut off", "hang", "move", "drain"}
+}
 
 // What is counted of the checks.
 const (
@@ -250,6 +261,18 @@ func (s *simulation) enough() error {
 	if want := s.seeds * simFaults; s.faults() < want {
 		return fmt.Errorf("%d faults in %d seeds; at least %d", s.faults(), s.seeds, want)
 	}
+	return s.acted()
+}
+
+// acted says which act, or which check, has not come.
+func (s *simulation) acted() error {
+	s.done.mu.Lock()
+	defer s.done.mu.Unlock()
+	for _, what := range simActs() {
+		if s.done.n[what] == 0 {
+			return fmt.Errorf("no %s in %d seeds", what, s.seeds)
+		}
+	}
 	return s.checked()
 }
 
@@ -263,10 +286,8 @@ func (s *simulation) hits(what string) (n int) {
 	return n
 }
 
-// checked says which check has not been made, or not at the end of each seed.
+// checked says which check has not been made, or not at the end of each seed. s.done.mu is held.
 func (s *simulation) checked() error {
-	s.done.mu.Lock()
-	defer s.done.mu.Unlock()
 	for _, what := range simChecks() {
 		want := 1
 		if what == checkRecount {
@@ -286,15 +307,16 @@ func TestSimEnough(t *testing.T) {
 		s := newSimulation(simLarge)
 		s.events = simLarge * simEvents
 		s.done.n = map[string]int{checkAnswers: 1, checkAfter: 1, checkClaims: 1, checkRecount: simLarge}
+		for _, what := range simActs() {
+			s.done.n[what] = 1
+		}
 		for _, key := range []kmsg.Key{kmsg.EndTxn, kmsg.Fetch} {
-			s.sent[key] = 1000
-			for _, what := range simWants(key) {
+			s.sent[key] = simRefusedFrom
+			for _, what := range simWants(key, simRefusedFrom) {
 				s.hit[fault{key, what}] = 1000
 			}
 		}
-		for _, what := range []string{refused, ofThePast, delayed} {
-			s.hit[fault{kmsg.Fetch, what}] = 1
-		}
+		s.hit[fault{kmsg.Fetch, ofThePast}] = 1
 		return s
 	}
 	if err := full().enough(); err != nil {
@@ -305,13 +327,24 @@ func TestSimEnough(t *testing.T) {
 		"requests of the kind Metadata were sent, and no fault":      func(s *simulation) { s.sent[kmsg.Metadata] = 30 },
 		"requests of the kind EndTxn were sent, and none was answer": func(s *simulation) { delete(s.hit, fault{kmsg.EndTxn, answerLost.String()}) },
 		"no request in 100 seeds was " + ofThePast:                   func(s *simulation) { delete(s.hit, fault{kmsg.Fetch, ofThePast}) },
-		"no request in 100 seeds was " + delayed:                     func(s *simulation) { delete(s.hit, fault{kmsg.Fetch, delayed}) },
-		"no request in 100 seeds was " + refused:                     func(s *simulation) { delete(s.hit, fault{kmsg.Fetch, refused}) },
-		"events in 100 seeds":                                        func(s *simulation) { s.events-- },
-		"0 " + checkAnswers + " in":                                  func(s *simulation) { s.done.n[checkAnswers]-- },
-		"0 " + checkAfter + " in":                                    func(s *simulation) { s.done.n[checkAfter]-- },
-		"0 " + checkClaims + " in":                                   func(s *simulation) { s.done.n[checkClaims]-- },
-		"99 " + checkRecount + " in ":                                func(s *simulation) { s.done.n[checkRecount]-- },
+		"no request in 100 seeds was " + delayed: func(s *simulation) {
+			s.sent = map[kmsg.Key]int{kmsg.EndTxn: simDelayedFrom - 1, kmsg.Fetch: simDelayedFrom - 1}
+			delete(s.hit, fault{kmsg.EndTxn, delayed})
+			delete(s.hit, fault{kmsg.Fetch, delayed})
+		},
+		"no request in 100 seeds was " + refused: func(s *simulation) {
+			s.sent[kmsg.EndTxn]--
+			delete(s.hit, fault{kmsg.EndTxn, refused})
+		},
+		"requests of the kind EndTxn were sent, and none was " + refused: func(s *simulation) { delete(s.hit, fault{kmsg.EndTxn, refused}) },
+		"requests of the kind Fetch were sent, and none was " + delayed:  func(s *simulation) { delete(s.hit, fault{kmsg.Fetch, delayed}) },
+		"no hang in 100 seeds":        func(s *simulation) { delete(s.done.n, "hang") },
+		"no drain in 100 seeds":       func(s *simulation) { delete(s.done.n, "drain") },
+		"events in 100 seeds":         func(s *simulation) { s.events-- },
+		"0 " + checkAnswers + " in":   func(s *simulation) { s.done.n[checkAnswers]-- },
+		"0 " + checkAfter + " in":     func(s *simulation) { s.done.n[checkAfter]-- },
+		"0 " + checkClaims + " in":    func(s *simulation) { s.done.n[checkClaims]-- },
+		"99 " + checkRecount + " in ": func(s *simulation) { s.done.n[checkRecount]-- },
 		"faults in 100 seeds": func(s *simulation) {
 			for f := range s.hit {
 				s.hit[f] = 1
@@ -330,7 +363,7 @@ func TestSimEnough(t *testing.T) {
 // ever sent only the table says so.
 func (s *simulation) met(key kmsg.Key, n int) error {
 	met := 0
-	for _, what := range simWants(key) {
+	for _, what := range simWants(key, n) {
 		hits := s.hit[fault{key, what}]
 		if met += hits; hits == 0 && n >= 300 && s.seeds >= simLarge {
 			return fmt.Errorf("%d requests of the kind %s were sent, and none was %s", n, key.Name(), what)
@@ -347,12 +380,19 @@ func simColumns() []string {
 	return []string{refused, neverSent.String(), answerLost.String(), answerBad.String(), ofThePast, delayed}
 }
 
-// simWants are the faults that each kind of request must have met.
-func simWants(key kmsg.Key) []string {
-	if key == kmsg.ApiVersions { // its answer cannot say that it was not carried out
-		return []string{neverSent.String(), answerLost.String()}
+// simWants are the faults that each kind of request must have met of which so many were sent.
+func simWants(key kmsg.Key, sent int) []string {
+	wants := []string{neverSent.String(), answerLost.String()}
+	if key != kmsg.ApiVersions { // its answer cannot say that it was not carried out
+		wants = append(wants, answerBad.String())
 	}
-	return []string{neverSent.String(), answerLost.String(), answerBad.String()}
+	if sent >= simDelayedFrom {
+		wants = append(wants, delayed)
+	}
+	if sent >= simRefusedFrom && slices.Contains(refusable(), key) {
+		wants = append(wants, refused)
+	}
+	return wants
 }
 
 // table writes the sums.

@@ -118,13 +118,13 @@ func (r *reader) ask(ctx context.Context) {
 		r.lanes[h.Asked] = h.Parts[0].Lane
 	}
 	r.w.write(history.Event{Kind: history.KindRead, Read: &h})
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	if !r.kind.after {
+		r.w.timeGet(&h)
+	}
 	if err == nil {
-		r.w.mu.Lock()
-		if r.w.opt.Press && ask == "get" && !r.kind.after {
-			r.w.gets = append(r.w.gets, asked{h.Ended, float64(h.Ended.Sub(h.Began).Microseconds()) / 1000})
-		}
 		r.w.reads++
-		r.w.mu.Unlock()
 	}
 }
 

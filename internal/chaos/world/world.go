@@ -307,6 +307,7 @@ func (w *World) underFaults(ctx context.Context, s plan.Schedule, began time.Tim
 		return nil, w.heal()
 	}
 	w.findRate(ctx)
+	w.awaitKeys(ctx)
 	p := &Pressure{Before: w.figures(ctx)}
 	gauging, enough := context.WithCancel(ctx)
 	var done sync.WaitGroup
@@ -318,6 +319,9 @@ func (w *World) underFaults(ctx context.Context, s plan.Schedule, began time.Tim
 	}
 	enough()
 	done.Wait()
+	if !w.caughtUp(ctx, lagCalm) && ctx.Err() == nil {
+		w.problem("more than a second's worth of events still waits %v after the faults", lagCalm)
+	}
 	p.After = w.figures(ctx)
 	p.judge(w.opt.Nodes, w.problem)
 	return p, err

@@ -114,8 +114,10 @@ func TestVerdict(t *testing.T) {
 		"unseen, but short":  {lasting(wholeFrom-1, foundBy(good, partial)), nil, "", 0},
 		"unseen, but given":  {foundBy(good, partial), nil, "", 0},
 		"unseen by bad luck": {lasting(wholeFrom, foundBy(good, lucky)), nil, "", 0},
-		"a third is absent":  {broken(10, 5), nil, "", 0},
-		"more is absent":     {broken(9, 5), nil, "NOT PROVED: 5 of 14 faults did not come", 3},
+		"a tenth is absent":  {broken(90, 10), nil, "", 0},
+		"more is absent":     {broken(89, 11), nil, "NOT PROVED: 11 of 100 faults did not come", 3},
+		"three are absent":   {broken(9, 3), nil, "", 0},
+		"and one more":       {broken(8, 4), nil, "NOT PROVED: 4 of 12 faults did not come", 3},
 		"nothing was hit":    {hitting(plan.Disk, 0, 0, 0), nil, "NOT PROVED: no fault of these kinds has hit anything: [disk]", 3},
 		"nothing, of two":    {hitting(plan.Disk, 0, 0), nil, "", 0},
 		"one of three hit":   {hitting(plan.OneWay, 0, 0, 8), nil, "", 0},
@@ -203,6 +205,38 @@ func TestTotals(t *testing.T) {
 	f.usual = false
 	if short := f.short(); len(short) > 0 {
 		t.Errorf("of a run that is not as usual: %v", short)
+	}
+}
+
+// TestSoaked: an even run of an hour has to bring as many faults, events, groups and cells as a
+// soak is for; a shorter one and another one have not.
+func TestSoaked(t *testing.T) {
+	soak := func(change func(*finding)) finding {
+		f := broken(1000, 0)
+		f.report.Groups, f.report.Cells = 1_000_000, check.Cells{All: 297, Hit: 268}
+		f.result.Events, f.drawn, f.even = 50_000_000, soakFrom, true
+		change(&f)
+		return f
+	}
+	for says, change := range map[string]func(*finding){
+		"[999 faults of 1000]":          func(f *finding) { f.result.Faults[0].Failed = "there was no time for it" },
+		"[49999999 events of 50000000]": func(f *finding) { f.result.Events-- },
+		"[999999 groups of 1000000]":    func(f *finding) { f.report.Groups-- },
+		"[267 cells of 268]":            func(f *finding) { f.report.Cells.Hit-- },
+	} {
+		f := soak(change)
+		if text, came := f.verdict(nil); came != unproved || f.proved() || text != "NOT PROVED: a run of 1h0m0s brings more than "+says {
+			t.Errorf("%s: it says %q, and exits %d", says, text, came)
+		}
+	}
+	for name, f := range map[string]finding{
+		"as it should be": soak(func(*finding) {}),
+		"shorter":         soak(func(f *finding) { f.drawn, f.result.Events = soakFrom-1, 1 }),
+		"not even":        soak(func(f *finding) { f.even, f.result.Events = false, 1 }),
+	} {
+		if text, _ := f.verdict(nil); text != "" || !f.proved() {
+			t.Errorf("%s: it says %q", name, text)
+		}
 	}
 }
 

@@ -6,19 +6,24 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tally-kafka/tally/internal/chaos/check"
 	"github.com/tally-kafka/tally/internal/chaos/history"
 	"github.com/tally-kafka/tally/internal/chaos/plan"
 )
 
-// total is how much of something came in a run, and how much of it comes at least in one of
-// floorsFrom at the usual rate.
+// total is how much of something came in a run, and how much of it comes at least in one that has
+// floors.
 type total struct {
 	what       string
 	got, floor int
 }
 
-// floorsFrom is from which length on a run that is drawn has to bring so much of everything.
-const floorsFrom = 12 * time.Minute
+// A run that is drawn has to bring so much of everything from a length on: of totals at the usual
+// rate, and of soaked with the even deck, whatever the rate is.
+const (
+	floorsFrom = 12 * time.Minute
+	soakFrom   = time.Hour
+)
 
 // totals add up what came by kinds that do the same.
 func (f finding) totals() []total {
@@ -51,13 +56,30 @@ func (f finding) totals() []total {
 	}
 }
 
-// short are the totals that are below their floor, where the run is one that has floors: one that
-// was drawn as such a run usually is.
-func (f finding) short() (all []total) {
-	if f.drawn < floorsFrom || !f.usual {
-		return nil
+// soaked is what a soak is for: much of everything, and nine of ten cells of the table.
+func (f finding) soaked() []total {
+	var r check.Report
+	if f.report != nil {
+		r = *f.report
 	}
-	return slices.DeleteFunc(f.totals(), func(t total) bool { return t.got >= t.floor })
+	return []total{
+		{"faults", f.came(), 1000},
+		{"events", int(f.result.Events), 50_000_000},
+		{"groups", int(r.Groups), 1_000_000},
+		{"cells", r.Cells.Hit, (9*r.Cells.All + 9) / 10},
+	}
+}
+
+// short are the totals that are below their floor, where the run is one that has floors: one that
+// was drawn as such a run usually is, or a soak.
+func (f finding) short() (all []total) {
+	switch {
+	case f.usual && f.drawn >= floorsFrom:
+		all = f.totals()
+	case f.even && f.drawn >= soakFrom:
+		all = f.soaked()
+	}
+	return slices.DeleteFunc(all, func(t total) bool { return t.got >= t.floor })
 }
 
 func (t total) String() string { return fmt.Sprintf("%d %s of %d", t.got, t.what, t.floor) }
