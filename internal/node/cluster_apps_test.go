@@ -323,8 +323,10 @@ func TestBandReplacesAnAppBehindANode(t *testing.T) {
 	now := []*kgo.Record{event(0, "a", "z"), event(1, "c", "x")}
 	other.send(now...)
 	for lane := range 4 { // each has been at the node that was away
-		_, err := b.nodes[0].client.Move(b.ctx(), other.app, lane, api.MoveRequest{To: "node-c"})
-		p.must(err)
+		until(t, func() error { // once the leader has heard of it
+			_, err := b.nodes[0].client.Move(b.ctx(), other.app, lane, api.MoveRequest{To: "node-c"})
+			return err
+		})
 		until(t, func() error {
 			if l := other.appRuns().Lanes[lane]; l.Owner != "node-c" {
 				return fmt.Errorf("lane %+v", l)

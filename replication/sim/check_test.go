@@ -23,8 +23,7 @@ func (s *sim) checkBase(entry []byte, before, after *ownership.State) {
 func (s *sim) checkEntry(before, after *ownership.State) {
 	for ref, l := range after.Lanes() {
 		old, _ := before.Lane(ref)
-		at, cutOff := s.cutOff[l.From]
-		s.taken[ref] = l.From != "" && (s.taken[ref] && l.From == old.From || cutOff && s.now-at < 1000)
+		s.taken[ref] = l.From != "" && (s.taken[ref] && l.From == old.From || s.cutOffNow(l.From))
 		if l.Epoch < old.Epoch {
 			s.wrong("%v: its epoch falls from %d to %d", ref, old.Epoch, l.Epoch)
 		}
@@ -35,13 +34,20 @@ func (s *sim) checkEntry(before, after *ownership.State) {
 		if after.OwnerOf(l) == nil {
 			s.wrong("%v is granted to %s, who is not alive", ref, l.Incarnation)
 		}
-		s.checkGrant(ref, old, l, after.OwnerOf(old) == nil)
+		s.checkGrant(ref, old, l, after.OwnerOf(old) == nil || s.cutOffNow(old.Owner))
 	}
 	s.checkLimits(before, after)
 }
 
+// cutOffNow reports whether a leader has a node for cut off from Kafka, or has had a moment ago.
+func (s *sim) cutOffNow(id string) bool {
+	at, known := s.cutOff[id]
+	return known && s.now-at < 1000
+}
+
 // checkGrant: who gets a lane from another follows it, or it was fenced while nobody had it. Who
-// gave it to an owner that is gone is waited for still, and that is no handover of its.
+// gave it to an owner that is gone or cut off, and has not heard of that, is waited for still, and
+// that is no handover of its.
 func (s *sim) checkGrant(ref ownership.LaneRef, old, l ownership.Lane, gone bool) {
 	n := s.nodes[slices.IndexFunc(s.nodes, func(n *node) bool { return n.id == l.Owner })]
 	c := n.copies[ref]
