@@ -53,6 +53,7 @@ type Pressure struct {
 
 const (
 	rateStep   = 6 * time.Second  // at each rate that is tried
+	rateWarm   = 20 * time.Second // at the first: the processes have only just started
 	rateFirst  = 1500             // of each app
 	rateMost   = 60_000           // of each app
 	rateGrowth = 1.3              // from one to the next
@@ -83,14 +84,9 @@ var PressureKinds = []plan.Kind{
 func (w *World) findRate(ctx context.Context) {
 	kept := rateFirst
 	w.setRate(kept)
-	w.caughtUp(ctx, rateCalm) // the processes have only just started
+	sleepUntil(ctx, time.Now().Add(rateWarm))
 	for rate := rateFirst; rate <= rateMost && ctx.Err() == nil; rate = int(float64(rate) * rateGrowth) {
-		w.setRate(rate)
-		sleepUntil(ctx, time.Now().Add(rateStep))
-		st, err := w.status(ctx)
-		behind := float64(lagOf(st)) / float64(rate*len(w.loads))
-		w.opt.Say("at %d events a second %.2f s of them wait", rate*len(w.loads), behind)
-		if err != nil || behind > rateBehind {
+		if !w.keepsUp(ctx, rate) && !w.keepsUp(ctx, rate) { // once may be a stumble
 			break
 		}
 		kept = rate
@@ -102,6 +98,16 @@ func (w *World) findRate(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// keepsUp tries a rate.
+func (w *World) keepsUp(ctx context.Context, rate int) bool {
+	w.setRate(rate)
+	sleepUntil(ctx, time.Now().Add(rateStep))
+	st, err := w.status(ctx)
+	behind := float64(lagOf(st)) / float64(rate*len(w.loads))
+	w.opt.Say("at %d events a second %.2f s of them wait", rate*len(w.loads), behind)
+	return err == nil && behind <= rateBehind
 }
 
 // caughtUp waits until less than a second's worth of events waits, and says whether that came.
