@@ -52,10 +52,12 @@ type Pressure struct {
 }
 
 const (
-	rateStep   = 6 * time.Second  // at each rate that is tried
-	rateWarm   = 20 * time.Second // at the first: the processes have only just started
-	rateFirst  = 1500             // of each app
-	rateMost   = 60_000           // of each app
+	rateStep  = 6 * time.Second  // at each rate that is tried
+	rateWarm  = 20 * time.Second // at the first: the processes have only just started
+	rateFirst = 1500             // of each app
+	// rateMost is of each app: more than the run itself can write down and judge in the time that it
+	// takes. On two cores nodes and brokers keep up with three times as much for a minute.
+	rateMost   = 20_000
 	rateGrowth = 1.3              // from one to the next
 	rateOf     = 0.75             // of the highest that was kept up with: faults need room to catch up
 	rateBehind = 1.5              // seconds' worth of events that may wait
@@ -350,5 +352,5 @@ func quantile(values []float64, q float64) float64 {
 		return 0
 	}
 	slices.Sort(values)
-	return values[min(int(math.Ceil(q*float64(len(values)))), len(values))-1]
+	return values[max(0, min(int(math.Ceil(q*float64(len(values)))), len(values))-1)]
 }

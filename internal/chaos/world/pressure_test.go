@@ -132,6 +132,9 @@ func TestFigures(t *testing.T) {
 	if got, want := c.rate(), 500.0*float64(Partitions*len(Apps))/10; got != want {
 		t.Errorf("%.0f events a second, want %.0f", got, want)
 	}
+	if least, most := quantile([]float64{3, 1, 2}, 0), quantile([]float64{3, 1, 2}, 1); least != 1 || most != 3 {
+		t.Errorf("from %v to %v", least, most)
+	}
 	f := Figures{Least: map[string]Gauge{}}
 	f.ofGets([]asked{{ms: 5}, {ms: 1, failed: true}, {ms: 7}})
 	f.least([]Gauge{{Node: "a", MB: 9, Goroutines: 5, Files: 3}})

@@ -152,8 +152,8 @@ func (p *Pressure) quarter(name string, nth int) (g Gauge) {
 func (p *Pressure) Table() string {
 	var b strings.Builder
 	second := float64(p.Before.Rate)
-	fmt.Fprintf(&b, "%d events a second, %.0f%% of the highest rate that was sustained for %.0f s; during the faults %.0f waited (p50), and up to %.0f\n",
-		p.Before.Rate, 100*rateOf, rateStep.Seconds(), p.LagP50, p.LagMax)
+	fmt.Fprintf(&b, "%d events a second, %.0f%% of the highest rate that was sustained for %.0f s (up to %d are tried); during the faults %.0f waited (p50), and up to %.0f\n",
+		p.Before.Rate, 100*rateOf, rateStep.Seconds(), rateMost*len(Apps), p.LagP50, p.LagMax)
 	fmt.Fprintf(&b, "(%.0f and %.0f may: %.0f and %.0f s' worth)\n", lagUsual*second, lagMost*second, lagUsual, lagMost)
 	fmt.Fprintf(&b, "%-8s %10s %10s %10s %10s %10s %8s %8s %8s %8s\n", "", "counted/s", "lag p50", "lag p99", "get p50 ms", "p99 ms", "gets", "failed",
 		"topics", "aside")
