@@ -55,7 +55,7 @@ const (
 	rateStep  = 6 * time.Second  // at each rate that is tried
 	rateWarm  = 20 * time.Second // at the first: the processes have only just started
 	rateFirst = 1500             // of each app
-	// rateMost is of each app: more than the run itself can write down and judge in the time that it
+	// rateMost is of each app: the run itself can write down and judge no more in the time that it
 	// takes. On two cores nodes and brokers keep up with three times as much for a minute.
 	rateMost   = 20_000
 	rateGrowth = 1.3              // from one to the next
