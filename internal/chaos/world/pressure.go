@@ -88,7 +88,11 @@ func (w *World) findRate(ctx context.Context) {
 	w.setRate(kept)
 	sleepUntil(ctx, time.Now().Add(rateWarm))
 	for rate := rateFirst; rate <= rateMost && ctx.Err() == nil; rate = int(float64(rate) * rateGrowth) {
-		if !w.keepsUp(ctx, rate) && !w.keepsUp(ctx, rate) { // once may be a stumble
+		steady := w.keepsUp(ctx, rate)
+		if !steady {
+			steady = w.keepsUp(ctx, rate) // once may be a stumble
+		}
+		if !steady {
 			break
 		}
 		kept = rate
