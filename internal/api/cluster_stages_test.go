@@ -197,13 +197,28 @@ func TestInputOfAnOlderRelease(t *testing.T) {
 		t.Errorf("%+v", in)
 	}
 	p := Part{Role: RoleOwner, AsOfMs: 5, Lag: 1}
-	(&read{input: inputOf(answer.Lanes)}).addInput(&p)
+	(&read{input: inputOf(answer.Lanes), app: &App{}}).addInput(&p)
 	if p.Role != RoleUnsure || p.AsOfMs != 0 || p.Lag != 4 || p.InputLag != 3 {
 		t.Errorf("%+v", p)
 	}
 	(&read{}).addInput(&p) // of one stage
 	if p.Lag != 4 {
 		t.Errorf("%+v", p)
+	}
+}
+
+// What the first stage has sent since the end of the source was looked up is in neither of the two
+// lags, and behind the position all the same.
+func TestLagOfWhatWasSentSince(t *testing.T) {
+	rd := &read{input: &inputRead{lag: 5, owned: true, asOfMs: 9}, soft: map[int32]int64{2: 40}, app: &App{Source: "r", Repartitions: 3}}
+	name := sourceName(rd.app, 2)
+	for _, test := range []struct {
+		at, lag, want int64
+	}{{40, 0, 5}, {40, 3, 8}, {30, 3, 15}} {
+		p := Part{Partition: 2, Role: RoleOwner, Position: map[string]int64{name: test.at}, Lag: test.lag, AsOfMs: 9}
+		if rd.addInput(&p); p.Lag != test.want || p.InputLag != 5 {
+			t.Errorf("at %d, lag %d: %+v, want a lag of %d", test.at, test.lag, p, test.want)
+		}
 	}
 }
 

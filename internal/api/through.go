@@ -231,6 +231,10 @@ func (rd *read) addInput(p *Part) {
 	if rd.input == nil {
 		return
 	}
+	// What those have sent since the source's end was looked up has left their lag.
+	if at, known := p.Position[sourceName(rd.app, p.Partition)]; known {
+		p.Lag = max(p.Lag, rd.soft[p.Partition]-at)
+	}
 	p.Lag += rd.input.lag
 	p.InputLag = rd.input.lag
 	p.AsOfMs = min(p.AsOfMs, rd.input.asOfMs)

@@ -86,7 +86,9 @@ func (c *column) progress(n *ask) int64 {
 //
 // The lag is looked up behind the position, and may be that of a later one: by as much as an owner
 // commits meanwhile. By how much a copy moves on nobody sees; of a standby's only gets are judged,
-// which take no time between the two, and who is unsure may just be catching up.
+// which take no time between the two, and who is unsure may just be catching up. Between two stages
+// a copy does not know what was sent there since it has looked how far the topic goes, and what was
+// sent is no lag of the input any more.
 func (c *column) judgeAge(n *ask) {
 	before := n.asOfMs - ageSlack.Milliseconds()
 	rep, what := c.rep.Of(Reads), "ages"
@@ -105,6 +107,8 @@ func (c *column) judgeAge(n *ask) {
 		rep.excusedOf(1, what, "by a clock that was off")
 	case future:
 		rep.fail("%s: %s says what it is as of %s, which was not yet", n.of.where, n.node, moment(n.asOfMs))
+	case n.role != roleOwner && c.stages() == 2:
+		rep.excusedOf(1, what, "by a copy that cannot know what its owner has sent since it looked")
 	case n.role != roleOwner && (n.of.what != "get" || n.role != roleStandby):
 		rep.excusedOf(1, what, "of many groups, by a copy that may have moved on")
 	default:
