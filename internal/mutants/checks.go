@@ -58,6 +58,7 @@ var checks = []check{
 	{"TestSim", "internal/node", "^TestSim$", none, func(seed int) []string { // each kind of trial once
 		return []string{fmt.Sprint("SIM_SEED=", 3*seed), "SIM_SEEDS=3"}
 	}},
+	{"TestTakenBefore…", "internal/node", "^TestTakenBeforeTheFence$", none, none},
 	chaos,
 }
 
