@@ -1,10 +1,8 @@
 package testkafka
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"time"
@@ -31,18 +29,12 @@ func (h *Hits) Deliver() (request, answer []byte, err error) {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(deliverMost))
-	if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(request))), request...)); err != nil {
+	if err := writeFrame(conn, request); err != nil {
 		return nil, nil, err
 	}
-	var size uint32
-	if err := binary.Read(conn, binary.BigEndian, &size); err != nil {
-		return nil, nil, fmt.Errorf("the answer to a request that came late: %w", err)
+	if answer, err = readFrame(conn); err != nil {
+		err = fmt.Errorf("the answer to a request that came late: %w", err)
 	}
-	if size > frameMax {
-		return nil, nil, fmt.Errorf("the answer has %d bytes", size)
-	}
-	answer = make([]byte, size)
-	_, err = io.ReadFull(conn, answer)
 	return request, answer, err
 }
 

@@ -282,26 +282,35 @@ var errDropped = errors.New("dropped by the proxy")
 // refuses a frame.
 func (l *link) pump(from io.Reader, to io.Writer, look func(frame []byte) error) {
 	for {
-		head := make([]byte, 4)
-		if _, err := io.ReadFull(from, head); err != nil {
-			return
-		}
-		size := binary.BigEndian.Uint32(head)
-		if size > frameMax {
-			return
-		}
-		frame := make([]byte, size)
-		if _, err := io.ReadFull(from, frame); err != nil {
+		frame, err := readFrame(from)
+		if err != nil {
 			return
 		}
 		l.p.pass()
-		if look(frame) != nil {
-			return
-		}
-		if _, err := to.Write(append(head, frame...)); err != nil {
+		if look(frame) != nil || writeFrame(to, frame) != nil {
 			return
 		}
 	}
+}
+
+// readFrame reads a request or an answer, from its header on.
+func readFrame(from io.Reader) ([]byte, error) {
+	head := make([]byte, 4)
+	if _, err := io.ReadFull(from, head); err != nil {
+		return nil, err
+	}
+	size := binary.BigEndian.Uint32(head)
+	if size > frameMax {
+		return nil, fmt.Errorf("a frame has %d bytes", size)
+	}
+	frame := make([]byte, size)
+	_, err := io.ReadFull(from, frame)
+	return frame, err
+}
+
+func writeFrame(to io.Writer, frame []byte) error {
+	_, err := to.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...))
+	return err
 }
 
 // clientOf is the client id in a request's header: behind key, version and correlation id.

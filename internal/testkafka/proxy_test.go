@@ -2,7 +2,6 @@ package testkafka
 
 import (
 	"encoding/binary"
-	"io"
 	"net"
 	"testing"
 	"time"
@@ -30,26 +29,12 @@ func echo(t *testing.T) string {
 					if err != nil {
 						return
 					}
-					writeFrame(conn, frame[4:])
+					_ = writeFrame(conn, frame[4:])
 				}
 			}()
 		}
 	}()
 	return l.Addr().String()
-}
-
-func readFrame(r io.Reader) ([]byte, error) {
-	var head [4]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil, err
-	}
-	frame := make([]byte, binary.BigEndian.Uint32(head[:]))
-	_, err := io.ReadFull(r, frame)
-	return frame, err
-}
-
-func writeFrame(w io.Writer, frame []byte) {
-	_, _ = w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...))
 }
 
 // ask sends a request and says whether its answer came within d.
@@ -63,7 +48,7 @@ func ask(t *testing.T, addr string, key uint16, d time.Duration) bool {
 	_ = conn.SetDeadline(time.Now().Add(d))
 	frame := binary.BigEndian.AppendUint16(nil, key)
 	frame = append(frame, 0, 1, 0, 0, 0, 42, 'x')
-	writeFrame(conn, frame)
+	_ = writeFrame(conn, frame)
 	answer, err := readFrame(conn)
 	return err == nil && string(answer) == "\x00\x00\x00\x2ax"
 }
@@ -91,7 +76,7 @@ func TestOnCommit(t *testing.T) {
 		for _, client := range []string{"", "tally"} {
 			req := &kmsg.EndTxnRequest{Version: version, TransactionalID: "a.lane-0", ProducerID: 7, ProducerEpoch: version}
 			for _, req.Commit = range []bool{false, true} {
-				writeFrame(conn, kmsg.NewRequestFormatter(kmsg.FormatterClientID(client)).AppendRequest(nil, req, 42)[4:])
+				_ = writeFrame(conn, kmsg.NewRequestFormatter(kmsg.FormatterClientID(client)).AppendRequest(nil, req, 42)[4:])
 				if _, err := readFrame(conn); err != nil {
 					t.Fatal(err)
 				}
@@ -107,7 +92,7 @@ func TestOnCommit(t *testing.T) {
 		}
 	}
 	for _, short := range [][]byte{{0, KeyEndTxn, 0, 5, 0, 0, 0, 1}, {0, KeyEndTxn, 0, 5, 0, 0, 0, 1, 0, 0}, {0, KeyEndTxn, 0, 99, 0, 0, 0, 1, 0, 0, 0, 0}, {0, KeyProduce, 0, 5, 0, 0, 0, 1}} {
-		writeFrame(conn, short)
+		_ = writeFrame(conn, short)
 		if _, err := readFrame(conn); err != nil {
 			t.Fatal(err)
 		}

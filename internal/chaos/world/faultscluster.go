@@ -383,7 +383,10 @@ func (f *fault) brokerStop(ctx context.Context) error {
 	f.came(1)
 	var lost int64
 	f.lastUntilHit(ctx, func() int64 {
-		if now, err := f.w.ledBy(ctx, id); lost == 0 && err == nil {
+		if lost != 0 {
+			return lost // known, and not to be asked again
+		}
+		if now, err := f.w.ledBy(ctx, id); err == nil {
 			lost = int64(led - now)
 		}
 		return lost
