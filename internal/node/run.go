@@ -73,6 +73,7 @@ func (l *lane) stay(ctx context.Context, drain <-chan struct{}) error {
 		return err
 	}
 	defer session.Close()
+	l.takeovers = takeoversMax
 	l.setState(api.LaneRunning, l.snapshot().damage)
 	l.log().Info("running", "epoch", l.epoch)
 	l.app.node.cluster.Nudge()
@@ -118,15 +119,20 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 	l.mu.Unlock()
 	var lost *LostError
 	var behind *epochError
+	err = l.ofAnotherTopic(ctx, err)
+	if txn.Fenced(err) {
+		if by := l.fencedBy(ctx); by != nil {
+			err = by
+		}
+	}
 	switch {
+	case errors.As(err, &lost) && l.insists(lost):
+		err = l.raiseGrant(ctx, &epochError{floor: lost.Epoch, grant: l.epoch})
 	case errors.As(err, &lost):
 		return l.lose(lost)
 	case errors.As(err, &behind):
 		err = l.raiseGrant(ctx, behind)
 	case txn.Fenced(err):
-		if by := l.fencedBy(ctx); by != nil {
-			return l.lose(by)
-		}
 		l.log().Warn("fenced, but no other node has written under a newer epoch: the transaction took too long, or the node that was replaced has tried once more; acquiring again", "error", err)
 	case diskFails(err):
 		l.abandonStore()
@@ -177,14 +183,27 @@ func (l *lane) explain(ctx context.Context, err error) error {
 	return err
 }
 
+// ofAnotherTopic gives the ReplacedError in place of an error of offsets that a topic does not
+// have, where it is not the topic that the offsets are of.
+func (l *lane) ofAnotherTopic(ctx context.Context, err error) error {
+	var gap *txn.GapError
+	var cut *txn.TruncatedError
+	if !errors.As(err, &gap) && !errors.As(err, &cut) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
+	defer cancel()
+	var replaced *ReplacedError
+	if found := l.app.checkTopics(ctx); errors.As(found, &replaced) {
+		return replaced
+	}
+	return err
+}
+
 // lostEvents says which part of the input is gone.
 func (l *lane) lostEvents(ctx context.Context, gap *txn.GapError) error {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
-	var replaced *ReplacedError
-	if err := l.app.checkTopics(ctx); errors.As(err, &replaced) {
-		return replaced // the offsets are those of another topic
-	}
 	admin := l.app.node.admin
 	starts, err := admin.StartOffsets(ctx, gap.Topic)
 	if err != nil {

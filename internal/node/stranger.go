@@ -50,7 +50,23 @@ func (l *lane) isStranger(by author, partition int32) bool {
 	if before, ok := a.heads[partition]; !by.foreign(a.node.clusterID()) || ok && by.offset <= before.author.offset {
 		return false
 	}
-	return !a.node.cfg.Takeover || by.epoch > max(a.highestEpoch(l.k), a.record.Lanes[l.k].Epoch)
+	return !a.node.cfg.Takeover || by.epoch > max(a.highestEpoch(l.k), a.record.Lanes[l.k].Epoch, l.overruled)
+}
+
+// takeoversMax bounds how often a node that was told to take an app over fences a lane once more,
+// so that two nodes which were both told do not do it for ever.
+const takeoversMax = 3
+
+// insists reports whether a lane that was lost to another cluster is to be taken all the same: this
+// node was told to take the app over, and neither it nor another of its cluster has run the lane.
+// Then the other cluster moved the lane before it could hear of the takeover.
+func (l *lane) insists(lost *LostError) bool {
+	if !lost.Stranger || !l.app.node.cfg.Takeover || l.moved || l.takeovers >= takeoversMax {
+		return false
+	}
+	l.takeovers++
+	l.overruled = lost.Epoch
+	return true
 }
 
 func (l *lane) lostTo(by author, partition int32) *LostError {

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/internal/step"
 )
 
 // strangers are a band whose app a node of another cluster has taken, and that node. Events come
@@ -188,4 +189,41 @@ func TestDeleteAfterATakeover(t *testing.T) {
 	says(t, err, "prod-2 of another cluster", "`tally delete "+b.app+"`", b.app+".changelog")
 	_, err = b.nodes[0].client.Delete(b.ctx(), b.app, false)
 	p.must(err)
+}
+
+// A node that was told to take an app over does so although the others, who cannot know yet, move
+// their lanes just then.
+func TestTakeoverOfLanesThatMove(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	b := p.band(2, standbys(0))
+	stop := p.stream(4)
+	b.whole()
+	fenced, moved := make(chan struct{}, 8), make(chan struct{})
+	taker := p.launch(named("prod-2"), takeover(), func(c *Config) {
+		c.Step = func(s step.Name) {
+			if s == step.Fence {
+				fenced <- struct{}{}
+				<-moved
+			}
+		}
+	})
+	<-fenced
+	_, err := b.nodes[1].client.Drain(b.ctx(), "node-a", api.DrainRequest{})
+	p.must(err)
+	b.until("node-b has the lanes", func(st api.Status) error {
+		for _, l := range st.Apps[0].Lanes {
+			if l.Owner != "node-b" || l.State != api.LaneRunning {
+				return fmt.Errorf("lane %+v", l)
+			}
+		}
+		return nil
+	})
+	close(moved)
+	taker.ready()
+	b.until("every lane is lost", allLost)
+	if taker.log.count("asking for a later grant") == 0 {
+		t.Error("no lane had moved away from it")
+	}
+	taker.right(stop())
 }
