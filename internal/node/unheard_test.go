@@ -34,8 +34,10 @@ func TestUnheardGrant(t *testing.T) {
 	}
 	w.net.set(old, linkDeaf)
 	defer w.net.set(old, linkUp)
-	_, err = w.besides(old).client.Move(w.ctx(), w.app, lane, api.MoveRequest{To: to})
-	w.must(err)
+	w.until(func() error { // once the leader has heard of where it goes
+		_, err := w.besides(old).client.Move(w.ctx(), w.app, lane, api.MoveRequest{To: to})
+		return err
+	})
 	w.until(func() error {
 		st, err := w.besides(old).client.Status(w.ctx())
 		if err != nil || len(st.Apps) != 1 {
