@@ -66,10 +66,14 @@ func TestPressure(t *testing.T) {
 			p.After.Counted, p.Before.GetsFailed, p.After.GetsFailed = 90, 2, 2
 			left(Gauge{MB: 30, Goroutines: 30, Files: 10}, "4+2")(p)
 		}, ""},
-		"memory":           {late(Gauge{MB: 41.1}), "node a: 141 MB in the last quarter, 100 in the second"},
-		"goroutines":       {late(Gauge{Goroutines: 41}), "node a: 241 goroutines in the last quarter"},
-		"open files":       {late(Gauge{Files: 26}), "node a: 76 open files in the last quarter"},
-		"memory left":      {left(Gauge{MB: 31}, "4+2"), "node a: 131 MB in the quiet behind the faults, 100 before"},
+		"memory":      {late(Gauge{MB: 41.1}), "node a: 141 MB in the last quarter, 100 in the second"},
+		"goroutines":  {late(Gauge{Goroutines: 41}), "node a: 241 goroutines in the last quarter"},
+		"open files":  {late(Gauge{Files: 26}), "node a: 76 open files in the last quarter"},
+		"memory left": {left(Gauge{MB: 31}, "4+2"), "node a: 131 MB in the quiet behind the faults, 100 before"},
+		"a cold process": {func(p *Pressure) {
+			left(Gauge{MB: 30}, "4+2")(p)
+			p.Before.Least = map[string]Gauge{"a": {MB: 60, Goroutines: 200, Files: 50}, "b": least["b"]}
+		}, ""},
 		"goroutines left":  {left(Gauge{Goroutines: 31}, "4+2"), "node a: 231 goroutines in the quiet behind the faults, 200 before"},
 		"files left":       {left(Gauge{Files: 11}, "4+2"), "node a: 61 open files in the quiet behind the faults, 50 before"},
 		"other lanes":      {left(Gauge{Files: 13}, "5+2"), ""},
