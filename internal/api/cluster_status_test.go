@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -298,6 +299,13 @@ func TestCallsOfNodes(t *testing.T) {
 		status, body := ask(t, "POST", ts.URL+"/v1/node/"+c.call, c.body)
 		if status != c.status || !strings.Contains(body, c.say) {
 			t.Errorf("%s: status %d %s", c.call, status, body)
+		}
+	}
+	asked := NewCaller(http.DefaultClient, func(addr string) string { return "http://" + addr }, 0)
+	for call, unknown := range map[string]bool{"nope": true, "echo": false} {
+		err := asked(t.Context(), strings.TrimPrefix(ts.URL, "http://"), call, struct{}{}, nil)
+		if e := new(Error); !errors.As(err, &e) || e.UnknownCall() != unknown {
+			t.Errorf("%s: it says %v", call, err)
 		}
 	}
 }

@@ -266,7 +266,7 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request) error {
 	call := s.opt.Calls[name]
 	if call == nil {
 		return &Error{Status: http.StatusNotFound, Code: CodeNotFound,
-			Message: fmt.Sprintf("this node knows no call %q", name), Next: "its release is another: see `tally status`"}
+			Message: fmt.Sprintf(noCall+"%q", name), Next: "its release is another: see `tally status`"}
 	}
 	body, err := s.readBody(w, r)
 	if err != nil {

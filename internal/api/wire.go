@@ -1,6 +1,9 @@
 package api
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strings"
+)
 
 // This file is the JSON contract. People's scripts depend on the names: add fields, never rename or
 // remove one. Times end in _ms (Unix milliseconds, or a duration where the name says so).
@@ -256,6 +259,14 @@ type Error struct {
 	Next    string `json:"next,omitempty"`
 	// Status is the HTTP status; it is not in the body.
 	Status int `json:"-"`
+}
+
+// noCall begins what a node answers that does not know a call of nodes, in every release.
+const noCall = "this node knows no call "
+
+// UnknownCall reports whether a node of another release does not know what it was asked.
+func (e *Error) UnknownCall() bool {
+	return e.Code == CodeNotFound && strings.HasPrefix(e.Message, noCall)
 }
 
 func (e *Error) Error() string {

@@ -257,6 +257,9 @@ func (c control) Move(ctx context.Context, app string, lane int, req api.MoveReq
 		return answer, c.keepThere(ctx, ref, to)
 	}
 	f, err := c.n.cluster.DryRunMove(ctx, ref, to.ID)
+	if errors.Is(err, cluster.ErrOlderLeader) && !req.DryRun {
+		err = nil // its own rules decide
+	}
 	if err != nil {
 		return answer, cannotDecide(err)
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 
 	"github.com/tally-kafka/tally/replication/assign"
 	"github.com/tally-kafka/tally/replication/ownership"
@@ -18,8 +19,13 @@ type dryRunAnswer struct {
 	Foreseen assign.Foreseen `json:"foreseen"`
 }
 
+// ErrOlderLeader says that the leader is of a release that cannot be asked what would come of a
+// change. It makes the change all the same, by the rules of its own release.
+var ErrOlderLeader = errors.New("the leader's release is older and cannot foresee it")
+
 // DryRunDrain asks the leader, who knows the health of all, what a drain of a member would come to.
-// It waits for a leader up to Timing.Propose, and then returns a NoLeaderError.
+// It waits for a leader up to Timing.Propose, and then returns a NoLeaderError; an ErrOlderLeader
+// where that one cannot say.
 func (c *Cluster) DryRunDrain(ctx context.Context, id string) (assign.Foreseen, error) {
 	return c.dryRun(ctx, dryRunRequest{Drain: id})
 }
@@ -42,6 +48,9 @@ func (c *Cluster) dryRun(ctx context.Context, r dryRunRequest) (assign.Foreseen,
 		if why == nil {
 			return answer.Foreseen, nil
 		}
+		if unknownCall(why) {
+			return assign.Foreseen{}, ErrOlderLeader
+		}
 		if c.c.Seam.Sleep(ctx, c.c.Seam.Jitter(c.c.Timing.Retry)) != nil {
 			return assign.Foreseen{}, &NoLeaderError{why.Error()}
 		}
@@ -61,4 +70,11 @@ func (c *Cluster) serveDryRun(_ context.Context, r dryRunRequest) (any, error) {
 		return dryRunAnswer{routed: c.route()}, nil
 	}
 	return dryRunAnswer{Foreseen: f}, nil
+}
+
+// unknownCall reports whether a node of another release does not know a call. Its error says so of
+// itself.
+func unknownCall(err error) bool {
+	var u interface{ UnknownCall() bool }
+	return errors.As(err, &u) && u.UnknownCall()
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -43,4 +44,31 @@ func TestDryRunWithoutMajority(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+type unknownCallError struct{}
+
+func (unknownCallError) Error() string     { return "this node knows no such call" }
+func (unknownCallError) UnknownCall() bool { return true }
+
+// TestDryRunOfAnOlderLeader: a leader of a release that cannot be asked is not asked again.
+func TestDryRunOfAnOlderLeader(t *testing.T) {
+	t.Parallel()
+	nodes := newNodes(t, 2)
+	for _, n := range nodes {
+		n.wrap = func(to Call) Call {
+			return func(ctx context.Context, addr, call string, in, out any) error {
+				if call == "dry_run" {
+					return fmt.Errorf("post: %w", unknownCallError{})
+				}
+				return to(ctx, addr, call, in, out)
+			}
+		}
+	}
+	inCluster(nodes)
+	leader := leaderOf(t, nodes...)
+	_, err := others(nodes, leader)[0].DryRunDrain(limit(t), leader.conf.ID)
+	if !errors.Is(err, ErrOlderLeader) {
+		t.Errorf("it says %v", err)
+	}
 }
