@@ -120,11 +120,13 @@ func (f *fleet) freezeOwner() {
 	p := f.up[name]
 	delete(f.up, name)
 	f.row("SIGSTOP of an owner", 2, func() {
+		f.frozen.begin(name)
 		p.signal(syscall.SIGSTOP)
 		<-time.After(away)
 	})
 	f.row("... SIGCONT", 3, func() {
 		p.signal(syscall.SIGCONT)
+		f.frozen.end()
 		f.up[name] = p
 	})
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,14 +37,40 @@ type failedRead struct {
 
 const readWait = 10 * time.Second
 
+// freeze is the last time that a node was stopped as a zombie is: who asks it then has no answer.
+type freeze struct {
+	mu       sync.Mutex
+	name     string
+	from, to time.Time // to is zero while it lasts
+}
+
+func (z *freeze) begin(name string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.name, z.from, z.to = name, time.Now(), time.Time{}
+}
+
+func (z *freeze) end() {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.to = time.Now()
+}
+
+// met reports whether a node stood still at any moment of a question that ends now.
+func (z *freeze) met(name string, began time.Time) bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.name == name && (z.to.IsZero() || z.to.After(began))
+}
+
 func (f *fleet) read() *readers {
 	ctx, quit := context.WithCancel(f.ctx)
 	r := &readers{f: f, quit: quit}
-	var clients []*api.Client
+	clients := map[string]*api.Client{}
 	for _, name := range []string{"a", "b", "c"} {
 		c, err := api.NewClient("http://"+f.machines[name].listen, seam.World())
 		must(f.t, err)
-		clients = append(clients, c)
+		clients[name] = c
 	}
 	for i, g := range f.gauges {
 		seed := rand.New(rand.NewPCG(f.s.seed, uint64(i)))
@@ -58,11 +86,12 @@ func (r *readers) stop() {
 }
 
 // ask asks for one word of each partition in turn, and sometimes for all there is.
-func (r *readers) ask(ctx context.Context, g *gauge, clients []*api.Client, by *rand.Rand) {
-	shown := map[string]int64{}
+func (r *readers) ask(ctx context.Context, g *gauge, clients map[string]*api.Client, by *rand.Rand) {
+	shown, names := map[string]int64{}, slices.Sorted(maps.Keys(clients))
 	token := ""
 	for n := 0; ctx.Err() == nil; n++ {
-		c := clients[by.IntN(len(clients))]
+		name := names[by.IntN(len(names))]
+		c := clients[name]
 		began := time.Now()
 		var err error
 		if n%40 == 39 {
@@ -76,11 +105,11 @@ func (r *readers) ask(ctx context.Context, g *gauge, clients []*api.Client, by *
 		if err == nil {
 			r.asked.Add(1)
 			r.slow.Store(max(r.slow.Load(), time.Since(began).Milliseconds()))
-		} else if time.Since(began) > readWait-time.Second {
+		} else if time.Since(began) > readWait-time.Second && !r.f.frozen.met(name, began) {
 			r.mu.Lock()
 			r.failed = append(r.failed, failedRead{began, err.Error()})
 			r.mu.Unlock()
-		} // else: the node that was asked is dead, or dies
+		} // else: the node that was asked is dead, or dies, or stands still
 		<-time.After(5 * time.Millisecond)
 	}
 }

@@ -33,6 +33,7 @@ type fleet struct {
 	gauges   []*gauge
 	loads    []*load
 	rows     []row
+	frozen   freeze
 }
 
 // newFleet starts three nodes at once, and submits the apps to one of them.
