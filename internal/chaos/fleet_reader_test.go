@@ -39,15 +39,15 @@ const readWait = 10 * time.Second
 
 // freeze is the last time that a node was stopped as a zombie is: who asks it then has no answer.
 type freeze struct {
-	mu       sync.Mutex
-	name     string
-	from, to time.Time // to is zero while it lasts
+	mu   sync.Mutex
+	name string
+	to   time.Time // zero while it lasts
 }
 
 func (z *freeze) begin(name string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.name, z.from, z.to = name, time.Now(), time.Time{}
+	z.name, z.to = name, time.Time{}
 }
 
 func (z *freeze) end() {

@@ -65,12 +65,8 @@ func (l *lane) granted() (grant, <-chan struct{}) {
 // anothers reports whether another node of this cluster has the lane, or had it until this grant.
 func (l *lane) anothers(g grant) bool {
 	n := l.app.node
-	a := n.cluster.State().Apps[l.app.name()]
-	if a == nil || l.k >= len(a.Lanes) {
-		return false
-	}
-	owner := a.Lanes[l.k].Owner
-	return g.from != "" || owner != "" && owner != n.dir.id.ID
+	now, _ := n.cluster.State().Lane(l.ref())
+	return g.from != "" || now.Owner != "" && now.Owner != n.dir.id.ID
 }
 
 // soonRuns reports whether this node is to run the lane now, or once the leader has heard of it.

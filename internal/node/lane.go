@@ -42,11 +42,10 @@ type lane struct {
 	meter     meter
 	follows   bool // the store was verified once and has followed since
 	// cuts are the positions below which the input was cut off and that are to be read on from.
-	cuts map[txn.TopicPartition]int64
-	// takeovers is how often a --takeover has insisted on the lane: takeoversMax once it has run.
-	takeovers int
+	cuts      map[txn.TopicPartition]int64
+	had       bool   // this node has run the lane, or another of its cluster was granted it
+	takeovers int    // how often a --takeover has insisted on the lane
 	overruled uint64 // the highest epoch of another cluster that it insisted against
-	moved     bool   // another node of this cluster has had the lane since the app was opened
 	ready     ready
 
 	seedAfter time.Time // when the lane may be seeded again

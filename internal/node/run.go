@@ -73,7 +73,7 @@ func (l *lane) stay(ctx context.Context, drain <-chan struct{}) error {
 		return err
 	}
 	defer session.Close()
-	l.takeovers = takeoversMax
+	l.had = true
 	l.setState(api.LaneRunning, l.snapshot().damage)
 	l.log().Info("running", "epoch", l.epoch)
 	l.app.node.cluster.Nudge()
@@ -126,8 +126,8 @@ func (l *lane) after(ctx context.Context, err error) (again bool) {
 		}
 	}
 	switch {
-	case errors.As(err, &lost) && l.insists(lost):
-		err = l.raiseGrant(ctx, &epochError{floor: lost.Epoch, grant: l.epoch})
+	case errors.As(err, &lost) && l.mayInsist(lost):
+		err = l.insist(ctx, lost)
 	case errors.As(err, &lost):
 		return l.lose(lost)
 	case errors.As(err, &behind):

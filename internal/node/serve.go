@@ -39,7 +39,7 @@ func (l *lane) takePart(ctx context.Context, drain <-chan struct{}, g grant) {
 	defer cancel()
 	over := l.whileGranted(ctx, inner.Done(), drain, g)
 	l.phase("grant: " + string(g.part))
-	l.moved = l.moved || l.anothers(g)
+	l.had = l.had || l.anothers(g)
 	switch g.part {
 	case partOwner:
 		l.own(ctx, over, g)

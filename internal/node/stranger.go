@@ -57,16 +57,18 @@ func (l *lane) isStranger(by author, partition int32) bool {
 // so that two nodes which were both told do not do it for ever.
 const takeoversMax = 3
 
-// insists reports whether a lane that was lost to another cluster is to be taken all the same: this
-// node was told to take the app over, and neither it nor another of its cluster has run the lane.
+// mayInsist reports whether a lane that was lost to another cluster is to be taken all the same:
+// this node was told to take the app over, and neither it nor another of its cluster has run it.
 // Then the other cluster moved the lane before it could hear of the takeover.
-func (l *lane) insists(lost *LostError) bool {
-	if !lost.Stranger || !l.app.node.cfg.Takeover || l.moved || l.takeovers >= takeoversMax {
-		return false
-	}
+func (l *lane) mayInsist(lost *LostError) bool {
+	return lost.Stranger && l.app.node.cfg.Takeover && !l.had && l.takeovers < takeoversMax
+}
+
+// insist asks for a grant above that of who has taken the lane.
+func (l *lane) insist(ctx context.Context, lost *LostError) error {
 	l.takeovers++
 	l.overruled = lost.Epoch
-	return true
+	return l.raiseGrant(ctx, &epochError{floor: lost.Epoch, grant: l.epoch})
 }
 
 func (l *lane) lostTo(by author, partition int32) *LostError {

@@ -19,7 +19,7 @@ func (p *place) strangers(nodes int, opts ...option) (b *band, taker *tally) {
 	p.topic(p.in, 4)
 	b = p.band(nodes, opts...)
 	stop := p.stream(4)
-	b.until("no lane moves", noneMoves) // else its new owner fences whoever takes it just then
+	b.whole() // else a lane's new owner fences whoever takes it just then
 	taker = p.start(named("prod-2"), takeover())
 	b.until("every lane is lost", allLost)
 	epochs := taker.epochs()
@@ -44,15 +44,6 @@ func (n *tally) epochs() string {
 		epochs = append(epochs, n.lane(k, api.LaneRunning).Epoch)
 	}
 	return fmt.Sprint(epochs)
-}
-
-func noneMoves(st api.Status) error {
-	for _, l := range st.Apps[0].Lanes {
-		if l.State != api.LaneRunning || l.From != "" || l.Target != "" {
-			return fmt.Errorf("lane %+v", l)
-		}
-	}
-	return nil
 }
 
 func allLost(st api.Status) error {

@@ -128,14 +128,12 @@ func TestDepartUnregistered(t *testing.T) {
 	rest := others(nodes, leader)
 	for _, n := range rest {
 		n.stop()
-		n.wrap = func(real Call) Call {
-			return func(ctx context.Context, addr, call string, in, out any) error {
-				if call == "join" {
-					return errors.New("not now")
-				}
-				return real(ctx, addr, call, in, out)
+		n.refuse(func(call string) error {
+			if call == "join" {
+				return errors.New("not now")
 			}
-		}
+			return nil
+		})
 		n.start()
 	}
 	leaderOf(t, nodes...) // be it one of them

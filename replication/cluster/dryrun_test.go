@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -56,14 +55,12 @@ func TestDryRunOfAnOlderLeader(t *testing.T) {
 	t.Parallel()
 	nodes := newNodes(t, 2)
 	for _, n := range nodes {
-		n.wrap = func(to Call) Call {
-			return func(ctx context.Context, addr, call string, in, out any) error {
-				if call == "dry_run" {
-					return fmt.Errorf("post: %w", unknownCallError{})
-				}
-				return to(ctx, addr, call, in, out)
+		n.refuse(func(call string) error {
+			if call == "dry_run" {
+				return fmt.Errorf("post: %w", unknownCallError{})
 			}
-		}
+			return nil
+		})
 	}
 	inCluster(nodes)
 	leader := leaderOf(t, nodes...)

@@ -104,14 +104,7 @@ func TestForgottenWhileCutOff(t *testing.T) {
 	t.Parallel()
 	nodes := newNodes(t, 4)
 	for _, n := range nodes {
-		n.wrap = func(real Call) Call {
-			return func(ctx context.Context, addr, call string, in, out any) error {
-				if err := n.gate.isCut(); err != nil {
-					return err
-				}
-				return real(ctx, addr, call, in, out)
-			}
-		}
+		n.refuse(func(string) error { return n.gate.isCut() })
 	}
 	nodes = inCluster(nodes)
 	leader := leaderOf(t, nodes...)

@@ -265,6 +265,18 @@ type tnode struct {
 	stop   func()
 }
 
+// refuse lets no call of the node's out for which why has an error.
+func (n *tnode) refuse(why func(call string) error) {
+	n.wrap = func(real Call) Call {
+		return func(ctx context.Context, addr, call string, in, out any) error {
+			if err := why(call); err != nil {
+				return err
+			}
+			return real(ctx, addr, call, in, out)
+		}
+	}
+}
+
 func newNode(t testing.TB, name string, seeds ...string) *tnode {
 	n := &tnode{t: t, gate: newGate(t), halted: make(chan error, 10)}
 	s := seam.World()
