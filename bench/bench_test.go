@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tally-kafka/tally/bench/measure"
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/seam"
 	"github.com/tally-kafka/tally/internal/testkafka"
@@ -40,8 +41,12 @@ func runPeer(text string) error {
 		return err
 	}
 	sum, err := job.Run(context.Background(), seam.World())
+	if err != nil {
+		return err
+	}
+	u, err := measure.Of(os.Getpid()) // as tally's is taken: the system counts the parent's memory in, from before the exec
 	if err == nil {
-		fmt.Println(sum)
+		fmt.Println(sum, u.PeakRSS>>20)
 	}
 	return err
 }
@@ -71,7 +76,7 @@ func compare(b *testing.B, w Workload) {
 		b.Fatal(err)
 	}
 	run := 0
-	measure := func(b *testing.B, f func(name string) (int64, Usage, error)) {
+	turn := func(b *testing.B, f func(name string) (int64, Usage, error)) {
 		var all Usage
 		for range b.N {
 			run++
@@ -90,10 +95,10 @@ func compare(b *testing.B, w Workload) {
 		b.ReportMetric(float64(all.RSSMB), "MB-rss")
 	}
 	b.Run("limit", func(b *testing.B) {
-		measure(b, func(name string) (int64, Usage, error) { return peer(ctx, cfg, w, topic, name) })
+		turn(b, func(name string) (int64, Usage, error) { return peer(ctx, cfg, w, topic, name) })
 	})
 	b.Run("tally", func(b *testing.B) {
-		measure(b, func(name string) (int64, Usage, error) {
+		turn(b, func(name string) (int64, Usage, error) {
 			return Tally(ctx, cfg, w, binary, dir, topic, name, freeAddr(b))
 		})
 	})
@@ -113,9 +118,9 @@ func peer(ctx context.Context, cfg kafka.Config, w Workload, topic, name string)
 	if err != nil {
 		return 0, u, err
 	}
-	took := time.Since(began)
-	_, err = fmt.Sscan(string(out), &sum)
-	return sum, UsageOf(cmd.ProcessState, took), err
+	u.Took, u.CPU = time.Since(began), cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()
+	_, err = fmt.Sscan(string(out), &sum, &u.RSSMB)
+	return sum, u, err
 }
 
 func freeAddr(b *testing.B) string {

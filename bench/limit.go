@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -18,12 +19,14 @@ import (
 	"github.com/tally-kafka/tally/internal/seam"
 )
 
-// limitLanes is with how many such a program did best on two cores.
 const (
-	limitLanes = 2
 	limitPoll  = 20_000 // records a poll takes at most
 	recordRoom = 80     // bytes of both records of a counter beside its group twice
 )
+
+// Threads are how many a program uses that is told its number: one a core, as far as there are
+// partitions to share. On two cores that is with how many each did best.
+func Threads(partitions int) int { return min(runtime.NumCPU(), partitions) }
 
 // A LimitJob is what the limit does, in a process of its own as tally does.
 type LimitJob struct {
@@ -53,7 +56,7 @@ func (j LimitJob) Run(ctx context.Context, sm seam.Seam) (sum int64, err error) 
 	if err != nil {
 		return 0, err
 	}
-	lanes := make([]*limitLane, limitLanes)
+	lanes := make([]*limitLane, Threads(w.Partitions))
 	g, ctx := errgroup.WithContext(ctx)
 	for k := range lanes {
 		l := &limitLane{
@@ -63,7 +66,7 @@ func (j LimitJob) Run(ctx context.Context, sm seam.Seam) (sum int64, err error) 
 				{Key: "tally.generation", Value: []byte("1")}, {Key: "tally.partition", Value: []byte("0")},
 			},
 		}
-		for p := int32(k); p < int32(w.Partitions); p += limitLanes {
+		for p := int32(k); p < int32(w.Partitions); p += int32(len(lanes)) {
 			l.ends[p], l.added[p] = ends[p], map[string]*int64{}
 		}
 		lanes[k] = l
@@ -146,7 +149,8 @@ func (l *limitLane) fold(ctx context.Context) error {
 }
 
 // count adds an event to the groups of its partition. They are Items, by bytes: a group that was
-// met before costs no memory.
+// met before costs no memory. The limit has no second stage, so that nobody asks it for words by
+// themselves.
 func (l *limitLane) count(added map[string]*int64, r *kgo.Record) {
 	add := func(group []byte) {
 		n := added[string(group)]
@@ -161,12 +165,7 @@ func (l *limitLane) count(added map[string]*int64, r *kgo.Record) {
 		return
 	}
 	for word := range bytes.FieldsSeq(r.Value) {
-		if l.w.ByWord {
-			l.group = append(append(append(l.group[:0], `["`...), word...), "\"]\x00"...)
-		} else {
-			l.group = append(append(l.group[:0], r.Key...), 0)
-		}
-		l.group = append(l.group, word...)
+		l.group = append(append(append(l.group[:0], r.Key...), 0), word...)
 		add(l.group)
 	}
 }

@@ -104,12 +104,3 @@ type Usage struct {
 	CPU   time.Duration // user and system, to the commit of the last event
 	RSSMB int64         // at most
 }
-
-// UsageOf reads what the system says of a process that has ended with the commit of its last event.
-func UsageOf(ps *os.ProcessState, took time.Duration) Usage {
-	u := Usage{Took: took, CPU: ps.UserTime() + ps.SystemTime()}
-	if r, ok := ps.SysUsage().(*syscall.Rusage); ok {
-		u.RSSMB = r.Maxrss / 1024 // Linux counts in KB
-	}
-	return u
-}

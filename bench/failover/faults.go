@@ -16,15 +16,18 @@ const (
 	KillOwner       = "owner killed"
 	KillLeader      = "owner and leader killed"
 	StopOwner       = "owner stopped (SIGSTOP 10 s)"
-	CutOwner        = "owner cut off (from all and from Kafka, 10 s)"
+	CutOwner        = "owner cut off (from all and from Kafka for 10 s)"
 	Drain           = "drain"
 	Move            = "move"
 	Join            = "join of a fourth node"
 	RollingRestart  = "rolling restart"
-	KillAll         = "all killed, started again"
+	KillAll         = "all killed and started again"
 	awayFor         = 10 * time.Second
 	betweenRestarts = 500 * time.Millisecond
 )
+
+// AllFaults are those that there are.
+var AllFaults = []string{KillOwner, StopOwner, KillLeader, CutOwner, Move, Drain, Join, RollingRestart, KillAll}
 
 // Wires are proxies between the nodes, and between them and Kafka, so that a node can be cut off.
 type Wires struct {

@@ -65,6 +65,8 @@ func (b *Tally) Name() string { return fmt.Sprintf("tally, %d nodes", b.Nodes) }
 // Out is the topic of outputs.
 func (b *Tally) Out() string { return b.App + "-out" }
 
+func (b *Tally) changelog() string { return b.App + ".changelog" }
+
 // Start starts all nodes at once, and returns when all lanes run and have their standbys.
 func (b *Tally) Start(ctx context.Context) error {
 	if err := b.launch(); err != nil {

@@ -45,10 +45,10 @@ func (Limit) Position(ctx context.Context, admin *kafka.Admin, j Job) (map[int32
 
 func (Limit) Settings() []string {
 	return []string{
-		"2 lanes, each with a Go map of what a transaction adds; no state beyond that",
+		threadsText("lanes") + ", each with a Go map of what a transaction adds; no state beyond that",
 		"a changelog record and an output a changed group, with what was added, of the sizes of tally's",
 		"nothing that makes it safe to crash; no compression; fetches of 1 MB, 300 KB a partition",
-		"the interval begins when the last transaction has ended",
+		"the interval begins when the last transaction has ended, and alone ends it: tally also ends one that has grown large",
 		profile(),
 	}
 }

@@ -2,9 +2,11 @@ package peers
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -58,6 +60,11 @@ type Peer interface {
 	Adds() bool
 	// Settings are those that are not the program's defaults, for the report.
 	Settings() []string
+}
+
+// threadsText says of what there are as many as bench.Threads has it.
+func threadsText(what string) string {
+	return fmt.Sprintf("%s: one a core, at most one a partition of the input, so at most %d here", what, runtime.NumCPU())
 }
 
 // groupPosition is that of a peer which commits its offsets to Kafka.

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tally-kafka/tally/bench"
 	"github.com/tally-kafka/tally/internal/kafka"
 )
 
@@ -132,7 +133,7 @@ func (s Spark) Command(j Job) (*exec.Cmd, error) {
 func (s Spark) checkpoint(j Job) string { return filepath.Join(j.Dir, "checkpoint") }
 
 func (s Spark) session(partitions int) map[string]string {
-	threads := 2
+	threads := bench.Threads(partitions)
 	if s.RealTime {
 		threads = 2 * partitions // real-time mode keeps a task of each stage running
 	}
@@ -208,14 +209,15 @@ func sparkOffsets(text []byte, topic string) (map[int32]int64, error) {
 	return topics[topic], nil
 }
 
-// State is nothing: the checkpoint is Spark's only copy.
 func (Spark) Adds() bool { return false }
 
+// State is nothing: the checkpoint is Spark's only copy.
 func (s Spark) State(Job) string { return "" }
 
 func (s Spark) Settings() []string {
 	settings := s.session(1)
 	settings["spark.sql.shuffle.partitions"] = "the input's partitions"
+	settings["spark.master"] = "local[" + threadsText("threads") + "]"
 	if s.RealTime {
 		settings["spark.master"] = "local[twice the input's partitions]"
 	}

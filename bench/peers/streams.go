@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tally-kafka/tally/bench"
 	"github.com/tally-kafka/tally/internal/kafka"
 )
 
@@ -93,7 +94,8 @@ func (s Streams) Command(j Job) (*exec.Cmd, error) { return s.CommandWith(j, nil
 func (s Streams) CommandWith(j Job, more map[string]string) (*exec.Cmd, error) {
 	settings := s.settings()
 	maps.Copy(settings, map[string]string{
-		"job.in": j.In, "job.out": j.Out(), "job.words": fmt.Sprint(j.Workload.Words > 0), "job.byword": fmt.Sprint(j.Workload.ByWord),
+		"num.stream.threads": fmt.Sprint(bench.Threads(j.Workload.Partitions)),
+		"job.in":             j.In, "job.out": j.Out(), "job.words": fmt.Sprint(j.Workload.Words > 0), "job.byword": fmt.Sprint(j.Workload.ByWord),
 		"application.id": j.App, "bootstrap.servers": j.brokers(), "state.dir": filepath.Join(j.Dir, "state"),
 		"commit.interval.ms": fmt.Sprint(j.Interval.Milliseconds()),
 	})
@@ -118,7 +120,6 @@ func (s Streams) CommandWith(j Job, more map[string]string) (*exec.Cmd, error) {
 func (s Streams) settings() map[string]string {
 	settings := map[string]string{
 		"processing.guarantee":       "exactly_once_v2",
-		"num.stream.threads":         "2",
 		"consumer.auto.offset.reset": "earliest",
 	}
 	if !s.Expert {
@@ -176,11 +177,21 @@ func (Streams) Adds() bool { return false }
 func (s Streams) State(j Job) string { return filepath.Join(j.Dir, "state") }
 
 func (s Streams) Settings() []string {
-	all := append(lines(s.settings()), "JVM "+strings.Join(s.jvm(), " ")+s.moreHeap(), "commit.interval.ms as the row says")
+	all := append(lines(s.settings()), threadsText("num.stream.threads"), "JVM "+strings.Join(s.jvm(), " ")+s.moreHeap(), "commit.interval.ms as the row says")
 	if s.Expert {
-		all = append(all, "RocksDB: TunedRocksDB.java", "Processor API, no repartition topic, record cache")
+		all = append(all, "Processor API, no repartition topic, record cache", tunedRocksDB())
 	}
 	return all
+}
+
+// tunedRocksDB is what the expert's stores are told, as the program has it.
+func tunedRocksDB() string {
+	text, err := sources.ReadFile("kafka-streams/TunedRocksDB.java")
+	if err != nil {
+		panic(fmt.Sprintf("peers: %v", err)) // it is embedded
+	}
+	_, class, _ := strings.Cut(string(text), "public final ")
+	return strings.TrimSpace(class)
 }
 
 func lines(settings map[string]string) []string {

@@ -18,12 +18,13 @@ const kept = "results.json"
 // it. Works of the page that are not among these results stay as they are, and so does the page
 // when one of its parts cannot be made.
 func (r *Results) Write(path string) error {
-	own, err := handWritten(path)
+	own, err := HandWritten(path, Marker)
 	if err != nil {
 		return err
 	}
 	folder := strings.TrimSuffix(path, filepath.Ext(path))
 	r.Trim()
+	r.Stamp()
 	old, err := Load(filepath.Join(folder, kept))
 	switch {
 	case err == nil:
@@ -55,6 +56,12 @@ func (w *Work) section(b *strings.Builder, r *Results, folder string, plots []pl
 	fmt.Fprintf(b, "\n## (%s) %s\n\n", w.ID, w.Title)
 	if w.By.Command != r.Command || !w.By.On.Equal(r.Began) {
 		fmt.Fprintf(b, "Measured by `%s` on %s, %s.\n\n", w.By.Command, w.By.On.UTC().Format("2006-01-02"), w.By.Tally)
+	}
+	if w.By.Machine != r.machine() {
+		fmt.Fprintf(b, "**On another machine**: %s.\n\n", w.By.Machine)
+	}
+	if w.By.Scale != r.Scale {
+		fmt.Fprintf(b, "**At scale %v, where the page is of scale %v.**\n\n", w.By.Scale, r.Scale)
 	}
 	if w.Note != "" {
 		b.WriteString(w.Note + "\n\n")
@@ -89,7 +96,8 @@ func (r *Results) replace(folder string, plots []plot) error {
 func (r *Results) head(b *strings.Builder) {
 	b.WriteString("# Performance\n\n")
 	fmt.Fprintf(b, "Written by `%s` on %s, in %v.\n"+
-		"All programs ran on one machine, one after the other and in turn, on the same Kafka and the same input.\n",
+		"The programs of a section ran on one machine, one after the other and in turn, on the same Kafka and the same\n"+
+		"input.\n",
 		r.Command, r.Began.UTC().Format("2006-01-02"), r.Took.Round(time.Second))
 	if r.Scale != 1 {
 		fmt.Fprintf(b, "\n**This is a run at scale %v: its figures show that everything works, and no more.**\n", r.Scale)
@@ -106,7 +114,10 @@ func (r *Results) head(b *strings.Builder) {
   programs have not: each run is of a new process, and a JVM compiles its code in it. tally is built
   with a profile of smaller works like (a) and (c), as it is for its users.
 - ` + "`limit`" + ` is a bare program without state: it reads, folds what a transaction adds, and writes an
-  output and a changelog record of tally's sizes a changed group.
+  output and a changelog record of tally's sizes a changed group. Its transactions end with the interval
+  alone, where tally also ends one that has grown large: with many groups it writes fewer records than
+  tally, up to a quarter in (c).
+- The input lies in Kafka as it is sent, without compression; so does what tally and the limit write.
   PySpark's state is exact, its sink to Kafka is at-least-once.
 `)
 }
@@ -125,8 +136,8 @@ func (r *Results) foot(b *strings.Builder) {
 		"a section that names another command comes of that one.\n", r.Command)
 }
 
-// handWritten is what stands below the marker of a page that is there.
-func handWritten(path string) (string, error) {
+// HandWritten is what stands below the marker of a page that is there, "" where there is none.
+func HandWritten(path, marker string) (string, error) {
 	text, err := os.ReadFile(path)
 	if os.IsNotExist(err) {
 		return "", nil
@@ -134,9 +145,9 @@ func handWritten(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, own, found := strings.Cut(string(text), Marker+"\n")
+	_, own, found := strings.Cut(string(text), marker+"\n")
 	if !found {
-		return "", fmt.Errorf("%s has no line %q, so that it would be lost: put it back, or move the file away", path, Marker)
+		return "", fmt.Errorf("%s has no line %q, so that it would be lost: put it back, or move the file away", path, marker)
 	}
 	return own, nil
 }

@@ -123,6 +123,48 @@ func TestPageKeepsWhatWasNotRun(t *testing.T) {
 	}
 }
 
+// TestPageOfTwoMachines: a work that was measured on another machine, or at another scale, says so.
+func TestPageOfTwoMachines(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "performance.md")
+	first := sample()
+	first.Machine = []Pair{{"processor", "fast"}, {"system", "linux 1"}}
+	if err := first.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	for _, again := range []struct {
+		machine, system string
+		scale           float64
+		said            []string
+	}{
+		{"fast", "linux 2", 1, nil},
+		{"slow", "linux 2", 1, []string{"**On another machine**: processor fast.\n"}},
+		{"fast", "linux 1", 0.1, []string{"**At scale 1, where the page is of scale 0.1.**\n"}},
+	} {
+		d := &Work{ID: "d", Kind: Latency, Title: "paced anew"}
+		d.Row("tally", 0, "").Runs = []trial.Figures{{P50: 7}}
+		r := &Results{Scale: again.scale, Machine: []Pair{{"processor", again.machine}, {"system", again.system}}, Works: []*Work{d}}
+		if err := r.Write(path); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own, others, _ := strings.Cut(string(text[strings.Index(string(text), "## (d)"):]), "## (d0)")
+		if strings.Contains(own, "**On another") || strings.Contains(own, "**At scale") {
+			t.Errorf("what this run has measured is said to be another's: %s", own)
+		}
+		for _, want := range again.said {
+			if !strings.Contains(others, want) {
+				t.Errorf("%+v: the page does not say %q", again, want)
+			}
+		}
+		if len(again.said) == 0 && strings.Contains(string(text), "**On another machine**") {
+			t.Errorf("%+v: the same machine is said to be another", again)
+		}
+	}
+}
+
 // TestPageWithoutMarker is not overwritten: somebody wrote it.
 func TestPageWithoutMarker(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "performance.md")

@@ -42,7 +42,7 @@ const (
 
 // Work is one table.
 type Work struct {
-	ID    string // a to k
+	ID    string // its letter, such as a, with a number or a word behind it where the work has several tables
 	Kind  Kind
 	Title string
 	Note  string
@@ -50,11 +50,13 @@ type Work struct {
 	By    Stamp
 }
 
-// Stamp says what a work was measured by. Works of several commands may share a page.
+// Stamp says what a work was measured by, and on what. Works of several commands may share a page.
 type Stamp struct {
 	On      time.Time
 	Command string
 	Tally   string // its version
+	Machine string // in a line
+	Scale   float64
 }
 
 // Row is one peer under one condition, run several times.
@@ -145,15 +147,21 @@ func (r *Results) Stamp() {
 	}
 	for _, w := range r.Works {
 		if w.By == (Stamp{}) {
-			w.By = Stamp{r.Began, r.Command, tally}
+			w.By = Stamp{On: r.Began, Command: r.Command, Tally: tally}
+		}
+		if w.By.Scale == 0 { // one from before stamps said so: all of a page were of one machine
+			w.By.Machine, w.By.Scale = r.machine(), r.Scale
 		}
 	}
 }
+
+func (r *Results) machine() string { return MachineLine(r.Machine) }
 
 // Over puts these results over older ones: a work that was run again replaces its table, what was
 // not run is kept, with its own stamp, and settings are those of all peers that either has. Works
 // then stand in the order of their letters.
 func (r *Results) Over(old *Results) {
+	old.Stamp()
 	works, rest := []*Work(nil), slices.Clone(r.Works)
 	for _, w := range old.Works {
 		if i := slices.IndexFunc(rest, func(n *Work) bool { return n.ID == w.ID }); i >= 0 {

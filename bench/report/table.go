@@ -47,6 +47,8 @@ var columns = map[Kind][]column{
 		{"broker CPU, cores", func(f trial.Figures) float64 { return f.BrokerCPUShare }, middle, false},
 		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, most, false},
 		{"outputs an event", func(f trial.Figures) float64 { return f.OutputsPerEvent }, middle, false},
+		{"bytes to disk an event", func(f trial.Figures) float64 { return f.DiskPerEvent }, middle, false},
+		{"bytes to Kafka an event", func(f trial.Figures) float64 { return f.KafkaPerEvent }, middle, true},
 	},
 	Restart: {
 		{"first output ms", func(f trial.Figures) float64 { return f.FirstOutputMs }, about, false},
@@ -74,6 +76,7 @@ var columns = map[Kind][]column{
 		{"scan groups/s", func(f trial.Figures) float64 { return f.RecordsPerSec }, about, true},
 		{"groups", func(f trial.Figures) float64 { return f.Groups }, middle, true},
 		{"peak RSS MB", func(f trial.Figures) float64 { return f.RSSMB }, most, true},
+		{"before the scan", func(f trial.Figures) float64 { return f.BeforeScanMB }, most, true},
 	},
 }
 

@@ -25,7 +25,6 @@ type Lab struct {
 	Brokers []int // process ids
 	Dir     string
 	Seam    seam.Seam
-	Log     func(format string, args ...any)
 
 	admin *kafka.Admin
 	cl    *kgo.Client
@@ -67,6 +66,7 @@ type Figures struct {
 	OutputsRepeated float64 `json:",omitempty"` // that did not raise their count
 	KafkaBytes      float64 `json:",omitempty"` // while nothing came
 	GetP99, TopP99  float64 `json:",omitempty"` // ms, of queries
+	BeforeScanMB    float64 `json:",omitempty"` // at most, until a scan began
 	Groups          float64 `json:",omitempty"`
 	Wrong           string  `json:",omitempty"`
 }

@@ -124,6 +124,10 @@ func (a *app) paced(ctx context.Context, s *sender, p Pacing, f *Figures) error 
 	if err != nil {
 		return err
 	}
+	kept, err := a.kept(ctx)
+	if err != nil {
+		return err
+	}
 	from := a.lab.Seam.Now()
 	s.latency.RecordFrom(from)
 	// The group has no context of its own: its end would drop the events that are just being sent.
@@ -143,6 +147,13 @@ func (a *app) paced(ctx context.Context, s *sender, p Pacing, f *Figures) error 
 	}
 	_ = s.await(ctx, a, drainWait) // what is still open makes the row wrong
 	a.record(s, before, after, p, f)
+	keptNow, err := a.kept(ctx)
+	if err != nil {
+		return err
+	}
+	if _, many := a.peer.(*manyApps); !many { // whose inputs are among what is kept
+		f.KafkaPerEvent = (keptNow - kept) / (float64(p.Rate) * p.For.Seconds())
+	}
 	return errors.Join(ctx.Err(), s.refused())
 }
 

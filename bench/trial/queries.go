@@ -152,6 +152,11 @@ func (l *Lab) Asked(ctx context.Context, peer peers.Peer, in *Input, interval, d
 	if f.Wrong, err = l.answers(ctx, a.job, in.Recount); err != nil {
 		return f, err
 	}
+	before, err := a.cost()
+	if err != nil {
+		return f, err
+	}
+	f.BeforeScanMB = float64(before.peer.PeakRSS) / mega
 	if err := l.scan(ctx, a, in, &f); err != nil {
 		return f, err
 	}

@@ -30,8 +30,8 @@ type Restart struct {
 // Endings say how a peer is ended again and again.
 type Endings struct {
 	Ways []string
-	// Enough says that a way which was taken before is left out now. It is told how long the last
-	// one took.
+	// Enough says that a way which was taken before is left out now. It is told how long that took
+	// the last time.
 	Enough func(took time.Duration) bool
 	// StepMax bounds each step: to count the input, or a start until its first output.
 	StepMax time.Duration
@@ -103,9 +103,9 @@ func (a *app) judgeRestarts(ctx context.Context, in *Input, s *sender, verdict *
 }
 
 func (a *app) restarts(ctx context.Context, s *sender, seen *marks, e Endings) (all []Restart, err error) {
-	taken, took := map[string]bool{}, time.Duration(0)
+	took := map[string]time.Duration{} // by way, the last time
 	for n, way := range e.Ways {
-		if taken[way] && e.Enough(took) {
+		if last, taken := took[way]; taken && e.Enough(last) {
 			continue
 		}
 		began := a.lab.Seam.Now()
@@ -116,13 +116,13 @@ func (a *app) restarts(ctx context.Context, s *sender, seen *marks, e Endings) (
 		}); err != nil {
 			return all, fmt.Errorf("%s: %w", way, err)
 		}
-		taken[way], took = true, a.lab.Seam.Since(began)
+		took[way] = a.lab.Seam.Since(began)
 		all = append(all, one)
 	}
 	return all, nil
 }
 
-// restart ends the peer, lets an event wait for it, and starts it.
+// restart ends the peer, lets an event of each partition wait for it, and starts it.
 func (a *app) restart(ctx context.Context, s *sender, seen *marks, way string, n int) (f Figures, err error) {
 	const rate, load = 1000, 2 * time.Second
 	if err := s.pace(ctx, rate, load); err != nil {
@@ -133,8 +133,10 @@ func (a *app) restart(ctx context.Context, s *sender, seen *marks, way string, n
 	} else {
 		a.proc.Kill()
 	}
-	mark := fmt.Sprintf("mark-%s-%d", a.job.App, n)
-	s.send(ctx, []byte(mark), []byte("{}"), a.lab.Seam.Now())
+	all := markKeys(a.job.App, n, a.job.Workload.Partitions)
+	for _, mark := range all {
+		s.send(ctx, []byte(mark), []byte("{}"), a.lab.Seam.Now())
+	}
 	if err := s.cl.Flush(ctx); err != nil {
 		return f, err
 	}
@@ -152,11 +154,11 @@ func (a *app) restart(ctx context.Context, s *sender, seen *marks, way string, n
 	if err != nil {
 		return f, err
 	}
-	at, err := seen.await(ctx, a, mark)
+	first, last, err := seen.await(ctx, a, all)
 	if err != nil {
 		return f, err
 	}
-	f.FirstOutputMs = float64(at.Sub(began).Microseconds()) / 1000
+	f.FirstOutputMs = float64(first.Sub(began).Microseconds()) / 1000
 	used, err := a.cost()
 	if err != nil {
 		return f, err
@@ -164,7 +166,7 @@ func (a *app) restart(ctx context.Context, s *sender, seen *marks, way string, n
 	f.RSSMB = float64(used.peer.PeakRSS) / mega
 	if way == Emptied {
 		groups := float64(s.recount.Groups())
-		f.RecordsPerSec = groups / at.Sub(began).Seconds()
+		f.RecordsPerSec = groups / last.Sub(began).Seconds() // until every partition has its groups again
 		f.CPUPerM = used.peer.CPU.Seconds() / groups * 1e6
 	}
 	return f, nil

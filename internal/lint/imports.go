@@ -114,7 +114,7 @@ var arrows = map[string]row{
 		"bench", "bench/peers", "bench/report", "bench/trial", "internal/kafka", "internal/seam", "internal/testkafka",
 	}},
 	"bench/cmd/cluster": {own: []string{
-		"bench", "bench/failover", "bench/peers", "internal/chaos/link", "internal/kafka", "internal/seam", "internal/testkafka",
+		"bench", "bench/failover", "bench/peers", "bench/report", "internal/chaos/link", "internal/kafka", "internal/seam", "internal/testkafka",
 	}},
 	"bench/failover": {
 		own: []string{

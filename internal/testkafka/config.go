@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// Properties are the server.properties of a node, for who says how he has measured.
+func (c *Cluster) Properties(id int) string { return c.properties(c.node(id)) }
+
 // properties renders the server.properties of one node. Options.Props come last and win.
 func (c *Cluster) properties(n *node) string {
 	// A killed node can register again only when its session is over, so the shorter the better;

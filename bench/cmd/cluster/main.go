@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/tally-kafka/tally/bench/failover"
 	"github.com/tally-kafka/tally/bench/peers"
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/seam"
@@ -26,14 +28,25 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	o, err := parse(os.Args[1:])
-	if err == nil {
-		err = run(ctx, o, seam.World())
-	}
-	if err != nil {
+	if err := dispatch(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
 		os.Exit(1)
 	}
+}
+
+func dispatch(ctx context.Context, args []string) error {
+	if len(args) == 2 && args[0] == failover.ReaderCommand {
+		var r failover.Reader
+		if err := json.Unmarshal([]byte(args[1]), &r); err != nil {
+			return err
+		}
+		return r.Run(ctx, seam.World())
+	}
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	return run(ctx, o, seam.World())
 }
 
 func run(ctx context.Context, o options, sm seam.Seam) error {

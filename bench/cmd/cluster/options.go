@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/tally-kafka/tally/bench/failover"
+	"github.com/tally-kafka/tally/bench/peers"
 )
 
 // The parts of the page, in its order.
@@ -54,6 +57,16 @@ func parse(args []string) (options, error) {
 			return o, fmt.Errorf("there is no part %q: say some of %s", p, strings.Join(allParts, ","))
 		}
 	}
+	for _, f := range split(o.faults) {
+		if !slices.Contains(failover.AllFaults, f) {
+			return o, fmt.Errorf("there is no fault %q: say some of %s", f, strings.Join(failover.AllFaults, ", "))
+		}
+	}
+	for _, p := range split(o.peers) {
+		if !peers.Chosen(p, "tally") && !peers.Chosen(p, "kafka-streams") {
+			return o, fmt.Errorf("there is no peer %q: say tally, kafka-streams or both", p)
+		}
+	}
 	if o.out == "" {
 		o.out = filepath.Join(".cache", "cluster-performance.md")
 		if o.whole() {
@@ -90,7 +103,23 @@ func (o options) wants(part string) bool {
 	if o.parts != "" {
 		return slices.Contains(split(o.parts), part)
 	}
-	return o.faults == "" || slices.Contains([]string{"gaps", "cut", "groups", "streams"}, part)
+	if o.faults == "" {
+		return true
+	}
+	has := func(faults ...string) bool {
+		return slices.ContainsFunc(faults, func(f string) bool { return slices.Contains(split(o.faults), f) })
+	}
+	switch part {
+	case "gaps":
+		return has((&failover.Tally{}).Faults()...)
+	case "cut":
+		return has(failover.CutOwner)
+	case "groups":
+		return has(failover.KillAll)
+	case "streams":
+		return has((&failover.Streams{}).Faults()...)
+	}
+	return false
 }
 
 func split(list string) []string {

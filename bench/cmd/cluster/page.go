@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/bench/failover"
+	"github.com/tally-kafka/tally/bench/report"
 	"github.com/tally-kafka/tally/internal/testkafka"
 )
 
@@ -23,10 +24,11 @@ const marker = "<!-- Written by hand from here on; `make bench-cluster` keeps it
 // page is what is written: every part as it was measured last, each with its date and commit, so
 // that a run of some parts leaves the others as they are.
 type page struct {
-	out    string
-	commit string
-	date   string
-	parts  map[string]measured
+	out     string
+	commit  string
+	date    string
+	machine []report.Pair
+	parts   map[string]measured
 }
 
 // measured is a part with what it was measured on.
@@ -35,13 +37,18 @@ type measured struct {
 	Date   string
 	Commit string
 	With   string // settings that differ from the usual
+	// Machine in a line; "" in what was measured before pages said so.
+	Machine string
 }
 
 // openPage takes up what is there.
 func openPage(ctx context.Context, o options, now time.Time) (*page, error) {
 	p := &page{
-		out: o.out, date: now.UTC().Format("2006-01-02"), parts: map[string]measured{},
+		out: o.out, machine: report.Machine(), date: now.UTC().Format("2006-01-02"), parts: map[string]measured{},
 		commit: command(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12"),
+	}
+	if _, err := report.HandWritten(o.out, marker); err != nil { // said now, and not when all is measured
+		return nil, err
 	}
 	text, err := os.ReadFile(p.kept())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -63,7 +70,7 @@ func (p *page) kept() string {
 
 // add takes a part, and writes the page anew.
 func (p *page) add(part, with string, t failover.Table) error {
-	p.parts[part] = measured{Table: t, Date: p.date, Commit: p.commit, With: with}
+	p.parts[part] = measured{Table: t, Date: p.date, Commit: p.commit, With: with, Machine: report.MachineLine(p.machine)}
 	fmt.Println(t.Markdown())
 	text, err := json.MarshalIndent(p.parts, "", " ")
 	if err != nil {
@@ -76,9 +83,9 @@ func (p *page) add(part, with string, t failover.Table) error {
 }
 
 func (p *page) write() error {
-	var own string
-	if before, err := os.ReadFile(p.out); err == nil {
-		_, own, _ = strings.Cut(string(before), marker+"\n")
+	own, err := report.HandWritten(p.out, marker)
+	if err != nil {
+		return err
 	}
 	var b strings.Builder
 	b.WriteString(`# Performance of a cluster
@@ -92,13 +99,18 @@ that does not agree says **wrong**, and so does one that could not be measured.
 `)
 	for _, part := range allParts {
 		if m, ok := p.parts[part]; ok {
-			fmt.Fprintf(&b, "%s\n`PARTS=%s`, %s, commit %s%s.\n\n", m.Table.Markdown(), part, m.Date, m.Commit, m.With)
+			fmt.Fprintf(&b, "%s\n`PARTS=%s`, %s, commit %s%s", m.Table.Markdown(), part, m.Date, m.Commit, m.With)
+			if m.Machine != "" && m.Machine != report.MachineLine(p.machine) {
+				fmt.Fprintf(&b, ", **on another machine**: %s", m.Machine)
+			}
+			b.WriteString(".\n\n")
 		}
 	}
 	b.WriteString("## Machine and versions\n\n| | |\n|---|---|\n")
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease") // "" says as much
-	fmt.Fprintf(&b, "| processor | %s, %d cores |\n| system | %s/%s %s |\n| Go | %s |\n| Apache Kafka | %s |\n",
-		cpuModel(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, strings.TrimSpace(string(kernel)), runtime.Version(), testkafka.Version)
+	for _, line := range p.machine {
+		fmt.Fprintf(&b, "| %s | %s |\n", line.Name, line.Value)
+	}
+	fmt.Fprintf(&b, "| Go | %s |\n| Apache Kafka | %s |\n", runtime.Version(), testkafka.Version)
 	b.WriteString("\nTo get this page again: a JDK 17, Maven and Go, nothing else that is busy on the machine, and `make bench-cluster`.\n" +
 		"TRIES=3, PARTS=gaps,reads, FAULTS=\"owner killed\" and GROUPS=1000000 run less, and write `.cache/cluster-performance.md`,\n" +
 		"unless PAGE= says another file.\n")
@@ -112,17 +124,4 @@ func command(ctx context.Context, name string, args ...string) string {
 		return err.Error()
 	}
 	return strings.TrimSpace(string(out))
-}
-
-func cpuModel() string {
-	text, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return err.Error()
-	}
-	for line := range strings.Lines(string(text)) {
-		if field, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(field) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
 }

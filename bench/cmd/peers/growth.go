@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"time"
 
@@ -49,12 +50,12 @@ func (r *runner) growth(ctx context.Context, id string) error {
 const grownEvents = 5_000_000
 
 // grown measures events over groups that tally has: even ones and skewed ones, one after the other
-// over the same state. The limit has no state, and counts the same events alone.
-func (r *runner) grown(ctx context.Context, work *report.Work, groups int, suffix string, tally peers.Peer) error {
+// over the same state. The limit has no state, and counts the same events alone, in turn with it.
+func (r *runner) grown(ctx context.Context, work *report.Work, groups int, suffix string, tally peers.Peer) (err error) {
 	fill := bench.Workload{Name: r.topic(work), Events: groups, Keys: groups, Each: true, Partitions: 4}
 	even := bench.Workload{Name: fill.Name + "l", Events: r.scaled(grownEvents), Keys: groups, Partitions: 4}
 	skewed := even
-	skewed.Skewed = true
+	skewed.Name, skewed.Skewed = fill.Name+"z", true
 	names := []string{
 		fmt.Sprintf("%d groups%s, all new", groups, suffix), fmt.Sprintf("%d groups%s, even", groups, suffix),
 		fmt.Sprintf("%d groups%s, zipf(1.1)", groups, suffix),
@@ -62,16 +63,26 @@ func (r *runner) grown(ctx context.Context, work *report.Work, groups int, suffi
 	if !r.room(work, fill.Events+even.Events+skewed.Events, 100, groups+even.Events+skewed.Events, tally, names[1]) {
 		return nil
 	}
+	var limits []*cell
 	for i, w := range []bench.Workload{even, skewed} {
-		if err := r.grow(ctx, work, w, names[i+1], r.field.only(peers.Limit{})...); err != nil {
-			return err
+		for _, p := range r.field.only(peers.Limit{}) {
+			in, e := r.lab.Fill(ctx, w)
+			if e != nil {
+				return e
+			}
+			defer func() { err = errors.Join(err, r.lab.Drop(ctx, in)) }()
+			c := r.count(p, in, intervals[0])
+			c.variant = names[i+1]
+			limits = append(limits, c)
 		}
 	}
-	r.say("(%s) fill %d groups%s", work.ID, groups, suffix)
 	until, took := r.deadline(work.ID), time.Duration(0)
 	for round := range r.o.reps {
+		if err := r.round(ctx, work, limits, until, round); err != nil {
+			return err
+		}
 		if round > 0 && late(r.sm, took, until) {
-			break
+			continue // the limit takes less time
 		}
 		began := r.sm.Now()
 		all, err := r.lab.Grown(ctx, tally, fill, []bench.Workload{even, skewed}, intervals[0])
@@ -83,32 +94,40 @@ func (r *runner) grown(ctx context.Context, work *report.Work, groups int, suffi
 			return nil
 		}
 		took = r.sm.Since(began)
-		for i, f := range all {
-			if i == 0 && groups < r.scaled(grownEvents) {
-				continue // so short that it would say nothing
-			}
-			row := work.Row(tally.Name(), intervals[0], names[i])
-			row.Runs = append(row.Runs, f)
-			r.say("(%s) %d/%d %s %s: %s", work.ID, round+1, r.o.reps, tally.Name(), names[i], summary(work.Kind, f))
-		}
+		r.addGrown(work, tally, names, all, round, groups)
 	}
 	return nil
+}
+
+// addGrown notes what a run over a growing state has given.
+func (r *runner) addGrown(work *report.Work, tally peers.Peer, names []string, all []trial.Figures, round, groups int) {
+	for i, f := range all {
+		if i == 0 && groups < r.scaled(grownEvents) {
+			continue // so short that it would say nothing
+		}
+		row := work.Row(tally.Name(), intervals[0], names[i])
+		row.Runs = append(row.Runs, f)
+		r.say("(%s) %d/%d %s %s: %s", work.ID, round+1, r.o.reps, tally.Name(), names[i], summary(work.Kind, f))
+	}
 }
 
 // compacted is the latency of (e) where nearly each event changes another row of a large store, so
 // that Pebble flushes and compacts all the time.
 func (r *runner) compacted(ctx context.Context, id string) error {
 	w := bench.Workload{Name: id, Events: r.scaled(10_000_000), Keys: r.scaled(10_000_000), Partitions: 5, Each: true}
+	work := r.add(&report.Work{ID: id, Kind: report.Latency,
+		Title: fmt.Sprintf("latency at 20000 events/s over a store of %d groups, while Pebble compacts", w.Keys)})
+	if !r.room(work, w.Events, 100, w.Events, r.field.tally(1), "") {
+		return nil
+	}
 	r.say("(%s) fill %d events", id, w.Events)
 	in, err := r.lab.Fill(ctx, w)
 	if err != nil {
 		return err
 	}
 	pacing := r.pacing(20_000)
-	work := r.add(&report.Work{ID: id, Kind: report.Latency,
-		Title: fmt.Sprintf("latency at 20000 events/s over a store of %d groups, while Pebble compacts", w.Keys),
-		Note: fmt.Sprintf("As in (e), each run of %v; the events are spread evenly over all groups, which were counted before.",
-			pacing.For.Round(time.Second))})
+	work.Note = fmt.Sprintf("As in (e), each run of %v; the events are spread evenly over all groups, which were counted before.",
+		pacing.For.Round(time.Second))
 	var cells []*cell
 	for _, p := range r.field.only(r.field.tally(1), r.field.tally(0)) {
 		cells = append(cells, &cell{peer: p, run: func(ctx context.Context) (trial.Figures, error) {
@@ -147,7 +166,8 @@ func (r *runner) topic(work *report.Work) string { return fmt.Sprintf("%s%d", wo
 // a group an output and a changelog record, of 120 bytes together, and twice its row in the store,
 // of 60 at most. What it cannot hold has a row that says so.
 func (r *runner) room(work *report.Work, events, size, changes int, p peers.Peer, variant string) bool {
-	need, free := uint64(events*(size+30)+changes*240+10<<30), freeDisk(r.lab.Dir)
+	// The brokers' data is in another place than the states, and perhaps on another disk.
+	need, free := uint64(events*(size+30)+changes*240+10<<30), min(freeDisk(r.lab.Dir), freeDisk(os.TempDir()))
 	if need <= free {
 		return true
 	}

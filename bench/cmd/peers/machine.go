@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -15,32 +13,6 @@ import (
 
 func joined(all []string) string      { return strings.Join(all, ",") }
 func joinedLines(all []string) string { return strings.Join(all, "\n") }
-
-// machine says on what all ran.
-func machine() []report.Pair {
-	memory := valueOf("/proc/meminfo", "MemTotal")
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease") // "" says as much
-	return []report.Pair{
-		{Name: "processor", Value: valueOf("/proc/cpuinfo", "model name")},
-		{Name: "cores", Value: fmt.Sprint(runtime.NumCPU())},
-		{Name: "memory", Value: memory},
-		{Name: "system", Value: runtime.GOOS + "/" + runtime.GOARCH + " " + strings.TrimSpace(string(kernel))},
-	}
-}
-
-// valueOf finds the first "name : value" of a file.
-func valueOf(file, name string) string {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err.Error()
-	}
-	for line := range strings.Lines(string(text)) {
-		if field, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(field) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
-}
 
 func versions(ctx context.Context, binary string) []report.Pair {
 	return []report.Pair{

@@ -135,6 +135,22 @@ func TestRoundsTakeTurns(t *testing.T) {
 	}
 }
 
+// TestAbsentPeerIsSaid: who asks for a peer that a work has not gets no table that looks whole.
+func TestAbsentPeerIsSaid(t *testing.T) {
+	d, idle := &report.Work{ID: "d"}, &report.Work{ID: "d0"}
+	d.Row("tally", 0, "")
+	d.Row("kafka-streams-tuned", time.Second, "")
+	idle.Row("tally", 0, "")
+	field{chosen: "limit,kafka-streams,tally"}.noteAbsent([]*report.Work{d, idle})
+	if n := len(d.Rows); n != 3 || d.Rows[2].Peer != "limit" || d.Rows[2].LeftOut == "" || len(idle.Rows) != 1 {
+		t.Errorf("%d rows, and %d", n, len(idle.Rows))
+	}
+	field{}.noteAbsent([]*report.Work{d})
+	if len(d.Rows) != 3 {
+		t.Error("nobody asked for more")
+	}
+}
+
 // TestDeadlines give each work its share of what is left.
 func TestDeadlines(t *testing.T) {
 	now := time.Unix(0, 0)

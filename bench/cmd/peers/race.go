@@ -64,7 +64,7 @@ func race(ctx context.Context, o options, sm seam.Seam) error {
 			return fmt.Errorf("install %s (leave it out with PEERS): %w", p.Name(), err)
 		}
 	}
-	results.Machine, results.Versions = machine(), versions(ctx, binary)
+	results.Machine, results.Versions = report.Machine(), versions(ctx, binary)
 	results.Settings = field.settings()
 	r := &runner{o: o, sm: sm, field: field, results: results}
 	err = r.runAll(ctx)
@@ -183,6 +183,8 @@ func (r *runner) onBrokers(ctx context.Context, nodes int, works []string) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	r.results.Settings = append(r.results.Settings, report.Pair{
+		Name: fmt.Sprintf("server.properties, broker 1 of %d", nodes), Value: strings.TrimSpace(cluster.Properties(1))})
 	r.lab = &trial.Lab{Kafka: kafka.Config{Brokers: cluster.Addrs(), Seam: r.sm}, Dir: dir, Seam: r.sm}
 	for id := 1; id <= nodes; id++ {
 		r.lab.Brokers = append(r.lab.Brokers, cluster.PID(id))
@@ -195,11 +197,25 @@ func (r *runner) onBrokers(ctx context.Context, nodes int, works []string) (err 
 		return fmt.Errorf("warm the brokers: %w", err)
 	}
 	for _, w := range works {
+		before := len(r.results.Works)
 		if err := r.work(ctx, w); err != nil {
 			return fmt.Errorf("work %s: %w", w, err)
 		}
+		r.field.noteAbsent(r.results.Works[before:])
 	}
 	return nil
+}
+
+// noteAbsent gives each peer a row that was asked for by name and that none of a work's tables has.
+func (f field) noteAbsent(tables []*report.Work) {
+	for _, one := range strings.Split(f.chosen, ",") {
+		has := func(w *report.Work) bool {
+			return slices.ContainsFunc(w.Rows, func(row *report.Row) bool { return peers.Chosen(one, row.Peer) })
+		}
+		if one != "" && len(tables) > 0 && !slices.ContainsFunc(tables, has) {
+			tables[0].Row(one, 0, "").LeftOut = "it has no part in this work"
+		}
+	}
 }
 
 // watchBroker stops the works when a broker ends: each would wait for it, for ever.
@@ -318,7 +334,7 @@ func (f field) settings() []report.Pair {
 	for _, p := range f.only(f.all()...) {
 		all = append(all, report.Pair{Name: p.Name(), Value: joinedLines(p.Settings())})
 	}
-	brokers := append(brokerJVM(1), "server.properties: internal/testkafka/config.go", "(r): "+brokerJVM(3)[0]+" each")
+	brokers := append(brokerJVM(1), "(r): "+brokerJVM(3)[0]+" each")
 	three := replication(3)
 	for _, name := range slices.Sorted(maps.Keys(three)) {
 		brokers = append(brokers, "(r): "+name+"="+three[name])

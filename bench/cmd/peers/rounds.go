@@ -28,26 +28,34 @@ const runMax = 20 * time.Minute
 // From the second round on a cell is left out that would not end before the deadline.
 func (r *runner) rounds(ctx context.Context, work *report.Work, cells []*cell, until time.Time) error {
 	for round := range r.o.reps {
-		for _, c := range cells {
-			row := work.Row(c.peer.Name(), c.interval, c.variant)
-			if row.Failed != "" || round > 0 && late(r.sm, c.took, until) {
-				continue
-			}
-			began := r.sm.Now()
-			runCtx, cancel := context.WithTimeout(ctx, runMax)
-			f, err := c.run(runCtx)
-			cancel()
-			c.took = r.sm.Since(began)
-			if ctx.Err() != nil {
-				return errors.Join(context.Cause(ctx), err)
-			}
-			if err != nil {
-				r.failed(work, row, err)
-				continue
-			}
-			row.Runs = append(row.Runs, f)
-			r.say("(%s) %d/%d %s %s %v: %s", work.ID, round+1, r.o.reps, c.peer.Name(), c.variant, c.interval, summary(work.Kind, f))
+		if err := r.round(ctx, work, cells, until, round); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// round runs all cells once.
+func (r *runner) round(ctx context.Context, work *report.Work, cells []*cell, until time.Time, round int) error {
+	for _, c := range cells {
+		row := work.Row(c.peer.Name(), c.interval, c.variant)
+		if row.Failed != "" || round > 0 && late(r.sm, c.took, until) {
+			continue
+		}
+		began := r.sm.Now()
+		runCtx, cancel := context.WithTimeout(ctx, runMax)
+		f, err := c.run(runCtx)
+		cancel()
+		c.took = r.sm.Since(began)
+		if ctx.Err() != nil {
+			return errors.Join(context.Cause(ctx), err)
+		}
+		if err != nil {
+			r.failed(work, row, err)
+			continue
+		}
+		row.Runs = append(row.Runs, f)
+		r.say("(%s) %d/%d %s %s %v: %s", work.ID, round+1, r.o.reps, c.peer.Name(), c.variant, c.interval, summary(work.Kind, f))
 	}
 	return nil
 }

@@ -93,13 +93,16 @@ func (r *runner) work(ctx context.Context, id string) error {
 
 // throughput lets all count the same topic.
 func (r *runner) throughput(ctx context.Context, id, title string, w bench.Workload) error {
+	work := r.add(&report.Work{ID: id, Kind: report.Throughput, Title: fmt.Sprintf(title, w.Events)})
+	if !r.room(work, w.Events, 100, w.Counts(), r.field.tally(0), "") {
+		return nil
+	}
 	r.say("(%s) fill %d events", id, w.Events)
 	until := r.deadline(id)
 	in, err := r.lab.Fill(ctx, w)
 	if err != nil {
 		return err
 	}
-	work := r.add(&report.Work{ID: id, Kind: report.Throughput, Title: fmt.Sprintf(title, w.Events)})
 	var cells []*cell
 	for i, interval := range intervals {
 		field := r.field.only(r.field.tally(0), peers.Limit{}, r.field.tuned())
@@ -228,22 +231,29 @@ const slowestPerSec = 20_000
 // and is then killed several times.
 func (r *runner) restarts(ctx context.Context, id string, groups int) error {
 	w := bench.Workload{Name: id, Events: groups, Keys: groups, Each: true, Partitions: 4}
+	work := r.add(&report.Work{ID: id, Kind: report.Restart,
+		Title: fmt.Sprintf("restart with %d groups", groups),
+		Note: "The process ends while 1,000 events/s come; then it is started. An event of each partition waits for it, and what\n" +
+			"counts is the time from the start to the first output of one of them, at a read-committed reader. Restored groups/s\n" +
+			"are all groups by the time of the last of these outputs, the program's start included: then each partition has its\n" +
+			"groups again. Peers do not take turns here."})
+	if !r.room(work, groups, 100, groups, r.field.tally(0), trial.Killed) {
+		return nil
+	}
 	r.say("(%s) fill %d events", id, groups)
 	until := r.deadline(id)
 	in, err := r.lab.Fill(ctx, w)
 	if err != nil {
 		return err
 	}
-	work := r.add(&report.Work{ID: id, Kind: report.Restart,
-		Title: fmt.Sprintf("restart with %d groups", groups),
-		Note: "The process ends while 1,000 events/s come; then it is started, and what counts is the time from there to the\n" +
-			"first output, at a read-committed reader, of an event that was waiting. Restored groups/s are all groups by that\n" +
-			"time, the program's start included. Peers do not take turns here."})
 	for _, p := range r.field.only(r.field.tally(0), r.field.tuned(), r.field.spark()) {
 		enough := func(took time.Duration) bool { return late(r.sm, took, until) }
 		interval := intervals[1]
 		if _, batches := p.(peers.Spark); batches { // as they come
 			interval = 0
+		}
+		if !trial.CanDropCaches() {
+			work.Row(p.Name(), interval, trial.KilledCold).LeftOut = "only root may drop the page cache"
 		}
 		all, err := r.lab.Restarts(ctx, p, in, interval, trial.Endings{
 			Ways: r.ways(p), Enough: enough, StepMax: max(runMax, time.Duration(groups/slowestPerSec)*time.Second),
@@ -267,20 +277,14 @@ func (r *runner) restarts(ctx context.Context, id string, groups int) error {
 // ways are how often a peer is ended how. Whoever keeps its state in files beside Kafka restores it
 // too.
 func (r *runner) ways(p peers.Peer) []string {
-	var ways []string
-	for range r.o.reps {
-		ways = append(ways, trial.Killed)
-	}
+	all := []string{trial.Killed, trial.Stopped}
 	if trial.CanDropCaches() {
-		ways = append(ways, trial.KilledCold)
+		all = append(all, trial.KilledCold)
 	}
-	ways = append(ways, trial.Stopped)
 	if p.State(peers.Job{}) != "" {
-		for range r.o.reps {
-			ways = append(ways, trial.Emptied)
-		}
+		all = append(all, trial.Emptied)
 	}
-	return ways
+	return slices.Repeat(all, r.o.reps)
 }
 
 // summary is a run in a line, for who waits.

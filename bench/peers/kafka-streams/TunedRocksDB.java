@@ -32,7 +32,7 @@ public final class TunedRocksDB implements RocksDBConfigSetter {
         options.setMaxWriteBufferNumber(3);
         options.setCompactionStyle(CompactionStyle.LEVEL);
         options.setCompressionType(CompressionType.LZ4_COMPRESSION);
-        options.setIncreaseParallelism(2);
+        options.setIncreaseParallelism(Runtime.getRuntime().availableProcessors());
     }
 
     @Override

@@ -2,7 +2,8 @@
 
 count.py FILE reads a JSON object: brokers, in, out, words, checkpoint, trigger (an object of one
 argument of DataStreamWriter.trigger), source and sink (further options of Kafka's source and sink),
-spark (settings of the session). It prints "running" when the query starts, and ends with SIGTERM.
+spark (settings of the session). It prints "running" when the query has started, and ends with
+SIGTERM.
 
 The state is exact; the sink to Kafka is at-least-once, which is all that Spark offers.
 """
@@ -37,7 +38,6 @@ def main(job):
     else:
         counts = events.groupBy("key").count().select("key", to_json(struct(col("count"))).alias("value"))
 
-    print("running", flush=True)
     query = (
         counts.writeStream.outputMode("update")
         .format("kafka")
@@ -48,6 +48,7 @@ def main(job):
         .trigger(**job["trigger"])
         .start()
     )
+    print("running", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     query.awaitTermination()
 
