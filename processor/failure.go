@@ -154,6 +154,9 @@ func (h *halving) limit(most int) int {
 	return min(h.events, most)
 }
 
+// knows reports whether some event was found to be refused.
+func (h *halving) knows() bool { return len(h.verdicts) > 0 }
+
 // refused tells whether rec was found to be the one that the broker refuses.
 func (h *halving) refused(task state.Task, rec *kgo.Record) (reason string, ok bool) {
 	v, ok := h.verdicts[task]

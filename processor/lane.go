@@ -36,12 +36,15 @@ type Lane struct {
 	cfg      Config
 	every    bool // emit: every
 	canStray bool
-	numbers  int // of a delta: one an aggregate, none when all are counts
-	halving  halving
-	size     size
-	view     view
-	views    map[state.Task]*taskView // the map itself never changes
-	sent     []atomic.Int64           // by repartition partition; see Sent
+	direct   bool // each event counts once, for its key; see foldDirect
+	// directMax is the length of the longest group that is folded so.
+	directMax int
+	numbers   int // of a delta: one an aggregate, none when all are counts
+	halving   halving
+	size      size
+	view      view
+	views     map[state.Task]*taskView // the map itself never changes
+	sent      []atomic.Int64           // by repartition partition; see Sent
 
 	// The rest belongs to one Run, and only its loop touches it, except where commit.go says.
 	session    Session
@@ -76,6 +79,7 @@ func New(cfg Config, tasks []state.Task) *Lane {
 	if !cfg.Program.Counts() {
 		l.numbers = len(cfg.Spec.Aggregates)
 	}
+	l.direct, l.directMax = cfg.Program.Direct() && !l.twoStages() && !l.every, cfg.directMax()
 	l.canStray = !l.twoStages() && cfg.Partitions > 1 && cfg.Spec.KeyPart() >= 0 && !hasPartition(cfg.Spec)
 	for _, t := range tasks {
 		v := &taskView{}

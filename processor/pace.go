@@ -74,10 +74,18 @@ func (l *Lane) restsUntil() time.Time {
 const leadPart = 8
 
 // full reports whether the filling batch takes no further event.
-func (l *Lane) full() bool {
-	b, lim := l.filling, l.cfg.Limits
-	return b.events >= l.halving.limit(lim.TxnEvents) || b.groups >= lim.TxnGroups ||
-		len(b.increments) >= lim.TxnItems || b.bytes >= l.size.limit(lim.TxnBytes)
+func (l *Lane) full() bool { return l.filling.full(l.bounds()) }
+
+// bounds are those of a batch: what halving and the time of the last commits leave of the limits.
+// They change with the end of a commit, and not while the loop folds.
+func (l *Lane) bounds() Limits {
+	lim := l.cfg.Limits
+	lim.TxnEvents, lim.TxnBytes = l.halving.limit(lim.TxnEvents), l.size.limit(lim.TxnBytes)
+	return lim
+}
+
+func (b *batch) full(of Limits) bool {
+	return b.events >= of.TxnEvents || b.groups >= of.TxnGroups || len(b.increments) >= of.TxnItems || b.bytes >= of.TxnBytes
 }
 
 // nextWake is when the loop has something to do without any message: a commit is due, a group

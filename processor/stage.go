@@ -38,9 +38,14 @@ func (s *stage) full() bool { return s.n == stageItems }
 
 // add takes an item and its group.
 func (s *stage) add(item stagedItem, group []byte) {
-	item.hash, item.from = hashGroup(group), len(s.groups)
+	item.from = len(s.groups)
 	s.groups = append(s.groups, group...)
-	item.to = len(s.groups)
+	s.put(item)
+}
+
+// put takes an item whose group is the end of groups already.
+func (s *stage) put(item stagedItem) {
+	item.hash, item.to = hashGroup(s.groups[item.from:]), len(s.groups)
 	s.items[s.n] = item
 	s.n++
 }

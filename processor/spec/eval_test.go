@@ -46,6 +46,36 @@ func program(t testing.TB, fields string) *Program {
 	return Compile(mustParse(t, "app: a\ninput: {topic: t, format: "+format+"}\n"+fields))
 }
 
+// TestDirectIsEval: who folds an event directly folds what Eval says.
+func TestDirectIsEval(t *testing.T) {
+	for fields, direct := range map[string]bool{
+		"group: [key]": true, "group: [partition, key]": true, "group: [key]\naggregates:\n  n: count": true,
+		"group: [item]": false, "group: [key, item]": false, "split: words\ngroup: [key, item]": false, "split: lines\ngroup: [key]": false,
+		"group: [key, {path: u, as: u}]": false, "group: [key]\naggregates: {s: {sum: a}}": false, "group: [key]\nwhere: [{path: a, in: [x]}]": false,
+	} {
+		p := program(t, fields)
+		if p.Direct() != direct {
+			t.Errorf("%s: Direct is %v", fields, p.Direct())
+		}
+		if !direct {
+			continue
+		}
+		rapid.Check(t, func(t *rapid.T) {
+			ev := Event{Value: []byte("v"), Partition: rapid.Int32Range(0, 2000).Draw(t, "partition")}
+			if rapid.Bool().Draw(t, "has a key") {
+				ev.Key = rapid.SliceOf(rapid.Byte()).Draw(t, "key")
+			}
+			items, verdict, err := p.Eval(ev, &Scratch{})
+			if err != nil || verdict != Counted || len(items) != 1 {
+				t.Fatal(items, verdict, err)
+			}
+			if got := p.AppendDirect([]byte("x"), ev); string(got) != "x"+string(items[0].Group) {
+				t.Fatalf("%q, and Eval says %q", got[1:], items[0].Group)
+			}
+		})
+	}
+}
+
 func TestTextEvents(t *testing.T) {
 	none, item := "group: [key]", "group: [item]"
 	words, lines := "split: words\ngroup: [key, item]", "split: lines\ngroup: [item, key]"

@@ -101,6 +101,24 @@ func (p *Program) Counts() bool {
 	return true
 }
 
+// Direct reports whether each event is one increment, of counts alone, of a group that its key and
+// its partition make. AppendDirect is then all that Eval does.
+func (p *Program) Direct() bool {
+	return !p.json && len(p.where) == 0 && p.spec.Split.Kind == SplitNone && !p.item && p.Counts()
+}
+
+// AppendDirect appends an event's group, of a Direct program.
+func (p *Program) AppendDirect(dst []byte, ev Event) []byte {
+	for i := range p.head {
+		if p.head[i].kind == PartKey {
+			dst = appendText(dst, ev.Key)
+		} else {
+			dst = appendNumber(dst, partitionNumber(ev.Partition))
+		}
+	}
+	return dst
+}
+
 // Fold folds inc into acc, in place. Combining two increments and folding one into a group's values
 // are the same operation; the values of a new group are its first increment.
 func (p *Program) Fold(acc, inc []Decimal) {
