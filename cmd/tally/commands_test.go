@@ -261,3 +261,16 @@ func TestNoNode(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyNames: a variable of a script that is not set is said to be empty, and nothing is asked.
+func TestEmptyNames(t *testing.T) {
+	for _, args := range [][]string{
+		{"drain", ""}, {"move", "", "b"}, {"move", "0", ""}, {"delete", ""}, {"reset", ""}, {"node", "forget", ""},
+	} {
+		var out, stderr bytes.Buffer
+		tl := &tool{in: strings.NewReader(""), out: &out, err: &stderr, seam: seam.World(), getenv: func(string) string { return "" }}
+		if code := tl.execute(t.Context(), args); code != exitUsage || !strings.Contains(stderr.String(), "is empty: tally "+args[0]) {
+			t.Errorf("%q exits %d and says %q", args, code, &stderr)
+		}
+	}
+}

@@ -30,7 +30,7 @@ outputs there say the next generation in the header tally.generation.
 With --topics it wants --yes, or asks at a terminal.`,
 		Example: `  tally delete wordcount
   tally delete wordcount --topics --yes`,
-		Args: argsOf(cobra.ExactArgs(1)),
+		Args: names(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.app = args[0]
 			return runDelete(cmd.Context(), t, opt)

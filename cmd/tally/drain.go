@@ -30,7 +30,7 @@ error goes too, and is not waited for to run. A stop by SIGTERM drains by itself
 		Example: `  tally drain b --dry-run
   tally drain b
   tally drain b --undo`,
-		Args: argsOf(cobra.ExactArgs(1)),
+		Args: names(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.node = args[0]
 			return runDrain(cmd.Context(), t, opt)

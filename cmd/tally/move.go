@@ -35,7 +35,7 @@ make shares even: another lane goes in its place. A lane that was moved, or aske
 one that its node gives away for that.`,
 		Example: `  tally move wordcount/3 b
   tally move 3 b --app wordcount --dry-run`,
-		Args: argsOf(cobra.ExactArgs(2)),
+		Args: names(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.lane, opt.node = args[0], args[1]
 			opt.both = sourceOf(cmd.Flag("app")) == "flag"

@@ -28,7 +28,7 @@ It needs a leader: where most voters are lost, see tally node recover. A node th
 all is let in again, as one that has just joined.`,
 		Example: `  tally node forget b --dry-run
   tally node forget b`,
-		Args: argsOf(cobra.ExactArgs(1)),
+		Args: names(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.node = args[0]
 			return runNodeForget(cmd.Context(), t, opt)

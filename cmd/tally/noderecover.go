@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tally-kafka/tally/internal/node"
+	"github.com/tally-kafka/tally/internal/port"
 )
 
 type recoverOptions struct {
@@ -56,6 +57,11 @@ as new nodes, with an empty data dir.`,
 func runNodeRecover(t *tool, opt recoverOptions) error {
 	if !opt.yes {
 		return usagef("this makes the node in %s the only voter of its cluster, which must never be done while the others may come back; say --yes if they are lost for good", opt.dataDir)
+	}
+	if opt.addr != "" {
+		if err := port.CheckAdvertise(opt.addr); err != nil {
+			return &exitError{exitUsage, err}
+		}
 	}
 	log, err := t.newLogger("warn", "text")
 	if err != nil {

@@ -28,7 +28,7 @@ func (f *readFlags) add(cmd *cobra.Command) {
 	fl.DurationVar(&f.wait, "wait", 2*time.Second, "how long to wait for --after, --min-position, a restore and a lane that changes hands; at most 1m")
 	fl.StringSliceVar(&f.after, "after", nil, "wait until the event at `TOPIC/PARTITION:OFFSET` is included")
 	fl.StringVar(&f.minPosition, "min-position", "", "wait until the answer is as new as the one that gave this `TOKEN`")
-	fl.BoolVar(&f.stale, "stale", false, "let a standby answer too, with values that may be older; a watch does not say how old")
+	fl.BoolVar(&f.stale, "stale", false, "let a standby answer too, with values that may be older")
 	fl.BoolVar(&f.json, "json", false, "print JSON")
 }
 

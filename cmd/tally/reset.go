@@ -36,7 +36,7 @@ is noted in the data dir, and the next ` + "`tally run`" + ` does it: the way ou
 		Example: `  tally reset wordcount
   tally reset wordcount --yes --from 2h
   tally reset wordcount --yes --spec new.yaml --from 2026-01-31T18:00:00Z`,
-		Args: argsOf(cobra.ExactArgs(1)),
+		Args: names(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.app = args[0]
 			if sourceOf(cmd.Flag("spec")) != "flag" {

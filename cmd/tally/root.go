@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -84,6 +86,19 @@ func unknownCommand(parent *cobra.Command, name string) error {
 		return usagef("there is no command %q: did you mean `%s %s`?", name, parent.CommandPath(), near)
 	}
 	return usagef("there is no command %q: there is %s", name, strings.Join(known, ", "))
+}
+
+// names is ExactArgs of names that cannot be empty, as a variable of a script may be.
+func names(n int) cobra.PositionalArgs {
+	return argsOf(func(cmd *cobra.Command, args []string) error {
+		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
+			return err
+		}
+		if i := slices.Index(args, ""); i >= 0 {
+			return fmt.Errorf("argument %d is empty", i+1)
+		}
+		return nil
+	})
 }
 
 // argsOf makes cobra's check of the number of arguments a usage error that shows the usage.

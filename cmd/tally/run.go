@@ -20,6 +20,7 @@ type runOptions struct {
 	listen       string
 	advertise    string
 	join         []string
+	joinSaid     bool
 	node         string
 	zone         string
 	standbys     int
@@ -57,6 +58,7 @@ Exits 5 when another node runs the app.`,
 		Args: argsOf(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opt.standbysSaid = cmd.Flags().Changed("standbys")
+			opt.joinSaid = sourceOf(cmd.Flag("join")) == "flag"
 			return runRun(cmd.Context(), t, opt)
 		},
 	}

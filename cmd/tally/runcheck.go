@@ -1,12 +1,11 @@
 package main
 
 import (
-	"net"
-	"strings"
 	"time"
 
 	"github.com/tally-kafka/tally/internal/certs"
 	"github.com/tally-kafka/tally/internal/kafka"
+	"github.com/tally-kafka/tally/internal/node"
 	"github.com/tally-kafka/tally/internal/port"
 )
 
@@ -31,13 +30,8 @@ func (opt *runOptions) check(t *tool) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	if len(opt.join) > 0 && len(named.Brokers) == 0 && opt.kafkaConfig == "" {
-		return usagef("--join without --brokers: the nodes of a cluster count on one Kafka, so say which (`tally broker` starts one for trying out)")
-	}
-	for _, seed := range opt.join {
-		if _, _, err := net.SplitHostPort(strings.TrimSpace(seed)); err != nil {
-			return usagef("--join %q: each is HOST:PORT, such as 10.0.0.1:7400", seed)
-		}
+	if err := opt.checkJoin(len(named.Brokers) > 0 || opt.kafkaConfig != ""); err != nil {
+		return err
 	}
 	if err := checkStandbys(opt.standbys); err != nil {
 		return err
@@ -48,6 +42,29 @@ func (opt *runOptions) check(t *tool) error {
 	listen := port.Config{Listen: opt.listen, Advertise: opt.advertise, Certs: opt.certs, Tokens: opt.tokens, Node: opt.node}
 	if err := port.Check(listen); err != nil {
 		return &exitError{exitUsage, err}
+	}
+	return nil
+}
+
+// checkJoin refuses seeds that no node could ever answer at. kafka says whether a Kafka is named.
+func (opt *runOptions) checkJoin(kafka bool) error {
+	switch {
+	case opt.joinSaid && len(opt.join) == 0:
+		return usagef("--join names nobody: say HOST:PORT of the nodes that form the cluster, or leave it out for a cluster of one")
+	case len(opt.join) == 0:
+		return nil
+	case !kafka:
+		return usagef("--join without --brokers: the nodes of a cluster count on one Kafka, so say which (`tally broker` starts one for trying out)")
+	case opt.tokens != "" && opt.certs == "":
+		return usagef("--join with --tokens and without --certs: where people are told apart by tokens, nodes know each other by certificates (see tally certs); " +
+			"say both, or none of the two")
+	case len(opt.join) > node.JoinMax:
+		return usagef("--join names %d nodes: give 1 to %d, the others join by naming any of them", len(opt.join), node.JoinMax)
+	}
+	for _, seed := range opt.join {
+		if err := port.CheckSeed(seed); err != nil {
+			return &exitError{exitUsage, err}
+		}
 	}
 	return nil
 }

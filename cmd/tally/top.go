@@ -41,6 +41,7 @@ func runTop(ctx context.Context, t *tool, opt topOptions) error {
 	if opt.json {
 		return printJSON(t.out, answer)
 	}
+	t.noteParts(answer.Parts)
 	if len(answer.Counts) == 0 {
 		fmt.Fprintf(t.err, "app %s has no groups yet\n", a.name)
 		return nil
@@ -50,6 +51,5 @@ func runTop(ctx context.Context, t *tool, opt topOptions) error {
 	for _, c := range answer.Counts {
 		fmt.Fprintln(tw, a.countRow(c))
 	}
-	t.noteParts(answer.Parts)
 	return tw.Flush()
 }

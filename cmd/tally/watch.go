@@ -60,6 +60,7 @@ func runWatch(ctx context.Context, t *tool, opt watchOptions) error {
 			t.noteSilent(c.Silent)
 			silent = c.Silent
 		}
+		t.noteParts(c.Parts)
 		columns := append(a.program.GroupArgs(c.Group), valuesText(c.Values))
 		_, err := fmt.Fprintln(t.out, strings.Join(columns, "  "))
 		return err

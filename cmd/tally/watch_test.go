@@ -46,3 +46,18 @@ func TestWatchNamesSilentLanes(t *testing.T) {
 		t.Errorf("on stderr: %q", said)
 	}
 }
+
+// A watch of old values says so where it is told.
+func TestWatchSaysHowOld(t *testing.T) {
+	url := serveStream(t, `{"group":["u","w"],"values":{"count":1},"parts":[{"partition":0,"lane":0,"node":"b","role":"standby","position":{"in/0":4},"lag":3}]}`+"\n"+
+		`{"group":["u","w"],"values":{"count":2}}`+"\n")
+	tl := testTool()
+	opt := watchOptions{}
+	opt.server, opt.stale = url, true
+	_ = runWatch(t.Context(), tl, opt) // the stream ends
+	out, said := tl.out.(*bytes.Buffer).String(), tl.err.(*bytes.Buffer).String()
+	if out != "u  w  1\nu  w  2\n" || !strings.HasPrefix(said, "3 events are still to be counted\nlane 0: node b is standby, its values are of an unknown age") ||
+		strings.Count(said, "\n") != 2 {
+		t.Errorf("%q, and on stderr %q", out, said)
+	}
+}

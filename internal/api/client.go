@@ -157,8 +157,8 @@ var ErrIncomplete = errors.New("the node stopped in the middle of the answer, wh
 func (c *Client) Scan(ctx context.Context, app string, prefix []byte, opt ReadOptions, fn func(Count) error) (End, error) {
 	var end End
 	err := c.stream(ctx, appPath(app, "scan"), opt, prefix, func(l streamLine) error {
-		if l.End.End {
-			end = l.End
+		if l.End {
+			end = End{End: true, Parts: l.Parts, Token: l.Token}
 			return nil
 		}
 		return fn(l.Count)
@@ -181,7 +181,8 @@ func (c *Client) Watch(ctx context.Context, app string, prefix []byte, opt ReadO
 // streamLine is any line of a stream.
 type streamLine struct {
 	Count
-	End
+	End   bool   `json:"end"` // with Count's Parts
+	Token string `json:"token"`
 	Error *Error `json:"error"`
 }
 

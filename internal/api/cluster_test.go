@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
@@ -266,6 +267,19 @@ func TestStaleReads(t *testing.T) {
 	for _, verb := range []string{"top", "scan"} {
 		if _, body := ask(t, "POST", c.url(1, verb+"?stale=true"), ""); !strings.Contains(body, `"role":"standby"`) {
 			t.Errorf("%s: %s", verb, body)
+		}
+	}
+	for _, prefix := range []string{"", `["k"]`, `["k","w"]`} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		var first Count
+		_ = newTestClient(t, c.nodes[1].server.URL).Watch(ctx, a.Name, []byte(prefix), ReadOptions{Wait: -1, Stale: true}, func(c Count) error {
+			first = c
+			cancel()
+			return nil
+		})
+		cancel()
+		if string(first.Values) != `{"count":1}` || len(first.Parts) != 1 || first.Parts[0].Role != RoleStandby || first.Parts[0].Position["input_event/0"] != 4 {
+			t.Errorf("a watch of %q: %+v", prefix, first)
 		}
 	}
 }

@@ -65,6 +65,15 @@ func (g *getParts) found() bool {
 	return slices.ContainsFunc(g.Parts, func(p getPart) bool { return p.Encoded != nil })
 }
 
+// plain are the parts without the group's values.
+func (g *getParts) plain() (parts []Part) {
+	for _, p := range g.Parts {
+		p.Part.Values = nil
+		parts = append(parts, p.Part)
+	}
+	return finishParts(parts)
+}
+
 // fold are the group's values in all parts together; nil when it has none.
 func (g *getParts) fold(p *spec.Program) (folded []spec.Decimal) {
 	for _, part := range g.Parts {

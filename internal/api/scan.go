@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"net/http"
 
 	"github.com/tally-kafka/tally/processor/spec"
@@ -109,8 +110,9 @@ type lineWriter struct {
 	buf     *bufio.Writer
 	ctl     *http.ResponseController
 	line    []byte
-	silent  []int // what the lines say so of
-	sent    bool  // the client may have got lines
+	silent  []int  // what the lines say so of
+	parts   []Part // what the next line says from where it comes; see Count.Parts
+	sent    bool   // the client may have got lines
 }
 
 func newLineWriter(w http.ResponseWriter, p *spec.Program) *lineWriter {
@@ -126,6 +128,13 @@ func (l *lineWriter) count(group []byte, values []spec.Decimal) error {
 	l.line = l.program.AppendValuesJSON(l.line, values)
 	if len(l.silent) > 0 {
 		l.line = append(l.line, `,"silent":[`+lanesText(l.silent)+`]`...)
+	}
+	if len(l.parts) > 0 {
+		text, err := json.Marshal(l.parts)
+		if err != nil {
+			return err
+		}
+		l.line, l.parts = append(append(l.line, `,"parts":`...), text...), nil
 	}
 	l.line = append(l.line, "}\n"...)
 	if l.buf.Available() < len(l.line) {

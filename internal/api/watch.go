@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tally-kafka/tally/processor/spec"
 	"github.com/tally-kafka/tally/state"
 )
 
@@ -131,13 +132,49 @@ func (wt *watch) present(ctx context.Context) error {
 	}
 	defer c.close()
 	defer wt.rd.s.hurry(wt.out.w)()
-	if err := c.merge(ctx, wt.prefix, wt.out.count); err != nil {
+	send := wt.out.count
+	var last heldCount
+	if wt.rd.stale {
+		last.out = wt.out
+		send = last.count
+	}
+	if err := c.merge(ctx, wt.prefix, send); err != nil {
 		if wt.rd.spread() && askAgain(err) {
 			return errResync // a node has gone: the rest of its values comes from the next
 		}
 		return err
 	}
+	if wt.rd.stale {
+		wt.out.parts = c.parts()
+		if err := last.release(); err != nil {
+			return err
+		}
+	}
 	return wt.out.flush()
+}
+
+// heldCount holds a count back until the next one comes, so that the last one can say from where
+// they all are: that is known behind the last one only.
+type heldCount struct {
+	out    *lineWriter
+	has    bool
+	group  []byte
+	values []spec.Decimal
+}
+
+// count is a groupFunc.
+func (h *heldCount) count(group []byte, values []spec.Decimal) error {
+	err := h.release()
+	h.has, h.group, h.values = true, append(h.group[:0], group...), append(h.values[:0], values...)
+	return err
+}
+
+func (h *heldCount) release() error {
+	if !h.has {
+		return nil
+	}
+	h.has = false
+	return h.out.count(h.group, h.values)
 }
 
 // changes sends what changes until something is lost.

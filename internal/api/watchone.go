@@ -51,6 +51,9 @@ func (wt *watch) roundOfOne(ctx context.Context, feed *feed) error {
 	if err != nil {
 		return err
 	}
+	if wt.rd.stale {
+		wt.out.parts = got.plain()
+	}
 	if err := wt.write(got); err != nil {
 		return err
 	}

@@ -15,6 +15,9 @@ type Count struct {
 	// Silent, in a watch of one group, are the lanes for which nobody answers: the values are
 	// unsure, without what those may have of the group. Once one answers, the values come anew.
 	Silent []int `json:"silent,omitempty"`
+	// Parts, in a watch with stale=true, say from where the values come since these were sent anew,
+	// and how old they were then: in the last line of the present values, or else in the next line.
+	Parts []Part `json:"parts,omitempty"`
 }
 
 // Part says from where a part of an answer comes and how new it is.
@@ -268,6 +271,9 @@ const noCall = "this node knows no call "
 func (e *Error) UnknownCall() bool {
 	return e.Code == CodeNotFound && strings.HasPrefix(e.Message, noCall)
 }
+
+// Forbidden reports whether a node answers, and not to whom has asked.
+func (e *Error) Forbidden() bool { return e.Code == CodeForbidden }
 
 func (e *Error) Error() string {
 	if e.Next == "" {

@@ -143,3 +143,22 @@ func TestBandKafkaRestored(t *testing.T) {
 	b.send(more...)
 	b.counted(append(kept, more...))
 }
+
+// A copy of a lone node's data dir that is started first, somewhere else: the two know nothing of
+// each other until one fences the other, which then ends. Nothing is counted twice.
+func TestCopyOfALoneNode(t *testing.T) {
+	p := onFake(t)
+	n, events := counted(p)
+	dir := t.TempDir()
+	p.must(os.CopyFS(dir, os.DirFS(n.dir)))
+	first := p.start(inDir(dir))
+	second := p.start(inDir(n.dir))
+	more := sentences(2, 30)
+	p.send(more...) // at which the first one finds itself fenced
+	err := first.end()
+	says(t, err, "another process under this node's own id", "a copy", dir, "node.json")
+	if code := exitCode(err); code != 5 {
+		t.Errorf("exit %d", code)
+	}
+	second.right(append(events, more...))
+}

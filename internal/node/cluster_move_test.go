@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -102,10 +104,13 @@ func (b *band) replayedNothing() {
 	}
 }
 
+// waitedInVain is what a node says that has had no word of the old owner of a lane.
+const waitedInVain = "has not said that it is done"
+
 // noWaitInVain: a node that got a lane has always had the word of the one before.
 func noWaitInVain(t testing.TB, name string, n *tally) {
 	t.Helper()
-	if late := n.log.count("has not said that it is done"); late > 0 {
+	if late := n.log.count(waitedInVain); late > 0 {
 		t.Errorf("%s has waited %d times for the word of an old owner in vain", name, late)
 	}
 }
@@ -340,6 +345,16 @@ func TestBandRecovers(t *testing.T) {
 	if _, err := Recover(t.TempDir(), "", seam.World(), slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a directory without a node was recovered")
 	}
+	// One whose node is not known, or is another's, would have a voter that nobody is.
+	other, file := b.nodes[1].dir, filepath.Join(b.nodes[1].dir, "node.json")
+	p.must(os.Rename(file, file+".lost"))
+	_, err = Recover(other, "", seam.World(), slog.New(slog.DiscardHandler))
+	says(t, err, other, "which node it is of", "put its node.json back")
+	another, err := os.ReadFile(filepath.Join(b.nodes[0].dir, "node.json"))
+	p.must(err)
+	p.must(os.WriteFile(file, another, 0o644))
+	_, err = Recover(other, "", seam.World(), slog.New(slog.DiscardHandler))
+	says(t, err, "cluster.json", "is of node")
 }
 
 // The lanes of a node whose disk fails go to other nodes, and none comes there, until the disk is

@@ -225,6 +225,23 @@ func TestJoinWithAnotherKafka(t *testing.T) {
 	}
 }
 
+// A node that is refused for its spec leaves the cluster that it has just come to, and can come
+// again.
+func TestJoinWithARefusedSpec(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 2)
+	n := p.start()
+	dir := t.TempDir()
+	for text, why := range map[string]string{
+		strings.Replace(wordcount, "group: [key, item]", "group: [item]", 1):                                     "group",
+		strings.NewReplacer("$APP", "other-app", "$IN", "no-such-topic", "$OUT", "other-out").Replace(wordcount): "no-such-topic",
+	} {
+		says(t, p.refused(named("node-b"), joined([]string{n.addr()}), inDir(dir), running(p.spec(text))), why)
+		n.isOne()
+	}
+	p.launch(named("node-b"), joined([]string{n.addr()}), inDir(dir), noSpecs()).isReady()
+}
+
 // A data dir of before there were clusters: the node runs on what it has run, under later epochs.
 func TestUpgradeOfLoneNode(t *testing.T) {
 	p := onFake(t)

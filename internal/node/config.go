@@ -10,8 +10,12 @@ import (
 	"github.com/tally-kafka/tally/internal/step"
 	"github.com/tally-kafka/tally/processor"
 	"github.com/tally-kafka/tally/processor/spec"
+	"github.com/tally-kafka/tally/replication/cluster"
 	"github.com/tally-kafka/tally/state"
 )
+
+// JoinMax is how many seeds a node may be given.
+const JoinMax = cluster.SeedsMax
 
 // Config is what `tally run` needs. Zero durations and sizes mean their defaults.
 type Config struct {

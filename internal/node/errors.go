@@ -169,6 +169,7 @@ type LostError struct {
 	Granted bool   // it is of this cluster, and has a later grant; else a stranger
 
 	Stranger bool // it is of another cluster, and has come since the app was opened here
+	Copied   bool // it is another process under this node's own id
 }
 
 func (e *LostError) Error() string {
@@ -179,3 +180,11 @@ func (e *LostError) Error() string {
 	return fmt.Sprintf("lane %d of app %s was fenced by node %s: this node no longer counts it and answers with what it had; stop one of the two, or start this one again with --takeover",
 		e.Lane, e.App, e.Node)
 }
+
+// copiedError ends a node whose lane was taken by another process under its own id.
+type copiedError struct{ text string }
+
+func (e *copiedError) Error() string { return e.text }
+
+// ExitCode is that of who was fenced by another.
+func (e *copiedError) ExitCode() int { return 5 }

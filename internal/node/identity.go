@@ -160,9 +160,23 @@ func (d *dataDir) laneDir(app string, lane int) string {
 	return filepath.Join(d.stateDir(app), fmt.Sprint(lane))
 }
 
+// ofCluster is what a data dir has of the cluster that its node has been in.
+var ofCluster = []string{"cluster.json", "raft"}
+
+// forgetCluster removes it, of a node that has left its cluster for good, and has no vote there any
+// more: a later start is one of a new node.
+func (d *dataDir) forgetCluster() error {
+	for _, name := range ofCluster {
+		if err := os.RemoveAll(filepath.Join(d.path, name)); err != nil {
+			return fmt.Errorf("forget the cluster that was left: %w", err)
+		}
+	}
+	return nil
+}
+
 // neverInCluster reports whether no node of a cluster has used the data dir.
 func (d *dataDir) neverInCluster() bool {
-	for _, name := range []string{"raft", "cluster.json"} {
+	for _, name := range ofCluster {
 		if _, err := os.Stat(filepath.Join(d.path, name)); !errors.Is(err, os.ErrNotExist) {
 			return false
 		}

@@ -354,10 +354,12 @@ func TestBandSubmitsWhileTopicsGo(t *testing.T) {
 	if err := <-deleted; err == nil {
 		t.Error("it is deleted")
 	}
-	_, err := other.submit(1, wordcount+"on_error: skip\n")
-	says(t, err, "being deleted")
+	for _, text := range []string{wordcount + "on_error: skip\n", wordcount} { // another spec, and that of before
+		_, err := other.submit(1, text)
+		says(t, err, "being deleted")
+	}
 	let.Store(true)
-	_, err = b.nodes[1].client.Delete(p.ctx(), other.app, true)
+	_, err := b.nodes[1].client.Delete(p.ctx(), other.app, true)
 	p.must(err)
 	other.gone()
 	_, err = other.submit(1, wordcount)

@@ -36,6 +36,7 @@ type Node struct {
 	cluster     *cluster.Cluster
 	clustered   chan struct{} // closed once cluster is set: it asks for reports before
 	fresh       bool          // the data dir was in no cluster before this start
+	left        bool          // it has left its cluster for good, and ends; see quit
 
 	openFiles  int  // of all stores together
 	addOffsets bool // transaction.version is below 2
@@ -91,6 +92,9 @@ func (n *Node) live(ctx context.Context) error {
 	err := n.run(ctx)
 	n.depart()
 	err = errors.Join(err, n.stopServing(), n.cluster.Close(), n.port.Close())
+	if n.left {
+		err = errors.Join(err, n.dir.forgetCluster())
+	}
 	return errors.Join(err, <-serving)
 }
 
@@ -150,7 +154,7 @@ func (n *Node) run(ctx context.Context) error {
 	}
 	n.phase("registered")
 	if err := n.submitSpecs(ctx); err != nil {
-		return n.unlessEnded(ctx, err)
+		return n.refused(ctx, n.unlessEnded(ctx, err))
 	}
 	if err := n.dropDeleted(); err != nil {
 		return err

@@ -18,6 +18,9 @@ func Recover(path, addr string, sm seam.Seam, log *slog.Logger) (string, error) 
 	if _, err := os.Stat(filepath.Join(path, "raft")); err != nil {
 		return "", fmt.Errorf("%s is not the data dir of a node that has been in a cluster: %w", path, err)
 	}
+	if _, err := os.Stat(filepath.Join(path, "node.json")); err != nil { // a new id would be no voter's
+		return "", fmt.Errorf("%s does not say which node it is of: put its node.json back, or recover another node: %w", path, err)
+	}
 	d, err := openDataDir(path, sm)
 	var inUse *inUseError
 	if errors.As(err, &inUse) {

@@ -227,8 +227,14 @@ func (l *lane) end(name string, err error) bool {
 }
 
 // lose ends a stay for good. Where a node of the same cluster has the lane under a later grant,
-// this node has been away, and hears of that grant at any moment.
+// this node has been away, and hears of that grant at any moment. Another process under this node's
+// id is one of two with one data dir: where both would stay, each would fence the other.
 func (l *lane) lose(lost *LostError) bool {
+	if n := l.app.node; lost.Copied {
+		n.end(&copiedError{fmt.Sprintf("lane %d of app %s was taken by another process under this node's own id %s: "+
+			"its data dir is a copy of %s, or this one is of its. Stop that process; the copy is a new node once node.json, cluster.json and raft are removed from it",
+			lost.Lane, lost.App, n.dir.id.ID, n.cfg.DataDir)})
+	}
 	if !lost.Granted {
 		return l.end(api.LaneLost, lost)
 	}

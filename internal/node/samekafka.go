@@ -116,8 +116,25 @@ func (n *Node) unfit(ctx context.Context, err error) error {
 	if !n.fresh || !errors.As(err, new(*otherKafkaError)) {
 		return err
 	}
-	if err := n.withdraw(ctx); err != nil {
-		n.cfg.Log.Warn("this node stays a member of the cluster that it does not fit", "error", err)
+	return n.quit(ctx, err)
+}
+
+// refused takes a node that ends since its specs cannot run out of the cluster again that it has
+// just come to: else that would have a dead member, for a slip in a command. Those that form a
+// cluster stay in it, and find it at their next start. It gives err back.
+func (n *Node) refused(ctx context.Context, err error) error {
+	if err == nil || !n.cluster.Joined() {
+		return err
+	}
+	return n.quit(context.WithoutCancel(ctx), err)
+}
+
+// quit ends the membership of a node that ends on err, which it gives back. The data dir is a new
+// node's again then.
+func (n *Node) quit(ctx context.Context, err error) error {
+	left := n.withdraw(ctx)
+	if n.left = left == nil; !n.left {
+		n.cfg.Log.Warn("this node stays a member of the cluster that it does not fit", "error", left)
 	}
 	return err
 }

@@ -114,7 +114,8 @@ func (l *lane) freed(epoch uint64) {
 }
 
 // awaitRelease follows the changelog until the old owner has said that it is done with the lane, so
-// that little is left to catch up with; at most for releaseWait.
+// that little is left to catch up with; at most for releaseWait, or until the leader has given the
+// old owner up: who is dead calls itself the owner no more, and has nothing to say.
 func (l *lane) awaitRelease(ctx context.Context, over <-chan struct{}, g grant) {
 	following, stop := context.WithCancel(ctx)
 	defer stop()
@@ -127,7 +128,12 @@ func (l *lane) awaitRelease(ctx context.Context, over <-chan struct{}, g grant) 
 	late, stopTimer := l.seam().Timer(releaseWait)
 	defer stopTimer()
 	for {
+		changed := l.app.node.cluster.Changed() // before the state: a change between the two closes it
+		if m := l.app.node.cluster.State().Members[g.from]; m == nil || !m.Alive {
+			return
+		}
 		select {
+		case <-changed:
 		case epoch := <-l.released:
 			if epoch >= g.epoch {
 				return

@@ -77,6 +77,8 @@ func (l *lane) lostTo(by author, partition int32) *LostError {
 		App: l.app.name(), Lane: l.k, Node: by.called(n.cfg.Name), Epoch: by.epoch,
 		Granted:  by.cluster == n.clusterID() && by.node != n.dir.id.ID && by.epoch > l.epoch,
 		Stranger: l.isStranger(by, partition),
+		// What an earlier process of this data dir wrote is from before this one.
+		Copied: by.cluster == n.clusterID() && by.node == n.dir.id.ID && by.atMs >= n.started.UnixMilli(),
 	}
 }
 

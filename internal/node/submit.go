@@ -56,10 +56,12 @@ func (n *Node) submit(ctx context.Context, s *spec.Spec, standbys standbyCount) 
 			return api.ChangeAdded, n.submitHalted(ctx, s, in, standbys.n)
 		case rec == nil:
 			change = api.ChangeAdded
+		case rec.Halted != "": // what it is halted for may take it away, whatever the spec says
+			return "", &haltedError{rec.Halted}
 		case rec.Spec == string(s.YAML()) && rec.Standbys == standbys.of(rec):
 			return api.ChangeNone, nil
-		case rec.Halted != "" || in != nil && !in.updated(rec):
-			return "", &haltedError{or(rec.Halted, n.resetting())}
+		case in != nil && !in.updated(rec):
+			return "", &haltedError{n.resetting()}
 		case rec.Spec == string(s.YAML()):
 			change = api.ChangeStandbys
 		}

@@ -2,9 +2,11 @@ package node
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/tally-kafka/tally/internal/api"
+	"github.com/tally-kafka/tally/replication/ownership"
 )
 
 // TestUnheardGrant: an owner that the log does not reach, while all else does, hears nothing of it
@@ -66,5 +68,53 @@ func TestUnheardGrant(t *testing.T) {
 			}
 			return oneProblem(st, "though its pings come", ": its lanes are moved", "the cluster's log has not reached node "+before.Owner)
 		})
+	}
+}
+
+// A node that dies while it is to hand a lane over is not waited for: it has nothing to say any
+// more.
+func TestDeadNodeIsNotWaitedFor(t *testing.T) {
+	w := newBandTrial(t, 1, nil)
+	w.input.send()
+	w.settle()
+	app := w.whole()
+	st, err := w.up()[0].client.Status(w.ctx())
+	w.must(err)
+	lane := slices.IndexFunc(app.Lanes, func(l api.LaneStatus) bool { return l.Owner != st.Leader })
+	before := app.Lanes[lane]
+	old, to := int(before.Owner[len(before.Owner)-1]-'a'), before.Standbys[0]
+	w.net.set(old, linkDeaf) // it does not hear of the move
+	defer w.net.set(old, linkUp)
+	w.until(func() error { // once the leader has heard of where it goes
+		_, err := w.besides(old).client.Move(w.ctx(), w.app, lane, api.MoveRequest{To: to})
+		return err
+	})
+	w.until(func() error {
+		if now, _ := w.besides(old).node.cluster.State().Lane(ownership.LaneRef{App: w.app, Lane: lane}); now.From == "" {
+			return fmt.Errorf("the lane is %+v", now)
+		}
+		return nil
+	})
+	w.net.set(old, linkCut)
+	next := w.band[int(to[len(to)-1]-'a')]
+	w.until(func() error {
+		if m := next.node.cluster.State().MemberNamed(before.Owner); m.Alive {
+			return fmt.Errorf("%s is not given up yet", m.Name)
+		}
+		return nil
+	})
+	late := next.log.count(waitedInVain) // on a machine that is so busy
+	w.until(func() error {
+		st, err := w.besides(old).client.Status(w.ctx())
+		if err != nil || len(st.Apps) != 1 {
+			return fmt.Errorf("status: %v", err)
+		}
+		if now := st.Apps[0].Lanes[lane]; now.Owner != to || now.Epoch <= before.Epoch || now.State != api.LaneRunning {
+			return fmt.Errorf("lane %+v", now)
+		}
+		return nil
+	})
+	if next.log.count(waitedInVain) > late {
+		t.Errorf("%s has waited for the word of a node that was given up", to)
 	}
 }

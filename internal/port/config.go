@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -72,18 +73,36 @@ func Check(c Config) error {
 		}
 		return nil
 	}
-	other, err := hostOf("--advertise", c.Advertise, "node-1.example:7400")
-	switch {
-	case err != nil:
+	if err := CheckAdvertise(c.Advertise); err != nil {
 		return err
-	case isWildcard(other):
-		return fmt.Errorf("--advertise %s is no address that others could dial: say this machine's name or IP address", c.Advertise)
-	case !isLoopback(other) && (c.Certs == "" || c.Tokens == ""): // something leads from there to here
+	}
+	other, _, _ := net.SplitHostPort(c.Advertise)
+	if !isLoopback(other) && (c.Certs == "" || c.Tokens == "") { // something leads from there to here
 		return fmt.Errorf("--advertise %s is for other machines, so it needs certificates (--certs) and people's tokens (--tokens): %s",
 			c.Advertise, c.howTo(other))
 	}
 	return nil
 }
+
+// CheckSeed refuses an address in --join that nobody can listen at.
+func CheckSeed(addr string) error {
+	host, err := hostOf("--join", strings.TrimSpace(addr), "10.0.0.1:7400")
+	if _, port, _ := net.SplitHostPort(strings.TrimSpace(addr)); err == nil && (isWildcard(host) || port == "0") {
+		return fmt.Errorf("--join %s is no address that could be dialed: say the node's name or IP address, and its port", addr)
+	}
+	return err
+}
+
+// CheckAdvertise refuses an address at which no other node could reach this one.
+func CheckAdvertise(addr string) error {
+	host, err := hostOf("--advertise", addr, advertiseExample)
+	if err == nil && isWildcard(host) {
+		return fmt.Errorf("--advertise %s is no address that others could dial: say this machine's name or IP address", addr)
+	}
+	return err
+}
+
+const advertiseExample = "node-1.example:7400"
 
 func hostOf(flag, addr, example string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)

@@ -24,6 +24,7 @@ type Cluster struct {
 	raft    *consensus.Raft
 	past    past
 	forming atomic.Bool // this node is about to form the cluster; see formNow
+	newcome atomic.Bool // see Joined
 
 	leader *lead.Lead      // as the leader
 	table  *session.Table  // as the leader
@@ -124,11 +125,20 @@ func notACopy(ctx context.Context, c Config, was past) error {
 		return nil
 	}
 	h, err := ask(ctx, c, was.Addr)
-	if err == nil && isCopy(c, h) {
+	var refused interface{ Forbidden() bool }
+	switch {
+	case err == nil && isCopy(c, h):
 		return copied(c, h)
+	case errors.As(err, &refused) && refused.Forbidden():
+		return fmt.Errorf("a node of tally runs at %s, where the node of the data dir %s was reached before, and does not say who it is (%w): "+
+			"if the data dir is a copy of that one's, remove node.json, %s and raft in it, and this is a new node; "+
+			"if it is not, start this one once while that one is stopped", was.Addr, c.DataDir, err, pastFile)
 	}
 	return nil
 }
+
+// Joined reports whether this process came to a cluster that was there, and was in none before.
+func (c *Cluster) Joined() bool { return c.newcome.Load() }
 
 func (c *Cluster) run(f func(context.Context)) {
 	c.wg.Go(func() { f(c.ctx) })
@@ -143,6 +153,7 @@ func (c *Cluster) live(ctx context.Context) {
 			c.failUnless(ctx, err)
 			return
 		}
+		c.newcome.Store(join != "")
 	} else {
 		first, cancel := context.WithTimeout(ctx, firstLook)
 		silent, err := c.checkSeeds(first, c.c.Seeds)
@@ -346,6 +357,9 @@ func (c *Cluster) Close() error {
 // good. addr "" means the address that the node had last. The result is to be shown to a person.
 func Recover(dataDir, id, addr string, s seam.Seam, log *slog.Logger) (consensus.Recovered, error) {
 	was, err := readPast(dataDir)
+	if err == nil {
+		err = was.ofNode(dataDir, id)
+	}
 	if err != nil {
 		return consensus.Recovered{}, err
 	}

@@ -183,6 +183,11 @@ func TestOtherCluster(t *testing.T) {
 	}
 }
 
+type forbidden struct{}
+
+func (forbidden) Error() string   { return "only the nodes of the cluster may call this" }
+func (forbidden) Forbidden() bool { return true }
+
 // TestCopiedDataDir: two processes with one node's data; the later one is refused, and does not
 // vote.
 func TestCopiedDataDir(t *testing.T) {
@@ -204,6 +209,11 @@ func TestCopiedDataDir(t *testing.T) {
 		t.Fatal("the copy has opened its log")
 	}
 	copied.refused("a copy of that one's", original.gate.addr, "remove node.json")
+	// Nor where that node does not say who it is, as one with tokens and without certificates.
+	call := copied.conf.Call
+	copied.conf.Call = func(context.Context, string, string, any, any) error { return forbidden{} }
+	copied.refused("does not say who it is", original.gate.addr, "if the data dir is a copy", "start this one once while that one is stopped")
+	copied.conf.Call = call
 	// Without the file that says where the original was, and not by its word, the leader finds out.
 	copied.conf.Seeds = []string{nodes[0].gate.addr}
 	if err := os.Remove(filepath.Join(copied.conf.DataDir, pastFile)); err != nil {

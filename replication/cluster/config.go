@@ -103,8 +103,8 @@ func (t Timing) orDefaults() Timing {
 	}
 }
 
-// seedsMax bounds the seeds, all of which vote.
-const seedsMax = 7
+// SeedsMax bounds the seeds, all of which vote.
+const SeedsMax = 7
 
 func (c Config) orDefaults() (Config, error) {
 	c.Timing = c.Timing.orDefaults()
@@ -134,8 +134,8 @@ func seedList(seeds []string) ([]string, error) {
 	}
 	slices.Sort(list)
 	list = slices.Compact(list)
-	if len(list) > seedsMax {
-		return nil, fmt.Errorf("--join names %d nodes: give 1 to %d, the others join by naming any of them", len(list), seedsMax)
+	if len(list) > SeedsMax {
+		return nil, fmt.Errorf("--join names %d nodes: give 1 to %d, the others join by naming any of them", len(list), SeedsMax)
 	}
 	return list, nil
 }

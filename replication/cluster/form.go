@@ -32,8 +32,8 @@ func judge(c Config, answers []answer) verdict {
 	}
 	if len(here) > 0 && here[0] == c.ID { // this node is one of the seeds
 		for _, a := range answers {
-			if a.hello == nil || slices.Equal(a.hello.Seeds, c.Seeds) {
-				continue
+			if a.hello == nil || !a.hello.Empty || slices.Equal(a.hello.Seeds, c.Seeds) {
+				continue // one that is in a group already forms none: this node joins it, once it has a name
 			}
 			if clash = otherSeeds(c, a); !first(c, a.hello) {
 				return verdict{refuse: clash}

@@ -242,6 +242,8 @@ func TestJudge(t *testing.T) {
 		{"other lists, of an earlier and a later one", [3]*Hello{hello("1"), hello("2", list("b:1"), at(99)), hello("3", list("c:1"), at(101))},
 			"refuse n2 at b:1 was started with --join b:1"},
 		{"no list", [3]*Hello{hello("1"), hello("2", list()), hello("3")}, "refuse --join nothing"},
+		{"no list, and a group that has no name yet", [3]*Hello{hello("1"), hello("2", list(), func(h *Hello) { h.Empty = false }), hello("3")},
+			"wait n2 at b:1 is forming"},
 		{"another list, and this one is no seed", [3]*Hello{hello("4"), hello("2", list()), hello("3")}, "wait not in its own"},
 		{"one name twice", [3]*Hello{hello("1"), hello("2", named("n1")), hello("3")}, "refuse two nodes are named n1"},
 		{"one name twice, the other earlier", [3]*Hello{hello("1"), hello("2", named("n1"), at(99)), hello("3")}, "refuse two nodes are named n1"},

@@ -55,11 +55,19 @@ func (p past) write(dataDir string) error {
 	return os.Rename(path+".tmp", path)
 }
 
+// ofNode refuses a data dir that is another node's than node.json says.
+func (p past) ofNode(dataDir, id string) error {
+	if p.NodeID == "" || p.NodeID == id {
+		return nil
+	}
+	return fmt.Errorf("%s is of node %s, and node.json of node %s: remove %s, node.json and raft there to make this a new node",
+		filepath.Join(dataDir, pastFile), p.NodeID, id, pastFile)
+}
+
 // check refuses a data dir that is another node's, or that has lost its log.
 func (p past) check(c Config, empty bool) error {
-	if p.NodeID != "" && p.NodeID != c.ID {
-		return fmt.Errorf("%s is of node %s, and node.json of node %s: remove %s, node.json and raft there to make this a new node",
-			filepath.Join(c.DataDir, pastFile), p.NodeID, c.ID, pastFile)
+	if err := p.ofNode(c.DataDir, c.ID); err != nil {
+		return err
 	}
 	if empty && p.ClusterID != "" {
 		return fmt.Errorf("this node has been in cluster %s, and its log (%s) is gone, with its votes: "+

@@ -20,3 +20,14 @@ func TestHealthOfAMemberWithoutKafka(t *testing.T) {
 		}
 	}
 }
+
+// What a member that has fallen silent does not say is no sign that it lacks Kafka: its lanes would
+// be handed over by it, and it may be dead.
+func TestHealthOfASilentMember(t *testing.T) {
+	v := session.View{Sessions: map[string]session.Session{
+		"c": {Live: true, Age: 1200 * time.Millisecond, Report: session.Report{KafkaAgeMs: 400}},
+	}}
+	if age := health(v)["c"].KafkaAge; age != 400*time.Millisecond {
+		t.Errorf("it has not reached Kafka for %v", age)
+	}
+}

@@ -252,11 +252,11 @@ type Session struct {
 	Copies map[ownership.LaneRef]Copy
 }
 
-// KafkaAge is for how long the member has not reached Kafka. One of an earlier release that never
-// has says the largest number that there is.
+// KafkaAge is for how long the member has not reached Kafka, by its last ping: what its silence
+// since then means is for Live to say. One of an earlier release that never has says the largest
+// number that there is.
 func (s Session) KafkaAge() time.Duration {
-	ms := min(max(s.Report.KafkaAgeMs, 0), KafkaAgeMax.Milliseconds())
-	return time.Duration(ms)*time.Millisecond + s.Age
+	return time.Duration(min(max(s.Report.KafkaAgeMs, 0), KafkaAgeMax.Milliseconds())) * time.Millisecond
 }
 
 // View looks at the members of a state; false when this node does not lead.
