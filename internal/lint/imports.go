@@ -89,13 +89,14 @@ var arrows = map[string]row{
 		"internal/seam", "replication/assign", "replication/ownership", "replication/session",
 	}},
 	"internal/api": {
-		own:     []string{"internal/seam", "internal/token", "processor/spec", "state"},
+		own:     []string{"internal/seam", "internal/seldom", "internal/token", "processor/spec", "state"},
 		outside: []string{prometheus, golangX},
 	},
-	"internal/port":     {own: []string{"internal/certs", "internal/seam"}},
+	"internal/port":     {own: []string{"internal/certs", "internal/seam", "internal/seldom"}},
 	"internal/certs":    {own: []string{"internal/livefile", "internal/seam"}},
 	"internal/token":    {own: []string{"internal/livefile", "internal/seam"}},
 	"internal/livefile": {own: []string{"internal/seam"}},
+	"internal/seldom":   {own: []string{"internal/seam"}},
 	"internal/kafka":    {own: []string{"internal/seam"}, outside: []string{franz, golangX}},
 	"internal/broker":   {own: []string{"internal/kafka", "internal/seam"}, outside: []string{franz, golangX}},
 	"internal/audit": {

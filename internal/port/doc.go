@@ -18,7 +18,9 @@
 //     others out.
 //   - The connections of people and those of nodes have limits of their own: no number of the first
 //     stops Raft, sessions or, with certificates, node calls.
+//   - What is refused or ended is in the log, by kinds and not too often (internal/seldom), but for
+//     who just went away.
 //   - Close ends the listener and every connection, and returns when nothing of the port runs.
 //
-// It imports internal/certs, internal/seam and the standard library.
+// It imports internal/certs, internal/seam, internal/seldom and the standard library.
 package port

@@ -14,13 +14,11 @@ import (
 	"time"
 
 	"github.com/tally-kafka/tally/internal/certs"
+	"github.com/tally-kafka/tally/internal/seldom"
 )
 
 // acceptPause is how long a listener that fails rests: there are no file descriptors left.
 const acceptPause = 50 * time.Millisecond
-
-// sayPause is how often one kind of trouble with connections is logged.
-const sayPause = 10 * time.Second
 
 // Port is an open port. It may be used from many goroutines.
 type Port struct {
@@ -30,6 +28,7 @@ type Port struct {
 	advertise string
 	client    *http.Client
 	lines     [lineCount]*line
+	said      *seldom.Log
 	// closing ends the handshakes and the waits when the port is closed.
 	closing context.Context
 	close   context.CancelFunc
@@ -41,7 +40,6 @@ type Port struct {
 	open    map[*conn]struct{}
 	people  int // of the open ones
 	nodes   int
-	said    map[string]time.Time
 }
 
 // Listen opens the port; what cannot be meant is refused as by Check.
@@ -50,7 +48,7 @@ func Listen(cfg Config) (*Port, error) {
 	if err := Check(cfg); err != nil {
 		return nil, err
 	}
-	p := &Port{cfg: cfg, pending: list.New(), open: map[*conn]struct{}{}, said: map[string]time.Time{}}
+	p := &Port{cfg: cfg, pending: list.New(), open: map[*conn]struct{}{}, said: seldom.New(cfg.Seam, cfg.Log)}
 	if cfg.Certs != "" {
 		set, err := certs.Open(cfg.Certs, certs.Options{Seam: cfg.Seam, Log: cfg.Log, Every: cfg.LookEvery})
 		if err != nil {
@@ -193,7 +191,7 @@ func (p *Port) admit(nc net.Conn) *conn {
 	p.mu.Unlock()
 	if oldest != nil {
 		_ = oldest.Close()
-		p.say("too many connections say nothing; ending the oldest", "limit", p.cfg.PendingMax)
+		p.say("too many connections say nothing; ending the oldest", "from", oldest.RemoteAddr().String(), "limit", p.cfg.PendingMax)
 	}
 	return c
 }
@@ -246,7 +244,7 @@ func (p *Port) receive(c *conn) {
 	if room, ended := p.settle(c, kind != linePeople || peer != nil, peer); !room {
 		_ = c.Close()
 		if !ended {
-			p.say("too many connections are open; refusing one", "from", c.RemoteAddr(), "for", kind)
+			p.say("too many connections are open; refusing one", "from", c.RemoteAddr().String(), "for", kind.String())
 		}
 		return
 	}
@@ -299,30 +297,4 @@ func (p *Port) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	}
 	// Not h2: in that a write's deadline ends a stream on which nothing is being written.
 	return p.certs.Server([]string{"http/1.1"}, false), nil
-}
-
-// sayRefused logs why a connection was refused: a wrong certificate is worth to be seen, a scanner
-// or a client that went away is not.
-func (p *Port) sayRefused(c *conn, err error) {
-	var verify *tls.CertificateVerificationError
-	if errors.As(err, &verify) {
-		p.say("refusing a connection, whose certificate is of another authority or out of date", "from", c.RemoteAddr(), "error", err)
-		return
-	}
-	p.cfg.Log.Debug("a connection ended before it said what it is for", "from", c.RemoteAddr(), "error", err)
-}
-
-// say logs one kind of trouble, and that not too often: others decide how often it happens.
-func (p *Port) say(what string, args ...any) {
-	p.mu.Lock()
-	now := p.cfg.Seam.Now()
-	last, ok := p.said[what]
-	often := ok && now.Sub(last) < sayPause
-	if !often {
-		p.said[what] = now
-	}
-	p.mu.Unlock()
-	if !often {
-		p.cfg.Log.Warn(what, args...)
-	}
 }

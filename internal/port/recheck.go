@@ -11,7 +11,7 @@ func (p *Port) recheck() {
 			}
 			_ = c.Close()
 			p.say("ending a connection, whose certificate is out of date or of an authority that is gone",
-				"from", c.RemoteAddr(), "certificate", c.peer[0].Subject.CommonName)
+				"from", c.RemoteAddr().String(), "certificate", c.peer[0].Subject.CommonName)
 		}
 	}
 }
