@@ -24,8 +24,10 @@
 //   - Nothing is served to a page of a foreign origin. Each route says who may use it; with tokens
 //     nothing but /healthz answers without one, but to a node with a certificate. Both are asked
 //     for as they are now: of a watch again and again.
+//   - What is refused is in the log, by kinds and not too often, and nothing of what a sender has
+//     written is: no path, query, header, token or body.
 //
-// It may import state, processor/spec, internal/seam, internal/token and the Prometheus library;
-// never a Kafka client, txn, processor or replication. What it needs of a node it takes as the
-// interface Node, and of the others as the interface Cluster.
+// It may import state, processor/spec, internal/seam, internal/seldom, internal/token and the
+// Prometheus library; never a Kafka client, txn, processor or replication. What it needs of a node
+// it takes as the interface Node, and of the others as the interface Cluster.
 package api

@@ -55,8 +55,8 @@ func (s *Server) authorizeNode(r *http.Request) error {
 	if r.TLS == nil && s.opt.Tokens == nil {
 		return nil
 	}
-	e := &Error{Status: http.StatusForbidden, Code: CodeForbidden, Message: "only the nodes of the cluster may call this",
-		Next: "`tally --help` says what people may ask"}
+	e := &Error{Status: http.StatusForbidden, Code: CodeForbidden, refusal: refusedNoNode,
+		Message: "only the nodes of the cluster may call this", Next: "`tally --help` says what people may ask"}
 	if r.TLS == nil {
 		e.Next = "nodes that have --tokens know each other by --certs: start them all with both"
 	}
@@ -65,17 +65,18 @@ func (s *Server) authorizeNode(r *http.Request) error {
 
 func (s *Server) authorizePerson(r *http.Request, needed token.Scope) error {
 	const next = "say --token @FILE, or set TALLY_TOKEN; who runs the node makes tokens with `tally token create`"
-	scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") || text == "" {
-		return &Error{Status: http.StatusUnauthorized, Code: CodeUnauthorized, Message: "this node wants a token", Next: next}
+	text := bearer(r)
+	if text == "" {
+		return &Error{Status: http.StatusUnauthorized, Code: CodeUnauthorized, refusal: refusedNoToken,
+			Message: "this node wants a token", Next: next}
 	}
-	entry, ok := s.opt.Tokens.Check(strings.TrimSpace(text))
+	entry, ok := s.opt.Tokens.Check(text)
 	if !ok {
-		return &Error{Status: http.StatusUnauthorized, Code: CodeUnauthorized,
+		return &Error{Status: http.StatusUnauthorized, Code: CodeUnauthorized, refusal: refusedBadToken,
 			Message: "the token is not one of this node's, or it is out of date or revoked", Next: next}
 	}
 	if !entry.Scope.Allows(needed) {
-		return &Error{Status: http.StatusForbidden, Code: CodeForbidden,
+		return &Error{Status: http.StatusForbidden, Code: CodeForbidden, refusal: refusedScope,
 			Message: fmt.Sprintf("the token %s has the scope %s, and this needs %s", entry.Name, entry.Scope, needed),
 			Next:    fmt.Sprintf("use a token of `tally token create NAME --scope %s`", needed)}
 	}
@@ -96,7 +97,7 @@ func (s *Server) guardOrigin(r *http.Request) error {
 	}
 	host = strings.Trim(host, "[]")
 	if !isLoopback(host) && (r.TLS == nil || s.opt.Hosts == nil || !s.opt.Hosts(host)) {
-		return forbidden(r, "the Host header says %q, which is not this node", r.Host)
+		return forbidden(r, refusedHost, "the Host header says %q, which is not this node", r.Host)
 	}
 	if err := s.guardForwarded(r); err != nil {
 		return err
@@ -106,7 +107,7 @@ func (s *Server) guardOrigin(r *http.Request) error {
 		return nil
 	}
 	if u, err := url.Parse(origin); err != nil || u.Host != r.Host {
-		return forbidden(r, "a web page of %s may not use the API of this node", origin)
+		return forbidden(r, refusedOrigin, "a web page of %s may not use the API of this node", origin)
 	}
 	return nil
 }
@@ -123,7 +124,7 @@ func (s *Server) guardForwarded(r *http.Request) error {
 	}
 	for _, name := range forwardedBy {
 		if len(r.Header.Values(name)) > 0 {
-			return &Error{Status: http.StatusForbidden, Code: CodeForbidden,
+			return &Error{Status: http.StatusForbidden, Code: CodeForbidden, refusal: refusedProxy,
 				Message: fmt.Sprintf("a proxy has passed this request on (%s), and the node has no tokens: whoever reaches the proxy could change everything", name),
 				Next:    "start the node with --tokens FILE, which `tally token create NAME --tokens FILE` makes, or ask it without the proxy"}
 		}
@@ -131,10 +132,10 @@ func (s *Server) guardForwarded(r *http.Request) error {
 	return nil
 }
 
-func forbidden(r *http.Request, format string, args ...any) *Error {
+func forbidden(r *http.Request, kind refusal, format string, args ...any) *Error {
 	next := "use http://127.0.0.1 or http://localhost with the node's port"
 	if r.TLS != nil {
 		next = "use https:// with a name that the node's certificate has"
 	}
-	return &Error{Status: http.StatusForbidden, Code: CodeForbidden, Message: fmt.Sprintf(format, args...), Next: next}
+	return &Error{Status: http.StatusForbidden, Code: CodeForbidden, refusal: kind, Message: fmt.Sprintf(format, args...), Next: next}
 }

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -31,6 +33,16 @@ func (p *pace) add(n int, took time.Duration) error {
 		Message: fmt.Sprintf("too slow a reader: it took %.0f bytes a second in %s, and who holds one of the few places for scans must take %d",
 			rate, spent.Round(time.Millisecond), p.least),
 		Next: "ask again and read faster, for example into a file"}
+}
+
+// tooSlow is the error of a write whose reader has taken nothing of it in its time; others are as
+// they were. Nobody gets it as an answer: it is for the log.
+func (d *deadlineWriter) tooSlow(err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return &Error{Status: http.StatusRequestTimeout, Code: CodeTooSlow,
+		Message: fmt.Sprintf("too slow a reader: it took nothing for %s", d.timeout)}
 }
 
 // hurry makes the reader of what is written to w keep up, until calm is called.

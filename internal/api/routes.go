@@ -57,27 +57,22 @@ func (s *Server) routes() {
 	}
 }
 
-// authorized is a handler for those who may use it.
-func (s *Server) authorized(of scope, handle handler) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		if err := s.authorize(r, of); err != nil {
-			return err
+// authorized is a handler for those who may use it, with what it says when it fails.
+func (s *Server) authorized(of scope, handle func(w http.ResponseWriter, r *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		err := s.authorize(r, of)
+		if err == nil {
+			err = handle(w, r)
 		}
-		return handle(w, r)
-	}
-}
-
-// handler turns a handler's error into the error's answer.
-type handler func(w http.ResponseWriter, r *http.Request) error
-
-func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := h(w, r); err != nil {
-		writeError(w, err)
+		if err != nil {
+			s.fail(w, r, err)
+		}
 	}
 }
 
 // ServeHTTP guards every route, bounds it, and ends it when the server stops.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.heads.read(r)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.stopping, cancel)()
@@ -89,12 +84,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	dw := &deadlineWriter{ResponseWriter: w, ctl: ctl, now: s.opt.Seam.Now, timeout: s.opt.WriteTimeout}
 	if err := s.guardOrigin(r); err != nil {
-		writeError(dw, err)
+		s.fail(dw, r, err)
 		return
 	}
 	r = r.WithContext(ctx)
 	if at := r.URL.EscapedPath(); !isClean(at) {
-		s.authorized(scopeRead, s.serveUnknown).ServeHTTP(dw, r) // the mux would send whoever asks to another place
+		r.Pattern = "/" // the mux would send whoever asks to another place
+		s.authorized(scopeRead, s.serveUnknown)(dw, r)
 		return
 	}
 	s.mux.ServeHTTP(dw, r)
@@ -122,14 +118,14 @@ func (d *deadlineWriter) Write(b []byte) (int, error) {
 	if err == nil && d.pace != nil {
 		err = d.pace.add(n, d.now().Sub(began))
 	}
-	return n, err
+	return n, d.tooSlow(err)
 }
 
 // FlushError sends what was written, or the header alone, within a deadline of its own.
 func (d *deadlineWriter) FlushError() error {
 	d.started = true
 	d.arm()
-	return d.ctl.Flush()
+	return d.tooSlow(d.ctl.Flush())
 }
 
 func (d *deadlineWriter) arm() {
@@ -248,13 +244,13 @@ func (s *Server) serveUnknown(_ http.ResponseWriter, r *http.Request) error {
 	for _, rt := range s.routeTable() {
 		if method, path, ok := strings.Cut(rt.pattern, " "); ok {
 			if path == strings.TrimSuffix(r.URL.Path, "/") && method != r.Method {
-				return &Error{Status: http.StatusMethodNotAllowed, Code: CodeNotFound,
+				return &Error{Status: http.StatusMethodNotAllowed, Code: CodeNotFound, refusal: refusedNoRoute,
 					Message: fmt.Sprintf("%s %s is not there", r.Method, r.URL.Path), Next: "use " + rt.pattern}
 			}
 			known = append(known, rt.pattern)
 		}
 	}
-	return &Error{Status: http.StatusNotFound, Code: CodeNotFound,
+	return &Error{Status: http.StatusNotFound, Code: CodeNotFound, refusal: refusedNoRoute,
 		Message: fmt.Sprintf("there is nothing at %s %s", r.Method, r.URL.Path),
 		Next:    "there is " + strings.Join(known, ", ")}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/seldom"
 	"github.com/tally-kafka/tally/internal/token"
 )
 
@@ -133,6 +134,8 @@ type Server struct {
 	nodeScans, nodeWatches chan struct{}
 	hints                  knownHints
 	clocks                 clocks
+	heads                  heads
+	refused                *seldom.Log
 	answerMax              int64 // of another node's answer that is no stream
 }
 
@@ -143,6 +146,7 @@ func NewServer(n Node, opt Options) *Server {
 		node: n, opt: opt, mux: http.NewServeMux(), answerMax: answerBytesMax,
 		scans: make(chan struct{}, opt.ScansMax), watches: make(chan struct{}, opt.WatchesMax),
 		nodeScans: make(chan struct{}, opt.NodeScansMax), nodeWatches: make(chan struct{}, opt.NodeWatchesMax),
+		refused: seldom.New(opt.Seam, opt.Log),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.http = &http.Server{
@@ -153,6 +157,8 @@ func NewServer(n Node, opt Options) *Server {
 		DisableGeneralOptionsHandler: true,
 		MaxHeaderBytes:               256 << 10, // a token has 15 bytes or so a partition
 		ErrorLog:                     slog.NewLogLogger(opt.Log.Handler(), slog.LevelWarn),
+		ConnContext:                  s.heads.follow,
+		ConnState:                    s.follow,
 	}
 	opt.Registry.MustRegister(newCollector(n))
 	s.routes()

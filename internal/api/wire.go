@@ -262,6 +262,8 @@ type Error struct {
 	Next    string `json:"next,omitempty"`
 	// Status is the HTTP status; it is not in the body.
 	Status int `json:"-"`
+
+	refusal refusal // for the log, where Code does not say it
 }
 
 // noCall begins what a node answers that does not know a call of nodes, in every release.
