@@ -120,6 +120,7 @@ func (j *judge) judgeApp(a *app) error {
 	}
 	a.reads.judgeOwned()
 	a.reads.judgeGets()
+	a.reads.judgeLast(j.end)
 	return nil
 }
 

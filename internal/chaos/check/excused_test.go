@@ -212,6 +212,51 @@ func TestAsked(t *testing.T) {
 	}
 }
 
+// TestSeldomAnswered: half of the questions of each kind have to be answered, where there are more
+// than a handful.
+func TestSeldomAnswered(t *testing.T) {
+	for _, c := range []struct {
+		answered, failed int
+		doubtful         bool
+	}{{1, 19, false}, {10, 11, true}, {11, 10, false}, {50, 50, false}, {49, 51, true}} {
+		var k Check
+		k.saw(1000, "gets")
+		for range 100 {
+			k.ask("gets", true)
+		}
+		for range c.answered {
+			k.ask("scans", true)
+		}
+		for range c.failed {
+			k.ask("scans", false)
+		}
+		var text strings.Builder
+		k.write(&text)
+		if k.Doubtful() != c.doubtful || strings.Contains(text.String(), "too few answers") != c.doubtful || strings.Contains(text.String(), " ok ") == c.doubtful {
+			t.Errorf("%d answers, %d failures: doubtful: %t\n%s", c.answered, c.failed, k.Doubtful(), text.String())
+		}
+	}
+}
+
+// TestLastWithoutQuiet: where it never was quiet a last question without an answer is no failure of
+// its own.
+func TestLastWithoutQuiet(t *testing.T) {
+	f := aRun()
+	f.add(history.Event{Read: &history.Read{App: "one", Ask: "get", Last: true, Error: "nobody was there"}})
+	for _, e := range f.events {
+		if e.End != nil {
+			e.End.QuietAfterMs = -1
+		}
+	}
+	rep, err := f.judge()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := rep.Of(Reads).Failures; n > 0 || rep.Of(Quiet).Failures == 0 {
+		t.Errorf("%d failures of answers: %+v", n, rep.Of(Reads).Examples)
+	}
+}
+
 // TestFromWhen: it is said from when the quiet is counted.
 func TestFromWhen(t *testing.T) {
 	f := aRun()

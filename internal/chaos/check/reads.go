@@ -26,6 +26,7 @@ type reads struct {
 	owned  map[owned][]span           // of answers as owner
 	acks   map[int32][]ack            // of the input, in the order in which they were written down
 	gets   []partly                   // those that have not asked all partitions
+	silent []*history.Read            // last questions that had no answer
 }
 
 // ask is what one answer says of one partition.
@@ -95,15 +96,28 @@ func (r *reads) add(h *history.Read) error {
 	if h.Stale {
 		what += " that standbys may answer"
 	}
-	if r.app.rep.Of(Reads).ask(what, h.Error == ""); h.Error != "" {
+	c := r.app.rep.Of(Reads)
+	c.ask(what, h.Error == "")
+	if h.Last {
+		c.saw(1, lastQuestions)
+	}
+	if h.Error != "" {
+		if h.Last {
+			r.silent = append(r.silent, h)
+		}
 		return nil
 	}
 	a := &answered{what: h.Ask, beganMs: h.Began.UnixMilli(), endedMs: h.Ended.UnixMilli(), most: h.N, left: len(h.Parts)}
-	a.where = fmt.Sprintf("%s of %s by %s at %s, %s", h.Ask, r.app.Name, h.Reader, h.Node, h.Began.UTC().Format(time.RFC3339Nano))
-	if err := r.take(a, h); err != nil {
-		return fmt.Errorf("%s: %w", a.where, err)
+	a.where = r.where(h)
+	if h.Ask == "get" {
+		var err error
+		if a.group, err = groupFromJSON(h.Asked); err != nil {
+			return fmt.Errorf("%s: %w", a.where, err)
+		}
+	} else if err := r.take(a, h); err != nil {
+		c.fail("%s: nobody can read what it lists: %v", a.where, err)
+		return nil
 	}
-	c := r.app.rep.Of(Reads)
 	c.saw(1, h.Ask+"s")
 	r.judgeWhole(a, h)
 	positions, sum := map[int32]int64{}, []decimal(nil)
@@ -121,23 +135,44 @@ func (r *reads) add(h *history.Read) error {
 			sum, err = sumOf(sum, values)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", a.where, err)
+			c.fail("%s: nobody can read what it says of partition %d: %v", a.where, p.Partition, err)
+			a.unknown = true
+			return nil
 		}
 	}
 	r.judgeChain(a, h, positions)
 	r.judgeAfter(a, h, positions)
 	if h.Ask == "get" {
-		return r.judgeSum(a, h, sum)
+		if err := r.judgeSum(a, h, sum); err != nil {
+			c.fail("%s: nobody can read what it says: %v", a.where, err)
+		}
 	}
 	return nil
 }
 
-// take reads what was answered.
-func (r *reads) take(a *answered, h *history.Read) (err error) {
-	if h.Ask == "get" {
-		a.group, err = groupFromJSON(h.Asked)
-		return err
+// where names a question to people.
+func (r *reads) where(h *history.Read) string {
+	return fmt.Sprintf("%s of %s by %s at %s, %s", h.Ask, r.app.Name, h.Reader, h.Node, h.Began.UTC().Format(time.RFC3339Nano))
+}
+
+// lastQuestions are those that readers ask when all is quiet again.
+const lastQuestions = "last questions"
+
+// judgeLast: once all is quiet every question is answered. Where it never was, that is a failure of
+// another check.
+func (r *reads) judgeLast(end *history.End) {
+	if end == nil || end.QuietAfterMs < 0 {
+		return
 	}
+	defer r.app.rep.by(0)
+	for _, h := range r.silent {
+		r.app.rep.by(h.Ended.UnixMilli())
+		r.app.rep.Of(Reads).fail("%s: nothing was broken any more, and the last question had no answer: %s", r.where(h), h.Error)
+	}
+}
+
+// take reads what a scan or a top has answered.
+func (r *reads) take(a *answered, h *history.Read) error {
 	a.listed = map[string]*listing{}
 	for _, n := range h.Counts {
 		group, err := groupFromJSON(n.Group)
@@ -210,7 +245,7 @@ func (r *reads) judgeGets() {
 	}
 }
 
-// judgeSum: a get says what its parts add up to.
+// judgeSum: a get says what its parts add up to. An error says that nobody can read it.
 func (r *reads) judgeSum(a *answered, h *history.Read, sum []decimal) error {
 	c := r.app.rep.Of(Reads)
 	var said []decimal

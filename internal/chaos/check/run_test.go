@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/tally-kafka/tally/internal/chaos/history"
 )
@@ -65,6 +66,12 @@ func aRunOf(rounds int) *fake {
 }
 
 func (f *fake) finish() {
+	last := map[string]bool{}
+	for _, e := range slices.Backward(f.events) {
+		if e.Read != nil && !last[e.Read.App] {
+			e.Read.Last, last[e.Read.App] = true, true
+		}
+	}
 	end := &history.End{QuietAfterMs: 900}
 	for p := range f.mem {
 		n := int64(len(f.mem[p]))

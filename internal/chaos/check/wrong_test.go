@@ -291,6 +291,22 @@ var wrongRuns = []bad{
 		r := f.firstRead("get", "one")
 		r.Counts = []history.Count{{Group: `["x"]`, Values: r.Counts[0].Values}}
 	}},
+	{"a get whose values are no numbers", Reads, "nobody can read what it says of partition 0", func(f *fake) {
+		r := f.firstRead("get", "one")
+		r.Parts = slices.Clone(r.Parts)
+		r.Parts[0].Values = json.RawMessage(`{"count":"many","total":1}`)
+	}},
+	{"a get that says no numbers", Reads, "nobody can read what it says: ", func(f *fake) {
+		r := f.firstRead("get", "one")
+		r.Counts = []history.Count{{Group: r.Asked, Values: json.RawMessage(`{"count":"many","total":1}`)}}
+	}},
+	{"a scan with a group that is no array", Reads, "nobody can read what it lists", func(f *fake) {
+		r := f.lastRead("scan", roleOwner)
+		r.Counts = append(slices.Clone(r.Counts), history.Count{Group: "red", Values: json.RawMessage(`{"count":1}`)})
+	}},
+	{"a last question that has no answer", Reads, "the last question had no answer: nobody was there", func(f *fake) {
+		f.add(history.Event{Read: &history.Read{App: "one", Ask: "get", Reader: "r", Last: true, Error: "nobody was there", Ended: f.now()}})
+	}},
 	{"an empty top", Reads, "it lists 0 groups", func(f *fake) { f.lastRead("top", roleOwner).Counts = nil }},
 	{"a top of fewer than were asked for", Reads, "it lists 3 groups, of ", func(f *fake) {
 		r := f.lastRead("top", roleOwner)

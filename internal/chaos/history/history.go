@@ -173,6 +173,9 @@ type Read struct {
 	Began    time.Time `json:"began"`
 	Ended    time.Time `json:"ended"`
 	Error    string    `json:"error,omitempty"` // then there is no answer
+	// Last is the reader's last question, asked when all was quiet again. One that had no answer
+	// was asked again for a while before that is said.
+	Last bool `json:"last,omitempty"`
 	// Asked is the group of a get.
 	Asked string `json:"asked,omitempty"`
 	// N is how many groups a top was asked for; 0 where that was not written down.

@@ -53,6 +53,7 @@ func newFakeWorld(t *testing.T, script string) *fakeWorld {
 		n.listen = strings.TrimPrefix(server.URL, "http://")
 		n.own, err = api.NewClient(server.URL, seam.World())
 		must(t, err)
+		n.public = n.own
 		w.nodes[name] = n
 	}
 	t.Cleanup(func() {

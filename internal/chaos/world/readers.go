@@ -52,7 +52,8 @@ const (
 	scanMost = 20_000 // groups: of more, a scan is a rare thing
 )
 
-// read starts the readers, and gives what stops them after a last question of each.
+// read starts the readers, and gives what stops them after a last question of each, for which all
+// has to be quiet.
 func (w *World) read(ctx context.Context, seed uint64) (stop func()) {
 	var asking sync.WaitGroup
 	quit := make(chan struct{})
@@ -71,28 +72,56 @@ func (w *World) read(ctx context.Context, seed uint64) (stop func()) {
 func (r *reader) run(ctx context.Context, quit <-chan struct{}) {
 	tick := time.NewTicker(time.Duration(float64(readEach) * max(1, r.w.opt.Length.Seconds()/readAll.Seconds())))
 	defer tick.Stop()
-	for last := false; !last && ctx.Err() == nil; {
+	for ctx.Err() == nil {
 		select {
 		case <-quit:
-			last = true
+			r.askLast(ctx, lastMost)
+			return
 		case <-tick.C:
+			if h := r.ask(ctx, scanSeldom); h != nil {
+				r.note(h)
+			}
 		case <-ctx.Done():
 			return
 		}
-		r.ask(ctx)
 	}
 }
 
-// ask asks once, and writes down what was said.
-func (r *reader) ask(ctx context.Context) {
+const (
+	// scanSeldom is of how many scans of more than scanMost groups one is asked for.
+	scanSeldom = 200
+	// lastMost is for how long the last question of a reader is asked again: nothing is broken any
+	// more, and on a busy machine an answer may be late all the same.
+	lastMost = 30 * time.Second
+	lastEach = 500 * time.Millisecond
+)
+
+// askLast asks until there is an answer, or for so long, and writes down under Last which it was.
+// It does not ask for a scan of very many groups, which may take longer than a question may.
+func (r *reader) askLast(ctx context.Context, within time.Duration) {
+	for end := time.Now().Add(within); ctx.Err() == nil; <-time.After(lastEach) {
+		h := r.ask(ctx, 0)
+		if h == nil {
+			return
+		}
+		h.Last = h.Error == "" || time.Now().After(end)
+		if r.note(h); h.Last {
+			return
+		}
+	}
+}
+
+// ask asks once, and gives what was said; nil where nobody is there, or nothing that could be asked
+// for. Of so many scans of very many groups it asks for one; 0: for none.
+func (r *reader) ask(ctx context.Context, seldom int) *history.Read {
 	group := r.load.work.group(r.rand)
 	ask := pick(r.rand, r.kind.asks...)
-	if ask == "scan" && r.load.work.groups() > scanMost && r.rand.IntN(200) > 0 {
+	if ask == "scan" && r.load.work.groups() > scanMost && (seldom == 0 || r.rand.IntN(seldom) > 0) {
 		ask = "get"
 	}
 	name := r.node(ask, group)
 	if name == "" || group == "" {
-		return
+		return nil
 	}
 	h := history.Read{Reader: r.name, Ask: ask, App: r.load.work.app.Name, Node: name, Stale: r.kind.stale}
 	opt := api.ReadOptions{Wait: readWait, Stale: r.kind.stale}
@@ -117,13 +146,18 @@ func (r *reader) ask(ctx context.Context) {
 	if len(h.Parts) == 1 && h.Asked != "" {
 		r.lanes[h.Asked] = h.Parts[0].Lane
 	}
-	r.w.write(history.Event{Kind: history.KindRead, Read: &h})
+	return &h
+}
+
+// note writes down what was said.
+func (r *reader) note(h *history.Read) {
+	r.w.write(history.Event{Kind: history.KindRead, Read: h})
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
 	if !r.kind.after {
-		r.w.timeGet(&h)
+		r.w.timeGet(h)
 	}
-	if err == nil {
+	if h.Error == "" {
 		r.w.reads++
 	}
 }

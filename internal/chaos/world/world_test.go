@@ -204,6 +204,45 @@ func TestStandbysAreAskedForAll(t *testing.T) {
 	}
 }
 
+// TestLastQuestion: a reader asks for the last time until it has an answer, or for as long as it
+// may, and writes down which it was.
+func TestLastQuestion(t *testing.T) {
+	w := newFakeWorld(t, idle)
+	must(t, w.nodes["a"].start())
+	work := newWorkload(theApps()[0], 1, keysUsual)
+	work.event()
+	r := &reader{w: w.World, name: "r", load: &load{work: work}, kind: readerKind{at: "any", asks: []string{"get"}},
+		rand: rand.New(rand.NewPCG(1, 1)), lanes: map[string]int{}}
+	said := func() (all []history.Read) {
+		_ = w.out.Flush()
+		must(t, history.Load(filepath.Join(w.opt.Dir, history.HistoryFile), func(e history.Event) error {
+			if e.Read != nil {
+				all = append(all, *e.Read)
+			}
+			return nil
+		}))
+		return all
+	}
+	w.fall()
+	r.askLast(t.Context(), time.Millisecond)
+	if all := said(); !all[len(all)-1].Last || all[len(all)-1].Error == "" {
+		t.Errorf("where nobody answers it writes down %+v", all)
+	}
+	before, done := len(said()), make(chan bool)
+	go func() {
+		r.askLast(t.Context(), time.Minute)
+		close(done)
+	}()
+	until(t, "it has asked", func() bool { return len(said()) > before })
+	w.say(api.Status{})
+	<-done
+	for i, h := range said()[before:] {
+		if answered := i == len(said())-before-1; h.Last != answered || (h.Error == "") != answered {
+			t.Errorf("question %d: last: %t, %q", i, h.Last, h.Error)
+		}
+	}
+}
+
 // TestBuildTakesAnOverlay: what GOFLAGS puts in the place of a file is what is built, or nothing
 // could be judged that is not the tree as it is. Of a file that is no Go nothing is.
 func TestBuildTakesAnOverlay(t *testing.T) {

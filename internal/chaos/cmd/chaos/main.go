@@ -3,15 +3,15 @@
 //
 // It prints seed and schedule, says how far it is while it runs, and ends with a table of what was
 // broken and what was checked. It exits 1 when anything was wrong; 3 when a check has seen nothing
-// at all, when one has left more than a hundredth undecided, when more than a tenth of the faults
-// did not come (of a short run more than three), and where the schedule is drawn, for 75 s or
-// longer, when a check has not seen all that it looks at, for 12 minutes or longer, when there
-// were fewer kills, stops, cuts, damaged stores or events than totals.go says, and in a soak of an
-// hour or longer fewer faults, events, groups or cells; and 4 when it could not judge. The folder
-// of such a run stays, and of one that left something undecided, and no later run writes into it:
-// it has the schedule, the logs by node and time, the history, the topics as text, the difference,
-// and the shortest schedule that failed again within the time for looking, with its own folder
-// (internal/chaos/history has the names).
+// at all, when one has left more than a hundredth undecided, when less than half of the questions
+// of a kind were answered, when more than a tenth of the faults did not come (of a short run more
+// than three), and where the schedule is drawn, for 75 s or longer, when a check has not seen all
+// that it looks at, for 12 minutes or longer, when there were fewer kills, stops, cuts, damaged
+// stores or events than totals.go says, and in a soak of an hour or longer fewer faults, events,
+// groups or cells; and 4 when it could not judge. The folder of such a run stays, and of one that
+// left something undecided, and no later run writes into it: it has the schedule, the logs by node
+// and time, the history, the topics as text, the difference, and the shortest schedule that failed
+// again within the time for looking, with its own folder (internal/chaos/history has the names).
 package main
 
 import (

@@ -185,7 +185,7 @@ func (f finding) unseen() []int {
 	})
 }
 
-// doubtful are the numbers of the checks that have left too much undecided.
+// doubtful are the numbers of the checks that have left too much undecided, or too few answers.
 func (f finding) doubtful() []int { return f.checks((*check.Check).Doubtful) }
 
 // wholeFrom is from which length on a run whose schedule is drawn has to bring everything that the
@@ -288,7 +288,7 @@ func (f finding) verdict(err error) (text string, _ outcome) {
 	case len(f.short()) > 0:
 		return fmt.Sprintf("NOT PROVED: a run of %v brings more than %v", f.drawn, f.short()), unproved
 	case len(f.doubtful()) > 0:
-		return fmt.Sprintf("NOT PROVED: checks %v have left too much undecided, see the table", f.doubtful()), unproved
+		return fmt.Sprintf("NOT PROVED: checks %v have left too much undecided or unanswered, see the table", f.doubtful()), unproved
 	case !f.proved():
 		return "NOT PROVED: something is undecided, see the table", proved
 	}
