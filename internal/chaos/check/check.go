@@ -65,6 +65,7 @@ type judge struct {
 	sent   map[string]int64 // events, by app
 	counts map[string]int64 // those that the recount has found in the input, by app
 
+	lastMs    int64 // of the history
 	processes []history.Process
 	settlings *settlings
 	unopened  []history.Store
@@ -90,6 +91,9 @@ func Judge(run *Run) (*Report, error) {
 		return nil, err
 	}
 	j.troubles = newTroubles(run, j.faults, j.processes, j.settlings)
+	if j.lastMs > 0 {
+		j.troubles.ended = j.lastMs
+	}
 	for _, name := range slices.Sorted(maps.Keys(j.apps)) {
 		j.apps[name].troubles = j.troubles
 		if err := j.judgeApp(j.apps[name]); err != nil {
@@ -145,6 +149,7 @@ func (j *judge) readHistory() error {
 
 func (j *judge) readEvent(e history.Event) error {
 	j.rep.by(e.At.UnixMilli())
+	j.lastMs = max(j.lastMs, e.At.UnixMilli())
 	switch {
 	case e.Read != nil:
 		if a := j.apps[e.Read.App]; a != nil {

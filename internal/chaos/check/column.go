@@ -30,6 +30,7 @@ type column struct {
 	topsAll   int
 	steps     []step
 	copies    []history.Store // of stores, in the order of their changelog offsets
+	markers   []dated         // of the changelog so far, while there are copies to be judged
 	sources   map[int32]int64 // of a second stage
 	midway    map[int]bool
 	// adopt: a part of what the transaction has read is lost, so that what it should have written
@@ -69,6 +70,9 @@ func (a *app) judgeColumn(stage uint8, p int32) (err error) {
 		}
 		if part == nil {
 			break
+		}
+		if part.txn && len(c.copies) > 0 {
+			c.markers = append(c.markers, dated{part.marker, part.endMs})
 		}
 		if part.outcome == Commit {
 			c.rep.by(part.when())

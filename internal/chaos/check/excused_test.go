@@ -158,6 +158,80 @@ func TestCompactedStore(t *testing.T) {
 	}
 }
 
+// TestStoreBehindACompaction: of a store that goes on behind all that was there when a compaction
+// ended nothing can be missing that was set before, wherever its node has it from; of one that does
+// not, something may be. Who hears late that it is over compacts until then, and what is written by
+// a clock that is a day behind looks old enough at once.
+func TestStoreBehindACompaction(t *testing.T) {
+	for name, c := range map[string]struct {
+		behind time.Duration // from when nothing is compacted any more to the last marker in the store
+		end    bool          // the store is that of the run's end
+		do     func(f *fake, ended time.Time)
+		wrong  bool
+	}{
+		"far behind":       {behind: 10 * time.Second, wrong: true},
+		"just behind":      {behind: time.Millisecond, wrong: true},
+		"at the end":       {},
+		"before":           {behind: -20 * time.Second},
+		"left long ago":    {end: true},
+		"of the run's end": {behind: time.Millisecond, end: true, wrong: true},
+		"beside a broker away": {behind: 10 * time.Second, do: func(f *fake, ended time.Time) {
+			f.fault("broker-stop", "broker 2", "", ended.Add(-5*time.Second), ended.Add(15*time.Second))
+		}},
+		"after a broker was away": {behind: 10 * time.Second, wrong: true, do: func(f *fake, ended time.Time) {
+			f.fault("broker-kill", "broker 2", "", ended.Add(-20*time.Second), ended.Add(-8*time.Second))
+		}},
+		"a clock a day behind": {behind: 10 * time.Second, do: func(f *fake, ended time.Time) {
+			f.fault("clock", "b", `kind=clock param="-86400"`, ended.Add(5*time.Second), ended.Add(13*time.Second))
+		}},
+		"a clock a minute behind": {behind: 10 * time.Second, wrong: true, do: func(f *fake, ended time.Time) {
+			f.fault("clock", "b", `kind=clock param="-60"`, ended.Add(5*time.Second), ended.Add(13*time.Second))
+		}},
+		"a compaction without end": {behind: 10 * time.Second, do: func(f *fake, ended time.Time) {
+			f.fault("compact", "two.changelog", "", ended, time.Time{})
+		}},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
+			f := aRun()
+			markers := slices.DeleteFunc(slices.Clone(f.mem[twoLog]), func(r Record) bool { return r.Control == Data })
+			last := markers[len(markers)/2]
+			ended := time.UnixMilli(last.TimeMs).Add(-c.behind - compactLate)
+			f.fault("compact", "two.changelog", "", ended.Add(-10*time.Second), ended)
+			if c.do != nil {
+				c.do(f, ended)
+			}
+			s := *f.lastStore()
+			s.Changelog, s.Groups = last.Offset+1, s.Groups+1
+			if !c.end {
+				s.Start = 3
+				f.died(s, f.now())
+			}
+			f.stores = append(f.stores, s)
+			if c.wrong {
+				mustFail(t, f, Stores, "the changelog below it has")
+				return
+			}
+			undecided(t, f, "a store that has a group too many")
+		})
+	}
+}
+
+// TestOwnCompaction: what is older than fifty minutes Kafka may compact by itself.
+func TestOwnCompaction(t *testing.T) {
+	for wrong, late := range map[bool]time.Duration{true: compactsOwn - time.Minute, false: compactsOwn + time.Minute} {
+		f := aRun()
+		f.clock += int64(late)
+		s := f.lastStore()
+		s.Start, s.Groups = 3, s.Groups-1
+		f.died(*s, f.now())
+		if wrong {
+			mustFail(t, f, Stores, "the changelog below it has")
+			continue
+		}
+		undecided(t, f, "a store of an hour ago")
+	}
+}
+
 // TestKilledStores: where every store of a killed node may have been on its way, the run has proved
 // nothing of such stores, however much else the check has looked at.
 func TestKilledStores(t *testing.T) {

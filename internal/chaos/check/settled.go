@@ -75,7 +75,7 @@ func (s *settlings) process(p *history.Process) {
 }
 
 // settled reports whether a copy of a store of a node that died was neither read from a compacted
-// changelog nor may it have been: since before the first compaction it had all, as the node said
+// changelog nor may have been: since before the first compaction it had all, as the node said
 // every time, up to its end. What lies on the disk may be older than what it had: so one that was
 // on its way at any time since then is not settled. A standby that ends while Kafka is made to
 // compact may just read what is being compacted.

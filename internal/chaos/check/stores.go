@@ -42,9 +42,13 @@ func (c *column) storesUpTo(offset int64, values []Record) {
 		case c.holed() || c.astray:
 			s.undecidedOf(1, openedStores, "the store of %s that %s had%s is not what was read of the changelog, of which a part is lost",
 				c.changelog.place, of.Node, whenCopied(&of))
-		case of.Start > 0 && c.troubles.compacted(&of) && !c.troubles.settled(&of, laneOf{c.Name, int(c.partition) % c.Lanes}):
-			s.undecidedOf(1, killedStores, "the store of %s that %s had when its start %d ended may have been on its way through a compacted changelog",
-				c.changelog.place, of.Node, of.Start)
+		case c.amidCompacted(&of):
+			kind := openedStores
+			if of.Start > 0 {
+				kind = killedStores
+			}
+			s.undecidedOf(1, kind, "the store of %s that %s had%s may have been on its way through a compacted changelog, at offset %d",
+				c.changelog.place, of.Node, whenCopied(&of), of.Changelog)
 		default:
 			s.differ(sides(groups, digest, of.Groups, of.Digest),
 				"the store of %s at %s%s has %d groups, digest %d, at changelog offset %d; the changelog below it has %d, digest %d",
@@ -52,6 +56,24 @@ func (c *column) storesUpTo(offset int64, values []Record) {
 		}
 	}
 }
+
+// amidCompacted reports whether a copy of a store may lie where the changelog below it was no
+// prefix of history when it was read: a compaction has taken what was set there and is set anew
+// further on. It has not where the copy goes on behind all that was there to be compacted, since of
+// that the newest of each group stays; nor where the node had all of it before, and ever since.
+//
+// What was there at a moment the markers of transactions say: a broker dates them by its own clock,
+// which is never off, and what lies behind one of a later moment was written later.
+func (c *column) amidCompacted(s *history.Store) bool {
+	until, ever := c.troubles.compactedUntil(s)
+	if !ever || c.troubles.settled(s, laneOf{c.Name, int(c.partition) % c.Lanes}) {
+		return false
+	}
+	return !slices.ContainsFunc(c.markers, func(m dated) bool { return m.offset < s.Changelog && m.ms > until })
+}
+
+// dated is a marker of the changelog, and when its broker has written it.
+type dated struct{ offset, ms int64 }
 
 // sides are what two sets of groups are known by.
 func sides(groups int64, digest uint64, foundGroups int64, foundDigest uint64) versus {

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -18,9 +19,11 @@ type troubles struct {
 	clocks   map[string][]clockOff // by node
 	damages  map[string][]harm     // by node: flipped bits
 	wipes    map[string][]period   // by node: its stores were taken away
-	compacts []period              // in which Kafka was made to compact changelogs
+	compacts []period              // in which Kafka was made to compact changelogs, and may not have heard of the end
+	behind   []period              // in which a node's clock was so far behind that what it wrote looked old
 	dead     map[startOf]int64     // when the process of a start had ended
 	began    int64                 // of the run
+	ended    int64                 // of its history
 
 	settlings *settlings
 }
@@ -61,13 +64,16 @@ const (
 // off, again when it is over. One that has failed may have begun all the same.
 func newTroubles(run *Run, faults []history.Fault, processes []history.Process, s *settlings) *troubles {
 	t := &troubles{clocks: map[string][]clockOff{}, damages: map[string][]harm{}, wipes: map[string][]period{}, dead: map[startOf]int64{},
-		began: run.Began.UnixMilli(), settlings: s}
+		began: run.Began.UnixMilli(), ended: forever, settlings: s}
 	last := map[int]history.Fault{}
 	for _, f := range faults {
 		last[f.ID] = f
 	}
 	for _, f := range last {
 		t.fault(&f)
+	}
+	for i := range t.compacts {
+		t.compacts[i].ended = t.heardOf(t.compacts[i].ended)
 	}
 	for _, p := range processes {
 		if !p.Ended.IsZero() {
@@ -94,6 +100,9 @@ func (t *troubles) fault(f *history.Fault) {
 	case "clock":
 		for _, n := range nodes {
 			t.clocks[n] = append(t.clocks[n], clockOff{at, secondsOf(f.Line) * 1000})
+		}
+		if secondsOf(f.Line) <= -int64(compactsOwn.Seconds()) {
+			t.behind = append(t.behind, at)
 		}
 	case "flip": // a full disk damages nothing
 		for _, n := range nodes {
@@ -183,10 +192,38 @@ func (t *troubles) damage(s *history.Store) bool {
 	})
 }
 
-// compacted reports whether changelogs may have been compacted before a copy of a store was made:
-// what was read of one then is no prefix of history.
-func (t *troubles) compacted(s *history.Store) bool {
-	return t.compactedFrom() <= t.copied(s)
+// heardOf is when all brokers have heard of what is so since a moment: who was away then, or cut
+// off from the others, hears of it when it is back. Until then it compacts as before.
+func (t *troubles) heardOf(ms int64) int64 {
+	brokers := slices.SortedFunc(slices.Values(t.brokers), func(a, b period) int { return cmp.Compare(a.began, b.began) })
+	for _, b := range brokers {
+		if b.began <= ms+compactLate.Milliseconds() {
+			ms = max(ms, b.ended+brokerLate.Milliseconds())
+		}
+	}
+	return ms
+}
+
+// compactedUntil is a moment before which all was written that Kafka may have compacted when a copy
+// of a store was made; none was where it is not ever. Kafka leaves alone what looks younger than an
+// hour, but while it is made to compact that too.
+func (t *troubles) compactedUntil(s *history.Store) (ms int64, ever bool) {
+	copied := min(t.copied(s), t.ended)
+	if t.compactedFrom() > copied {
+		return 0, false
+	}
+	ms = copied - compactsOwn.Milliseconds()
+	for _, c := range t.compacts {
+		if c.began <= copied {
+			ms = max(ms, c.ended+compactLate.Milliseconds())
+		}
+	}
+	for _, c := range t.behind {
+		if c.began <= copied {
+			ms = max(ms, c.ended+clockLate.Milliseconds())
+		}
+	}
+	return ms, true
 }
 
 // compactedFrom is from when on changelogs may have been compacted.
