@@ -57,7 +57,8 @@ func (a *app) keepBooks() error {
 				return err
 			}
 			epochs.order(part)
-			return epochs.take(part)
+			epochs.take(part)
+			return nil
 		}); err != nil {
 			return err
 		}
@@ -185,20 +186,22 @@ func (e *epochs) order(part *part) {
 	e.app.lanes[part.id.producer] = e.lane
 }
 
-// take reads the position records and barriers of a committed transaction.
-func (e *epochs) take(part *part) error {
+// take reads the position records and barriers of a committed transaction. One that nobody can read
+// is a failure of who has written it.
+func (e *epochs) take(part *part) {
 	c := e.app.rep.Of(Epochs)
 	for _, rec := range part.records {
 		k, err := parseKey(rec.Key)
-		if err != nil {
-			return fmt.Errorf("%s offset %d: %w", e.place, rec.Offset, err)
-		}
-		if k.kind != kindPosition && k.kind != kindBarrier {
+		if err == nil && k.kind != kindPosition && k.kind != kindBarrier {
 			continue
 		}
-		pos, err := parsePosition(rec.Value, k.kind)
+		var pos position
+		if err == nil {
+			pos, err = parsePosition(rec.Value, k.kind)
+		}
 		if err != nil {
-			return fmt.Errorf("%s offset %d: %w", e.place, rec.Offset, err)
+			c.fail("%s offset %d: nobody can read it: %v", e.place, rec.Offset, err)
+			continue
 		}
 		c.saw(1, "position records and barriers")
 		if k.kind == kindPosition && k.stage == 0 && e.app.stages() == 2 {
@@ -210,7 +213,6 @@ func (e *epochs) take(part *part) error {
 		e.last = max(e.last, pos.Epoch)
 		e.app.books.write(e, rec.Offset, &pos, part.seenMs, c)
 	}
-	return nil
 }
 
 func (b *books) write(e *epochs, offset int64, pos *position, seenMs int64, c *Check) {

@@ -256,6 +256,10 @@ func (c *column) count(t *taken, e *event, before map[string][]decimal) error {
 			before[it.group] = slices.Clone(had)
 		}
 		sum, err := sumOf(had, it.adds)
+		if err != nil && c.stage == 1 { // a partial of a size that no events add up to
+			c.rep.Of(Mapped).fail("%s offset %d: %s", c.source, e.offset, err)
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("offset %d: %w", e.offset, err)
 		}

@@ -21,7 +21,7 @@ type event struct {
 // events reads a task's source with one record of foresight.
 type events struct {
 	log   *committed
-	parse func(*Record) (*event, error) // nil: no event
+	parse func(*Record) *event // nil: no event
 	head  *event
 	count int64
 }
@@ -44,21 +44,19 @@ func (e *events) peek() (*event, error) {
 		if err != nil || rec == nil {
 			return nil, err
 		}
-		if e.head, err = e.parse(rec); err != nil {
-			return nil, fmt.Errorf("%s offset %d: %w", e.log.place, rec.Offset, err)
-		}
+		e.head = e.parse(rec)
 	}
 	return e.head, nil
 }
 
 func (e *events) drop() { e.head, e.count = nil, e.count+1 }
 
-func (c *column) inputEvent(rec *Record) (*event, error) {
+func (c *column) inputEvent(rec *Record) *event {
 	e := &event{offset: rec.Offset}
 	if e.items, e.readable = c.spec.items(rec); !e.readable {
 		e.sum = bytesSum(rec)
 	}
-	return e, nil
+	return e
 }
 
 // bytesSum is a sum of a record's key and value, where none is not as empty.
@@ -74,35 +72,36 @@ func bytesSum(rec *Record) uint64 {
 	return xxhash.Sum64(all)
 }
 
-func (c *column) partialEvent(rec *Record) (*event, error) {
+// partialEvent is none of what nobody can read; judgeSent says of that that it is wrong.
+func (c *column) partialEvent(rec *Record) *event {
 	k, err := parseKey(rec.Key)
-	if err != nil {
-		return nil, err
-	}
 	e := &event{offset: rec.Offset, readable: true}
-	switch k.kind {
-	case kindPartial:
+	switch {
+	case err != nil:
+	case k.kind == kindPartial:
 		var adds []decimal
-		if e.lane, adds, err = partialOf(rec); err != nil {
-			return nil, err
-		}
+		e.lane, adds, err = c.partialOf(rec)
 		e.items = []item{{string(k.group), adds}}
-	case kindSources:
-		if e.lane, e.sources, err = parseSources(rec.Value); err != nil {
-			return nil, err
-		}
+	case k.kind == kindSources:
+		e.lane, e.sources, err = parseSources(rec.Value)
 	default: // a barrier
-		return nil, nil
+		return nil
 	}
-	return e, nil
+	if err != nil {
+		return nil
+	}
+	return e
 }
 
-func partialOf(rec *Record) (lane int, adds []decimal, err error) {
+// partialOf reads a partial, which has all aggregates.
+func (a *app) partialOf(rec *Record) (lane int, adds []decimal, err error) {
 	lane, text, err := parsePartial(rec.Value)
 	if err != nil {
 		return 0, nil, err
 	}
-	adds, err = decodeDecimals(text)
+	if adds, err = decodeDecimals(text); err == nil && len(adds) != len(a.spec.sums) {
+		err = fmt.Errorf("partial of %d values: %w", len(adds), errFormat)
+	}
 	return lane, adds, err
 }
 

@@ -63,45 +63,57 @@ func compareIDs(a, b txnID) int {
 	return int(a.epoch) - int(b.epoch)
 }
 
+// judgeSent looks at what a transaction has sent to the second stage. What nobody can read there is
+// a failure of who has written it.
 func (a *app) judgeSent(place Place, part *part) error {
-	named := false
+	m, named := a.rep.Of(Mapped), false
 	for i := range part.records {
 		rec := &part.records[i]
 		k, err := parseKey(rec.Key)
-		if err != nil {
-			return err
+		switch {
+		case err != nil:
+		case k.kind == kindPartial:
+			err = a.judgePartial(part.id, string(k.group), rec)
+		case k.kind == kindSources:
+			named = true
+			err = a.judgeSources(place, part.id, rec)
+		case k.kind == kindBarrier:
+			named = true
 		}
-		switch k.kind {
-		case kindPartial:
-			_, adds, err := partialOf(rec)
-			if err != nil {
-				return err
-			}
-			sum, err := printOf(string(k.group), adds)
-			if err != nil {
-				return err
-			}
-			a.sends[part.id] -= sum
-		case kindSources:
-			_, next, err := parseSources(rec.Value)
-			if err != nil {
-				return err
-			}
-			named = true
-			var sum uint64
-			for p, at := range next {
-				sum += sourcePrint(p, at)
-			}
-			if sum != a.moved[part.id] && !a.unsure(part.id) {
-				a.rep.Of(Mapped).fail("%s offset %d: %v says that it is of the input up to %v, and that is not where its positions are",
-					place, rec.Offset, part.id, next)
-			}
-		case kindBarrier:
-			named = true
+		if err != nil {
+			m.fail("%s offset %d: %v", place, rec.Offset, err)
 		}
 	}
 	if !named && !part.holed {
-		a.rep.Of(Mapped).fail("%s offset %d: %v does not say what its partials are of", place, part.records[0].Offset, part.id)
+		m.fail("%s offset %d: %v does not say what its partials are of", place, part.records[0].Offset, part.id)
+	}
+	return nil
+}
+
+// judgePartial takes a partial from what its transaction had to send.
+func (a *app) judgePartial(id txnID, group string, rec *Record) error {
+	_, adds, err := a.partialOf(rec)
+	if err != nil {
+		return err
+	}
+	sum, err := printOf(group, adds)
+	a.sends[id] -= sum
+	return err
+}
+
+// judgeSources holds what a transaction says of its sources to its positions.
+func (a *app) judgeSources(place Place, id txnID, rec *Record) error {
+	_, next, err := parseSources(rec.Value)
+	if err != nil {
+		return err
+	}
+	var sum uint64
+	for p, at := range next {
+		sum += sourcePrint(p, at)
+	}
+	if sum != a.moved[id] && !a.unsure(id) {
+		a.rep.Of(Mapped).fail("%s offset %d: %v says that it is of the input up to %v, and that is not where its positions are",
+			place, rec.Offset, id, next)
 	}
 	return nil
 }
@@ -132,7 +144,7 @@ func (a *app) listTold() error {
 				}
 				_, next, err := parseSources(rec.Value)
 				if err != nil {
-					return err
+					continue // it too
 				}
 				for p, at := range next {
 					of := toldOf{q, p}

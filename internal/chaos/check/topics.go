@@ -62,9 +62,12 @@ func (t *Topics) AppID(a history.App) (string, error) {
 			continue
 		}
 		for _, rec := range first.records {
-			if k, err := parseKey(rec.Key); err == nil && (k.kind == kindBarrier || k.kind == kindPosition) {
-				pos, err := parsePosition(rec.Value, k.kind)
-				return pos.AppID, err
+			k, err := parseKey(rec.Key)
+			if err != nil || k.kind != kindBarrier && k.kind != kindPosition {
+				continue
+			}
+			if pos, err := parsePosition(rec.Value, k.kind); err == nil { // else check 6 says so
+				return pos.AppID, nil
 			}
 		}
 	}

@@ -118,6 +118,23 @@ var wrongRuns = []bad{
 	{"a dead letter with other bytes", Mapped, "not what lies there", func(f *fake) { f.find(oneDead, 0, isData).Value = []byte("no json") }},
 	{"a dead letter with another key", Mapped, "not what lies there", func(f *fake) { f.find(oneDead, 0, isData).Key = nil }},
 	{"a dead letter of another event", Mapped, "none of its unreadable events", func(f *fake) { f.find(oneDead, 0, isData).Headers[0].Value = "0" }},
+	{"a partial that nobody can read", Mapped, "sender: not as the formats say", func(f *fake) { f.find(twoMiddle, 0, isKind(kindPartial)).Value = []byte{1, kindPartial, 0} }},
+	{"a partial of two values where there is one", Mapped, "partial of 2 values", func(f *fake) {
+		r := f.find(twoMiddle, 0, isKind(kindPartial))
+		r.Value = decimal{coef: 1}.encode(slices.Clone(r.Value))
+	}},
+	{"a partial of a key that nobody knows", Mapped, "not as the formats say", func(f *fake) { f.find(twoMiddle, 0, isKind(kindPartial)).Key = []byte{1, 'x', 0} }},
+	{"a partial larger than anything", Mapped, "more digits than", func(f *fake) {
+		for n := range 2 {
+			r := f.find(twoMiddle, n, isKind(kindPartial))
+			r.Key = f.find(twoMiddle, 0, isKind(kindPartial)).Key
+			r.Value = decimal{coef: 1 << 62}.encode([]byte{1, kindPartial, 0, r.Value[3], 0})
+		}
+	}},
+	{"sources that nobody can read", Mapped, "sources: not as", func(f *fake) {
+		r := f.find(twoMiddle, 0, isKind(kindSources))
+		r.Value = append(slices.Clone(r.Value), 0x80)
+	}},
 	{"a partial is lost", Mapped, "is not what its events add up to", func(f *fake) { vanish(f.find(twoMiddle, 0, isKind(kindPartial))) }},
 	{"sources of other events", Mapped, "not where its positions are", func(f *fake) {
 		r := f.find(twoMiddle, 0, isKind(kindSources))
@@ -239,6 +256,11 @@ var wrongRuns = []bad{
 	{"two writers of one epoch", Epochs, "as a (a1) has done", func(f *fake) {
 		changeNote(f.find(oneLog, 1, isKind(kindPosition)), func(p *position) { p.Incarnation, p.NodeName = "other", "z" })
 	}},
+	{"a position record that nobody can read", Epochs, "nobody can read it: {", func(f *fake) {
+		f.find(oneLog, 1, isKind(kindPosition)).Value = []byte{1, kindPosition, '{'}
+	}},
+	{"a barrier that nobody can read", Epochs, "not as the formats say", func(f *fake) { f.find(oneLog, 0, isKind(kindBarrier)).Value = nil }},
+	{"a key of the changelog that nobody knows", Epochs, "not as the formats say", func(f *fake) { f.find(oneLog, 1, isKind(kindValue)).Key = []byte{2, 'v', 0, 0} }},
 	{"two transactions that lie in each other", Epochs, "in the midst of", func(f *fake) { f.interleave() }},
 	{"an answer before its commit", Reads, "which has come there, was committed 9.", func(f *fake) {
 		f.answerEarly(10 * time.Second)
