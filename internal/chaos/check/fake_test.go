@@ -41,7 +41,7 @@ type fakeApp struct {
 const (
 	sumSpec = "app: one\ninput: {topic: one-in, format: json}\ngroup: [key]\n" +
 		"aggregates: {count: count, total: {sum: amount}}\noutput: {topic: one-out}\nlanes: 2\n"
-	wordSpec = "app: two\ninput: {topic: two-in}\nsplit: words\ngroup: [item]\noutput: {topic: two-out, key: group}\nlanes: 2\n"
+	wordSpec = "app: two\ninput: {topic: two-in}\nsplit: words\ngroup: [item]\noutput: {topic: two-out}\nlanes: 2\n"
 )
 
 func newFake() *fake {
@@ -247,7 +247,8 @@ func (a *fakeApp) write(t *fakeTxn, p int32, changed map[string]bool) {
 			text, _, _ := groupString([]byte(group))
 			t.put(Place{a.h.Output, p}, Record{Key: text, Value: fmt.Appendf(nil, `{"count":%s,"total":%s}`, values[0], values[1])})
 		} else {
-			t.put(Place{a.h.Output, p}, Record{Key: []byte(show(group)), Value: fmt.Appendf(nil, `{"item":"x","count":%s}`, values[0])})
+			text, _, _ := groupString([]byte(group))
+			t.put(Place{a.h.Output, p}, Record{Key: []byte(show(group)), Value: fmt.Appendf(nil, `{"item":%q,"count":%s}`, text, values[0])})
 		}
 	}
 }

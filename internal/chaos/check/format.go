@@ -219,17 +219,23 @@ func encodeGroup(parts ...[]byte) string {
 
 // groupFromJSON encodes a JSON array of texts and nulls.
 func groupFromJSON(text string) (string, error) {
+	parts, err := partsFromJSON(text)
+	return encodeGroup(parts...), err
+}
+
+// partsFromJSON gives what is in one; a null is nil.
+func partsFromJSON(text string) (raw [][]byte, err error) {
 	var parts []*string
 	if err := json.Unmarshal([]byte(text), &parts); err != nil {
-		return "", fmt.Errorf("group %s: %w", text, err)
+		return nil, fmt.Errorf("group %s: %w", text, err)
 	}
-	raw := make([][]byte, len(parts))
+	raw = make([][]byte, len(parts))
 	for i, p := range parts {
 		if p != nil {
 			raw[i] = append([]byte{}, *p...)
 		}
 	}
-	return encodeGroup(raw...), nil
+	return raw, nil
 }
 
 // show makes the JSON array of an encoded group, for people.

@@ -186,7 +186,7 @@ func TestLossIsNarrow(t *testing.T) {
 			mustFail(t, f, Mapped, "it counts")
 		}
 		f = aRun()
-		f.put(twoOut, Record{Txn: true, Producer: 5, Epoch: 1, Key: []byte(`["red"]`), Value: []byte(`{"item":"x","count":999}`)})
+		f.put(twoOut, Record{Txn: true, Producer: 5, Epoch: 1, Key: []byte(`["red"]`), Value: []byte(`{"item":"red","count":999}`)})
 		f.put(twoOut, Record{Producer: 5, Epoch: 1, Control: Commit})
 		lose(f)
 		mustFail(t, f, Mapped, "without a position")

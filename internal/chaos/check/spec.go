@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -20,7 +21,7 @@ type spec struct {
 	group      []field
 	names      []string // of the aggregates, in order
 	sums       []string // the path of each; "" is a count
-	keyedByKey bool     // an output's key is the event's; else the group
+	keyedByKey bool     // an output's key is the event's; else the group, as it is where that has no key
 	skips      bool     // on_error: skip, no dead letters
 }
 
@@ -34,7 +35,7 @@ const (
 )
 
 func parseSpec(text string) (*spec, error) {
-	s := &spec{format: "text", keyedByKey: true}
+	s := &spec{format: "text"}
 	values := map[string]any{}
 	for line := range strings.SplitSeq(text, "\n") {
 		line, _, _ = strings.Cut(line, " #")
@@ -51,7 +52,10 @@ func parseSpec(text string) (*spec, error) {
 		}
 		values[name] = v
 	}
-	return s, s.take(values)
+	if err := s.take(values); err != nil {
+		return nil, err
+	}
+	return s, s.takeKey(values["output"])
 }
 
 // pair keeps the order of a mapping.
@@ -165,13 +169,32 @@ func (s *spec) takeOutput(v any) error {
 		case p.name == "topic":
 		case p.name == "emit" && p.value == "latest":
 		case p.name == "key" && (p.value == "event" || p.value == "group"):
-			s.keyedByKey = p.value == "event"
 		default:
 			return errUnknown
 		}
 	}
 	return nil
 }
+
+// takeKey finds out what an output's key is, once the group is known: that of the event, where the
+// group has it and nobody says otherwise.
+func (s *spec) takeKey(output any) error {
+	has := slices.ContainsFunc(s.group, field.isKey)
+	s.keyedByKey = has
+	all, _ := output.([]pair)
+	for _, p := range all {
+		if p.name == "key" {
+			s.keyedByKey = p.value == "event"
+		}
+	}
+	if s.keyedByKey && !has {
+		return fmt.Errorf("spec: output key event: %w", errUnknown)
+	}
+	return nil
+}
+
+// isKey tells whether a part of the group is the event's key.
+func (f field) isKey() bool { return f.name == partKey && f.path == "" }
 
 func (s *spec) takeGroup(v any) error {
 	all, _ := v.([]any)
@@ -316,7 +339,8 @@ func wordsOf(text string) []string {
 	return words
 }
 
-// output reads an output record: its group and its values.
+// output reads an output record: its group and its values. The value has all of the group but the
+// event's key; a record's key that is the group says the same.
 func (s *spec) output(rec *Record) (group string, values []decimal, err error) {
 	var fields map[string]any
 	dec := json.NewDecoder(bytes.NewReader(rec.Value))
@@ -327,26 +351,48 @@ func (s *spec) output(rec *Record) (group string, values []decimal, err error) {
 	if values, err = s.values(rec.Value); err != nil {
 		return "", nil, err
 	}
-	if !s.keyedByKey {
-		group, err = groupFromJSON(string(rec.Key))
-		return group, values, err
-	}
-	var parts [][]byte
-	for _, f := range s.group {
-		if f.name == partKey && f.path == "" {
-			parts = append(parts, rec.Key)
+	parts := make([][]byte, len(s.group))
+	for i, f := range s.group {
+		if f.isKey() {
 			continue
 		}
 		switch v := fields[f.name].(type) {
 		case nil:
-			parts = append(parts, nil)
 		case string:
-			parts = append(parts, []byte(v))
+			parts[i] = []byte(v)
 		default:
 			return "", nil, fmt.Errorf("output %q: its %s: %w", rec.Value, f.name, errUnknown)
 		}
 	}
+	if err := s.keyed(parts, rec); err != nil {
+		return "", nil, err
+	}
 	return encodeGroup(parts...), values, nil
+}
+
+// keyed holds the parts of a group that an output's value has said to the record's key, and takes
+// the event's key out of that.
+func (s *spec) keyed(parts [][]byte, rec *Record) (err error) {
+	var said [][]byte // by the key
+	if !s.keyedByKey {
+		if said, err = partsFromJSON(string(rec.Key)); err != nil {
+			return err
+		}
+	}
+	for i, f := range s.group {
+		switch {
+		case f.isKey() && s.keyedByKey:
+			parts[i] = rec.Key
+		case s.keyedByKey:
+		case len(said) != len(parts):
+			return fmt.Errorf("output %q: its key %q has %d parts of %d", rec.Value, rec.Key, len(said), len(parts))
+		case f.isKey():
+			parts[i] = said[i]
+		case (said[i] == nil) != (parts[i] == nil) || !bytes.Equal(said[i], parts[i]):
+			return fmt.Errorf("output %q: its key %q is of another group", rec.Value, rec.Key)
+		}
+	}
+	return nil
 }
 
 // values reads the aggregates of a JSON object, of an output or of an answer.

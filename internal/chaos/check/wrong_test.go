@@ -66,6 +66,11 @@ var wrongRuns = []bad{
 		}
 	}},
 	{"an output that is none", Rising, `output "no JSON"`, func(f *fake) { f.find(oneOut, 1, committedOut).Value = []byte("no JSON") }},
+	{"an output under the key of another group", Rising, "is of another group", func(f *fake) {
+		f.find(twoOut, 1, isData).Key = []byte(`["nobody"]`)
+	}},
+	{"an output under a key of two parts", Rising, "has 2 parts of 1", func(f *fake) { f.find(twoOut, 1, isData).Key = []byte(`["red","x"]`) }},
+	{"an output under the event's key", Rising, "group", func(f *fake) { f.find(twoOut, 1, isData).Key = []byte("red") }},
 	{"a counter that has outputs in two partitions", Rising, "was counted in partition 0 before", func(f *fake) {
 		f.find(Place{"one-out", 1}, 1, committedOut).Key = f.find(oneOut, 0, committedOut).Key
 	}},
