@@ -73,8 +73,8 @@ func TestExcused(t *testing.T) {
 		}},
 		"a store of which bits were turned over": {Stores, "opened stores that say that they are damaged", func(f *fake) {
 			f.fault("flip", "a", "", f.now(), f.now())
-			f.events[len(f.events)-1].Fault.Flipped = []string{"two/0", "one/1"}
-			f.stores = append(f.stores, history.Store{App: "one", Node: "a", Partition: 1, Damaged: "state is damaged"})
+			f.events[len(f.events)-1].Fault.Flipped = []string{"two/0/000004.sst", "one/1/000007.sst"}
+			f.stores = append(f.stores, history.Store{App: "one", Node: "a", Partition: 1, Damaged: "state is damaged", Files: []string{"LOCK", "000007.sst"}})
 		}},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {

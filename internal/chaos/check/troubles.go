@@ -34,10 +34,21 @@ type period struct{ began, ended int64 }
 // forever is later than anything, with room for what is added to it.
 const forever = int64(1) << 62
 
-// harm is a time in which stores may have been damaged: these, APP/LANE, or any.
+// harm is a time in which stores may have been damaged: these of their files, APP/LANE/FILE, or
+// any.
 type harm struct {
 	period
-	stores []string
+	files []string
+}
+
+// met tells whether a store, APP/LANE, may have been damaged, and has a file still that was. What
+// was turned over in a file does not come into another: whoever reads it there sees that it is
+// wrong.
+func (h harm) met(store string, s *history.Store) bool {
+	return len(h.files) == 0 || slices.ContainsFunc(h.files, func(path string) bool {
+		file, ofIt := strings.CutPrefix(path, store+"/")
+		return ofIt && (len(s.Files) == 0 || slices.Contains(s.Files, file))
+	})
 }
 
 // clockOff is a time in which a node's clock was off by so many ms.
@@ -181,14 +192,13 @@ func readWhileOff(faults []clockOff, within period, by, readMs int64) bool {
 
 // damage reports whether a store that says that it is damaged, of which Partition is the lane, may
 // have been damaged from outside before a copy of it was made, and since it was last taken away.
+// That its node has said since then that it has all is no sign of the contrary: some of a store is
+// not read for long.
 func (t *troubles) damage(s *history.Store) bool {
 	at, name := t.copied(s), fmt.Sprintf("%s/%d", s.App, s.Partition)
 	return slices.ContainsFunc(t.damages[s.Node], func(d harm) bool {
-		if len(d.stores) > 0 && !slices.Contains(d.stores, name) {
-			return false
-		}
 		gone := slices.ContainsFunc(t.wipes[s.Node], func(w period) bool { return d.ended <= w.began && w.ended <= at })
-		return d.began <= at && !gone
+		return d.began <= at && !gone && d.met(name, s)
 	})
 }
 

@@ -220,8 +220,13 @@ var wrongRuns = []bad{
 	}},
 	{"a store that is damaged where bits of others were turned over", Stores, "nothing has damaged it", func(f *fake) {
 		f.fault("flip", "a", `kind=flip`, f.now(), f.now())
-		f.events[len(f.events)-1].Fault.Flipped = []string{"one/1", "two/0"}
-		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged"})
+		f.events[len(f.events)-1].Fault.Flipped = []string{"one/1/000004.sst", "two/0/000004.sst"}
+		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged", Files: []string{"000004.sst"}})
+	}},
+	{"a store that is damaged though the file is gone of which bits were turned over", Stores, "nothing has damaged it", func(f *fake) {
+		f.fault("flip", "a", `kind=flip`, f.now(), f.now())
+		f.events[len(f.events)-1].Fault.Flipped = []string{"one/0/000004.sst"}
+		f.stores = append(f.stores, history.Store{App: "one", Node: "a", Damaged: "state is damaged", Files: []string{"LOCK", "000009.sst"}})
 	}},
 	{"a store that is damaged by a full disk", Stores, "nothing has damaged it", func(f *fake) {
 		f.fault("disk", "b a", `kind=disk`, f.now(), f.now())

@@ -137,7 +137,7 @@ type Fault struct {
 	// Emptied are the nodes that were killed before, and started without their stores, so that they
 	// come to the step at which the fault was to come.
 	Emptied []Emptied `json:"emptied,omitempty"`
-	// Flipped are the stores, APP/LANE, of which bits were turned over.
+	// Flipped are the files of stores, APP/LANE/FILE, of which bits were turned over.
 	Flipped []string `json:"flipped,omitempty"`
 	// Transitions are the target's lanes that were changing roles: acquiring, restoring, standby
 	// (a copy that is not ready yet), moving, draining, joining.
@@ -294,4 +294,6 @@ type Store struct {
 	// be opened, such as an identity that is not its app's. Partition is then its lane.
 	Damaged string `json:"damaged,omitempty"`
 	Refused string `json:"refused,omitempty"`
+	// Files are those of a damaged store, by their names.
+	Files []string `json:"files,omitempty"`
 }

@@ -125,10 +125,13 @@ func (o *opener) one(from, node string, start int) (err error) {
 			return err
 		}
 		s := history.Store{App: o.id.App, Node: node, Start: start, Partition: int32(o.id.Lane)}
-		if errors.Is(err, state.ErrDamaged) { // it says so, and would be built again
-			s.Damaged = err.Error()
-		} else {
+		if !errors.Is(err, state.ErrDamaged) {
 			s.Refused = err.Error()
+			return o.out.Write(s)
+		}
+		s.Damaged = err.Error() // it says so, and would be built again
+		if s.Files, err = names(from); err != nil {
+			return err
 		}
 		return o.out.Write(s)
 	}
@@ -139,6 +142,15 @@ func (o *opener) one(from, node string, start int) (err error) {
 		}
 	}
 	return nil
+}
+
+// names are those of a folder's files.
+func names(dir string) (names []string, err error) {
+	files, err := os.ReadDir(dir)
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	return names, err
 }
 
 // sums are what each task in a store has.

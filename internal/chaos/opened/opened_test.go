@@ -3,6 +3,7 @@ package opened
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,7 +45,7 @@ func TestOne(t *testing.T) {
 	if err := os.Truncate(tables[0], 10); err != nil {
 		t.Fatal(err)
 	}
-	if got := opens(t, dir, id); len(got) != 1 || got[0].Damaged == "" || got[0].Refused != "" {
+	if got := opens(t, dir, id); len(got) != 1 || got[0].Damaged == "" || got[0].Refused != "" || !slices.Contains(got[0].Files, filepath.Base(tables[0])) {
 		t.Errorf("%+v", got)
 	}
 }

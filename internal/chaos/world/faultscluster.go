@@ -112,7 +112,7 @@ func (f *fault) flip(ctx context.Context) error {
 			if err := f.flipIn(path); err != nil {
 				return err
 			}
-			f.rec.Flipped = append(f.rec.Flipped, storeOf(n, path))
+			f.rec.Flipped = append(f.rec.Flipped, storeOf(n, path)+"/"+filepath.Base(path))
 		}
 		return nil
 	})
