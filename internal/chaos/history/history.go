@@ -64,11 +64,8 @@ type Answer struct {
 	Final     Values `json:"final"`
 	// Increments has what each event adds to the total, in the order of the events: after the
 	// n-th of them the count is n and the total is the sum of the first n. Absent in an app of two
-	// stages, whose increments have no order between partitions; ByPartition is of those.
+	// stages, whose increments have no order between partitions.
 	Increments []int64 `json:"increments,omitempty"`
-	// ByPartition is, of an app of two stages, how many of the count come from each input
-	// partition.
-	ByPartition []int64 `json:"by_partition,omitempty"`
 }
 
 // Values are a counter's. Total is 0 in an app that sums nothing.

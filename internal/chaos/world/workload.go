@@ -87,11 +87,10 @@ type workload struct {
 }
 
 type counter struct {
-	partition   int32 // -1: everywhere
-	count       int64
-	total       int64
-	increments  []int64
-	byPartition []int64
+	partition  int32 // -1: everywhere
+	count      int64
+	total      int64
+	increments []int64
 }
 
 const (
@@ -156,11 +155,7 @@ func (l *workload) count(e event) {
 	for _, w := range e.words {
 		c := l.counter(w)
 		c.partition = -1
-		if c.byPartition == nil {
-			c.byPartition = make([]int64, Partitions)
-		}
 		c.count++
-		c.byPartition[e.partition]++
 	}
 }
 
@@ -211,7 +206,7 @@ func (l *workload) writeAnswers(out *history.Lines) error {
 		c := l.counters[name]
 		a := history.Answer{
 			App: l.app.Name, Group: groupOf(name), Partition: c.partition, Final: history.Values{Count: c.count, Total: c.total},
-			Increments: c.increments, ByPartition: c.byPartition,
+			Increments: c.increments,
 		}
 		if err := out.Write(a); err != nil {
 			return err
