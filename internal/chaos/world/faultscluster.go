@@ -443,29 +443,6 @@ func (f *fault) broker(ctx context.Context) (id int, done func(), err error) {
 	return id, f.w.brokers.Unlock, nil
 }
 
-// compact has Kafka compact the changelogs at once.
-func (f *fault) compact(ctx context.Context) error {
-	f.w.compacts.Lock()
-	defer f.w.compacts.Unlock()
-	text := func(s string) *string { return &s }
-	var topics []string
-	for _, a := range f.w.apps {
-		if !a.Passing {
-			topics = append(topics, a.Changelog)
-		}
-	}
-	f.hurt = topics
-	f.came(0)
-	err := f.w.alterTopics(ctx, topics, map[string]*string{
-		"min.compaction.lag.ms": text("0"), "min.cleanable.dirty.ratio": text("0.01"), "segment.ms": text("1000")})
-	if err != nil {
-		return err
-	}
-	f.last(ctx)
-	return f.w.alterTopics(ctx, topics, map[string]*string{
-		"min.compaction.lag.ms": text("3600000"), "min.cleanable.dirty.ratio": text("0.3"), "segment.ms": text("3600000")})
-}
-
 // heal makes the network sound, and starts what does not run.
 func (w *World) heal() (err error) {
 	w.links.Heal()
