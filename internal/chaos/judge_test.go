@@ -192,7 +192,7 @@ func (c *judged) judge(r recount) {
 	t := c.j.t
 	topics := check.OpenTopics(context.Background(), c.run, c.dir)
 	judge := func() *check.Report {
-		run, err := check.ReadFolder(c.dir, topics, nil)
+		run, err := check.ReadFolder(c.dir, topics, check.Kinds{})
 		must(t, err)
 		rep, err := check.Judge(run)
 		must(t, err)

@@ -28,7 +28,7 @@ type Cells struct {
 	All     int      `json:"all"`
 	Hit     int      `json:"hit"`     // at least three times
 	Exact   int      `json:"exact"`   // of these, those where the target was held at the step three times
-	Faults  int      `json:"faults"`  // that happened
+	Faults  int      `json:"faults"`  // that came
 	Signals int      `json:"signals"` // that processes got by them
 	ByKind  []Amount `json:"by_kind"`
 	Unhit   []Cell   `json:"unhit"`
@@ -41,10 +41,23 @@ type Cell struct {
 	Hits int    `json:"hits"`
 }
 
-// CountCells counts the faults that ended as they should. kinds are those that happen to a node at
-// a step: the columns of the table. Faults of other kinds are counted and have no cells; without
-// kinds those of the faults are the columns.
-func CountCells(faults []history.Fault, kinds []string) Cells {
+// Kinds are those of faults, as the schedule calls them.
+type Kinds struct {
+	// Columns are those of the table of cells: what happens to a node at a step. Without any those
+	// of the faults are.
+	Columns []string
+	// Counted are those of which it is seen whether they hit something. One that has not is none.
+	Counted []string
+}
+
+// came tells whether a fault ended as it should, and has hit something as far as that is counted.
+func (k Kinds) came(f *history.Fault) bool {
+	return f.Failed == "" && (f.Effects > 0 || !slices.Contains(k.Counted, f.Kind))
+}
+
+// CountCells counts the faults that came. Those that are no column of the table are counted and
+// have no cells.
+func CountCells(faults []history.Fault, kinds Kinds) Cells {
 	last := map[int]history.Fault{} // a fault is written when it begins, and again when it ends
 	for _, f := range faults {
 		last[f.ID] = f
@@ -53,7 +66,7 @@ func CountCells(faults []history.Fault, kinds []string) Cells {
 	var c Cells
 	var seen []string
 	for _, f := range last {
-		if f.Failed != "" {
+		if !kinds.came(&f) {
 			continue
 		}
 		c.Faults++
@@ -71,10 +84,11 @@ func CountCells(faults []history.Fault, kinds []string) Cells {
 			hits[Cell{Row: t, Kind: f.Kind}]++
 		}
 	}
-	if len(kinds) == 0 {
-		kinds = seen
+	columns := kinds.Columns
+	if len(columns) == 0 {
+		columns = seen
 	}
-	c.fill(hits, exact, byKind, sorted(kinds), sorted(append(seen, kinds...)))
+	c.fill(hits, exact, byKind, sorted(columns), sorted(append(seen, columns...)))
 	return c
 }
 

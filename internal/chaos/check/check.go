@@ -22,11 +22,11 @@ type Run struct {
 	Events  func(fn func(history.Event) error) error
 	Stores  func(fn func(history.Store) error) error // nil: none was opened
 	Dump    Dump
-	Kinds   []string // of faults, that could have been drawn
+	Kinds   Kinds // of faults, that could have been drawn
 }
 
 // ReadFolder takes a run from its folder, and its topics from a dump.
-func ReadFolder(dir string, d Dump, kinds []string) (*Run, error) {
+func ReadFolder(dir string, d Dump, kinds Kinds) (*Run, error) {
 	of, err := history.ReadRun(filepath.Join(dir, history.RunFile))
 	if err != nil {
 		return nil, err

@@ -70,7 +70,8 @@ func TestUndecided(t *testing.T) {
 	}
 }
 
-// TestCells: a fault counts once, and only if it came.
+// TestCells: a fault counts once, and only if it came; where it is counted what it has hit, only if
+// that is anything.
 func TestCells(t *testing.T) {
 	var all []history.Fault
 	for id := range 3 {
@@ -78,12 +79,15 @@ func TestCells(t *testing.T) {
 		all = append(all, all[len(all)-1])
 	}
 	all = append(all, history.Fault{ID: 3, Kind: "pause", Step: "poll", Failed: "nobody was there"}, history.Fault{ID: 4, Kind: "pause", Step: "poll"})
-	c := CountCells(all, []string{"kill", "pause", "cut"})
+	for id, effects := range []int64{0, 0, 0, 1} {
+		all = append(all, history.Fault{ID: 5 + id, Kind: "cut", Step: "poll", Signal: 1, Effects: effects})
+	}
+	c := CountCells(all, Kinds{[]string{"kill", "pause", "cut"}, []string{"cut"}})
 	rows := len(Steps) + len(Transitions)
-	if c.All != 3*rows || c.Hit != 2 || c.Exact != 1 || c.Faults != 4 || c.Signals != 3 || len(c.Unhit) != c.All-2 {
+	if c.All != 3*rows || c.Hit != 2 || c.Exact != 1 || c.Faults != 5 || c.Signals != 4 || len(c.Unhit) != c.All-2 {
 		t.Errorf("%+v", c)
 	}
-	if !slices.Contains(c.Unhit, Cell{"poll", "pause", 1}) || !slices.Contains(c.ByKind, Amount{"cut", 0}) {
+	if !slices.Contains(c.Unhit, Cell{"poll", "pause", 1}) || !slices.Contains(c.Unhit, Cell{"poll", "cut", 1}) || !slices.Contains(c.ByKind, Amount{"cut", 1}) {
 		t.Errorf("%+v", c)
 	}
 }
@@ -185,7 +189,7 @@ func TestFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := ReadFolder(dir, OpenTopics(t.Context(), of, dir), nil)
+	run, err := ReadFolder(dir, OpenTopics(t.Context(), of, dir), Kinds{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -401,7 +401,7 @@ func (a *fakeApp) ask(node, role string, epoch uint64) {
 }
 
 func (f *fake) judge() (*Report, error) {
-	return Judge(&Run{Run: f.run, Dump: f.mem, Kinds: []string{"kill", "pause"},
+	return Judge(&Run{Run: f.run, Dump: f.mem, Kinds: Kinds{Columns: []string{"kill", "pause"}},
 		Answers: func(fn func(history.Answer) error) error { return each(f.answers, fn) },
 		Events:  func(fn func(history.Event) error) error { return each(f.events, fn) },
 		Stores:  func(fn func(history.Store) error) error { return each(f.stores, fn) },

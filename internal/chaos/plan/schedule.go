@@ -58,9 +58,12 @@ var OfNodes = []Kind{Kill, Power, Stop, Cut, Freeze, OneWay, Slow, Lossy, Disk, 
 
 // Counted are the kinds of network, disk and clock, which hit nothing by themselves: a cut between
 // two who say nothing is none; BrokerStop, during which others shall lead what the broker has led;
-// and Submit, of an app whose counts are audited before it goes. Each is seen to hit something, or
-// has proved nothing.
-var Counted = []Kind{Cut, Freeze, OneWay, Slow, Lossy, Drop, Disk, Fsync, Clock, BrokerCut, BrokerStop, Submit}
+// Submit, of an app whose counts are audited before it goes; and Compact, which shall take records
+// away. Each is seen to hit something, or has proved nothing.
+var Counted = []Kind{Cut, Freeze, OneWay, Slow, Lossy, Drop, Disk, Fsync, Clock, BrokerCut, BrokerStop, Submit, Compact}
+
+// Counts tells whether a fault of this kind counts that came and was seen to hit so many things.
+func (k Kind) Counts(effects int64) bool { return effects > 0 || !slices.Contains(Counted, k) }
 
 // Fault is one fault.
 type Fault struct {

@@ -44,13 +44,13 @@ func (c *cells) deal(kind plan.Kind, row string) string {
 	return row
 }
 
-// note counts what a fault has hit, and owes the row that it was dealt where that is not among
-// them.
+// note counts where a fault came that has hit something, as far as that is counted, and owes the
+// row that it was dealt where that is not among them.
 func (c *cells) note(kind plan.Kind, row string, f history.Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	hit := false
-	if f.Failed == "" {
+	if f.Failed == "" && kind.Counts(f.Effects) {
 		for _, at := range slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(f.Transitions), f.Step)))) {
 			c.hits[cell{kind, at}]++
 			hit = hit || at == row

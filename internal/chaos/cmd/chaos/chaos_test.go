@@ -66,6 +66,12 @@ func hitting(kind plan.Kind, effects ...int64) finding {
 	return f
 }
 
+// failed is the run whose first fault did not come.
+func failed(f finding) finding {
+	f.result.Faults[0].Failed = "nobody was there"
+	return f
+}
+
 // TestPrint: the table has how many faults of a kind were drawn, how many came, and how many hit
 // something where that is counted.
 func TestPrint(t *testing.T) {
@@ -99,31 +105,36 @@ func TestVerdict(t *testing.T) {
 		says  string
 		exits int
 	}{
-		"all is well":        {foundBy(good, good), nil, "", 0},
-		"a find":             {foundBy(good, bad), nil, "FAILED: checks [2]", 1},
-		"a find, and faults": {failing(broken(12, 1)), nil, "FAILED: checks [1] (0: the run itself); failed after 12 faults", 1},
-		"the world's find":   {ended, nil, "FAILED: checks [0]", 1},
-		"nothing seen":       {foundBy(good, blind), nil, "NOT PROVED: checks [2] have seen nothing", 3},
-		"undecided":          {foundBy(good, undecided), nil, "NOT PROVED: something is undecided", 0},
-		"much undecided":     {foundBy(good, doubtful), nil, "NOT PROVED: checks [2] have left too much undecided", 3},
-		"mostly excused":     {foundBy(good, excused), nil, "NOT PROVED: checks [2] have left too much undecided", 3},
-		"a find, and blind":  {foundBy(blind, bad), nil, "FAILED: checks [2]", 1},
-		"a find and error":   {ended, errors.New("broken"), "NOT JUDGED to the end, see the error; found all the same: checks [0]", 4},
-		"an error":           {foundBy(good), errors.New("broken"), "NOT JUDGED", 4},
-		"a part unseen":      {lasting(wholeFrom, foundBy(good, partial)), nil, "NOT PROVED: checks [2] have not seen all", 3},
-		"unseen, but short":  {lasting(wholeFrom-1, foundBy(good, partial)), nil, "", 0},
-		"unseen, but given":  {foundBy(good, partial), nil, "", 0},
-		"unseen by bad luck": {lasting(wholeFrom, foundBy(good, lucky)), nil, "", 0},
-		"a tenth is absent":  {broken(90, 10), nil, "", 0},
-		"more is absent":     {broken(89, 11), nil, "NOT PROVED: 11 of 100 faults did not come", 3},
-		"three are absent":   {broken(9, 3), nil, "", 0},
-		"and one more":       {broken(8, 4), nil, "NOT PROVED: 4 of 12 faults did not come", 3},
-		"nothing was hit":    {hitting(plan.Disk, 0, 0, 0), nil, "NOT PROVED: no fault of these kinds has hit anything: [disk]", 3},
-		"nothing, of two":    {hitting(plan.Disk, 0, 0), nil, "", 0},
-		"one of three hit":   {hitting(plan.OneWay, 0, 0, 8), nil, "", 0},
-		"not to be counted":  {hitting(plan.Kill, 0, 0, 0), nil, "", 0},
-		"no report":          {finding{}, errors.New("broken"), "NOT JUDGED", 4},
-		"no report, silence": {finding{}, nil, "NOT PROVED", 0},
+		"all is well":               {foundBy(good, good), nil, "", 0},
+		"a find":                    {foundBy(good, bad), nil, "FAILED: checks [2]", 1},
+		"a find, and faults":        {failing(broken(12, 1)), nil, "FAILED: checks [1] (0: the run itself); failed after 12 faults", 1},
+		"the world's find":          {ended, nil, "FAILED: checks [0]", 1},
+		"nothing seen":              {foundBy(good, blind), nil, "NOT PROVED: checks [2] have seen nothing", 3},
+		"undecided":                 {foundBy(good, undecided), nil, "NOT PROVED: something is undecided", 0},
+		"much undecided":            {foundBy(good, doubtful), nil, "NOT PROVED: checks [2] have left too much undecided", 3},
+		"mostly excused":            {foundBy(good, excused), nil, "NOT PROVED: checks [2] have left too much undecided", 3},
+		"a find, and blind":         {foundBy(blind, bad), nil, "FAILED: checks [2]", 1},
+		"a find and error":          {ended, errors.New("broken"), "NOT JUDGED to the end, see the error; found all the same: checks [0]", 4},
+		"an error":                  {foundBy(good), errors.New("broken"), "NOT JUDGED", 4},
+		"a part unseen":             {lasting(wholeFrom, foundBy(good, partial)), nil, "NOT PROVED: checks [2] have not seen all", 3},
+		"unseen, but short":         {lasting(wholeFrom-1, foundBy(good, partial)), nil, "", 0},
+		"unseen, but given":         {foundBy(good, partial), nil, "", 0},
+		"unseen by bad luck":        {lasting(mayLackFor-1, foundBy(good, lucky)), nil, "", 0},
+		"unseen for long":           {lasting(mayLackFor, foundBy(good, lucky)), nil, "NOT PROVED: checks [2] have not seen all", 3},
+		"a tenth is absent":         {broken(90, 10), nil, "", 0},
+		"more is absent":            {broken(89, 11), nil, "NOT PROVED: 11 of 100 faults did not come", 3},
+		"three are absent":          {broken(9, 3), nil, "", 0},
+		"and one more":              {broken(8, 4), nil, "NOT PROVED: 4 of 12 faults did not come", 3},
+		"nothing was hit":           {hitting(plan.Disk, 0, 0, 0), nil, "NOT PROVED: no fault of these kinds has hit anything: [disk]", 3},
+		"nothing, of two":           {hitting(plan.Disk, 0, 0), nil, "", 0},
+		"nothing, of two that came": {failed(hitting(plan.Disk, 0, 0, 0)), nil, "", 0},
+		"nobody audited five":       {hitting(plan.Submit, 0, 0, 0, 0, 0), nil, "", 0},
+		"nobody audited six":        {hitting(plan.Submit, 0, 0, 0, 0, 0, 0), nil, "NOT PROVED: no fault of these kinds has hit anything: [submit]", 3},
+		"nothing was compacted":     {hitting(plan.Compact, 0, 0, 0), nil, "NOT PROVED: no fault of these kinds has hit anything: [compact]", 3},
+		"one of three hit":          {hitting(plan.OneWay, 0, 0, 8), nil, "", 0},
+		"not to be counted":         {hitting(plan.Kill, 0, 0, 0), nil, "", 0},
+		"no report":                 {finding{}, errors.New("broken"), "NOT JUDGED", 4},
+		"no report, silence":        {finding{}, nil, "NOT PROVED", 0},
 	} {
 		text, came := c.found.verdict(c.err)
 		if !strings.HasPrefix(text, c.says) || (text == "") != (c.says == "") || int(came) != c.exits {
@@ -187,13 +198,14 @@ func TestTotals(t *testing.T) {
 	add(18, plan.Stop, history.Fault{Signal: 1})
 	add(2, plan.BrokerStop, history.Fault{Signal: 1})
 	add(19, plan.OneWay, history.Fault{Effects: 1})
-	add(1, plan.BrokerCut, history.Fault{})
+	add(1, plan.BrokerCut, history.Fault{Effects: 1})
+	add(2, plan.Freeze, history.Fault{}) // they have hit nothing
 	add(6, plan.ControllerKill, history.Fault{Signal: 1})
 	f.result.Events, f.drawn, f.usual = 1_000_000, floorsFrom, true
 	if short := f.short(); len(short) > 0 {
 		t.Errorf("%v", short)
 	}
-	f.result.Faults[len(f.result.Faults)-7].Failed = "no time"
+	f.result.Faults[len(f.result.Faults)-9].Failed = "no time"
 	f.result.Faults[0].Emptied = nil
 	if got := fmt.Sprint(f.short()); got != "[59 SIGKILLs of 60 19 network cuts of 20]" {
 		t.Error(got)

@@ -25,6 +25,9 @@ const (
 	soakFrom   = time.Hour
 )
 
+// hit tells whether a fault came, and has hit something as far as that is counted.
+func hit(f *history.Fault) bool { return f.Failed == "" && plan.Kind(f.Kind).Counts(f.Effects) }
+
 // totals add up what came by kinds that do the same.
 func (f finding) totals() []total {
 	count := func(of func(*history.Fault) int, kinds ...plan.Kind) (n int) {
@@ -36,11 +39,11 @@ func (f finding) totals() []total {
 		return n
 	}
 	signals := func(f *history.Fault) int { return f.Signal }
-	came := func(f *history.Fault) int {
-		if f.Failed != "" {
-			return 0
+	hits := func(f *history.Fault) int {
+		if hit(f) {
+			return 1
 		}
-		return 1
+		return 0
 	}
 	emptied := 0
 	for _, fault := range f.result.Faults {
@@ -49,9 +52,9 @@ func (f finding) totals() []total {
 	return []total{
 		{"SIGKILLs", count(signals, plan.Kill, plan.Power, plan.Wipe, plan.Flip) + emptied, 60},
 		{"SIGSTOPs", count(signals, plan.Stop, plan.BrokerStop), 20},
-		{"network cuts", count(came, plan.Cut, plan.Freeze, plan.OneWay, plan.BrokerCut), 20},
-		{"broker kills", count(came, plan.BrokerKill, plan.ControllerKill), 6},
-		{"wiped or damaged stores", count(came, plan.Wipe, plan.Flip) + emptied, 6},
+		{"network cuts", count(hits, plan.Cut, plan.Freeze, plan.OneWay, plan.BrokerCut), 20},
+		{"broker kills", count(hits, plan.BrokerKill, plan.ControllerKill), 6},
+		{"wiped or damaged stores", count(hits, plan.Wipe, plan.Flip) + emptied, 6},
 		{"events", int(f.result.Events), 1_000_000},
 	}
 }
@@ -62,8 +65,14 @@ func (f finding) soaked() []total {
 	if f.report != nil {
 		r = *f.report
 	}
+	faults := 0
+	for i := range f.result.Faults {
+		if hit(&f.result.Faults[i]) {
+			faults++
+		}
+	}
 	return []total{
-		{"faults", f.came(), 1000},
+		{"faults", faults, 1000},
 		{"events", int(f.result.Events), 50_000_000},
 		{"groups", int(r.Groups), 1_000_000},
 		{"cells", r.Cells.Hit, (9*r.Cells.All + 9) / 10},
