@@ -408,6 +408,11 @@ func (w *trial) observeOne(m *member) {
 		w.observeTwo(m, got, at)
 		return
 	}
+	w.serves(m, got, at)
+}
+
+// serves holds what a node has just served to the input, and its positions to what is committed.
+func (w *trial) serves(m *member, got map[string]string, at map[int32]int64) {
 	committed, err := w.groupOffsets() // after the scan: it may have moved on, and is never behind
 	if err != nil {
 		return
