@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -393,8 +394,8 @@ func (c *wireConn) answer(frame []byte) ([]byte, error) {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...), nil
 }
 
-// rewritten decodes an answer, changes it, and encodes it again. It reports whether there was
-// something to change.
+// rewritten decodes an answer, changes it, and encodes it again. It reports whether it says
+// anything else now.
 func rewritten(frame []byte, a ask, past *past) (out []byte, did bool, err error) {
 	req := kmsg.RequestForKey(a.key)
 	req.SetVersion(a.version)
@@ -406,12 +407,11 @@ func rewritten(frame []byte, a ask, past *past) (out []byte, did bool, err error
 	if err := resp.ReadFrom(frame[head:]); err != nil {
 		return nil, false, err
 	}
-	did = true
 	switch r := resp.(type) {
 	case *kmsg.ListOffsetsResponse:
-		past.listOffsets(r)
+		did = past.listOffsets(r)
 	case *kmsg.OffsetFetchResponse:
-		past.offsetFetch(r)
+		did = past.offsetFetch(r)
 	}
 	if a.fate == answerBad {
 		did = spoil(resp)
@@ -419,31 +419,61 @@ func rewritten(frame []byte, a ask, past *past) (out []byte, did bool, err error
 	return resp.AppendTo(append([]byte(nil), frame[:head]...)), did, nil
 }
 
-func (p *past) listOffsets(r *kmsg.ListOffsetsResponse) {
+// listOffsets takes ends back to what they were, and reports whether one was another.
+func (p *past) listOffsets(r *kmsg.ListOffsetsResponse) (fell bool) {
 	if p == nil {
-		return
+		return false
 	}
 	for _, t := range r.Topics {
 		for i := range t.Partitions {
 			part := &t.Partitions[i]
-			if end, ok := p.ends[t.Topic][part.Partition]; ok {
-				part.Offset = min(part.Offset, end)
+			if end, ok := p.ends[t.Topic][part.Partition]; ok && end < part.Offset {
+				part.Offset, fell = end, true
 			}
 		}
 	}
+	return fell
 }
 
-func (p *past) offsetFetch(r *kmsg.OffsetFetchResponse) {
+// offsetFetch is the same of a group's offsets.
+func (p *past) offsetFetch(r *kmsg.OffsetFetchResponse) (fell bool) {
 	if p == nil {
-		return
+		return false
 	}
 	for _, g := range r.Groups {
 		for _, t := range g.Topics {
 			for i := range t.Partitions {
 				part := &t.Partitions[i]
-				if at, ok := p.group[txn.TopicPartition{Topic: p.name(t.Topic, t.TopicID), Partition: part.Partition}]; ok {
-					part.Offset = min(part.Offset, at)
+				at, ok := p.group[txn.TopicPartition{Topic: p.name(t.Topic, t.TopicID), Partition: part.Partition}]
+				if ok && at < part.Offset {
+					part.Offset, fell = at, true
 				}
+			}
+		}
+	}
+	return fell
+}
+
+// TestPastIsCounted: an answer is one of the past where that has lowered an offset in it, and not
+// where all was as it is.
+func TestPastIsCounted(t *testing.T) {
+	p := &past{ends: map[string]map[int32]int64{"in": {0: 5}}, group: txn.Offsets{{Topic: "in"}: 5}}
+	for offset, fell := range map[int64]bool{4: false, 5: false, 6: true} {
+		ends := kmsg.NewPtrListOffsetsResponse()
+		end := kmsg.NewListOffsetsResponseTopicPartition()
+		end.Offset = offset
+		ends.Topics = []kmsg.ListOffsetsResponseTopic{{Topic: "in", Partitions: []kmsg.ListOffsetsResponseTopicPartition{end}}}
+		group := kmsg.NewPtrOffsetFetchResponse()
+		at := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+		at.Offset = offset
+		group.Groups = []kmsg.OffsetFetchResponseGroup{{Group: "app", Topics: []kmsg.OffsetFetchResponseGroupTopic{
+			{Topic: "in", Partitions: []kmsg.OffsetFetchResponseGroupTopicPartition{at}}}}}
+		for resp, version := range map[kmsg.Response]int16{ends: 7, group: 9} {
+			resp.SetVersion(version)
+			a := ask{key: resp.Key(), version: version}
+			_, did, err := rewritten(resp.AppendTo(make([]byte, 5)), a, p)
+			if err != nil || did != fell {
+				t.Errorf("%s of %d, where it was 5: it fell: %t (%v)", kmsg.Key(a.key).Name(), offset, did, err)
 			}
 		}
 	}
