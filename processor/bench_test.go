@@ -34,14 +34,18 @@ func BenchmarkLane(b *testing.B) {
 			events := benchEvents(200_000, w.keys, w.words)
 			b.ReportAllocs()
 			b.ResetTimer()
+			polled := make([]*kgo.Record, 0, l.cfg.Limits.PollRecords)
 			var next int64
 			for done := 0; done < b.N; done += 100_000 {
 				n := min(100_000, b.N-done)
-				for i := range n {
-					e := events[(done+i)%len(events)]
-					e.Offset = next
-					next++
-					l.pending = append(l.pending[:0], e)
+				for i := 0; i < n; { // as many at a time as a poll brings
+					l.pending = polled[:0]
+					for ; i < n && len(l.pending) < cap(polled); i++ {
+						e := events[(done+i)%len(events)]
+						e.Offset = next
+						next++
+						l.pending = append(l.pending, e)
+					}
 					if err := l.foldPending(); err != nil {
 						b.Fatal(err)
 					}

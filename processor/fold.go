@@ -227,8 +227,8 @@ func (l *Lane) foldEvent(c *cursor, rec *kgo.Record) (taken bool) {
 	return true
 }
 
-// foldDirect folds one event of an app whose every event counts once, for its key: a fifth of what
-// the general way costs is spared. It takes none of which evaluate might say anything else.
+// foldDirect folds one event of an app whose every event counts once, for its key. It takes none of
+// which evaluate might say anything else.
 func (l *Lane) foldDirect(c *cursor, rec *kgo.Record) (taken bool) {
 	s := &l.stage
 	if s.full() {
