@@ -36,20 +36,8 @@ func TestUnheardGrant(t *testing.T) {
 	}
 	w.net.set(old, linkDeaf)
 	defer w.net.set(old, linkUp)
-	w.until(func() error { // once the leader has heard of where it goes
-		_, err := w.besides(old).client.Move(w.ctx(), w.app, lane, api.MoveRequest{To: to})
-		return err
-	})
-	w.until(func() error {
-		st, err := w.besides(old).client.Status(w.ctx())
-		if err != nil || len(st.Apps) != 1 {
-			return fmt.Errorf("status: %v", err)
-		}
-		if now := st.Apps[0].Lanes[lane]; now.Owner != to || now.Epoch <= before.Epoch || now.State != api.LaneRunning {
-			return fmt.Errorf("lane %+v", now)
-		}
-		return nil
-	})
+	w.moved(old, lane, to)
+	w.runsAt(old, before, to)
 	l := owner.node.running()[0].lanes[lane]
 	if g, _ := l.granted(); g.epoch != before.Epoch {
 		t.Fatalf("%s has heard of epoch %d", before.Owner, g.epoch)
@@ -71,6 +59,31 @@ func TestUnheardGrant(t *testing.T) {
 	}
 }
 
+// moved has a lane go to a node, by the word of another than old: once the leader has heard of where
+// it goes.
+func (w *bandTrial) moved(old, lane int, to string) {
+	w.t.Helper()
+	w.until(func() error {
+		_, err := w.besides(old).client.Move(w.ctx(), w.app, lane, api.MoveRequest{To: to})
+		return err
+	})
+}
+
+// runsAt waits until a lane runs at a node under a later grant, by the word of another than old.
+func (w *bandTrial) runsAt(old int, before api.LaneStatus, to string) {
+	w.t.Helper()
+	w.until(func() error {
+		st, err := w.besides(old).client.Status(w.ctx())
+		if err != nil || len(st.Apps) != 1 {
+			return fmt.Errorf("status: %v", err)
+		}
+		if now := st.Apps[0].Lanes[before.Lane]; now.Owner != to || now.Epoch <= before.Epoch || now.State != api.LaneRunning {
+			return fmt.Errorf("lane %+v", now)
+		}
+		return nil
+	})
+}
+
 // A node that dies while it is to hand a lane over is not waited for: it has nothing to say any
 // more.
 func TestDeadNodeIsNotWaitedFor(t *testing.T) {
@@ -85,10 +98,7 @@ func TestDeadNodeIsNotWaitedFor(t *testing.T) {
 	old, to := int(before.Owner[len(before.Owner)-1]-'a'), before.Standbys[0]
 	w.net.set(old, linkDeaf) // it does not hear of the move
 	defer w.net.set(old, linkUp)
-	w.until(func() error { // once the leader has heard of where it goes
-		_, err := w.besides(old).client.Move(w.ctx(), w.app, lane, api.MoveRequest{To: to})
-		return err
-	})
+	w.moved(old, lane, to)
 	w.until(func() error {
 		if now, _ := w.besides(old).node.cluster.State().Lane(ownership.LaneRef{App: w.app, Lane: lane}); now.From == "" {
 			return fmt.Errorf("the lane is %+v", now)
@@ -104,16 +114,7 @@ func TestDeadNodeIsNotWaitedFor(t *testing.T) {
 		return nil
 	})
 	late := next.log.count(waitedInVain) // on a machine that is so busy
-	w.until(func() error {
-		st, err := w.besides(old).client.Status(w.ctx())
-		if err != nil || len(st.Apps) != 1 {
-			return fmt.Errorf("status: %v", err)
-		}
-		if now := st.Apps[0].Lanes[lane]; now.Owner != to || now.Epoch <= before.Epoch || now.State != api.LaneRunning {
-			return fmt.Errorf("lane %+v", now)
-		}
-		return nil
-	})
+	w.runsAt(old, before, to)
 	if next.log.count(waitedInVain) > late {
 		t.Errorf("%s has waited for the word of a node that was given up", to)
 	}
