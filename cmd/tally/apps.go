@@ -74,8 +74,8 @@ func printApps(t *tool, st api.Status) error {
 	tw := table(t.out)
 	fmt.Fprintln(tw, "APP\tGENERATION\tINPUT\tOUTPUT\tSTAGES\tLANES\tRUNNING\tLAG")
 	for _, a := range st.Apps {
-		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%d\t%d\t%d\t%d\n", a.App, a.Generation, orDash(a.Input), orDash(a.Output), a.Stages,
-			len(a.Lanes), runningLanes(a), a.Lag)
+		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%d\t%d\t%d\t%s\n", a.App, a.Generation, orDash(a.Input), orDash(a.Output), a.Stages,
+			len(a.Lanes), runningLanes(a), appLag(a))
 	}
 	if err := tw.Flush(); err != nil {
 		return err

@@ -45,7 +45,12 @@ as new nodes, with an empty data dir.`,
 		Example: `  tally node recover --data-dir /var/lib/tally --yes
   tally run --data-dir /var/lib/tally --brokers kafka-1:9092`,
 		Args: argsOf(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return runNodeRecover(t, opt) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := saidEmpty(cmd); err != nil {
+				return err
+			}
+			return runNodeRecover(t, opt)
+		},
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&opt.dataDir, "data-dir", "./tally-data", "`DIR` of the node, which must be stopped")

@@ -88,7 +88,8 @@ func unknownCommand(parent *cobra.Command, name string) error {
 	return usagef("there is no command %q: there is %s", name, strings.Join(known, ", "))
 }
 
-// names is ExactArgs of names that cannot be empty, as a variable of a script may be.
+// names is ExactArgs of names that cannot be empty, as a variable of a script may be, and no more
+// can what a flag says.
 func names(n int) cobra.PositionalArgs {
 	return argsOf(func(cmd *cobra.Command, args []string) error {
 		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
@@ -97,7 +98,7 @@ func names(n int) cobra.PositionalArgs {
 		if i := slices.Index(args, ""); i >= 0 {
 			return fmt.Errorf("argument %d is empty", i+1)
 		}
-		return nil
+		return saidEmpty(cmd)
 	})
 }
 

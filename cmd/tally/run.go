@@ -20,7 +20,6 @@ type runOptions struct {
 	listen       string
 	advertise    string
 	join         []string
-	joinSaid     bool
 	node         string
 	zone         string
 	standbys     int
@@ -49,7 +48,8 @@ brokers in --kafka-config or TALLY_KAFKA_BOOTSTRAP_SERVERS, an embedded broker i
 dir, for trying out; its address is printed and stays the same. After an interruption or
 kill -9, start it again in the same way: it goes on exactly where it was.
 
-Exits 5 when another node runs the app.`,
+Exits 5 when another cluster's node commits for the app while this one looks, for up to 3 s. One of
+which nothing is seen is taken for gone, and its lanes are fenced.`,
 		Example: `  tally run --spec wordcount.yaml
   tally run --spec wordcount.yaml --brokers kafka-1:9092,kafka-2:9092 --kafka-config client.properties
   tally run --spec a.yaml --spec b.yaml --data-dir /var/lib/tally --memory 2GB
@@ -58,7 +58,9 @@ Exits 5 when another node runs the app.`,
 		Args: argsOf(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opt.standbysSaid = cmd.Flags().Changed("standbys")
-			opt.joinSaid = sourceOf(cmd.Flag("join")) == "flag"
+			if err := saidEmpty(cmd); err != nil {
+				return err
+			}
 			return runRun(cmd.Context(), t, opt)
 		},
 	}

@@ -3,6 +3,9 @@ package main
 import (
 	"time"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"github.com/tally-kafka/tally/internal/certs"
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/node"
@@ -11,6 +14,17 @@ import (
 
 // memoryMin is the least that a node's caches, batches and fetches can do with.
 const memoryMin = 16_000_000
+
+// saidEmpty refuses a flag whose value on the command line is empty, as of a variable that is not
+// set: its default would be a node with another name, another broker or no guard.
+func saidEmpty(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if v := f.Value.String(); sourceOf(f) == "flag" && (v == "" || v == "[]") && err == nil {
+			err = usagef("--%s is empty: say a value, or leave it out", f.Name)
+		}
+	})
+	return err
+}
 
 // check refuses what cannot be meant, before anything is opened.
 func (opt *runOptions) check(t *tool) error {
@@ -49,8 +63,6 @@ func (opt *runOptions) check(t *tool) error {
 // checkJoin refuses seeds that no node could ever answer at. kafka says whether a Kafka is named.
 func (opt *runOptions) checkJoin(kafka bool) error {
 	switch {
-	case opt.joinSaid && len(opt.join) == 0:
-		return usagef("--join names nobody: say HOST:PORT of the nodes that form the cluster, or leave it out for a cluster of one")
 	case len(opt.join) == 0:
 		return nil
 	case !kafka:

@@ -105,3 +105,18 @@ func atOnce(time.Duration) (<-chan time.Time, func()) {
 	c <- time.Time{}
 	return c, func() {}
 }
+
+// TestLagOfUnknownLanes: nobody says that nothing waits where a lane's node does not answer.
+func TestLagOfUnknownLanes(t *testing.T) {
+	known, unknown := api.LaneStatus{State: api.LaneRunning, Lag: 3}, api.LaneStatus{State: api.LaneUnknown}
+	if got := laneLag(known) + " " + laneLag(unknown); got != "3 ?" {
+		t.Error(got)
+	}
+	a := api.AppStatus{Lag: 3, Lanes: []api.LaneStatus{known, known}}
+	if got := appLag(a); got != "3" {
+		t.Error(got)
+	}
+	if a.Lanes[1] = unknown; appLag(a) != ">=3" {
+		t.Error(appLag(a))
+	}
+}

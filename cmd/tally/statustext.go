@@ -5,7 +5,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tally-kafka/tally/internal/api"
@@ -52,7 +51,7 @@ func statusApps(w io.Writer, st api.Status) {
 	tw := table(w)
 	fmt.Fprintln(tw, "\nAPP\tINPUT\tOUTPUT\tLAG\tREPARTITION-LAG\tPROCESSED\tFILTERED\tSKIPPED\tDEAD\tGROUPS\tSTRAYS")
 	for _, a := range st.Apps {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", a.App, orDash(a.Input), orDash(a.Output), a.Lag,
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", a.App, orDash(a.Input), orDash(a.Output), appLag(a),
 			repartitionLag(a, a.RepartitionLag), a.Processed, a.Filtered, a.Skipped, a.Dead, a.Groups, a.Strays)
 	}
 	tw.Flush()
@@ -63,8 +62,8 @@ func statusLanes(w io.Writer, st api.Status) {
 	fmt.Fprintln(tw, "\nAPP\tLANE\tOWNER\tEPOCH\tSTATE\tSTANDBYS\tLAG\tREPARTITION-LAG\tPOSITION\tRESTORED")
 	for _, a := range st.Apps {
 		for _, l := range a.Lanes {
-			fmt.Fprintf(tw, "%s\t%d\t%s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\n", a.App, l.Lane, ownerText(l), l.Epoch, l.State,
-				standbysText(l), l.Lag, repartitionLag(a, l.RepartitionLag), positionText(l.Position), restoreText(l.Restore))
+			fmt.Fprintf(tw, "%s\t%d\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", a.App, l.Lane, ownerText(l), l.Epoch, l.State,
+				standbysText(l), laneLag(l), repartitionLag(a, l.RepartitionLag), positionText(l.Position), restoreText(l.Restore))
 		}
 	}
 	tw.Flush()
@@ -116,14 +115,6 @@ func statusNotes(w io.Writer, st api.Status) {
 	for _, line := range st.Problems {
 		fmt.Fprintf(w, "\n%s\n", shownLines(line))
 	}
-}
-
-// repartitionLag is a dash where there is nothing between two stages.
-func repartitionLag(a api.AppStatus, lag int64) string {
-	if a.Stages < 2 {
-		return "-"
-	}
-	return strconv.FormatInt(lag, 10)
 }
 
 func orDash(s string) string {

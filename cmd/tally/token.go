@@ -48,7 +48,7 @@ func newCmdTokenCreate(t *tool) *cobra.Command {
 admin may also change what runs. NAME is for the list.`,
 		Example: `  tally token create ann --scope admin > ann.token
   tally status --server https://10.0.0.1:7400 --ca ca.crt --token @ann.token`,
-		Args: argsOf(cobra.ExactArgs(1)),
+		Args: names(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return runTokenCreate(t, file, args[0], scope, ttl)
 		},
@@ -141,7 +141,7 @@ func newCmdTokenRevoke(t *tool) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use: "revoke NAME", Short: "Take a token out of a file", Example: "  tally token revoke ann",
-		Args: argsOf(cobra.ExactArgs(1)),
+		Args: names(1),
 		RunE: func(_ *cobra.Command, args []string) error { return token.Revoke(file, args[0]) },
 	}
 	addTokensFlag(cmd, &file)

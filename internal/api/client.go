@@ -20,7 +20,7 @@ import (
 
 const (
 	// answerTimeout is what an answer may take beyond the wait that was asked for.
-	answerTimeout = 30 * time.Second
+	answerTimeout = 10 * time.Second
 	// quietMax is how long a stream may be silent until its node is asked whether it lives, and
 	// aliveTimeout what that may take.
 	quietMax     = 10 * time.Second
@@ -310,7 +310,7 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, bo
 	case errors.Is(err, context.Canceled):
 		return nil, context.Canceled
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, fmt.Errorf("the node at %s did not answer in time: see its log", c.server)
+		return nil, fmt.Errorf("the node at %s did not answer in time: ask another one (--server URL), or see its log", c.server)
 	case errors.As(err, &urlErr):
 		err = urlErr.Err
 	}

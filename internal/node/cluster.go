@@ -205,7 +205,7 @@ func (l *lane) hearReleased(epoch uint64) {
 // waits until it has none, nobody can take them, or d is over.
 func (n *Node) handOver(d time.Duration) {
 	st := n.cluster.State()
-	if n.others(st) == 0 {
+	if n.others(st) == 0 || n.cluster.Failure() != nil { // whom it refuses may have been replaced: the lanes are another process's
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), d)

@@ -471,5 +471,5 @@ func cannotDecide(err error) error {
 		return err
 	}
 	return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeNotReady,
-		Message: "the cluster cannot decide: " + err.Error(), Next: "see `tally status`"}
+		Message: "the cluster cannot decide: " + err.Error(), Next: "see `tally status`; where most voters are lost for good, `tally node recover --help` says the way out"}
 }

@@ -96,7 +96,7 @@ func (l *lane) abandonStore() {
 func (l *lane) setAside(damage error) error {
 	name, err := state.SetAside(l.dir(), l.seam())
 	if errors.Is(err, fs.ErrNotExist) { // somebody has removed it, as is always safe
-		err, name = os.MkdirAll(l.dir(), 0o755), "nothing: it was removed"
+		err, name = os.MkdirAll(l.dir(), 0o755), ""
 	}
 	if err != nil {
 		return fmt.Errorf("the store is damaged (%w) and cannot be set aside: %w", damage, err)
@@ -104,9 +104,13 @@ func (l *lane) setAside(damage error) error {
 	l.rebuilt = true
 	wrong := l.copied && errors.As(damage, new(*state.DigestError)) // as it came: that is no damage of here
 	l.copied, l.unseeded = false, l.unseeded || wrong
-	l.log().Warn("the store is damaged: set aside, and restored from the changelog", "kept", name, "damage", damage)
+	text := "the store was removed, and is restored from the changelog"
+	if name != "" {
+		text = "the store was damaged and is restored from the changelog; what was there is kept in " + name
+	}
+	l.log().Warn(text, "damage", damage)
 	l.mu.Lock()
-	l.status.damage = fmt.Sprintf("the store was damaged and is restored from the changelog; what was there is kept in %s", name)
+	l.status.damage = text
 	l.mu.Unlock()
 	if wrong {
 		return nil

@@ -52,7 +52,8 @@ func (e *MisfitError) Error() string {
 	for _, d := range e.Diff {
 		fmt.Fprintf(&b, "\n  %s: counted with %s, now %s", d.Field, d.Stored, d.Now)
 	}
-	b.WriteString("\ngive the new spec another `app:` name, or start the app anew with it: `tally reset " + e.App + " --spec FILE`")
+	b.WriteString("\ngive the new spec another `app:` name, or start the app anew with it: `tally reset " + e.App + " --spec FILE`" +
+		" (of an app that was deleted, submit the spec that it had before)")
 	return b.String()
 }
 

@@ -59,8 +59,8 @@ func TestUnheardGrant(t *testing.T) {
 	}
 }
 
-// moved has a lane go to a node, by the word of another than old: once the leader has heard of where
-// it goes.
+// moved has a lane go to a node, by the word of another than old: once the leader has heard of
+// where it goes.
 func (w *bandTrial) moved(old, lane int, to string) {
 	w.t.Helper()
 	w.until(func() error {
@@ -69,7 +69,7 @@ func (w *bandTrial) moved(old, lane int, to string) {
 	})
 }
 
-// runsAt waits until a lane runs at a node under a later grant, by the word of another than old.
+// runsAt waits until a lane runs at a node under a later grant, by the word of others than old.
 func (w *bandTrial) runsAt(old int, before api.LaneStatus, to string) {
 	w.t.Helper()
 	w.until(func() error {

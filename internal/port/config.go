@@ -107,7 +107,7 @@ const advertiseExample = "node-1.example:7400"
 func hostOf(flag, addr, example string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 {
-		return "", fmt.Errorf("%s %q is not HOST:PORT: say for example %s", flag, addr, example)
+		return "", fmt.Errorf("%s %q is not HOST:PORT, with a port up to 65535: say for example %s", flag, addr, example)
 	}
 	return host, nil
 }

@@ -274,6 +274,13 @@ func (c *Cluster) failUnless(ctx context.Context, err error) {
 	}
 }
 
+// Failure is why the node has no part in the cluster any more, nil while it has.
+func (c *Cluster) Failure() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failure
+}
+
 // isIn reports whether this process was registered once.
 func (c *Cluster) isIn() bool {
 	c.mu.Lock()
@@ -288,9 +295,7 @@ func (c *Cluster) Wait(ctx context.Context) error {
 	case <-c.registered:
 		return nil
 	case <-c.failed:
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.failure
+		return c.Failure()
 	case <-c.ctx.Done():
 		return errors.New("the node is being stopped")
 	case <-ctx.Done():
@@ -363,5 +368,8 @@ func Recover(dataDir, id, addr string, s seam.Seam, log *slog.Logger) (consensus
 	if err != nil {
 		return consensus.Recovered{}, err
 	}
-	return consensus.Recover(filepath.Join(dataDir, "raft"), id, cmp.Or(addr, was.Addr), s, log)
+	if addr = cmp.Or(addr, was.Addr); addr == "" {
+		return consensus.Recovered{}, fmt.Errorf("%s has no %s, which says where its node is reached: say it with --advertise HOST:PORT", dataDir, pastFile)
+	}
+	return consensus.Recover(filepath.Join(dataDir, "raft"), id, addr, s, log)
 }

@@ -2,9 +2,11 @@ package consensus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -45,6 +47,7 @@ func newLogger(log *slog.Logger, s seam.Seam) hclog.Logger {
 func (b *logBridge) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	to := slog.LevelDebug
 	switch {
+	case level >= hclog.Error && endedInOrder(args):
 	case level >= hclog.Error:
 		to = slog.LevelWarn
 	case level >= hclog.Warn:
@@ -63,6 +66,17 @@ func (b *logBridge) Accept(_ string, level hclog.Level, msg string, args ...any)
 		}
 	}
 	b.log.Log(context.Background(), to, "raft: "+msg, args...)
+}
+
+// endedInOrder tells of an error whether it is that of a connection which one of the two sides has
+// closed: Raft calls that an error at each stop of a node.
+func endedInOrder(args []any) bool {
+	for _, a := range args {
+		if err, is := a.(error); is {
+			return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
+		}
+	}
+	return false
 }
 
 // due reports whether a line of this kind may be written now, and how many were left out before it.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,6 +173,36 @@ func TestMoreThanHalf(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOneNodeAgainAndAgain: a node that is started in a loop, and ends each time, is one node: the
+// death of another is no loss of most.
+func TestOneNodeAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, nodes, _ := three(t)
+		again := nodes[1]
+		for i := range 4 {
+			again.kill()
+			c.until(func() bool { return nodes[0].lost(again.id) })
+			release, ok := nodes[0].table.Condemn(nodes[0].view().Dead)
+			if !ok {
+				t.Fatalf("%s was not condemned", again.id)
+			}
+			c.bury(again.id)
+			release()
+			incarnation := fmt.Sprint(i + 2)
+			again = c.start(again.id, incarnation)
+			c.register(again.id, incarnation)
+			c.until(func() bool { return nodes[0].live(again.id) })
+		}
+		nodes[2].kill()
+		if took := c.until(func() bool { return nodes[0].lost(nodes[2].id) }); took > 50*time.Millisecond {
+			t.Errorf("the other one was dead after %v", took)
+		}
+		if why := nodes[0].view().Paused; why != "" {
+			t.Error(why)
+		}
+	})
 }
 
 // TestOneAfterTheOther: deaths that the log has got count with those that follow at once.

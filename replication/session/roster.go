@@ -22,8 +22,8 @@ type roster struct {
 	state    *ownership.State // the newest that was looked at
 	versions []version        // when the newest ones were first seen, oldest first
 	sessions map[string]*entry
-	deaths   []time.Time // of members found dead within the last TTL, that the log has too
-	paused   time.Time   // since when nothing is assigned; zero: it is
+	deaths   []death   // of members found dead within the last TTL, that the log has too
+	paused   time.Time // since when nothing is assigned; zero: it is
 }
 
 // entry is one member's session. It is of one incarnation, the one in the log.
@@ -248,10 +248,11 @@ func (r *roster) tick(now time.Time, slip time.Duration) (changed bool) {
 // suspect begins and ends a pause: more than half of the members gone within one TTL, or before the
 // log has the first of them, are more likely this node's fault than theirs.
 func (r *roster) suspect(now time.Time) (changed bool) {
-	for r.paused.IsZero() && len(r.deaths) > 0 && now.Sub(r.deaths[0]) > r.ttl {
+	for r.paused.IsZero() && len(r.deaths) > 0 && now.Sub(r.deaths[0].at) > r.ttl {
 		r.deaths = r.deaths[1:]
 	}
-	all, lost, recent := len(r.deaths), 0, false
+	gone := r.gone()
+	all, lost, recent := gone, 0, false
 	for _, e := range r.sessions {
 		if !e.alive {
 			continue
@@ -264,16 +265,34 @@ func (r *roster) suspect(now time.Time) (changed bool) {
 		recent = recent || now.Sub(e.lost) <= r.ttl
 	}
 	switch {
-	case r.paused.IsZero() && recent && 2*(lost+len(r.deaths)) > all:
+	case r.paused.IsZero() && recent && 2*(lost+gone) > all:
 		r.paused = now
-	case !r.paused.IsZero() && 2*(lost+len(r.deaths)) <= all:
+	case !r.paused.IsZero() && 2*(lost+gone) <= all:
 		r.paused = time.Time{}
 	case !r.paused.IsZero() && now.Sub(r.paused) >= r.pauseMax:
-		r.waitedFor(now, all-len(r.deaths))
+		r.waitedFor(now, all-gone)
 	default:
 		return false
 	}
 	return true
+}
+
+// death is one that the log has.
+type death struct {
+	id string
+	at time.Time
+}
+
+// gone is how many members the deaths are of that are not back: one that ends again and again, as
+// when it is started with a wrong spec in a loop, is one.
+func (r *roster) gone() int {
+	ids := map[string]bool{}
+	for _, d := range r.deaths {
+		if e := r.sessions[d.id]; e == nil || !e.alive {
+			ids[d.id] = true
+		}
+	}
+	return len(ids)
 }
 
 // waitedFor ends a pause for those that have been lost for as long as it may last. Where those that
@@ -322,7 +341,7 @@ func (r *roster) settle(deaths []ownership.Death, now time.Time) {
 		}
 		e.condemned = false
 		if !e.alive && !e.waited {
-			r.deaths = append(r.deaths, now)
+			r.deaths = append(r.deaths, death{d.ID, now})
 		}
 	}
 }

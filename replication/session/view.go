@@ -46,7 +46,7 @@ func (r *roster) pauseReason() string {
 	if r.paused.IsZero() {
 		return ""
 	}
-	all, lost := len(r.deaths), len(r.deaths)
+	all, lost := r.gone(), r.gone()
 	for _, e := range r.sessions {
 		if e.alive {
 			all++
