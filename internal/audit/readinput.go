@@ -63,6 +63,7 @@ type inputReader struct {
 	segment  int
 	later    tally   // of events behind the task's positions, which second stages have
 	unlisted []int64 // the first unreadable events without a dead letter
+	sized    int64   // events without a letter that are taken for skipped for their size alone
 
 	key, entry []byte
 }
@@ -90,7 +91,7 @@ func (a *audit) readInput(ctx context.Context) error {
 	r := &inputReader{a: a, letters: letterCursor{a, letters}}
 	a.meter.begin(a.input.Name, a.inputOffsets())
 	for _, t := range a.running() {
-		r.task, r.segment, r.unlisted = t, 0, nil
+		r.task, r.segment, r.unlisted, r.sized = t, 0, nil, 0
 		for _, q := range there(a.seconds) {
 			q.second.cursor = 0
 		}
@@ -145,6 +146,12 @@ func (r *inputReader) partition(ctx context.Context, logStart, logEnd int64) err
 		t.why = fmt.Sprintf("the input %s/%d is compacted: %d events are left of the %d that were counted",
 			topic.Name, t.partition, t.tallyAt(t.last()).events, t.at(t.last()).events())
 	}
+	// Of those that are too large for the topics as they are now, some were counted when these took
+	// more.
+	if b := t.at(t.last()); t.decidable() && r.sized > 0 && t.tallyAt(t.last()).unreadable > b.Skipped+b.Dead {
+		t.why = fmt.Sprintf("of %d events of the input %s/%d that need larger records than the app's topics take now not all were skipped: "+
+			"the limits were others before, and which events were skipped for them is written nowhere", r.sized, topic.Name, t.partition)
+	}
 	if !t.decidable() {
 		r.a.cannot("%s", t.why)
 		return nil
@@ -169,8 +176,15 @@ func (r *inputReader) event(rec *kgo.Record) error {
 		return err
 	}
 	items, verdict, why := r.a.program.Eval(spec.Event{Key: rec.Key, Value: rec.Value, Partition: rec.Partition}, &r.scratch)
-	if why == nil && (lettered && letter.told || !lettered && r.tooLarge(items) && r.skips()) {
+	switch {
+	case why != nil:
+	case lettered && letter.told:
 		verdict = spec.Unreadable
+	case !lettered && r.skips() && r.tooLarge(items):
+		verdict = spec.Unreadable
+		if n != &r.later {
+			r.sized++
+		}
 	}
 	if lettered {
 		r.letter(rec, letter, verdict)

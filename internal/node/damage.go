@@ -105,10 +105,12 @@ func (l *lane) setAside(damage error) error {
 	wrong := l.copied && errors.As(damage, new(*state.DigestError)) // as it came: that is no damage of here
 	l.copied, l.unseeded = false, l.unseeded || wrong
 	text := "the store was removed, and is restored from the changelog"
-	if name != "" {
+	if name == "" {
+		l.log().Warn(text, "damage", damage)
+	} else {
 		text = "the store was damaged and is restored from the changelog; what was there is kept in " + name
+		l.log().Warn("the store is damaged: set aside, and restored from the changelog", "kept", name, "damage", damage)
 	}
-	l.log().Warn(text, "damage", damage)
 	l.mu.Lock()
 	l.status.damage = text
 	l.mu.Unlock()

@@ -145,7 +145,7 @@ func (c *conn) readRecord() error {
 func (c *conn) answerPlain() {
 	body, err := json.Marshal(map[string]any{"error": map[string]string{
 		"code": "bad_request", "message": "this node speaks TLS, and this was plain HTTP",
-		"next": "use https://" + c.port.advertise + ", and --ca with the cluster's ca.crt",
+		"next": "use https://" + c.port.advertise + ", and --ca with the cluster's ca.crt; a node that is to join it says --certs",
 	}})
 	if err != nil {
 		panic("port: constant text that is not JSON: " + err.Error())
