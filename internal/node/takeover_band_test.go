@@ -19,7 +19,7 @@ func (p *place) strangers(nodes int, opts ...option) (b *band, taker *tally) {
 	p.topic(p.in, 4)
 	b = p.band(nodes, opts...)
 	stop := p.stream(4)
-	b.whole() // else a lane's new owner fences whoever takes it just then
+	b.balanced() // else a lane's new owner fences whoever takes it just then
 	taker = p.start(named("prod-2"), takeover())
 	b.until("every lane is lost", allLost)
 	epochs := taker.epochs()
