@@ -40,8 +40,8 @@ func newCmdNodeRecover(t *tool) *cobra.Command {
 		Long: `Make this stopped node the only voter of its cluster: the way out when most voters are lost for good,
 so that no lane could move any more. Counts are not touched: they are in Kafka.
 
-Do it on one node only, and never while the lost ones may come back with their data: they must join
-as new nodes, with an empty data dir.`,
+Do it on one node only, and only if the lost ones are lost for good: from then on they must join as
+new nodes, with an empty data dir. One that comes back with its data ends, and says what to remove.`,
 		Example: `  tally node recover --data-dir /var/lib/tally --yes
   tally run --data-dir /var/lib/tally --brokers kafka-1:9092`,
 		Args: argsOf(cobra.NoArgs),

@@ -26,6 +26,8 @@ type Cluster struct {
 	forming atomic.Bool // this node is about to form the cluster; see formNow
 	newcome atomic.Bool // see Joined
 
+	partedFrom chan string // see parted
+
 	leader *lead.Lead      // as the leader
 	table  *session.Table  // as the leader
 	member *session.Member // of whoever leads
@@ -79,7 +81,7 @@ func Start(ctx context.Context, c Config) (*Cluster, error) {
 	}
 	cl := &Cluster{
 		c: c, past: was, led: make(chan struct{}, 1), failed: make(chan struct{}), registered: make(chan struct{}),
-		departing: map[string]departure{},
+		departing: map[string]departure{}, partedFrom: make(chan string, partedMax),
 	}
 	cl.ctx, cl.cancel = context.WithCancel(context.Background())
 	if err := cl.open(); err != nil {
@@ -90,6 +92,7 @@ func Start(ctx context.Context, c Config) (*Cluster, error) {
 	alive, end := context.WithCancel(cl.ctx)
 	cl.endLife = end
 	cl.run(func(context.Context) { cl.live(alive) })
+	cl.run(cl.tellParted)
 	return cl, nil
 }
 
@@ -105,7 +108,7 @@ func (c *Cluster) open() (err error) {
 			case <-ctx.Done(): // Open has failed
 			}
 		},
-		Halt: c.fail, Refused: c.c.DiskFailed, Seam: c.c.Seam, Log: c.c.Log, Timing: c.c.Raft,
+		Halt: c.fail, Parted: c.parted, Refused: c.c.DiskFailed, Seam: c.c.Seam, Log: c.c.Log, Timing: c.c.Raft,
 	})
 	if err != nil {
 		return err
@@ -124,7 +127,7 @@ func notACopy(ctx context.Context, c Config, was past) error {
 	if was.Addr == "" || was.Addr == c.Addr {
 		return nil
 	}
-	h, err := ask(ctx, c, was.Addr)
+	h, err := ask(ctx, c, was.Addr, Hello{})
 	var refused interface{ Forbidden() bool }
 	switch {
 	case err == nil && isCopy(c, h):
@@ -213,7 +216,7 @@ func (c *Cluster) checkSeed(seed string, h *Hello) error {
 	case c.foreign(h.ClusterID):
 		return c.otherCluster(fmt.Sprintf("seed %s (node %s)", seed, h.Name), h.ClusterID)
 	}
-	return nil
+	return c.leftBehind(h)
 }
 
 // otherClusterError says that another node is of another cluster.
@@ -339,7 +342,7 @@ func (c *Cluster) Registered() bool {
 // Calls are what other nodes may ask, by name.
 func (c *Cluster) Calls() map[string]Handler {
 	return map[string]Handler{
-		"hello":   func(context.Context, []byte) (any, error) { return c.hello(), nil },
+		"hello":   decoded(c.serveHello),
 		"join":    decoded(c.serveJoin),
 		"propose": decoded(c.servePropose),
 		"leave":   decoded(c.serveLeave),

@@ -338,35 +338,6 @@ func TestIdle(t *testing.T) {
 	t.Errorf("%d entries in %s at rest", written, rest)
 }
 
-// TestRecover: with two of three nodes lost for good, the third is made the only voter, has all
-// that was changed, and lets new nodes in.
-func TestRecover(t *testing.T) {
-	t.Parallel()
-	nodes := inCluster(newNodes(t, 3))
-	nodes[0].put("kept")
-	last := nodes[1]
-	last.has("kept")
-	eventually(t, func() error { _, err := os.Stat(filepath.Join(last.conf.DataDir, pastFile)); return err })
-	id := last.ClusterID()
-	for _, n := range nodes {
-		n.stop()
-	}
-	done, err := Recover(last.conf.DataDir, last.conf.ID, "", last.conf.Seam, last.conf.Log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s := done.String(); !strings.Contains(s, "cluster "+id) || !strings.Contains(s, "node n2") {
-		t.Errorf("it says %q", s)
-	}
-	last.start().in().has("kept")
-	if last.ClusterID() != id {
-		t.Errorf("cluster %s, not %s", last.ClusterID(), id)
-	}
-	fresh := newNode(t, "fresh", last.gate.addr).start().in()
-	fresh.has("kept")
-	last.voters(2)
-}
-
 // TestUncertain: what is not known to be without effect is not made again by itself.
 func TestUncertain(t *testing.T) {
 	t.Parallel()

@@ -106,7 +106,7 @@ func (c *Cluster) forgetUnregistered(ctx context.Context, r forgetRequest) forge
 	if i < 0 {
 		return forgetAnswer{}
 	}
-	if h, err := ask(ctx, c.c, servers[i].Addr); err == nil && h.NodeID == r.ID {
+	if h, err := ask(ctx, c.c, servers[i].Addr, c.hello()); err == nil && h.NodeID == r.ID {
 		return forgetAnswer{Alive: true}
 	}
 	if r.DryRun {

@@ -129,7 +129,9 @@ func existing(c Config, answers []answer) (verdict, bool) {
 			return verdict{refuse: fmt.Errorf("--join names nodes of two clusters: %s is in cluster %s, and %s in cluster %s",
 				in.seed, in.hello.ClusterID, a.seed, a.hello.ClusterID)}, true
 		}
-		in = &answers[i]
+		if in == nil || a.hello.Recovered.Compare(in.hello.Recovered) > 0 {
+			in = &answers[i]
+		}
 	}
 	if in == nil {
 		return verdict{}, false

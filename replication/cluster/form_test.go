@@ -258,7 +258,8 @@ func TestJudge(t *testing.T) {
 		{"one node twice", [3]*Hello{hello("1"), hello("2"), hello("2")}, "refuse names one node twice: b:1 and c:1"},
 		{"a copy of this node", [3]*Hello{hello("1", func(h *Hello) { h.Incarnation = "other" }), hello("2"), hello("3")}, "refuse is a copy"},
 		{"a newer cluster", [3]*Hello{hello("1"), gone, hello("3", in("x"), func(h *Hello) { h.ClusterAt, h.Release = 7, "12" })},
-			"refuse knows format 2, and cluster x is at format 7: start release 12"},
+			"refuse knows format 3, and cluster x is at format 7: start release 12"},
+		{"nodes of before and after a recovery", [3]*Hello{hello("1"), hello("2", in("x"), func(h *Hello) { h.Recovered.Times = 1 }), hello("3", in("x"))}, "join b:1"},
 		{"an older program", [3]*Hello{hello("1"), gone, hello("3", func(h *Hello) { h.Format = 0 })}, "refuse bring that node to a newer release"},
 	} {
 		var answers []answer

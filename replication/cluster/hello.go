@@ -19,8 +19,9 @@ type Hello struct {
 	Release     string `json:"release"`
 	Format      int    `json:"format"` // the newest that the program knows
 
-	ClusterID string `json:"cluster_id"` // "" while it is in none, or has not heard which
-	ClusterAt int    `json:"cluster_at"` // the format that members of its cluster must know
+	ClusterID string             `json:"cluster_id"` // "" while it is in none, or has not heard which
+	Recovered ownership.Recovery `json:"recovered,omitzero"`
+	ClusterAt int                `json:"cluster_at"` // the format that members of its cluster must know
 
 	// Empty: it has never heard of a group. Forming: it is about to form one.
 	Empty   bool     `json:"empty"`
@@ -31,10 +32,10 @@ type Hello struct {
 // hello is what this node answers.
 func (c *Cluster) hello() Hello {
 	// Forming before Empty: a node that has formed its cluster between the two is not empty.
-	forming := c.forming.Load()
+	forming, state := c.forming.Load(), c.State()
 	return Hello{
 		NodeID: c.c.ID, Name: c.c.Name, Incarnation: c.c.Incarnation, StartedMs: unixMs(c.c.Started), Addr: c.c.Addr, Release: c.c.Release,
-		Format: ownership.Format, ClusterID: c.ClusterID(), ClusterAt: c.State().Format,
+		Format: ownership.Format, ClusterID: c.ClusterID(), Recovered: state.Recovered, ClusterAt: state.Format,
 		Forming: forming, Empty: c.raft.Empty(), Seeds: c.c.Seeds,
 	}
 }
@@ -47,12 +48,20 @@ func unixMs(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// ask asks a node who it is.
-func ask(ctx context.Context, c Config, addr string) (*Hello, error) {
+// serveHello tells another node who this one is, and hears who that is.
+func (c *Cluster) serveHello(_ context.Context, from Hello) (any, error) {
+	if err := c.leftBehind(&from); err != nil {
+		c.failUnless(c.ctx, err)
+	}
+	return c.hello(), nil
+}
+
+// ask asks a node who it is, and says who asks. Earlier releases do not read that.
+func ask(ctx context.Context, c Config, addr string, from Hello) (*Hello, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timing.Answer)
 	defer cancel()
 	var h Hello
-	if err := c.Call(ctx, addr, "hello", struct{}{}, &h); err != nil {
+	if err := c.Call(ctx, addr, "hello", from, &h); err != nil {
 		return nil, err
 	}
 	if h.NodeID == "" || h.Incarnation == "" {
@@ -70,11 +79,11 @@ type answer struct {
 
 // askSeeds asks all of these seeds at once.
 func (c *Cluster) askSeeds(ctx context.Context, seeds []string) []answer {
-	answers := make([]answer, len(seeds))
+	answers, self := make([]answer, len(seeds)), c.hello()
 	var wg sync.WaitGroup
 	for i, seed := range seeds {
 		wg.Go(func() {
-			h, err := ask(ctx, c.c, seed)
+			h, err := ask(ctx, c.c, seed, self)
 			answers[i] = answer{seed: seed, hello: h, err: err}
 			if err == nil && h.NodeID != c.c.ID {
 				c.raft.Hint(h.NodeID, h.Addr)

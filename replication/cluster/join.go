@@ -15,7 +15,9 @@ import (
 // it is not in it.
 type joinRequest struct {
 	Member    ownership.Member `json:"member"`
-	ClusterID string           `json:"cluster_id"` // that the node has been in, "" for none
+	ClusterID string           `json:"cluster_id"` // that the node is or has been in, "" for none
+	// Recovered is of the node's log; an earlier release does not say it, and has none.
+	Recovered ownership.Recovery `json:"recovered,omitzero"`
 }
 
 // routed is how a call that is for the leader is answered by a node that is not the leader.
@@ -128,7 +130,7 @@ func (c *Cluster) register(ctx context.Context, first string) (why, refused erro
 	if c.leaving {
 		return nil, nil
 	}
-	request := joinRequest{Member: c.c.member(), ClusterID: c.past.ClusterID}
+	request := joinRequest{Member: c.c.member(), ClusterID: c.ClusterID(), Recovered: c.State().Recovered}
 	if _, _, ok := c.raft.Leading(); ok {
 		return c.joined(c.admit(ctx, request))
 	}
@@ -231,6 +233,11 @@ func (c *Cluster) whoMayLead(first string) []string {
 const askedMax = 16
 
 func (c *Cluster) serveJoin(ctx context.Context, request joinRequest) (any, error) {
+	asks := &Hello{ClusterID: request.ClusterID, Recovered: request.Recovered, Name: request.Member.Name, Addr: request.Member.Addr}
+	if err := c.leftBehind(asks); err != nil {
+		c.failUnless(c.ctx, err)
+		return nil, err
+	}
 	answer := c.admit(ctx, request)
 	answer.AtMs = c.c.Seam.Now().UnixMilli()
 	return answer, nil
@@ -287,6 +294,11 @@ func (c *Cluster) stranger(r joinRequest) string {
 		return fmt.Sprintf("node %s (its data dir at %s) is of cluster %s, and the node at %s of cluster %s: "+
 			"start it with another --join, or with an empty --data-dir", r.Member.Name, r.Member.Addr, r.ClusterID, c.c.Addr, state.ClusterID)
 	}
+	if r.ClusterID != "" && r.Recovered.Compare(state.Recovered) < 0 {
+		return fmt.Sprintf("cluster %s has gone on without node %s, since tally node recover was run (so says the node at %s): "+
+			"remove node.json, %s, raft, apps and state in the data dir of %s, and it joins as a new node",
+			r.ClusterID, r.Member.Name, c.c.Addr, pastFile, r.Member.Name)
+	}
 	if r.Member.Format < oldestFormat {
 		return fmt.Sprintf("node %s runs tally %s, which knows format %d, and this cluster needs at least %d: start a newer release",
 			r.Member.Name, r.Member.Release, r.Member.Format, oldestFormat)
@@ -330,7 +342,7 @@ func (c *Cluster) unwelcome(ctx context.Context, r joinRequest, register ownersh
 	if old == nil || !old.Alive || old.Addr == r.Member.Addr || old.Incarnation == r.Member.Incarnation {
 		return ""
 	}
-	h, err := ask(ctx, c.c, old.Addr)
+	h, err := ask(ctx, c.c, old.Addr, c.hello())
 	if err == nil && h.NodeID == old.ID && h.Incarnation == old.Incarnation {
 		return fmt.Sprintf("node id %s is in use by node %s at %s, since the data dir of the node at %s is a copy of that one's: "+
 			"remove node.json, %s and raft in it, and it is a new node", old.ID, old.Name, old.Addr, r.Member.Addr, pastFile)

@@ -33,6 +33,10 @@ type Config struct {
 	// not called again before it has returned. Nil for none.
 	OnLead func(ctx context.Context, term uint64)
 
+	// Parted is told of a node whose log is of another recovery of the cluster than this node's,
+	// and whose connection was refused; it does not wait. Nil for nobody.
+	Parted func(id string)
+
 	Seam seam.Seam
 	Log  *slog.Logger
 

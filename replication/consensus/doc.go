@@ -9,7 +9,8 @@
 //     snapshot is taken that would hide it.
 //   - Nobody acts as the leader before a barrier of its term: OnLead and Leading come after it.
 //   - A connection names the node that it is for, and is dropped at any other: an address that has
-//     passed to another node never mixes two logs.
+//     passed to another node never mixes two logs. It also names the recovery of the sender's group
+//     (see Recover), and is dropped by a node whose log is of another.
 //   - Heartbeats go through the same queue as all else. Raft's fast path for them lets two logs
 //     diverge (hashicorp/raft #695).
 //   - A disk that keeps a write for seconds ends the process: the leader of such a disk would hold

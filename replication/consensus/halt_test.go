@@ -82,7 +82,7 @@ func TestOlderProgramIsSpared(t *testing.T) {
 	old.Register.Member.Incarnation, old.Register.Member.Format = "2", ownership.Format
 	n.propose(old)
 	n.propose(put)
-	if st := n.State(); st.Apps["p"] == nil || st.Apps["p"].KafkaCluster != "k" || st.Format != ownership.Format {
+	if st := n.State(); st.Apps["p"] == nil || st.Apps["p"].KafkaCluster != "k" || st.Format != 2 {
 		t.Errorf("the log has apps %v, and is at format %d", st.Apps, st.Format)
 	}
 }
@@ -396,7 +396,8 @@ func pair(t *testing.T, g *group) (to, from *transport) {
 		}
 		state := ownership.New()
 		addrs := &addresses{state: func() *ownership.State { return state }, self: c.ID, addr: c.Addr, hints: map[string]hint{}}
-		tr := newTransport(c, addrs, newLogger(c.Log, c.Seam))
+		group := func() (ownership.Recovery, bool) { return state.Recovered, true }
+		tr := newTransport(c, addrs, group, newLogger(c.Log, c.Seam))
 		t.Cleanup(tr.close)
 		made = append(made, tr)
 	}

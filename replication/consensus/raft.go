@@ -29,6 +29,7 @@ type Raft struct {
 	leaders  leaders
 	slots    chan struct{} // of proposals under way
 	followup chan struct{} // says that something was committed; see spread
+	read     chan struct{} // closed when the log was read, or cannot be
 	done     chan struct{}
 	halting  sync.Once
 	wg       sync.WaitGroup
@@ -50,7 +51,8 @@ func Open(c Config) (*Raft, error) {
 	r := &Raft{
 		c: c, fsm: newFSM(), db: db,
 		leaders: leaders{changed: make(chan struct{})},
-		slots:   make(chan struct{}, c.ProposalsMax), followup: make(chan struct{}, 1), done: make(chan struct{}),
+		slots:   make(chan struct{}, c.ProposalsMax), followup: make(chan struct{}, 1),
+		read: make(chan struct{}), done: make(chan struct{}),
 	}
 	if err := r.start(); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -68,7 +70,7 @@ func (r *Raft) start() error {
 	conf := raftConfig(r.c)
 	conf.Logger, conf.NotifyCh = log, notify
 	r.addrs = &addresses{state: r.State, self: r.c.ID, addr: r.c.Addr, hints: map[string]hint{}}
-	r.trans = newTransport(r.c, r.addrs, log)
+	r.trans = newTransport(r.c, r.addrs, r.group, log)
 	stable := &store{
 		BoltStore: r.db, dir: r.c.Dir, seam: r.c.Seam, wait: r.c.Timing.Stall, stalled: r.halt,
 		refused: r.c.Refused, fault: r.c.fault, closed: r.done,
@@ -78,6 +80,7 @@ func (r *Raft) start() error {
 		panic("consensus: " + err.Error()) // the size is wrong
 	}
 	r.raft, err = newRaft(conf, r.fsm, &cached{cache, stable}, stable, snaps, r.trans)
+	close(r.read)
 	if err != nil {
 		r.trans.close()
 		if halted := r.fsm.failed(); halted != nil {
@@ -176,6 +179,15 @@ func (r *Raft) Bootstrap(servers []Server) error {
 	}
 	r.trans.stand(r.c.ID)
 	return nil
+}
+
+// group says which recovery of the cluster this node's log is of, if it has a log. One that has
+// none takes that of whoever leads it: a group that goes on has only the entries behind its
+// recovery, so the first thing that it sends is a snapshot, which says so. It waits until the log
+// was read.
+func (r *Raft) group() (recovered ownership.Recovery, any bool) {
+	<-r.read
+	return r.State().Recovered, r.raft == nil || r.raft.LastIndex() > 0
 }
 
 func (r *Raft) inGroup(id string) bool {

@@ -39,7 +39,8 @@ func (r Recovered) String() string {
 }
 
 // Recover makes a stopped node the only voter of its group, for when most voters are lost for good.
-// The state is kept as far as this node's log has it, what was not yet committed included.
+// The state is kept as far as this node's log has it, what was not yet committed included, and says
+// from now on that it was recovered: nodes with a log of before are let in no more.
 func Recover(dir, id, addr string, s seam.Seam, log *slog.Logger) (Recovered, error) {
 	if _, err := os.Stat(filepath.Join(dir, storeFile)); err != nil {
 		return Recovered{}, fmt.Errorf("there is nothing to recover in %s: %w", dir, err)
@@ -72,13 +73,27 @@ func recoverStore(db *raftboltdb.BoltStore, dir, id, addr string, s seam.Seam, l
 	if done.Index, err = lastEntry(db, snaps); err != nil {
 		return Recovered{}, err
 	}
-	f := newFSM()
+	f := &recovering{newFSM(), id}
 	only := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: conf.LocalID, Address: raft.ServerAddress(addr)}}}
 	if err := raft.RecoverCluster(conf, f, db, db, snaps, trans, only); err != nil {
 		return Recovered{}, errors.Join(f.failed(), fmt.Errorf("recover %s: %w", dir, err))
 	}
 	done.State = f.state.Load()
 	return done, nil
+}
+
+// recovering is an fsm whose snapshots are of the group that goes on.
+type recovering struct {
+	*fsm
+	id string
+}
+
+func (r *recovering) Snapshot() (raft.FSMSnapshot, error) {
+	if err := r.failed(); err != nil {
+		return nil, err
+	}
+	r.publish(r.state.Load().Recover(r.id))
+	return &snapshot{r.state.Load()}, nil
 }
 
 func lastEntry(db *raftboltdb.BoltStore, snaps *raft.FileSnapshotStore) (uint64, error) {

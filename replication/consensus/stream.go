@@ -5,27 +5,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/tally-kafka/tally/replication/ownership"
 )
 
-// greetingMax bounds the line with which a connection begins: "for ID from ID\n".
+// greetingMax bounds the line with which a connection begins: "for ID from ID\n", or, in a group
+// that goes on after a recovery, "for ID from ID recovered N-ID\n".
 const greetingMax = 256
 
 // stream gives Raft its connections. Each begins with a line that names the node it is for.
 type stream struct {
 	c     Config
 	addr  advertised
+	group func() (recovered ownership.Recovery, any bool) // that this node's log is of; any: it has one
 	mu    sync.Mutex
 	conns map[*greeted]bool // accepted and open
 	ended bool
 }
 
-func newStream(c Config) *stream {
-	return &stream{c: c, addr: advertised(c.Addr), conns: map[*greeted]bool{}}
+func newStream(c Config, group func() (ownership.Recovery, bool)) *stream {
+	return &stream{c: c, addr: advertised(c.Addr), group: group, conns: map[*greeted]bool{}}
 }
 
 // advertised is the address that the others are told, as a net.Addr.
@@ -52,7 +58,7 @@ func (s *stream) Dial(target raft.ServerAddress, timeout time.Duration) (net.Con
 	}
 	err = conn.SetWriteDeadline(s.c.Seam.Now().Add(timeout))
 	if err == nil {
-		_, err = fmt.Fprintf(conn, "for %s from %s\n", id, s.c.ID)
+		_, err = io.WriteString(conn, s.greetingTo(id))
 	}
 	if err == nil {
 		err = conn.SetWriteDeadline(time.Time{})
@@ -61,6 +67,14 @@ func (s *stream) Dial(target raft.ServerAddress, timeout time.Duration) (net.Con
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
+}
+
+func (s *stream) greetingTo(id string) string {
+	line := fmt.Sprintf("for %s from %s", id, s.c.ID)
+	if recovered, _ := s.group(); recovered.String() != "" {
+		line += " recovered " + recovered.String()
+	}
+	return line + "\n"
 }
 
 // Accept does not read the greeting: a connection that says nothing must not keep the others
@@ -124,15 +138,31 @@ func (g *greeted) greeting() error {
 	if err != nil {
 		return fmt.Errorf("a connection from %s: %w", g.RemoteAddr(), err)
 	}
-	var to, from string
-	if _, err := fmt.Sscanf(line, "for %s from %s", &to, &from); err != nil {
-		return fmt.Errorf("a connection from %s begins with %q", g.RemoteAddr(), line)
+	to, from, theirs, err := parseGreeting(line)
+	if err != nil {
+		return fmt.Errorf("a connection from %s: %w", g.RemoteAddr(), err)
 	}
 	if to != g.s.c.ID {
 		return fmt.Errorf("node %s at %s looks for node %s here, and this is %s: an address has passed to another node",
 			from, g.RemoteAddr(), to, g.s.c.ID)
 	}
+	if mine, any := g.s.group(); any && theirs != mine {
+		if g.s.c.Parted != nil {
+			g.s.c.Parted(from)
+		}
+		return fmt.Errorf("node %s at %s has a log of before or after a recovery of the cluster (%q, and this node's is %q)",
+			from, g.RemoteAddr(), theirs, mine)
+	}
 	return g.SetReadDeadline(time.Time{})
+}
+
+func parseGreeting(line string) (to, from string, r ownership.Recovery, err error) {
+	line, recovered, _ := strings.Cut(line, " recovered ")
+	if _, err := fmt.Sscanf(line, "for %s from %s", &to, &from); err != nil {
+		return "", "", r, fmt.Errorf("it begins with %q", line)
+	}
+	r, err = ownership.ParseRecovery(recovered)
+	return to, from, r, err
 }
 
 // readLine reads byte by byte, so that nothing behind the line is taken.

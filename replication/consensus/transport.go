@@ -29,8 +29,8 @@ type transport struct {
 	reach  *reach
 }
 
-func newTransport(c Config, addrs *addresses, log hclog.Logger) *transport {
-	s := newStream(c)
+func newTransport(c Config, addrs *addresses, group func() (ownership.Recovery, bool), log hclog.Logger) *transport {
+	s := newStream(c, group)
 	t := &transport{
 		net: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Logger: log, Stream: s, MaxPool: connPool, MaxRPCsInFlight: 1, Timeout: c.Timing.RPC,

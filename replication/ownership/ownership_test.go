@@ -201,7 +201,7 @@ func TestUnknownHalts(t *testing.T) {
 	s.Members = map[string]*Member{"b": {ID: "b", Name: "b", Release: "2.3", Format: 9}}
 	for entry, want := range map[string]string{
 		`{"type":"teleport","format":9,"payload":{}}`:                   "start release 2.3 of tally",
-		`{"type":"drain","format":9,"payload":{"id":"a"}}`:              "of format 9, and this program knows format 2",
+		`{"type":"drain","format":9,"payload":{"id":"a"}}`:              "of format 9, and this program knows format 3",
 		`{"type":"drain","format":10,"payload":{"id":"a"}}`:             "start a release of tally that knows format 10",
 		`{"type":"drain","format":1,"payload":{"id":"a","until_ms":5}}`: `unknown field "until_ms"`,
 	} {
@@ -212,7 +212,7 @@ func TestUnknownHalts(t *testing.T) {
 		}
 	}
 	for _, snapshot := range []string{
-		`{"type":"snapshot","format":3,"payload":{}}`,
+		`{"type":"snapshot","format":4,"payload":{}}`,
 		`{"type":"snapshot","format":1,"payload":{"format":1,"members":{},"apps":{},"quotas":{}}}`,
 	} {
 		_, err := Restore([]byte(snapshot))

@@ -3,17 +3,18 @@ package ownership
 import "encoding/json"
 
 // Format is the newest format of commands and snapshots that this program knows. Format 2 has
-// App.KafkaCluster.
-const Format = 2
+// App.KafkaCluster, format 3 State.Recovered.
+const Format = 3
 
 // State is all that the log says. It is immutable once it was handed out.
 type State struct {
-	// Format is the newest that a command in it needed: a member that does not know it is refused.
+	// Format is the newest that anything in it needed: a member that does not know it is refused.
 	Format    int                `json:"format"`
 	Version   uint64             `json:"version"`    // grows with each change
 	ClusterID string             `json:"cluster_id"` // made once, when the cluster was formed
-	Members   map[string]*Member `json:"members"`    // by node id
-	Apps      map[string]*App    `json:"apps"`       // by name
+	Recovered Recovery           `json:"recovered,omitzero"`
+	Members   map[string]*Member `json:"members"` // by node id
+	Apps      map[string]*App    `json:"apps"`    // by name
 }
 
 // Member is a node of the cluster.
