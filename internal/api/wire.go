@@ -277,6 +277,9 @@ func (e *Error) UnknownCall() bool {
 // Forbidden reports whether a node answers, and not to whom has asked.
 func (e *Error) Forbidden() bool { return e.Code == CodeForbidden }
 
+// Untrusted reports whether a node wants a certificate of whoever asks, which no waiting mends.
+func (e *Error) Untrusted() bool { return e.Code == CodeNeedsTLS }
+
 func (e *Error) Error() string {
 	if e.Next == "" {
 		return e.Message
@@ -288,6 +291,7 @@ func (e *Error) Error() string {
 const (
 	CodeBadRequest   = "bad_request"
 	CodeForbidden    = "forbidden"
+	CodeNeedsTLS     = "needs_tls" // see internal/port, which says it in plain HTTP
 	CodeUnauthorized = "unauthorized"
 	CodeUnknownApp   = "unknown_app"
 	CodeNotFound     = "not_found"

@@ -144,7 +144,7 @@ func (c *conn) readRecord() error {
 // else the connection would be reset, and the client might not see the answer.
 func (c *conn) answerPlain() {
 	body, err := json.Marshal(map[string]any{"error": map[string]string{
-		"code": "bad_request", "message": "this node speaks TLS, and this was plain HTTP",
+		"code": "needs_tls", "message": "this node speaks TLS, and this was plain HTTP",
 		"next": "use https://" + c.port.advertise + ", and --ca with the cluster's ca.crt; a node that is to join it says --certs",
 	}})
 	if err != nil {

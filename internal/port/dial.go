@@ -54,6 +54,14 @@ func (p *Port) dial(ctx context.Context, addr string, kind lineKind) (net.Conn, 
 	return nil, err
 }
 
+// noCertsError says that this node would need certificates.
+type noCertsError struct{ text string }
+
+func (e *noCertsError) Error() string { return e.text }
+
+// Untrusted tells those who know nothing of certificates that no waiting mends it.
+func (e *noCertsError) Untrusted() bool { return true }
+
 // within makes a connection end its work when ctx does.
 func within(ctx context.Context, c net.Conn, work func() error) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
@@ -77,7 +85,7 @@ func (p *Port) readTaken(c net.Conn, addr string) error {
 	case err != nil:
 		return fmt.Errorf("the node at %s: %w", addr, err)
 	case b[0] == wantsTLS:
-		return fmt.Errorf("the node at %s has certificates: start this one with --certs too", addr)
+		return &noCertsError{fmt.Sprintf("the node at %s has certificates: start this one with --certs too", addr)}
 	case b[0] != taken:
 		return fmt.Errorf("at %s there is no tally node, or one of another version", addr)
 	}
@@ -90,7 +98,7 @@ func (p *Port) dialPlain(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, fmt.Errorf("%q is not the HOST:PORT of a node", addr)
 	}
 	if !isLoopback(host) {
-		return nil, fmt.Errorf("the node at %s is on another machine, and this one has no certificates: start it with --certs", addr)
+		return nil, &noCertsError{fmt.Sprintf("the node at %s is on another machine, and this one has no certificates: start it with --certs", addr)}
 	}
 	return p.cfg.Seam.Dial(ctx, "tcp", addr)
 }

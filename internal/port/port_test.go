@@ -276,6 +276,13 @@ func TestTLSRefuses(t *testing.T) {
 			t.Errorf("%s: %v, not %q", c.name, err, c.say)
 		}
 	}
+	for _, to := range []string{addr, "10.0.0.1:7400"} {
+		_, err := plain.DialSession(t.Context(), to)
+		var said interface{ Untrusted() bool }
+		if !errors.As(err, &said) || !said.Untrusted() {
+			t.Errorf("a node without certificates, to %s: %v, which seems to pass by itself", to, err)
+		}
+	}
 	// A client with a certificate of another authority that takes any server's.
 	set, err := certs.Open(other+"/c", certs.Options{Seam: seam.World()})
 	if err != nil {
@@ -356,7 +363,8 @@ func TestPlainHTTPToTLS(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 400 || !strings.Contains(string(body), `"next":"use https://`+a.Advertise()+`, and --ca`) {
+	if err != nil || resp.StatusCode != 400 || !strings.Contains(string(body), `"code":"needs_tls"`) ||
+		!strings.Contains(string(body), `"next":"use https://`+a.Advertise()+`, and --ca`) {
 		t.Fatalf("%d %s %v", resp.StatusCode, body, err)
 	}
 }
