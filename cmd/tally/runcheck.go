@@ -60,7 +60,8 @@ func (opt *runOptions) check(t *tool) error {
 	return nil
 }
 
-// checkJoin refuses seeds that no node could ever answer at. kafka says whether a Kafka is named.
+// checkJoin refuses seeds that cannot be, or not with what else is said. kafka says whether a Kafka
+// is named.
 func (opt *runOptions) checkJoin(kafka bool) error {
 	switch {
 	case len(opt.join) == 0:
@@ -70,13 +71,9 @@ func (opt *runOptions) checkJoin(kafka bool) error {
 	case opt.tokens != "" && opt.certs == "":
 		return usagef("--join with --tokens and without --certs: where people are told apart by tokens, nodes know each other by certificates (see tally certs); " +
 			"say both, or none of the two")
-	case len(opt.join) > node.JoinMax:
-		return usagef("--join names %d nodes: give 1 to %d, the others join by naming any of them", len(opt.join), node.JoinMax)
 	}
-	for _, seed := range opt.join {
-		if err := port.CheckSeed(seed); err != nil {
-			return &exitError{exitUsage, err}
-		}
+	if err := node.CheckJoin(opt.join); err != nil {
+		return &exitError{exitUsage, err}
 	}
 	return nil
 }
