@@ -16,7 +16,9 @@ import (
 const memoryMin = 16_000_000
 
 // saidEmpty refuses a flag whose value on the command line is empty, as of a variable that is not
-// set: its default would be a node with another name, another broker or no guard.
+// set: its default would be a node with another name, another broker or no guard. It is no rule for
+// all commands: elsewhere an empty flag is one that is left out, as the first --min-position of a
+// script's loop is, and the command line's way to undo a setting such as TALLY_KEY_DELIMITER.
 func saidEmpty(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if v := f.Value.String(); sourceOf(f) == "flag" && (v == "" || v == "[]") && err == nil {
