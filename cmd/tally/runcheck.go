@@ -16,7 +16,9 @@ import (
 const memoryMin = 16_000_000
 
 // saidEmpty refuses a flag whose value on the command line is empty, as of a variable that is not
-// set: its default would be a node with another name, another broker or no guard.
+// set: its default would be a node with another name, another broker or no guard. It is no rule for
+// all commands: elsewhere an empty flag is one that is left out, as the first --min-position of a
+// script's loop is, and the command line's way to undo a setting such as TALLY_KEY_DELIMITER.
 func saidEmpty(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if v := f.Value.String(); sourceOf(f) == "flag" && (v == "" || v == "[]") && err == nil {
@@ -60,7 +62,8 @@ func (opt *runOptions) check(t *tool) error {
 	return nil
 }
 
-// checkJoin refuses seeds that no node could ever answer at. kafka says whether a Kafka is named.
+// checkJoin refuses seeds that cannot be, or not with what else is said. kafka says whether a Kafka
+// is named.
 func (opt *runOptions) checkJoin(kafka bool) error {
 	switch {
 	case len(opt.join) == 0:
@@ -70,13 +73,9 @@ func (opt *runOptions) checkJoin(kafka bool) error {
 	case opt.tokens != "" && opt.certs == "":
 		return usagef("--join with --tokens and without --certs: where people are told apart by tokens, nodes know each other by certificates (see tally certs); " +
 			"say both, or none of the two")
-	case len(opt.join) > node.JoinMax:
-		return usagef("--join names %d nodes: give 1 to %d, the others join by naming any of them", len(opt.join), node.JoinMax)
 	}
-	for _, seed := range opt.join {
-		if err := port.CheckSeed(seed); err != nil {
-			return &exitError{exitUsage, err}
-		}
+	if err := node.CheckJoin(opt.join); err != nil {
+		return &exitError{exitUsage, err}
 	}
 	return nil
 }

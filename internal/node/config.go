@@ -14,8 +14,11 @@ import (
 	"github.com/tally-kafka/tally/state"
 )
 
-// JoinMax is how many seeds a node may be given.
-const JoinMax = cluster.SeedsMax
+// CheckJoin refuses, before anything is opened, a Config.Join with which the node would not start.
+func CheckJoin(seeds []string) error {
+	_, err := cluster.SeedList(seeds)
+	return err
+}
 
 // Config is what `tally run` needs. Zero durations and sizes mean their defaults.
 type Config struct {

@@ -35,8 +35,11 @@ type Node struct {
 	end         context.CancelCauseFunc // ends the node from within
 	cluster     *cluster.Cluster
 	clustered   chan struct{} // closed once cluster is set: it asks for reports before
-	fresh       bool          // the data dir was in no cluster before this start
 	left        bool          // it has left its cluster for good, and ends; see quit
+	// fresh is set where the data dir had nothing of a cluster before this start, not even of the
+	// search for one. That is not cluster.Joined: who forms a cluster is fresh, and has not joined
+	// it; who ended before there was one is not fresh any more, and may join it yet.
+	fresh bool
 
 	openFiles  int  // of all stores together
 	addOffsets bool // transaction.version is below 2

@@ -14,36 +14,15 @@ import (
 // its owner, though no event comes by whose commit it would find itself fenced; and before long
 // every other node's status names it.
 func TestUnheardGrant(t *testing.T) {
-	w := newBandTrial(t, 1, nil)
-	w.input.send()
-	w.settle()
-	app := w.whole()
-	st, err := w.up()[0].client.Status(w.ctx())
-	w.must(err)
-	lane, old := -1, 0
-	for _, l := range app.Lanes {
-		if l.Owner != st.Leader { // which leads no more when its log reaches nobody
-			lane, old = l.Lane, int(l.Owner[len(l.Owner)-1]-'a')
-		}
-	}
-	if lane < 0 {
-		t.Fatalf("the leader %s owns all of %+v", st.Leader, app.Lanes)
-	}
-	before, to := app.Lanes[lane], app.Lanes[lane].Standbys[0]
-	owner := w.band[old]
-	if owner.node.cfg.Name != before.Owner {
-		t.Fatalf("%s is not %s", owner.node.cfg.Name, before.Owner)
-	}
-	w.net.set(old, linkDeaf)
-	defer w.net.set(old, linkUp)
-	w.moved(old, lane, to)
+	w, old, before := movedUnheard(t)
+	owner, to := w.band[old], before.Standbys[0]
 	w.runsAt(old, before, to)
-	l := owner.node.running()[0].lanes[lane]
+	l := owner.node.running()[0].lanes[before.Lane]
 	if g, _ := l.granted(); g.epoch != before.Epoch {
 		t.Fatalf("%s has heard of epoch %d", before.Owner, g.epoch)
 	}
 	if l.role() == api.RoleOwner {
-		t.Errorf("%s answers as the owner of lane %d while %s runs it", before.Owner, lane, to)
+		t.Errorf("%s answers as the owner of lane %d while %s runs it", before.Owner, before.Lane, to)
 	}
 	for _, m := range w.up() {
 		if m == owner {
@@ -57,6 +36,33 @@ func TestUnheardGrant(t *testing.T) {
 			return oneProblem(st, "though its pings come", ": its lanes are moved", "the cluster's log has not reached node "+before.Owner)
 		})
 	}
+}
+
+// movedUnheard is a band whose node old does not hear that a lane of its own, as it was before,
+// goes to the lane's standby: until the test ends the log does not reach it, and all else does.
+func movedUnheard(t *testing.T) (w *bandTrial, old int, before api.LaneStatus) {
+	t.Helper()
+	w = newBandTrial(t, 1, nil)
+	w.input.send()
+	w.settle()
+	app := w.whole()
+	st, err := w.up()[0].client.Status(w.ctx())
+	w.must(err)
+	// Not the leader's, which leads no more when its log reaches nobody.
+	lane := slices.IndexFunc(app.Lanes, func(l api.LaneStatus) bool { return l.Owner != st.Leader })
+	if lane < 0 {
+		t.Fatalf("the leader %s owns all of %+v", st.Leader, app.Lanes)
+	}
+	before = app.Lanes[lane]
+	old = w.indexOf(before.Owner)
+	w.net.set(old, linkDeaf)
+	t.Cleanup(func() { w.net.set(old, linkUp) })
+	w.moved(old, before.Lane, before.Standbys[0])
+	return w, old, before
+}
+
+func (w *bandTrial) indexOf(name string) int {
+	return slices.IndexFunc(w.band, func(m *member) bool { return m.node.cfg.Name == name })
 }
 
 // moved has a lane go to a node, by the word of another than old: once the leader has heard of
@@ -87,26 +93,16 @@ func (w *bandTrial) runsAt(old int, before api.LaneStatus, to string) {
 // A node that dies while it is to hand a lane over is not waited for: it has nothing to say any
 // more.
 func TestDeadNodeIsNotWaitedFor(t *testing.T) {
-	w := newBandTrial(t, 1, nil)
-	w.input.send()
-	w.settle()
-	app := w.whole()
-	st, err := w.up()[0].client.Status(w.ctx())
-	w.must(err)
-	lane := slices.IndexFunc(app.Lanes, func(l api.LaneStatus) bool { return l.Owner != st.Leader })
-	before := app.Lanes[lane]
-	old, to := int(before.Owner[len(before.Owner)-1]-'a'), before.Standbys[0]
-	w.net.set(old, linkDeaf) // it does not hear of the move
-	defer w.net.set(old, linkUp)
-	w.moved(old, lane, to)
+	w, old, before := movedUnheard(t)
+	to := before.Standbys[0]
 	w.until(func() error {
-		if now, _ := w.besides(old).node.cluster.State().Lane(ownership.LaneRef{App: w.app, Lane: lane}); now.From == "" {
+		if now, _ := w.besides(old).node.cluster.State().Lane(ownership.LaneRef{App: w.app, Lane: before.Lane}); now.From == "" {
 			return fmt.Errorf("the lane is %+v", now)
 		}
 		return nil
 	})
 	w.net.set(old, linkCut)
-	next := w.band[int(to[len(to)-1]-'a')]
+	next := w.band[w.indexOf(to)]
 	w.until(func() error {
 		if m := next.node.cluster.State().MemberNamed(before.Owner); m.Alive {
 			return fmt.Errorf("%s is not given up yet", m.Name)

@@ -7,7 +7,6 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -82,15 +81,6 @@ func Check(c Config) error {
 			c.Advertise, c.howTo(other))
 	}
 	return nil
-}
-
-// CheckSeed refuses an address in --join that nobody can listen at.
-func CheckSeed(addr string) error {
-	host, err := hostOf("--join", strings.TrimSpace(addr), "10.0.0.1:7400")
-	if _, port, _ := net.SplitHostPort(strings.TrimSpace(addr)); err == nil && (isWildcard(host) || port == "0") {
-		return fmt.Errorf("--join %s is no address that could be dialed: say the node's name or IP address, and its port", addr)
-	}
-	return err
 }
 
 // CheckAdvertise refuses an address at which no other node could reach this one.

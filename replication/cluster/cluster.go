@@ -141,6 +141,7 @@ func notACopy(ctx context.Context, c Config, was past) error {
 }
 
 // Joined reports whether this process came to a cluster that was there, and was in none before.
+// Those that form one have not joined it.
 func (c *Cluster) Joined() bool { return c.newcome.Load() }
 
 func (c *Cluster) run(f func(context.Context)) {

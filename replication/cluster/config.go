@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -118,26 +119,37 @@ func (c Config) orDefaults() (Config, error) {
 	}
 	c.Started = cmp.Or(c.Started, c.Seam.Now())
 	var err error
-	c.Seeds, err = seedList(c.Seeds)
+	c.Seeds, err = SeedList(c.Seeds)
 	return c, err
 }
 
-// seedList is the list in an order that does not depend on who wrote it.
-func seedList(seeds []string) ([]string, error) {
+// SeedList is the list in an order that does not depend on who wrote it. It refuses more than
+// SeedsMax, and one that no node could ever answer at, with what a person is to be told.
+func SeedList(seeds []string) ([]string, error) {
+	if len(seeds) > SeedsMax {
+		return nil, fmt.Errorf("--join names %d nodes: give 1 to %d, the others join by naming any of them", len(seeds), SeedsMax)
+	}
 	var list []string
 	for _, s := range seeds {
-		s = strings.ToLower(strings.TrimSpace(s))
-		if _, _, err := net.SplitHostPort(s); err != nil {
-			return nil, fmt.Errorf("--join %q: each is HOST:PORT (%w)", s, err)
+		s = strings.TrimSpace(s)
+		if err := checkSeedAddr(s); err != nil {
+			return nil, err
 		}
-		list = append(list, s)
+		list = append(list, strings.ToLower(s))
 	}
 	slices.Sort(list)
-	list = slices.Compact(list)
-	if len(list) > SeedsMax {
-		return nil, fmt.Errorf("--join names %d nodes: give 1 to %d, the others join by naming any of them", len(list), SeedsMax)
+	return slices.Compact(list), nil
+}
+
+func checkSeedAddr(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("--join %q is not HOST:PORT, with a port up to 65535: say for example 10.0.0.1:7400", addr)
 	}
-	return list, nil
+	if ip := net.ParseIP(host); host == "" || port == "0" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("--join %s is no address that could be dialed: say the node's name or IP address, and its port", addr)
+	}
+	return nil
 }
 
 // member is what this node registers.

@@ -313,15 +313,18 @@ func TestHelloOfBefore(t *testing.T) {
 
 func TestSeedList(t *testing.T) {
 	t.Parallel()
-	a, err := seedList([]string{"B:2", " a:1", "b:2"})
+	a, err := SeedList([]string{"B:2", " a:1", "b:2"})
 	if err != nil || !slices.Equal(a, []string{"a:1", "b:2"}) {
 		t.Errorf("%v %v", a, err)
 	}
-	if _, err := seedList([]string{"a"}); err == nil {
-		t.Error("an address without a port was taken")
-	}
-	if _, err := seedList(strings.Fields("a:1 a:2 a:3 a:4 a:5 a:6 a:7 a:8")); err == nil {
-		t.Error("eight seeds were taken")
+	for _, refused := range []struct{ seeds, why string }{
+		{"a", "not HOST:PORT"}, {"a:1 a:", "not HOST:PORT"}, {"a:74O1", "not HOST:PORT"}, {"a:65536", "not HOST:PORT"},
+		{":1", "could be dialed"}, {"0.0.0.0:1", "could be dialed"}, {"[::]:1", "could be dialed"}, {"a:0", "could be dialed"},
+		{"a:1 a:2 a:3 a:4 a:5 a:6 a:7 a:8", "names 8 nodes"},
+	} {
+		if _, err := SeedList(strings.Fields(refused.seeds)); err == nil || !strings.Contains(err.Error(), refused.why) {
+			t.Errorf("%s: %v", refused.seeds, err)
+		}
 	}
 }
 

@@ -46,7 +46,8 @@ func (r *roster) pauseReason() string {
 	if r.paused.IsZero() {
 		return ""
 	}
-	all, lost := r.gone(), r.gone()
+	gone := r.gone()
+	all, lost := gone, gone
 	for _, e := range r.sessions {
 		if e.alive {
 			all++

@@ -50,11 +50,6 @@ type Kinds struct {
 	Counted []string
 }
 
-// came tells whether a fault ended as it should, and has hit something as far as that is counted.
-func (k Kinds) came(f *history.Fault) bool {
-	return f.Failed == "" && (f.Effects > 0 || !slices.Contains(k.Counted, f.Kind))
-}
-
 // CountCells counts the faults that came. Those that are no column of the table are counted and
 // have no cells.
 func CountCells(faults []history.Fault, kinds Kinds) Cells {
@@ -66,7 +61,7 @@ func CountCells(faults []history.Fault, kinds Kinds) Cells {
 	var c Cells
 	var seen []string
 	for _, f := range last {
-		if !kinds.came(&f) {
+		if !history.Hit(&f, kinds.Counted) {
 			continue
 		}
 		c.Faults++

@@ -2,6 +2,7 @@ package history
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -156,6 +157,12 @@ type Emptied struct {
 
 // Signals is how many signals processes got because of the fault.
 func (f *Fault) Signals() int { return f.Signal + len(f.Emptied) }
+
+// Hit tells whether a fault ended as it should, and has hit something where its kind is one of
+// those of which that is counted.
+func Hit[Kind ~string](f *Fault, counted []Kind) bool {
+	return f.Failed == "" && (f.Effects > 0 || !slices.Contains(counted, Kind(f.Kind)))
+}
 
 // Read is one question and its answer.
 type Read struct {

@@ -62,9 +62,6 @@ var OfNodes = []Kind{Kill, Power, Stop, Cut, Freeze, OneWay, Slow, Lossy, Disk, 
 // away. Each is seen to hit something, or has proved nothing.
 var Counted = []Kind{Cut, Freeze, OneWay, Slow, Lossy, Drop, Disk, Fsync, Clock, BrokerCut, BrokerStop, Submit, Compact}
 
-// Counts tells whether a fault of this kind counts that came and was seen to hit so many things.
-func (k Kind) Counts(effects int64) bool { return effects > 0 || !slices.Contains(Counted, k) }
-
 // Fault is one fault.
 type Fault struct {
 	ID     int           // its own, from 1: what it draws when it comes is by this, and the same in a shorter schedule

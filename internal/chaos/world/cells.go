@@ -50,7 +50,7 @@ func (c *cells) note(kind plan.Kind, row string, f history.Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	hit := false
-	if f.Failed == "" && kind.Counts(f.Effects) {
+	if history.Hit(&f, plan.Counted) {
 		for _, at := range slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(f.Transitions), f.Step)))) {
 			c.hits[cell{kind, at}]++
 			hit = hit || at == row

@@ -25,9 +25,6 @@ const (
 	soakFrom   = time.Hour
 )
 
-// hit tells whether a fault came, and has hit something as far as that is counted.
-func hit(f *history.Fault) bool { return f.Failed == "" && plan.Kind(f.Kind).Counts(f.Effects) }
-
 // totals add up what came by kinds that do the same.
 func (f finding) totals() []total {
 	count := func(of func(*history.Fault) int, kinds ...plan.Kind) (n int) {
@@ -40,7 +37,7 @@ func (f finding) totals() []total {
 	}
 	signals := func(f *history.Fault) int { return f.Signal }
 	hits := func(f *history.Fault) int {
-		if hit(f) {
+		if history.Hit(f, plan.Counted) {
 			return 1
 		}
 		return 0
@@ -67,7 +64,7 @@ func (f finding) soaked() []total {
 	}
 	faults := 0
 	for i := range f.result.Faults {
-		if hit(&f.result.Faults[i]) {
+		if history.Hit(&f.result.Faults[i], plan.Counted) {
 			faults++
 		}
 	}

@@ -245,7 +245,7 @@ func (f finding) harmless() (kinds []plan.Kind) {
 		if fault.Failed == "" {
 			came[kind]++
 		}
-		if hit(fault) {
+		if history.Hit(fault, plan.Counted) {
 			hits[kind]++
 		}
 	}
