@@ -113,7 +113,7 @@ func kafkaOf(st *ownership.State, rec ownership.App, before *ownership.App) stri
 // another Kafka: it has become a member before it knew that, and the others are not to count on it.
 // It gives err back.
 func (n *Node) unfit(ctx context.Context, err error) error {
-	if !n.fresh || !errors.As(err, new(*otherKafkaError)) {
+	if !n.fresh && !n.cluster.Joined() || !errors.As(err, new(*otherKafkaError)) {
 		return err
 	}
 	return n.quit(ctx, err)

@@ -2,6 +2,8 @@ package node
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -69,7 +71,9 @@ func TestAppOfAnotherKafka(t *testing.T) {
 	p := newPlace(t, []string{addr})
 	a := p.launch(noSpecs())
 	other := anotherKafka(t)
-	b := other.launch(noSpecs(), named("node-b"), joined([]string{a.addr()}), func(c *Config) { c.CreateTopics = 2 })
+	dir := t.TempDir()
+	p.must(os.Mkdir(filepath.Join(dir, "raft"), 0o700)) // it was started before, and found no seed
+	b := other.launch(noSpecs(), inDir(dir), named("node-b"), joined([]string{a.addr()}), func(c *Config) { c.CreateTopics = 2 })
 	b.isReady()
 	fakeAt(t, addr, t.TempDir())
 	a.isReady()
