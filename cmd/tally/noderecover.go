@@ -41,7 +41,8 @@ func newCmdNodeRecover(t *tool) *cobra.Command {
 so that no lane could move any more. Counts are not touched: they are in Kafka.
 
 Do it on one node only, and only if the lost ones are lost for good: from then on they must join as
-new nodes, with an empty data dir. One that comes back with its data ends, and says what to remove.`,
+new nodes, with an empty data dir. One that comes back with its data ends, and says what to remove; so
+do nodes that run, should this be done by mistake on one that could have joined them.`,
 		Example: `  tally node recover --data-dir /var/lib/tally --yes
   tally run --data-dir /var/lib/tally --brokers kafka-1:9092`,
 		Args: argsOf(cobra.NoArgs),

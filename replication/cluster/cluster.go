@@ -26,7 +26,7 @@ type Cluster struct {
 	forming atomic.Bool // this node is about to form the cluster; see formNow
 	newcome atomic.Bool // see Joined
 
-	partedFrom chan string // see parted
+	partedFrom chan partedNode // see parted
 
 	leader *lead.Lead      // as the leader
 	table  *session.Table  // as the leader
@@ -81,7 +81,7 @@ func Start(ctx context.Context, c Config) (*Cluster, error) {
 	}
 	cl := &Cluster{
 		c: c, past: was, led: make(chan struct{}, 1), failed: make(chan struct{}), registered: make(chan struct{}),
-		departing: map[string]departure{}, partedFrom: make(chan string, partedMax),
+		departing: map[string]departure{}, partedFrom: make(chan partedNode, partedMax),
 	}
 	cl.ctx, cl.cancel = context.WithCancel(context.Background())
 	if err := cl.open(); err != nil {

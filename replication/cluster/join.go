@@ -16,7 +16,9 @@ import (
 type joinRequest struct {
 	Member    ownership.Member `json:"member"`
 	ClusterID string           `json:"cluster_id"` // that the node is or has been in, "" for none
-	// Recovered is of the node's log; an earlier release does not say it, and has none.
+	// HasLog is set where the node's log has something, which is then of Recovered. An earlier
+	// release says neither.
+	HasLog    bool               `json:"has_log,omitempty"`
 	Recovered ownership.Recovery `json:"recovered,omitzero"`
 }
 
@@ -130,7 +132,8 @@ func (c *Cluster) register(ctx context.Context, first string) (why, refused erro
 	if c.leaving {
 		return nil, nil
 	}
-	request := joinRequest{Member: c.c.member(), ClusterID: c.ClusterID(), Recovered: c.State().Recovered}
+	// The log before the state, which a snapshot brings first.
+	request := joinRequest{Member: c.c.member(), HasLog: c.raft.LastIndex() > 0, ClusterID: c.ClusterID(), Recovered: c.State().Recovered}
 	if _, _, ok := c.raft.Leading(); ok {
 		return c.joined(c.admit(ctx, request))
 	}
@@ -294,10 +297,10 @@ func (c *Cluster) stranger(r joinRequest) string {
 		return fmt.Sprintf("node %s (its data dir at %s) is of cluster %s, and the node at %s of cluster %s: "+
 			"start it with another --join, or with an empty --data-dir", r.Member.Name, r.Member.Addr, r.ClusterID, c.c.Addr, state.ClusterID)
 	}
-	if r.ClusterID != "" && r.Recovered.Compare(state.Recovered) < 0 {
+	if (r.ClusterID != "" || r.HasLog) && r.Recovered.Compare(state.Recovered) < 0 {
 		return fmt.Sprintf("cluster %s has gone on without node %s, since tally node recover was run (so says the node at %s): "+
 			"remove node.json, %s, raft, apps and state in the data dir of %s, and it joins as a new node",
-			r.ClusterID, r.Member.Name, c.c.Addr, pastFile, r.Member.Name)
+			state.ClusterID, r.Member.Name, c.c.Addr, pastFile, r.Member.Name)
 	}
 	if r.Member.Format < oldestFormat {
 		return fmt.Sprintf("node %s runs tally %s, which knows format %d, and this cluster needs at least %d: start a newer release",

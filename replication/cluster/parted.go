@@ -1,14 +1,22 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/tally-kafka/tally/replication/ownership"
 )
 
-// partedMax bounds the nodes that wait to be told that they were left behind. One that finds no
-// place comes again with its next connection.
-const partedMax = 16
+// partedMax bounds the nodes that wait to be told that they were left behind, and those that are
+// known to have been told. One that finds no place comes again with its next connection.
+const partedMax = 64
+
+// partedNode is one whose log is of another recovery than this node's.
+type partedNode struct {
+	id, addr string // addr "": where the state says
+}
 
 // leftBehind says that another node's cluster has gone on from a recovery that this node was not
 // part of: what its log has beyond that counts no more. It is nil if that is not so.
@@ -21,36 +29,72 @@ func (c *Cluster) leftBehind(h *Hello) error {
 		h.ClusterID, h.Name, h.Addr, pastFile, c.c.DataDir)
 }
 
-// parted is told by Raft of a node whose log is of another recovery.
-func (c *Cluster) parted(id string) {
+// parted is told by Raft of a node whose connection it has refused.
+func (c *Cluster) parted(id, addr string) {
 	select {
-	case c.partedFrom <- id:
+	case c.partedFrom <- partedNode{id, addr}:
 	default:
 	}
 }
 
-// tellParted asks those nodes who they are and says who this one is, so that whoever was left
-// behind ends. They would not hear it otherwise: most voters of before may have come back together,
-// and have a leader of their own.
+// tellParted tells those nodes who this one is, so that whoever was left behind ends. They would
+// not hear it otherwise: most voters of before may have come back together, and have a leader of
+// their own. A leader also looks for those who do not know where it is.
 func (c *Cluster) tellParted(ctx context.Context) {
-	told := map[string]time.Time{} // of members, so bounded as those are
+	told := map[string]time.Time{}
+	look := c.c.Timing.Say
 	for {
+		timer, stop := c.c.Seam.Timer(look)
 		select {
-		case id := <-c.partedFrom:
-			m, now := c.State().Members[id], c.c.Seam.Now()
-			if last, ok := told[id]; m == nil || ok && now.Sub(last) < c.c.Timing.Say {
-				continue
-			}
-			told[id] = now
-			c.c.Log.Warn("a node has a log of before or after a recovery of this cluster: one of the two has to begin anew",
-				"node", m.Name, "addr", m.Addr)
-			if h, err := ask(ctx, c.c, m.Addr, c.hello()); err == nil {
-				if err := c.leftBehind(h); err != nil {
-					c.failUnless(ctx, err)
+		case p := <-c.partedFrom:
+			if now := c.c.Seam.Now(); now.Sub(told[p.id]) >= c.c.Timing.Say {
+				if len(told) >= partedMax {
+					clear(told)
 				}
+				told[p.id] = now
+				c.c.Log.Warn("a node has a log of before or after a recovery of this cluster: one of the two has to begin anew",
+					"node", c.State().NameOf(p.id), "addr", p.addr)
+				c.tell(ctx, p)
 			}
+		case <-timer:
+			look = c.c.Timing.Unknown
+			c.lookForParted(ctx)
 		case <-ctx.Done():
+		}
+		stop()
+		if ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+// lookForParted tells the members that are not alive, if this node leads a cluster that was
+// recovered: they may be those of before, and ask for it where it was then.
+func (c *Cluster) lookForParted(ctx context.Context) {
+	state := c.State()
+	if _, _, leads := c.raft.Leading(); !leads || state.Recovered == (ownership.Recovery{}) {
+		return
+	}
+	for _, m := range state.SortedMembers() {
+		if !m.Alive && m.ID != c.c.ID {
+			c.tell(ctx, partedNode{m.ID, m.Addr})
+		}
+	}
+}
+
+// tell says to a node who this one is, and hears who that is.
+func (c *Cluster) tell(ctx context.Context, p partedNode) {
+	if m := c.State().Members[p.id]; m != nil {
+		p.addr = cmp.Or(p.addr, m.Addr)
+	}
+	if p.addr == "" || p.addr == c.c.Addr {
+		return
+	}
+	h, err := ask(ctx, c.c, p.addr, c.hello())
+	if err != nil {
+		return // it comes again, or is looked for again
+	}
+	if err := c.leftBehind(h); err != nil {
+		c.failUnless(ctx, err)
 	}
 }

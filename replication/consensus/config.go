@@ -34,8 +34,9 @@ type Config struct {
 	OnLead func(ctx context.Context, term uint64)
 
 	// Parted is told of a node whose log is of another recovery of the cluster than this node's,
-	// and whose connection was refused; it does not wait. Nil for nobody.
-	Parted func(id string)
+	// and whose connection was refused; addr is where it says that it is reached, "" if it does
+	// not. It does not wait. Nil for nobody.
+	Parted func(id, addr string)
 
 	Seam seam.Seam
 	Log  *slog.Logger

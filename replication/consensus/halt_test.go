@@ -386,18 +386,22 @@ func TestHeartbeatsWait(t *testing.T) {
 	}
 }
 
-// pair is the transports of two nodes, without Raft behind them.
+// pair is the transports of two nodes, without Raft behind them, whose logs are of no recovery.
 func pair(t *testing.T, g *group) (to, from *transport) {
+	formed := func() (ownership.Recovery, bool) { return ownership.Recovery{}, true }
+	return pairOf(t, g, formed, formed)
+}
+
+func pairOf(t *testing.T, g *group, groups ...func() (ownership.Recovery, bool)) (to, from *transport) {
 	var made []*transport
-	for _, n := range g.nodes {
+	for i, n := range g.nodes {
 		c, err := n.config().orDefaults()
 		if err != nil {
 			t.Fatal(err)
 		}
 		state := ownership.New()
 		addrs := &addresses{state: func() *ownership.State { return state }, self: c.ID, addr: c.Addr, hints: map[string]hint{}}
-		group := func() (ownership.Recovery, bool) { return state.Recovered, true }
-		tr := newTransport(c, addrs, group, newLogger(c.Log, c.Seam))
+		tr := newTransport(c, addrs, groups[i], newLogger(c.Log, c.Seam))
 		t.Cleanup(tr.close)
 		made = append(made, tr)
 	}

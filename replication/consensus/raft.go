@@ -66,6 +66,9 @@ func (r *Raft) start() error {
 	if err != nil {
 		return err
 	}
+	if err := finishRecovery(r.db, snaps); err != nil {
+		return err
+	}
 	notify := make(chan bool, notifyBuffer)
 	conf := raftConfig(r.c)
 	conf.Logger, conf.NotifyCh = log, notify
@@ -187,7 +190,8 @@ func (r *Raft) Bootstrap(servers []Server) error {
 // was read.
 func (r *Raft) group() (recovered ownership.Recovery, any bool) {
 	<-r.read
-	return r.State().Recovered, r.raft == nil || r.raft.LastIndex() > 0
+	any = r.raft == nil || r.raft.LastIndex() > 0 // before the state, which a snapshot brings first
+	return r.State().Recovered, any
 }
 
 func (r *Raft) inGroup(id string) bool {

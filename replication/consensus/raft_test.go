@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/tally-kafka/tally/internal/seam"
-	"github.com/tally-kafka/tally/replication/ownership"
 )
 
 // TestLoneNodeLeadsAtOnce: with the timeouts of a cluster, a node alone would wait 0.5 to 1 s for
@@ -359,97 +355,4 @@ func TestSnapshot(t *testing.T) {
 	leader.open()
 	leader.has("x0")
 	leader.has("x29")
-}
-
-func TestRecover(t *testing.T) {
-	t.Parallel()
-	g := newGroup(t, 3, quick)
-	g.form().propose(ownership.Command{Found: &ownership.Found{ClusterID: "c1"}})
-	g.leader().propose(member("n1"))
-	last := g.nodes[2]
-	last.has("n1")
-	for _, n := range g.nodes {
-		n.kill()
-	}
-	log := slog.New(slog.DiscardHandler)
-	done, err := Recover(last.dir, last.id, last.addr, seam.World(), log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"cluster c1", "only voter", "node-n1 (n1, at", "with an empty data dir"} {
-		if !strings.Contains(done.String(), want) {
-			t.Errorf("%q does not say %q", done, want)
-		}
-	}
-	g.nodes = []*node{last}
-	last.open()
-	leader := g.leader()
-	if leader.State().ClusterID != "c1" {
-		t.Error("the state is lost")
-	}
-	again := member("again")
-	again.Register.Member.Format = ownership.Format
-	leader.propose(again)
-	if _, err := Recover(t.TempDir(), "a", "b", seam.World(), log); err == nil {
-		t.Error("an empty directory was recovered")
-	}
-	if _, err := Recover(last.dir, last.id, last.addr, seam.World(), log); err == nil {
-		t.Error("a running node was recovered")
-	}
-}
-
-// TestRecoveredApart: the voters of before a recovery come back with their logs, and are most of
-// them. They and the node that goes on have a leader each, and neither's log gets anything of the
-// other's.
-func TestRecoveredApart(t *testing.T) {
-	t.Parallel()
-	g := newGroup(t, 3, quick)
-	parted := make(chan string, 1000)
-	g.adjust = func(c *Config) {
-		if c.ID == "n2" {
-			c.Parted = func(id string) { parted <- id }
-		}
-	}
-	g.form().propose(member("before"))
-	on := g.nodes[2]
-	on.has("before")
-	for _, n := range g.nodes {
-		n.kill()
-	}
-	if _, err := Recover(on.dir, on.id, on.addr, seam.World(), slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
-	g.nodes = g.nodes[:2]
-	for _, n := range g.nodes {
-		n.open()
-	}
-	old := g.leader()
-	old.propose(member("of the old"))
-	on.open()
-	for ctx, n := limit(t), 0; n < 3; { // connections of the old leader, in each of which it might have sent its log
-		select {
-		case id := <-parted:
-			if id == old.id {
-				n++
-			}
-		case <-ctx.Done():
-			t.Fatalf("the old leader was refused %d times", n)
-		}
-	}
-	eventually(t, func() error {
-		if _, _, ok := on.Leading(); !ok {
-			return errors.New("it does not lead itself")
-		}
-		return nil
-	})
-	ours := member("of the new")
-	ours.Register.Member.Format = ownership.Format
-	on.propose(ours)
-	old.propose(member("of the old again"))
-	if s := on.State(); s.Members["of the old"] != nil || s.Members["of the old again"] != nil || s.Members["before"] == nil {
-		t.Errorf("the one that goes on has %d members", len(s.Members))
-	}
-	if s := old.State(); s.Members["of the new"] != nil || s.Members["before"] == nil {
-		t.Errorf("the old ones have %d members", len(s.Members))
-	}
 }

@@ -73,7 +73,10 @@ func recoverStore(db *raftboltdb.BoltStore, dir, id, addr string, s seam.Seam, l
 	if done.Index, err = lastEntry(db, snaps); err != nil {
 		return Recovered{}, err
 	}
-	f := &recovering{newFSM(), id}
+	if done.Index == 0 {
+		return Recovered{}, fmt.Errorf("the node of %s has never had the state of its cluster: recover another one", dir)
+	}
+	f := &recovering{newFSM(), s.NewID()}
 	only := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: conf.LocalID, Address: raft.ServerAddress(addr)}}}
 	if err := raft.RecoverCluster(conf, f, db, db, snaps, trans, only); err != nil {
 		return Recovered{}, errors.Join(f.failed(), fmt.Errorf("recover %s: %w", dir, err))
@@ -85,7 +88,7 @@ func recoverStore(db *raftboltdb.BoltStore, dir, id, addr string, s seam.Seam, l
 // recovering is an fsm whose snapshots are of the group that goes on.
 type recovering struct {
 	*fsm
-	id string
+	id string // of the recovery
 }
 
 func (r *recovering) Snapshot() (raft.FSMSnapshot, error) {
@@ -94,6 +97,40 @@ func (r *recovering) Snapshot() (raft.FSMSnapshot, error) {
 	}
 	r.publish(r.state.Load().Recover(r.id))
 	return &snapshot{r.state.Load()}, nil
+}
+
+// finishRecovery drops the entries of before a recovery, which Raft drops last of all: were it
+// ended just before, a node that joins would get those, and not the snapshot which says whose they
+// are.
+func finishRecovery(db *raftboltdb.BoltStore, snaps *raft.FileSnapshotStore) error {
+	first, err := db.FirstIndex()
+	if err != nil {
+		return fmt.Errorf("read Raft's log: %w", err)
+	}
+	list, err := snaps.List()
+	if err != nil {
+		return fmt.Errorf("list Raft's snapshots: %w", err)
+	}
+	if first != 1 || len(list) == 0 {
+		return nil // it was compacted since, or has had no snapshot
+	}
+	newest := list[0]
+	_, r, err := snaps.Open(newest.ID)
+	if err != nil {
+		return nil // Raft says what is wrong with it, and takes the one before
+	}
+	f := newFSM()
+	if err := errors.Join(f.Restore(r), r.Close()); err != nil || f.state.Load().Recovered == (ownership.Recovery{}) {
+		return nil // as above; or there was no recovery
+	}
+	last, err := db.LastIndex()
+	if err == nil {
+		err = db.DeleteRange(1, min(last, newest.Index))
+	}
+	if err != nil {
+		return fmt.Errorf("drop the log of before the recovery: %w", err)
+	}
+	return nil
 }
 
 func lastEntry(db *raftboltdb.BoltStore, snaps *raft.FileSnapshotStore) (uint64, error) {

@@ -16,8 +16,9 @@ import (
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
-// greetingMax bounds the line with which a connection begins: "for ID from ID\n", or, in a group
-// that goes on after a recovery, "for ID from ID recovered N-ID\n".
+// greetingMax bounds the line with which a connection begins: "for ID from ID at HOST:PORT\n", or,
+// in a group that goes on after a recovery, "for ID from ID at HOST:PORT recovered N-ID\n". Nodes
+// of earlier releases read the first four words, and say no more.
 const greetingMax = 256
 
 // stream gives Raft its connections. Each begins with a line that names the node it is for.
@@ -70,11 +71,15 @@ func (s *stream) Dial(target raft.ServerAddress, timeout time.Duration) (net.Con
 }
 
 func (s *stream) greetingTo(id string) string {
-	line := fmt.Sprintf("for %s from %s", id, s.c.ID)
-	if recovered, _ := s.group(); recovered.String() != "" {
-		line += " recovered " + recovered.String()
+	line, recovered := fmt.Sprintf("for %s from %s", id, s.c.ID), ""
+	if r, _ := s.group(); r != (ownership.Recovery{}) {
+		recovered = " recovered " + r.String()
 	}
-	return line + "\n"
+	at := " at " + s.c.Addr
+	if len(line)+len(at)+len(recovered) >= greetingMax {
+		at = ""
+	}
+	return line + at + recovered + "\n"
 }
 
 // Accept does not read the greeting: a connection that says nothing must not keep the others
@@ -111,6 +116,16 @@ type greeted struct {
 	net.Conn
 	s    *stream
 	open bool // the greeting was read and is for this node
+	from sender
+	// sure: this node's log is of the recovery that the sender's is. While it has no log it takes
+	// either one, and looks again with each read: it may have got its log from somebody else.
+	sure bool
+}
+
+// sender is who has opened a connection.
+type sender struct {
+	id, addr  string // addr "" if it does not say
+	recovered ownership.Recovery
 }
 
 func (g *greeted) Read(p []byte) (int, error) {
@@ -120,7 +135,13 @@ func (g *greeted) Read(p []byte) (int, error) {
 		}
 		g.open = true
 	}
-	return g.Conn.Read(p)
+	n, err := g.Conn.Read(p)
+	if n > 0 && !g.sure {
+		if err := g.ofOneGroup(); err != nil {
+			return 0, err
+		}
+	}
+	return n, err
 }
 
 func (g *greeted) Close() error {
@@ -138,31 +159,45 @@ func (g *greeted) greeting() error {
 	if err != nil {
 		return fmt.Errorf("a connection from %s: %w", g.RemoteAddr(), err)
 	}
-	to, from, theirs, err := parseGreeting(line)
-	if err != nil {
+	var to string
+	if to, g.from, err = parseGreeting(line); err != nil {
 		return fmt.Errorf("a connection from %s: %w", g.RemoteAddr(), err)
 	}
 	if to != g.s.c.ID {
 		return fmt.Errorf("node %s at %s looks for node %s here, and this is %s: an address has passed to another node",
-			from, g.RemoteAddr(), to, g.s.c.ID)
+			g.from.id, g.RemoteAddr(), to, g.s.c.ID)
 	}
-	if mine, any := g.s.group(); any && theirs != mine {
-		if g.s.c.Parted != nil {
-			g.s.c.Parted(from)
-		}
-		return fmt.Errorf("node %s at %s has a log of before or after a recovery of the cluster (%q, and this node's is %q)",
-			from, g.RemoteAddr(), theirs, mine)
+	if err := g.ofOneGroup(); err != nil {
+		return err
 	}
 	return g.SetReadDeadline(time.Time{})
 }
 
-func parseGreeting(line string) (to, from string, r ownership.Recovery, err error) {
-	line, recovered, _ := strings.Cut(line, " recovered ")
-	if _, err := fmt.Sscanf(line, "for %s from %s", &to, &from); err != nil {
-		return "", "", r, fmt.Errorf("it begins with %q", line)
+// ofOneGroup refuses a sender whose log is of another recovery than this node's.
+func (g *greeted) ofOneGroup() error {
+	mine, any := g.s.group()
+	switch {
+	case !any:
+		return nil
+	case g.from.recovered == mine:
+		g.sure = true
+		return nil
 	}
-	r, err = ownership.ParseRecovery(recovered)
-	return to, from, r, err
+	if g.s.c.Parted != nil {
+		g.s.c.Parted(g.from.id, g.from.addr)
+	}
+	return fmt.Errorf("node %s at %s has a log of before or after a recovery of the cluster (%q, and this node's is %q)",
+		g.from.id, g.RemoteAddr(), g.from.recovered, mine)
+}
+
+func parseGreeting(line string) (to string, from sender, err error) {
+	line, recovered, _ := strings.Cut(line, " recovered ")
+	line, from.addr, _ = strings.Cut(line, " at ")
+	if _, err := fmt.Sscanf(line, "for %s from %s", &to, &from.id); err != nil {
+		return "", sender{}, fmt.Errorf("it begins with %q", line)
+	}
+	from.recovered, err = ownership.ParseRecovery(recovered)
+	return to, from, err
 }
 
 // readLine reads byte by byte, so that nothing behind the line is taken.

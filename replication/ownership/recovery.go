@@ -11,7 +11,7 @@ import (
 // not.
 type Recovery struct {
 	Times int    `json:"times"` // that the cluster was recovered
-	By    string `json:"by"`    // the node that went on, the last time
+	ID    string `json:"id"`    // random, of the last time
 }
 
 // recoveredFormat is that of a state with a Recovery: an older program would let nodes in that were
@@ -22,7 +22,7 @@ const recoveredFormat = 3
 // cluster: a person has said that the nodes of the other are lost. Where two nodes were recovered
 // apart, which must not be, one of them is as good as the other.
 func (r Recovery) Compare(o Recovery) int {
-	return cmp.Or(cmp.Compare(r.Times, o.Times), cmp.Compare(r.By, o.By))
+	return cmp.Or(cmp.Compare(r.Times, o.Times), cmp.Compare(r.ID, o.ID))
 }
 
 // String is "" for the group that was formed, else a word without spaces.
@@ -30,7 +30,7 @@ func (r Recovery) String() string {
 	if r == (Recovery{}) {
 		return ""
 	}
-	return fmt.Sprintf("%d-%s", r.Times, r.By)
+	return fmt.Sprintf("%d-%s", r.Times, r.ID)
 }
 
 // ParseRecovery reads what String has written.
@@ -38,16 +38,16 @@ func ParseRecovery(s string) (r Recovery, err error) {
 	if s == "" {
 		return r, nil
 	}
-	if n, err := fmt.Sscanf(s, "%d-%s", &r.Times, &r.By); n != 2 || err != nil || r.Times < 1 {
+	if n, err := fmt.Sscanf(s, "%d-%s", &r.Times, &r.ID); n != 2 || err != nil || r.Times < 1 {
 		return Recovery{}, fmt.Errorf("%q says no recovery of a cluster", s)
 	}
 	return r, nil
 }
 
-// Recover is the state with which the group goes on whose only voter is this node.
+// Recover is the state with which a group goes on that has one voter left. The id is random.
 func (s *State) Recover(id string) *State {
 	next := *s
-	next.Recovered = Recovery{Times: s.Recovered.Times + 1, By: id}
+	next.Recovered = Recovery{Times: s.Recovered.Times + 1, ID: id}
 	next.Format = max(s.Format, recoveredFormat)
 	return &next
 }
