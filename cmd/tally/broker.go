@@ -25,7 +25,12 @@ func newCmdBroker(t *tool) *cobra.Command {
 data dir, reachable from this machine only. ` + "`tally run` without --brokers" + ` uses it, or starts one.`,
 		Example: `  tally broker --data-dir ./tally-data`,
 		Args:    argsOf(cobra.NoArgs),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runBroker(cmd.Context(), t, opt) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := saidEmpty(cmd); err != nil {
+				return err
+			}
+			return runBroker(cmd.Context(), t, opt)
+		},
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&opt.dataDir, "data-dir", "./tally-data", "`DIR` that holds the data")
