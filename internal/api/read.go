@@ -327,7 +327,7 @@ func (rd *read) reached(views []LaneView, b *bound) error {
 			rd.app.Name, b.partition, rd.app.Source))
 	}
 	if !slices.Contains(known, b.partition) {
-		return badRequest("app %s reads no partition %d of %s here, but %v", rd.app.Name, b.partition, rd.app.Source, known)
+		return badRequest("app %s reads no partition %d of %s here: the lanes of this node read %v", rd.app.Name, b.partition, rd.app.Source, known)
 	}
 	if at >= b.position {
 		return nil
@@ -378,7 +378,7 @@ func (rd *read) readThrough(views []LaneView, b *bound) error {
 		return nil
 	}
 	slices.Sort(known)
-	return badRequest("app %s reads no partition %d of %s here, but %v", rd.app.Name, b.partition, rd.app.Input, known)
+	return badRequest("app %s reads no partition %d of %s here: the lanes of this node read %v", rd.app.Name, b.partition, rd.app.Input, known)
 }
 
 func (rd *read) late(what string) *Error {
