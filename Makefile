@@ -13,13 +13,16 @@ export CGO_ENABLED = 0
 # Tests mostly wait, for timeouts and for Kafka: more of them at a time than there are cores. With
 # -race they do not.
 AT_ONCE     := -parallel 4
+# What takes longest. go starts the tests of packages in the order in which they are named, and once:
+# a long one that came last would run alone, on one core.
+LONG        := ./internal/node ./state ./internal/audit ./internal/api
 # Those of several nodes, and of a Kafka of three brokers, take a minute and a half.
 CLUSTER     := ^(TestFleetProof|TestFleetCutProof|TestThreeNodes)$$
 # Of tests: a profile-guided build compiles every package once more, and tests need no speed.
 NOPGO       := -pgo=off
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-cluster check fuzz bench bench-peers bench-cluster pgo mutants proof sim chaos soak press gosource clean
+.PHONY: help build demo test test-cluster check race vet staticcheck fuzz bench bench-peers bench-cluster pgo mutants proof sim chaos soak press gosource clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +34,8 @@ demo: build ## Build and show it all: three nodes, kill -9 in the middle, a take
 	./$(BIN) demo
 
 test: ## Run the tests (those on a real Kafka where a JDK and Maven are there)
-	$(GO) test $(NOPGO) $(AT_ONCE) -skip '$(CLUSTER)' -timeout 10m $(TESTFLAGS) ./...
+	$(GO) test $(NOPGO) $(AT_ONCE) -skip '$(CLUSTER)' -timeout 10m $(TESTFLAGS) \
+	  $(LONG) ./internal/broker ./internal/demo ./internal/kafka ./internal/chaos ./...
 	@command -v java >/dev/null && { command -v mvn >/dev/null || ls -d .cache/kafka-*/jars >/dev/null 2>&1; } || \
 	  echo "left out: the tests on a real Apache Kafka, for want of a JDK and Maven"
 
@@ -42,10 +46,19 @@ check: ## Formatting, vet, staticcheck, the project's own rules, and the short t
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
 	  if [ -n "$$unformatted" ]; then echo "not as gofmt has it: $$unformatted"; exit 1; fi
 	$(GO) test ./internal/lint
-	$(GO) vet $(NOPGO) ./...
-	$(GO) vet $(NOPGO) -tags failpoint ./cmd/tally
-	$(GO) run $(STATICCHECK) ./...
-	CGO_ENABLED=1 $(GO) test $(NOPGO) -race -short -timeout 10m ./...
+	@$(MAKE) --no-print-directory -k -j 3 race vet staticcheck
+
+# The parts of check that run beside each other, each to its end whatever the others say. What reads the
+# source gives way to the tests, which go by the clock.
+race:
+	CGO_ENABLED=1 $(GO) test $(NOPGO) -race -short -timeout 10m $(LONG) ./internal/kafka ./...
+
+vet:
+	nice $(GO) vet $(NOPGO) ./...
+	nice $(GO) vet $(NOPGO) -tags failpoint ./cmd/tally
+
+staticcheck:
+	nice $(GO) run $(STATICCHECK) ./...
 
 fuzz: ## Every fuzz target for a minute (FUZZTIME=1m), one after the other; finds go to testdata/fuzz
 	@for dir in $$(git grep -l --untracked '^func Fuzz' -- '*_test.go' | xargs -n 1 dirname | sort -u); do \
