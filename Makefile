@@ -16,8 +16,11 @@ AT_ONCE     := -parallel 4
 # What takes longest. go starts the tests of packages in the order in which they are named, and once:
 # a long one that came last would run alone, on one core.
 LONG        := ./internal/node ./state ./internal/audit ./internal/api
-# Those of several nodes, and of a Kafka of three brokers, take a minute and a half.
-CLUSTER     := ^(TestFleetProof|TestFleetCutProof|TestThreeNodes)$$
+# Those of several nodes, of a Kafka of three brokers, and of clients that slow down whatever runs beside
+# them: two minutes and a half.
+CLUSTER     := ^(TestFleetProof|TestFleetCutProof|TestBadClients|TestThreeNodes)$$
+# Those whose work is done by real processes, which are built without -race.
+PROCESSES   := ^(TestCrashProof|TestDemo|TestNamedKafka)$$
 # Of tests: a profile-guided build compiles every package once more, and tests need no speed.
 NOPGO       := -pgo=off
 
@@ -39,7 +42,7 @@ test: ## Run the tests (those on a real Kafka where a JDK and Maven are there)
 	@command -v java >/dev/null && { command -v mvn >/dev/null || ls -d .cache/kafka-*/jars >/dev/null 2>&1; } || \
 	  echo "left out: the tests on a real Apache Kafka, for want of a JDK and Maven"
 
-test-cluster: ## The tests that `make test` leaves out: nodes killed, cut off and rolled on a real broker; and three brokers
+test-cluster: ## The tests that `make test` leaves out: nodes killed, cut off and rolled on a real broker; bad clients; three brokers
 	$(GO) test $(NOPGO) -p 1 -run '$(CLUSTER)' -timeout 10m $(TESTFLAGS) ./internal/chaos ./internal/testkafka
 
 check: ## Formatting, vet, staticcheck, the project's own rules, and the short tests with -race
@@ -126,8 +129,10 @@ press: ## At the highest rate of this machine, faults every 10 s: memory, gorout
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),20m) $(if $(SEED),-seed $(SEED)) \
 	  -keys 20000 -press -shrink 0 $(CHAOSFLAGS)
 
-proof: gosource mutants sim ## The long proofs: the main job, the mutants, the simulation, and all tests at their longest
+# Then with -race what make check leaves out of its race run.
+proof: gosource mutants sim ## The long proofs: the main job, the mutants, the simulation, all tests at their longest, and with -race
 	TALLY_PROOF=1 $(GO) test $(NOPGO) $(AT_ONCE) -count=1 -timeout 90m ./...
+	CGO_ENABLED=1 $(GO) test $(NOPGO) -race -count=1 -timeout 120m -skip '$(CLUSTER)|$(PROCESSES)' ./...
 
 clean: ## Remove what was built and fetched
 	rm -rf bin .cache
