@@ -13,13 +13,19 @@ export CGO_ENABLED = 0
 # Tests mostly wait, for timeouts and for Kafka: more of them at a time than there are cores. With
 # -race they do not.
 AT_ONCE     := -parallel 4
-# Those of several nodes, and of a Kafka of three brokers, take a minute and a half.
-CLUSTER     := ^(TestFleetProof|TestFleetCutProof|TestThreeNodes)$$
+# What takes longest. go starts the tests of packages in the order in which they are named, and once:
+# a long one that came last would run alone, on one core.
+LONG        := ./internal/node ./state ./internal/audit ./internal/api
+# Those of several nodes, of a Kafka of three brokers, and of clients that slow down whatever runs beside
+# them: two minutes and a half.
+CLUSTER     := ^(TestFleetProof|TestFleetCutProof|TestBadClients|TestThreeNodes)$$
+# Those whose work is done by real processes, which are built without -race.
+PROCESSES   := ^(TestCrashProof|TestDemo|TestNamedKafka)$$
 # Of tests: a profile-guided build compiles every package once more, and tests need no speed.
 NOPGO       := -pgo=off
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-cluster check fuzz bench bench-peers bench-cluster pgo mutants proof sim chaos soak press gosource clean
+.PHONY: help build demo test test-cluster check race vet staticcheck fuzz bench bench-peers bench-cluster pgo mutants proof sim chaos soak press gosource clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,21 +37,31 @@ demo: build ## Build and show it all: three nodes, kill -9 in the middle, a take
 	./$(BIN) demo
 
 test: ## Run the tests (those on a real Kafka where a JDK and Maven are there)
-	$(GO) test $(NOPGO) $(AT_ONCE) -skip '$(CLUSTER)' -timeout 10m $(TESTFLAGS) ./...
+	$(GO) test $(NOPGO) $(AT_ONCE) -skip '$(CLUSTER)' -timeout 10m $(TESTFLAGS) \
+	  $(LONG) ./internal/broker ./internal/demo ./internal/kafka ./internal/chaos ./...
 	@command -v java >/dev/null && { command -v mvn >/dev/null || ls -d .cache/kafka-*/jars >/dev/null 2>&1; } || \
 	  echo "left out: the tests on a real Apache Kafka, for want of a JDK and Maven"
 
-test-cluster: ## The tests that `make test` leaves out: nodes killed, cut off and rolled on a real broker; and three brokers
+test-cluster: ## The tests that `make test` leaves out: nodes killed, cut off and rolled on a real broker; bad clients; three brokers
 	$(GO) test $(NOPGO) -p 1 -run '$(CLUSTER)' -timeout 10m $(TESTFLAGS) ./internal/chaos ./internal/testkafka
 
 check: ## Formatting, vet, staticcheck, the project's own rules, and the short tests with -race
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
 	  if [ -n "$$unformatted" ]; then echo "not as gofmt has it: $$unformatted"; exit 1; fi
 	$(GO) test ./internal/lint
-	$(GO) vet $(NOPGO) ./...
-	$(GO) vet $(NOPGO) -tags failpoint ./cmd/tally
-	$(GO) run $(STATICCHECK) ./...
-	CGO_ENABLED=1 $(GO) test $(NOPGO) -race -short -timeout 10m ./...
+	@$(MAKE) --no-print-directory -k -j 3 race vet staticcheck
+
+# The parts of check that run beside each other, each to its end whatever the others say. What reads the
+# source gives way to the tests, which go by the clock.
+race:
+	CGO_ENABLED=1 $(GO) test $(NOPGO) -race -short -timeout 10m $(LONG) ./internal/kafka ./...
+
+vet:
+	nice $(GO) vet $(NOPGO) ./...
+	nice $(GO) vet $(NOPGO) -tags failpoint ./cmd/tally
+
+staticcheck:
+	nice $(GO) run $(STATICCHECK) ./...
 
 fuzz: ## Every fuzz target for a minute (FUZZTIME=1m), one after the other; finds go to testdata/fuzz
 	@for dir in $$(git grep -l --untracked '^func Fuzz' -- '*_test.go' | xargs -n 1 dirname | sort -u); do \
@@ -113,8 +129,10 @@ press: ## At the highest rate of this machine, faults every 10 s: memory, gorout
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),20m) $(if $(SEED),-seed $(SEED)) \
 	  -keys 20000 -press -shrink 0 $(CHAOSFLAGS)
 
-proof: gosource mutants sim ## The long proofs: the main job, the mutants, the simulation, and all tests at their longest
+# Then with -race what make check leaves out of its race run.
+proof: gosource mutants sim ## The long proofs: the main job, the mutants, the simulation, all tests at their longest, and with -race
 	TALLY_PROOF=1 $(GO) test $(NOPGO) $(AT_ONCE) -count=1 -timeout 90m ./...
+	CGO_ENABLED=1 $(GO) test $(NOPGO) -race -count=1 -timeout 120m -skip '$(CLUSTER)|$(PROCESSES)' ./...
 
 clean: ## Remove what was built and fetched
 	rm -rf bin .cache

@@ -156,6 +156,7 @@ func TestAudit(t *testing.T) {
 
 // An audit of an app of two stages: a key in two partitions is no stray.
 func TestAuditOfTwoStages(t *testing.T) {
+	t.Parallel()
 	a := newAudited(t, auditedSpec+"repartition: always\n")
 	a.send(t, 3, &kgo.Record{Key: []byte("ann"), Value: []byte("one two one")}, &kgo.Record{Key: []byte("ann"), Value: []byte("one"), Partition: 1},
 		&kgo.Record{Key: []byte("bob"), Value: []byte("two"), Partition: 1})

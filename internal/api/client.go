@@ -22,9 +22,9 @@ const (
 	// answerTimeout is what an answer may take beyond the wait that was asked for.
 	answerTimeout = 10 * time.Second
 	// quietMax is how long a stream may be silent until its node is asked whether it lives, and
-	// aliveTimeout what that may take.
-	quietMax     = 10 * time.Second
-	aliveTimeout = 5 * time.Second
+	// aliveMax what that may take.
+	quietMax = 10 * time.Second
+	aliveMax = 5 * time.Second
 	// answerBytesMax bounds an answer that is not a stream.
 	answerBytesMax = 256 << 20
 	// lineBytesMax bounds a line of a stream: a group, or the parts of the end.
@@ -38,6 +38,7 @@ type Client struct {
 	http   *http.Client
 	seam   seam.Seam
 	quiet  time.Duration // without a line of a stream, until the node is asked whether it lives
+	alive  time.Duration // within which it has to answer that
 }
 
 // NoNodeError says that nothing answers at the server's address.
@@ -212,7 +213,7 @@ func (c *Client) guard(ctx context.Context, heard <-chan struct{}, end func(erro
 		select {
 		case <-heard:
 		case <-late:
-			if err := c.alive(ctx); err != nil {
+			if err := c.lives(ctx); err != nil {
 				end(fmt.Errorf("%w: nothing has come for %s, and %w", ErrIncomplete, c.quiet, err))
 			}
 		case <-ctx.Done():
@@ -224,8 +225,8 @@ func (c *Client) guard(ctx context.Context, heard <-chan struct{}, end func(erro
 	}
 }
 
-func (c *Client) alive(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
+func (c *Client) lives(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.alive)
 	defer cancel()
 	resp, err := c.send(ctx, http.MethodGet, "/healthz", nil, nil)
 	if err != nil {

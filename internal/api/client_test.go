@@ -36,7 +36,7 @@ func TestStreamOfAStoppedNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.quiet = 20 * time.Millisecond
+	c.quiet, c.alive = 20*time.Millisecond, 500*time.Millisecond // longer than the quiet node is listened to
 	quiet, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if _, err := c.Scan(quiet, "x", nil, ReadOptions{}, func(Count) error { return nil }); !errors.Is(err, context.DeadlineExceeded) {

@@ -44,6 +44,7 @@ func NewClient(server string, sm seam.Seam, options ...ClientOption) (*Client, e
 		token:  opt.token,
 		seam:   sm,
 		quiet:  quietMax,
+		alive:  aliveMax,
 		http: &http.Client{
 			// No proxy: it would see everything, or nothing that it could serve.
 			Transport: &http.Transport{DialContext: sm.Dial, DisableCompression: true,

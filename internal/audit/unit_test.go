@@ -128,6 +128,7 @@ func TestForeignChangelog(t *testing.T) {
 // A table gives what a map would, in order, and combines each value once, older before newer,
 // whatever goes to files.
 func TestTableIsAMap(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "")
 		if err != nil {

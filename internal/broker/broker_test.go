@@ -17,6 +17,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/seam/seamtest"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -229,9 +230,15 @@ func TestStartFails(t *testing.T) {
 		t.Errorf("a start that came to nothing left the mark of an unclean end (%v)", err)
 	}
 	r := ensure(t, t.TempDir())
-	err = Main(limit(t), MainOptions{DataDir: filepath.Dir(string(r.dir)), Seam: seam.World()})
+	hasty := seam.World()
+	hasty.Now = seamtest.Fast(time.Now, 20)
+	began := hasty.Now()
+	err = Main(limit(t), MainOptions{DataDir: filepath.Dir(string(r.dir)), Seam: hasty})
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("runs already (process %d at %s)", r.PID, r.Addr)) {
 		t.Errorf("a second broker: %v", err)
+	}
+	if waited := hasty.Since(began); waited < lockWait {
+		t.Errorf("a second broker has waited for %s", waited)
 	}
 }
 

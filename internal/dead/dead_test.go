@@ -14,6 +14,7 @@ import (
 
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/internal/seam"
+	"github.com/tally-kafka/tally/internal/seam/seamtest"
 )
 
 // place is a Kafka in memory with the topics in (3 partitions) and app.dead (2).
@@ -368,8 +369,14 @@ func TestReplayBehindAnOpenTransaction(t *testing.T) {
 	p.must(cl.BeginTransaction())
 	p.must(cl.ProduceSync(p.ctx(), &kgo.Record{Topic: "in", Value: []byte("x")}).FirstErr())
 	p.send(letter(0, nil, []byte("bad"), "not JSON", 0, 0))
-	if _, err := p.box().Plan(p.ctx(), Choice{}); err == nil || !strings.Contains(err.Error(), "a transaction is open in in/0") {
+	hasty := *p
+	hasty.cfg.Seam.Now = seamtest.Fast(time.Now, 20)
+	began := hasty.cfg.Seam.Now()
+	if _, err := hasty.box().Plan(p.ctx(), Choice{}); err == nil || !strings.Contains(err.Error(), "a transaction is open in in/0") {
 		t.Errorf("%v", err)
+	}
+	if waited := hasty.cfg.Seam.Since(began); waited < openMax {
+		t.Errorf("it has waited for %s", waited)
 	}
 	p.must(cl.EndTransaction(p.ctx(), kgo.TryCommit))
 	if n, _ := p.replay(Choice{}); n != 1 {

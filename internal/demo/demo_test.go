@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,15 +40,35 @@ func (s *screen) String() string {
 	return s.buf.String()
 }
 
+var builtIn string // where build has put the binary, "" for nowhere
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	_ = os.RemoveAll(builtIn)
+	os.Exit(code)
+}
+
+// build makes the binary, once for all tests.
+var build = sync.OnceValues(func() (binary string, err error) {
+	if builtIn, err = os.MkdirTemp("", "tally-demo-test-"); err != nil {
+		return "", err
+	}
+	binary = filepath.Join(builtIn, "tally")
+	out, err := exec.Command("go", "build", "-pgo=off", "-o", binary, "../../cmd/tally").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
 func buildTally(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("left out: it builds the binary and runs it")
 	}
-	binary := filepath.Join(t.TempDir(), "tally")
-	out, err := exec.Command("go", "build", "-pgo=off", "-o", binary, "../../cmd/tally").CombinedOutput()
+	binary, err := build()
 	if err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+		t.Fatal(err)
 	}
 	return binary
 }

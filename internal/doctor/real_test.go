@@ -23,6 +23,7 @@ func TestRealKafka(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a real Kafka")
 	}
+	t.Parallel()
 	p := newPlace(t, kafka.Config{Brokers: testkafka.Shared(t).Addrs(), Seam: seam.World()})
 	p.createAll()
 	p.produce(&kgo.Record{Topic: p.app.Input, Value: []byte("x"), Timestamp: time.Now().Add(-5 * 24 * time.Hour)})
@@ -66,6 +67,7 @@ func TestRealRights(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a Kafka of its own")
 	}
+	t.Parallel()
 	c := testkafka.Start(t, testkafka.Options{SASLSSL: true, Props: map[string]string{
 		"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 		"super.users":           "User:ANONYMOUS", // the listener without SASL

@@ -443,6 +443,7 @@ func TestSecurity(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			cfg, err := load(t, tt.text, map[string]string{"PW": testkafka.Password})
 			if err != nil {
 				t.Fatal(err)

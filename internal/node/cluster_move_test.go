@@ -362,6 +362,7 @@ func TestBandRecovers(t *testing.T) {
 func TestBandLeavesABadDisk(t *testing.T) {
 	for _, name := range []string{"full", "read-only", "fsync"} {
 		t.Run(name, func(t *testing.T) {
+			keptByShort(t, name == "fsync")
 			p := onFake(t)
 			p.topic(p.in, 4)
 			f := diskFaults[name]

@@ -87,6 +87,7 @@ func (p *place) resetCutOffAt(at step.Name, req api.ResetRequest) (*band, []*kgo
 func TestBandResetOfADeadNode(t *testing.T) {
 	for _, at := range step.Resets {
 		t.Run(string(at), func(t *testing.T) {
+			keptByShort(t, at == step.ResetIntent || at == step.ResetOffsets || at == step.ResetChangelog)
 			p := onFake(t)
 			p.topic(p.in, 4)
 			b, sent := p.resetCutOffAt(at, api.ResetRequest{From: "latest"})
@@ -110,6 +111,7 @@ func TestBandResetOfADeadNode(t *testing.T) {
 func TestBandResetOfANodeWithoutKafka(t *testing.T) {
 	for _, at := range []step.Name{step.ResetIntent, step.ResetOffsets, step.ResetChangelog} {
 		t.Run(string(at), func(t *testing.T) {
+			keptByShort(t, at == step.ResetOffsets)
 			p := onFake(t)
 			p.topic(p.in, 4)
 			line := &kafkaLine{}
@@ -149,6 +151,7 @@ func TestBandResetOfANodeWithoutKafka(t *testing.T) {
 func TestBandResetCutOff(t *testing.T) {
 	for _, at := range []step.Name{step.ResetIntent, step.ResetFenced, step.ResetTopics} {
 		t.Run(string(at), func(t *testing.T) {
+			keptByShort(t, at == step.ResetTopics)
 			p := onFake(t)
 			p.topic(p.in, 4)
 			b, sent := p.resetCutOffAt(at, api.ResetRequest{})

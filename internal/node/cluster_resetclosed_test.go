@@ -66,6 +66,7 @@ func TestBandResetsWhatCannotBeOpened(t *testing.T) {
 		b.countedAnew(3, anew)
 	})
 	t.Run("another program wrote to the changelog", func(t *testing.T) {
+		keptByShort(t, false)
 		p := onFake(t)
 		b, sent := p.closedBand(func() { p.tamper([]byte("hello"), []byte("world")) }, "is not a record of tally")
 		id := b.appID()

@@ -82,6 +82,16 @@ func onBoth(t *testing.T, test func(t *testing.T, p *place)) {
 	})
 }
 
+// keptByShort leaves a case out under -short unless it is to stay: that is for -race, under which a
+// band of nodes takes its seconds for each. `make test` runs all cases, and `make proof` all with
+// -race.
+func keptByShort(t *testing.T, stays bool) {
+	t.Helper()
+	if testing.Short() && !stays {
+		t.Skip("left out, others of its kind are run: -short")
+	}
+}
+
 func newPlace(t testing.TB, addrs []string) *place {
 	t.Helper()
 	name := strings.ToLower(regexp.MustCompile(`[^a-zA-Z0-9]+`).ReplaceAllString(t.Name(), "-"))

@@ -81,6 +81,7 @@ func TestBandDoesNotFightBack(t *testing.T) {
 	} {
 		for _, copies := range []int{0, 1} {
 			t.Run(fmt.Sprintf("%s, standbys %d", name, copies), func(t *testing.T) {
+				keptByShort(t, (name == "gone") == (copies == 0)) // each way, and each number of copies, once
 				p := onFake(t)
 				b, _ := p.strangers(3, standbys(copies), stop)
 				b.nodes[0].stop()

@@ -98,6 +98,9 @@ func ends(t *testing.T, cl *kgo.Client, topic string) (end, stable int64) {
 
 // TestNode kills, restarts, stops and continues one node, and cuts requests in front of it.
 func TestNode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it needs a real Kafka")
+	}
 	c := Start(t, Options{Proxy: true, Props: map[string]string{"num.partitions": "3"}})
 	direct := client(t, c.Addrs())
 	createTopic(t, direct, "t", 1)
@@ -202,6 +205,9 @@ func TestThreeNodes(t *testing.T) {
 
 // TestDiesWithItsProcess kills a process that runs a broker, and sees the broker go too.
 func TestDiesWithItsProcess(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it needs a real Kafka")
+	}
 	if _, err := jars(); err != nil {
 		t.Skipf("left out, it needs a real Kafka: %v", err)
 	}

@@ -1,5 +1,5 @@
 // Package seamtest makes times, for tests, that the real clocks show only after a machine has been
-// suspended.
+// suspended, and clocks by which a long wait is over soon.
 //
 // This package imports only the standard library.
 package seamtest
