@@ -43,7 +43,7 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.As(err, &coder):
 		return coder.ExitCode()
-	case errors.As(err, &parse), errors.As(err, &answer) && answer.Code == api.CodeBadRequest:
+	case errors.As(err, &parse), errors.As(err, &answer) && (answer.Code == api.CodeBadRequest || answer.Code == api.CodeNeedsTLS):
 		return exitUsage
 	}
 	return exitFailed
