@@ -227,10 +227,13 @@ func (n *clusterNode) Leader() string {
 	return n.c.leader
 }
 
-func (n *clusterNode) Place(string) []Placement {
+func (n *clusterNode) Place(app string) []Placement {
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
-	if n.sees != nil {
+	switch {
+	case app != n.c.app.Name:
+		return nil
+	case n.sees != nil:
 		return n.sees
 	}
 	return n.c.placed

@@ -111,17 +111,34 @@ func (s *Server) parseWait(text string) (time.Duration, error) {
 }
 
 // awaitApp finds an app by name, and waits until late for one that the cluster has and this node
-// is about to open.
+// is about to open. A node that has just started knows none before it is in its cluster again: what
+// it does not know is unknown only then.
 func (s *Server) awaitApp(ctx context.Context, name string, late time.Time) (*App, error) {
-	for {
+	for settled := s.opt.Cluster == nil; ; {
 		app, err := s.app(name)
-		if err == nil || !notOpen(err) || !s.opt.Seam.Now().Before(late) {
-			return app, err
+		switch {
+		case err == nil:
+			return app, nil
+		case !notOpen(err) && !settled:
+			if err := s.settle(ctx, late); err != nil {
+				return nil, err
+			}
+			settled = true
+			continue
+		case !notOpen(err), !s.opt.Seam.Now().Before(late):
+			return nil, err
 		}
 		if sleep := s.opt.Seam.Sleep(ctx, openPause); sleep != nil {
 			return nil, err
 		}
 	}
+}
+
+// settle waits, until late at most, for this node's place in the cluster.
+func (s *Server) settle(ctx context.Context, late time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, max(0, late.Sub(s.opt.Seam.Now())))
+	defer cancel()
+	return s.opt.Cluster.Settled(ctx)
 }
 
 // openPause is how long a read waits until it looks again whether its app is open.

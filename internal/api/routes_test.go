@@ -129,6 +129,18 @@ func TestEmptyStatusHasLists(t *testing.T) {
 	}
 }
 
+// What a node does not know is unknown once it is in its cluster, and not before.
+func TestReadOfANodeThatHasJustStarted(t *testing.T) {
+	c := newTestCluster(t, newTestApp(t, wordcount, 2, 2), 2, Options{})
+	get := c.nodes[0].server.URL + "/v1/apps/other/get?wait=20ms"
+	for refuses, want := range map[bool]string{true: CodeNotReady, false: CodeUnknownApp} {
+		c.change(func() { c.nodes[0].refuses = refuses })
+		if status, body := ask(t, "POST", get, `["k","w"]`); errorOf(t, body).Code != want {
+			t.Errorf("joining %t: status %d %s", refuses, status, body)
+		}
+	}
+}
+
 func TestAppsTellTheSpec(t *testing.T) {
 	a := newTestApp(t, wordcount, 2, 3)
 	apps, err := newTestClient(t, serveApp(t, a).URL).Apps(t.Context())

@@ -84,6 +84,10 @@ func TestAskedWhileJoining(t *testing.T) {
 			return err
 		},
 		"apps": func(n *tally) error { _, err := n.client.App(p.ctx(), p.app); return err },
+		"get": func(n *tally) error {
+			_, err := n.client.Get(p.ctx(), p.app, []byte(`["user-0","and"]`), api.ReadOptions{Wait: 20 * time.Second})
+			return err
+		},
 	}
 	for what, ask := range asks {
 		var err error
