@@ -124,8 +124,24 @@ func (j *judge) judgeApp(a *app) error {
 	}
 	a.reads.judgeOwned()
 	a.reads.judgeGets()
+	a.reads.judgeSilent(j.ran)
 	a.reads.judgeLast(j.end)
 	return nil
+}
+
+// ran reports whether one process of a node lived all the while.
+func (j *judge) ran(node string, from, to time.Time) bool {
+	ended := map[int]bool{} // by its start; a process that has ended is written twice
+	for _, p := range slices.Backward(j.processes) {
+		if p.Name != node || ended[p.Start] {
+			continue
+		}
+		ended[p.Start] = true
+		if !p.Started.After(from) && (p.Ended.IsZero() || !p.Ended.Before(to)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (j *judge) readHistory() error {

@@ -312,6 +312,37 @@ func TestSeldomAnswered(t *testing.T) {
 	}
 }
 
+// TestAskedOfNobody: a question to a node that did not run all the while counts as none; one that a
+// running node leaves without an answer does.
+func TestAskedOfNobody(t *testing.T) {
+	f := aRun()
+	at := func(ms int64) time.Time { return time.UnixMilli(ms) }
+	for start, lived := range [][2]int64{{1000, 2000}, {3000, 0}} {
+		p := history.Process{Name: "x", Start: start + 1, Started: at(lived[0])}
+		f.add(history.Event{Process: &p})
+		if lived[1] > 0 {
+			p.Ended = at(lived[1])
+			f.add(history.Event{Process: &p})
+		}
+	}
+	for _, asked := range []struct {
+		node     string
+		from, to int64
+	}{
+		{"x", 1100, 1900}, {"x", 3000, 9000}, // it ran
+		{"x", 500, 1500}, {"x", 1500, 2500}, {"x", 1500, 3500}, {"x", 2200, 2300}, {"y", 1100, 1200},
+	} {
+		f.add(history.Event{Read: &history.Read{App: "one", Ask: "scan", Stale: true, Node: asked.node, Began: at(asked.from), Ended: at(asked.to), Error: "no"}})
+	}
+	rep, err := f.judge()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := rep.Of(Reads).questions("scans that standbys may answer"); a.Asked-a.Answered != 2 || a.Nobody != 5 {
+		t.Errorf("%+v", *a)
+	}
+}
+
 // TestLastWithoutQuiet: where it never was quiet a last question without an answer is no failure of
 // its own.
 func TestLastWithoutQuiet(t *testing.T) {

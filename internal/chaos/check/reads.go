@@ -26,7 +26,7 @@ type reads struct {
 	owned  map[owned][]span           // of answers as owner
 	acks   map[int32][]ack            // of the input, in the order in which they were written down
 	gets   []partly                   // those that have not asked all partitions
-	silent []*history.Read            // last questions that had no answer
+	silent []*history.Read            // that had no answer
 }
 
 // ask is what one answer says of one partition.
@@ -92,21 +92,15 @@ func newReads(a *app) *reads {
 
 // add takes one line of the history.
 func (r *reads) add(h *history.Read) error {
-	what := h.Ask + "s"
-	if h.Stale {
-		what += " that standbys may answer"
-	}
 	c := r.app.rep.Of(Reads)
-	c.ask(what, h.Error == "")
 	if h.Last {
 		c.saw(1, lastQuestions)
 	}
 	if h.Error != "" {
-		if h.Last {
-			r.silent = append(r.silent, h)
-		}
+		r.silent = append(r.silent, h)
 		return nil
 	}
+	c.ask(kindOf(h), true)
 	a := &answered{what: h.Ask, beganMs: h.Began.UnixMilli(), endedMs: h.Ended.UnixMilli(), most: h.N, left: len(h.Parts)}
 	a.where = r.where(h)
 	if h.Ask == "get" {
@@ -150,6 +144,26 @@ func (r *reads) add(h *history.Read) error {
 	return nil
 }
 
+// kindOf is what a question counts as.
+func kindOf(h *history.Read) string {
+	if h.Stale {
+		return h.Ask + "s that standbys may answer"
+	}
+	return h.Ask + "s"
+}
+
+// judgeSilent counts the questions that had no answer, once it is known which processes ran.
+func (r *reads) judgeSilent(ran func(node string, from, to time.Time) bool) {
+	c := r.app.rep.Of(Reads)
+	for _, h := range r.silent {
+		if ran(h.Node, h.Began, h.Ended) {
+			c.ask(kindOf(h), false)
+		} else {
+			c.questions(kindOf(h)).Nobody++
+		}
+	}
+}
+
 // where names a question to people.
 func (r *reads) where(h *history.Read) string {
 	return fmt.Sprintf("%s of %s by %s at %s, %s", h.Ask, r.app.Name, h.Reader, h.Node, h.Began.UTC().Format(time.RFC3339Nano))
@@ -166,6 +180,9 @@ func (r *reads) judgeLast(end *history.End) {
 	}
 	defer r.app.rep.by(0)
 	for _, h := range r.silent {
+		if !h.Last {
+			continue
+		}
 		r.app.rep.by(h.Ended.UnixMilli())
 		r.app.rep.Of(Reads).fail("%s: nothing was broken any more, and the last question had no answer: %s", r.where(h), h.Error)
 	}

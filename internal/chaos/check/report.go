@@ -79,10 +79,12 @@ type Excuse struct {
 }
 
 // Asked is how many questions of a kind there were; those that were not answered have failed.
+// Nobody is how many more there were of nodes that did not run all the while: they ask nobody.
 type Asked struct {
 	What     string `json:"what"`
 	Asked    int64  `json:"asked"`
 	Answered int64  `json:"answered"`
+	Nobody   int64  `json:"nobody,omitzero"`
 }
 
 // askedFew is of how many questions of a kind it says nothing how many were answered.
@@ -163,13 +165,18 @@ func (c *Check) excuses() (all []Amount) {
 
 // ask notes a question.
 func (c *Check) ask(what string, answered bool) {
+	a := c.questions(what)
+	if a.Asked++; answered {
+		a.Answered++
+	}
+}
+
+func (c *Check) questions(what string) *Asked {
 	i := slices.IndexFunc(c.Asked, func(a Asked) bool { return a.What == what })
 	if i < 0 {
 		i, c.Asked = len(c.Asked), append(c.Asked, Asked{What: what})
 	}
-	if c.Asked[i].Asked++; answered {
-		c.Asked[i].Answered++
-	}
+	return &c.Asked[i]
 }
 
 // seen is how many of something there were.
@@ -337,7 +344,11 @@ func (c *Check) write(b *strings.Builder) {
 		if a.seldom() {
 			few = ": too few answers"
 		}
-		fmt.Fprintf(b, "      . %s: %d asked, %d answered, %d failed%s\n", a.What, a.Asked, a.Answered, a.Asked-a.Answered, few)
+		nobody := ""
+		if a.Nobody > 0 {
+			nobody = fmt.Sprintf(", and %d of nodes that did not run", a.Nobody)
+		}
+		fmt.Fprintf(b, "      . %s: %d asked, %d answered, %d failed%s%s\n", a.What, a.Asked, a.Answered, a.Asked-a.Answered, nobody, few)
 	}
 	for _, n := range c.Notes {
 		fmt.Fprintf(b, "      . %s\n", n)
