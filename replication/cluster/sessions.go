@@ -18,7 +18,7 @@ import (
 func (c *Cluster) makeSessions() {
 	c.table = session.NewTable(session.TableConfig{
 		ID: c.c.ID, Seam: c.c.Seam, Log: c.c.Log, State: c.State, Leader: c.raft.Leader, Dial: c.dialSession,
-		TTL: c.c.Timing.TTL, Leads: func(ctx context.Context) error { _, err := c.raft.Read(ctx); return err },
+		TTL: c.c.Timing.TTL, FormerTTL: c.c.formerTTL(), Former: c.raft.Former, Leads: func(ctx context.Context) error { _, err := c.raft.Read(ctx); return err },
 	})
 	c.member = session.NewMember(session.MemberConfig{
 		Seam: c.c.Seam, Log: c.c.Log, Dial: c.dialSession, Report: c.report,
@@ -31,6 +31,10 @@ func (c *Cluster) makeSessions() {
 			c.run(func(ctx context.Context) { c.raft.Stand(ctx, id, by) })
 		},
 		Alone: c.alone,
+		Deposed: func(leader string) bool {
+			_, _, leads := c.raft.Leading()
+			return leader == c.c.ID && !leads
+		},
 		Every: c.c.Timing.Ping, TTL: c.c.Timing.TTL,
 	})
 	c.inside = newLobby(c.c.SessionListener)
@@ -38,6 +42,15 @@ func (c *Cluster) makeSessions() {
 		Seam: c.c.Seam, Log: c.c.Log, Table: c.table, State: c.State, Changed: c.Changed,
 		Propose: c.raft.Propose, Fence: c.c.Fence, Settings: c.c.Assign,
 	})
+}
+
+// formerTTL is what is left of a TTL when a leader is elected since another one was silent: most
+// voters had not heard of that for Raft's heartbeat timeout. 0: of the defaults.
+func (c *Config) formerTTL() time.Duration {
+	if c.Timing.TTL == 0 || c.Raft.Heartbeat == 0 {
+		return 0
+	}
+	return c.Timing.TTL - c.Raft.Heartbeat
 }
 
 // alone reports whether this node is the only member.

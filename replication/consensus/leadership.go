@@ -47,6 +47,21 @@ func (r *Raft) Leader() (id, addr string) {
 type leaders struct {
 	mu      sync.Mutex
 	changed chan struct{}
+	former  string // the last other node that it took for it since it led itself
+}
+
+// Former is the node that led before this one, as far as it knows, and that was not heard of any
+// more when this one was elected; "" for none, as where it has handed over. It is asked once in a
+// leadership.
+func (r *Raft) Former() string {
+	r.leaders.mu.Lock()
+	defer r.leaders.mu.Unlock()
+	id := r.leaders.former
+	r.leaders.former = ""
+	if r.trans.handed.Swap(false) {
+		return ""
+	}
+	return id
 }
 
 // LeaderChanged is closed when this node next takes another one, or none, for the leader. Take it
@@ -70,7 +85,11 @@ func (r *Raft) watchLeaders() {
 		for {
 			select {
 			case <-seen:
+				id, _ := r.Leader()
 				r.leaders.mu.Lock()
+				if id != "" && id != r.c.ID {
+					r.leaders.former = id
+				}
 				close(r.leaders.changed)
 				r.leaders.changed = make(chan struct{})
 				r.leaders.mu.Unlock()

@@ -121,6 +121,9 @@ func TestDeposedLeader(t *testing.T) {
 	}
 	tail := old.LastIndex()
 	leader := g.leader()
+	if who, again := leader.Former(), leader.Former(); who != old.id || again != "" {
+		t.Errorf("the leader that was silent is %q, and then %q", who, again)
+	}
 	for i := range 5 {
 		leader.propose(member(fmt.Sprint("kept", i)))
 	}
@@ -279,6 +282,9 @@ func TestTransferLeadership(t *testing.T) {
 		return nil
 	})
 	to.propose(member("x"))
+	if who := to.Former(); who != "" {
+		t.Errorf("%s has handed over, and counts as one that was silent", who)
+	}
 }
 
 // TestVoters: a node joins without a vote, gets one, loses it, and is taken out.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -27,6 +28,7 @@ type transport struct {
 	once   sync.Once
 	addrs  *addresses
 	reach  *reach
+	handed atomic.Bool // a leader has handed over to this node
 }
 
 func newTransport(c Config, addrs *addresses, group func() (ownership.Recovery, bool), log hclog.Logger) *transport {
@@ -51,6 +53,9 @@ func (t *transport) forward() {
 	for {
 		select {
 		case rpc := <-t.net.Consumer():
+			if _, ok := rpc.Command.(*raft.TimeoutNowRequest); ok {
+				t.handed.Store(true)
+			}
 			select {
 			case t.rpcs <- rpc:
 			case <-t.done:

@@ -14,8 +14,9 @@
 //   - A member is dead after a TTL without a ping, or at once when its connection has ended and its
 //     address refuses a new one: then there is no process. A connection's end alone says nothing.
 //   - The leader's own standstill is nobody's death: what it slept is added to everyone's time. A
-//     new leader gives all a fresh TTL. When more than half are gone at once it suspects itself
-//     first.
+//     new leader gives all a fresh TTL, and less to the one for whose silence it was elected: that
+//     one's word to itself has ended with its leadership. When more than half are gone at once it
+//     suspects itself first.
 //   - A report is taken as a whole: between its lines the one before it holds.
 //
 // Nothing here is needed for a count to be exact: a wrong judgement costs time.

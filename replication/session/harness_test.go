@@ -42,6 +42,7 @@ type node struct {
 	stop            context.CancelFunc
 	done            sync.WaitGroup
 	deposed         atomic.Bool // most voters say that it leads no more
+	former          string      // who led before this one does
 
 	mu     sync.Mutex
 	asked  int // for reports
@@ -138,6 +139,7 @@ func (c *cluster) start(id, incarnation string) *node {
 	n.table = NewTable(TableConfig{
 		ID: id, Seam: c.seam(), Log: slog.New(slog.DiscardHandler), State: c.state.Load, Dial: c.dial,
 		Leader: func() (string, string) { id, addr, _ := c.whoLeads(); return id, addr },
+		Former: func() string { return n.former },
 		Leads: func(context.Context) error {
 			if n.deposed.Load() {
 				return errors.New("deposed")
@@ -148,6 +150,10 @@ func (c *cluster) start(id, incarnation string) *node {
 	n.member = NewMember(MemberConfig{
 		Seam: c.seam(), Log: slog.New(slog.DiscardHandler), Leader: c.whoLeads, Dial: c.dial, Report: n.report,
 		Alone: func() bool { return len(c.state.Load().Members) == 1 },
+		Deposed: func(leader string) bool {
+			_, leads := n.table.View(c.state.Load())
+			return leader == id && !leads
+		},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stop = cancel

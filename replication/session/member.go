@@ -28,6 +28,9 @@ type MemberConfig struct {
 	// Alone reports whether the log has no other member now. If not, an answer vouches for TTL at
 	// most, even one that a leader gave while it knew of nobody else. Nil: as the answer says.
 	Alone func() bool
+	// Deposed reports whether a leader, by its node id, is this node, and knows that it leads no
+	// more: its word to itself ends with its leadership. Nil: nobody's does.
+	Deposed func(leader string) bool
 	// Report is asked for before each ping, from one goroutine at a time.
 	Report func() Report
 
@@ -69,6 +72,7 @@ type Member struct {
 	// renewed is when the last ping was sent that a leader has answered with its word; ttl is for
 	// how long from then on that holds.
 	renewed time.Time
+	by      string // the leader
 	ttl     time.Duration
 	known   bool
 	hint    string // an address that the last node, which did not lead, has named
@@ -114,12 +118,13 @@ func (m *Member) Known() bool {
 func (m *Member) Renewed() bool {
 	alone := m.cfg.Alone == nil || m.cfg.Alone()
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	ttl := m.ttl
+	by, ttl := m.by, m.ttl
 	if !alone {
 		ttl = min(ttl, m.cfg.TTL)
 	}
-	return m.known && !m.renewed.IsZero() && m.cfg.Seam.Age(m.renewed) < ttl
+	renewed := m.known && !m.renewed.IsZero() && m.cfg.Seam.Age(m.renewed) < ttl
+	m.mu.Unlock()
+	return renewed && (m.cfg.Deposed == nil || !m.cfg.Deposed(by))
 }
 
 // RenewedAt is when the last ping was sent that a leader has answered with its word; zero: never.
@@ -259,7 +264,7 @@ func (m *Member) answered(a Answer, sent time.Time) (again bool, err error) {
 	if a.Behind {
 		return false, nil
 	}
-	m.renewed, m.ttl = sent, m.cfg.TTL
+	m.renewed, m.by, m.ttl = sent, a.Leader, m.cfg.TTL
 	if a.TTLMs > 0 {
 		m.ttl = time.Duration(a.TTLMs) * time.Millisecond
 	}

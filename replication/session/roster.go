@@ -109,6 +109,13 @@ func (r *roster) observe(s *ownership.State, now time.Time) {
 	}
 }
 
+// hasSeen dates the last that is known of a member.
+func (r *roster) hasSeen(id string, at time.Time) {
+	if e := r.sessions[id]; e != nil && !r.alone() {
+		e.seen = at
+	}
+}
+
 // behind reports whether a member that has this version lacks one that the log has had for
 // behindMax. What an earlier leadership wrote has been there for long enough.
 func (r *roster) behind(has uint64, now time.Time) bool {

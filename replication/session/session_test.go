@@ -105,6 +105,34 @@ func TestNewLeaderGivesAFreshTTL(t *testing.T) {
 	})
 }
 
+// TestFormerLeaderIsWaitedForLessLong: the word that it gave itself has ended with its leadership,
+// and those that it gave to others have not.
+func TestFormerLeaderIsWaitedForLessLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, nodes, resign := three(t)
+		if !nodes[0].member.Renewed() {
+			t.Error("a leader does not count on itself")
+		}
+		resign()
+		if nodes[0].member.Renewed() || !nodes[2].member.Renewed() {
+			t.Errorf("behind its leadership: it counts on itself: %t; c counts on it: %t",
+				nodes[0].member.Renewed(), nodes[2].member.Renewed())
+		}
+		nodes[0].sleep()
+		nodes[2].sleep()
+		c.leads("b")
+		nodes[1].former = "a"
+		t.Cleanup(nodes[1].table.Lead(2))
+		c.pass(700*time.Millisecond, func() bool { return !nodes[1].lost("a") })
+		if took := c.until(func() bool { return nodes[1].lost("a") }); took > 150*time.Millisecond {
+			t.Errorf("a was dead %v too late", took)
+		}
+		c.pass(400*time.Millisecond, func() bool { return !nodes[1].lost("c") && !nodes[0].member.Renewed() })
+		nodes[0].wake()
+		c.until(func() bool { return nodes[1].live("a") && nodes[0].member.Renewed() })
+	})
+}
+
 // TestNewLeaderFindsTheDead: whose address refuses need not be waited for.
 func TestNewLeaderFindsTheDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

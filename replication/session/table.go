@@ -22,6 +22,10 @@ type TableConfig struct {
 	State func() *ownership.State
 	// Leader is the node that this one takes for the leader, for members that ask the wrong one.
 	Leader func() (id, addr string)
+	// Former is the node that led when this one began to, "" where it handed over or none is known.
+	// Its word to itself has ended with its leadership, so it is waited for less long than the
+	// others, who may have its word still. Nil: it is not known.
+	Former func() string
 	// Leads asks most voters whether this node leads still; nil means that it does. Nil: it is
 	// believed.
 	Leads func(ctx context.Context) error
@@ -30,6 +34,7 @@ type TableConfig struct {
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
 
 	TTL           time.Duration // without a ping until a member is dead (1.25 s)
+	FormerTTL     time.Duration // the same of the former leader, from when this one leads (750 ms)
 	Tick          time.Duration // between judgements, twice as long while nobody is late (50 ms)
 	Rest          int           // how many times longer TTL is while the log has one member (4)
 	SlipMax       time.Duration // that a judgement may be late before it counts as a slip (100 ms)
@@ -45,6 +50,7 @@ type TableConfig struct {
 // The defaults of a session.
 const (
 	ttlUsual    = 1250 * time.Millisecond
+	formerUsual = 750 * time.Millisecond
 	behindUsual = 250 * time.Millisecond
 	tickUsual   = 50 * time.Millisecond
 )
@@ -55,6 +61,7 @@ const WordMost = ttlUsual + behindUsual + 2*tickUsual
 
 func (c TableConfig) withDefaults() TableConfig {
 	c.TTL = cmp.Or(c.TTL, ttlUsual)
+	c.FormerTTL = min(cmp.Or(c.FormerTTL, formerUsual), c.TTL)
 	c.Tick = cmp.Or(c.Tick, tickUsual)
 	c.Rest = cmp.Or(c.Rest, 4)
 	c.SlipMax = cmp.Or(c.SlipMax, 100*time.Millisecond)
@@ -115,6 +122,9 @@ func (t *Table) Lead(term uint64) (resign func()) {
 	t.r.lead(term)
 	t.turn, t.tick, t.doubts = t.cfg.Seam.Now(), t.cfg.Tick, 0
 	t.r.observe(t.cfg.State(), t.turn)
+	if t.cfg.Former != nil {
+		t.r.hasSeen(t.cfg.Former(), t.turn.Add(t.cfg.FormerTTL-t.cfg.TTL))
+	}
 	t.ctx = ctx
 	for id, e := range t.r.sessions {
 		if e.alive {
