@@ -200,8 +200,21 @@ func (j *job) questions(b oneBroker) map[string]func(context.Context) (map[strin
 	}
 }
 
-// truth is what the brokers other than the stopped one say.
-func (j *job) truth(stopped int32) map[string]int64 {
+// truth is what the brokers other than the stopped one say, once they say it all: a new coordinator
+// reads its log first.
+func (j *job) truth(stopped int32) (truth map[string]int64) {
+	j.t.Helper()
+	want := 4*partitions + deposedLanes
+	eventually(j.t, 20*time.Second, "the other brokers say all", func() string {
+		if truth = j.saidWithout(stopped); len(truth) < want {
+			return fmt.Sprintf("%d things, not %d: %v", len(truth), want, truth)
+		}
+		return ""
+	})
+	return truth
+}
+
+func (j *job) saidWithout(stopped int32) map[string]int64 {
 	j.t.Helper()
 	truth := map[string]int64{}
 	for id := int32(1); id <= 3; id++ {
@@ -219,9 +232,6 @@ func (j *job) truth(stopped int32) map[string]int64 {
 	}
 	for p := range partitions {
 		truth[fmt.Sprintf("leader of %d", p)] = 1
-	}
-	if want := 4*partitions + deposedLanes; len(truth) != want {
-		j.t.Fatalf("the other brokers say %d things, not %d: %v", len(truth), want, truth)
 	}
 	return truth
 }

@@ -176,11 +176,26 @@ func (s *suite) jobFor(t *testing.T, r roles, victim int32) *job {
 			continue
 		}
 		if !slices.ContainsFunc(ids, func(id string) bool { return (txns[id] == victim) != r.transactions }) {
-			return newJobNamed(t, s, jobSpec{lanes: deposedLanes}, app)
+			j := newJobNamed(t, s, jobSpec{lanes: deposedLanes}, app)
+			j.knownEverywhere(j.input())
+			return j
 		}
 	}
 	t.Fatalf("no app found with broker %d as %s", victim, r)
 	return nil
+}
+
+// knownEverywhere waits until each broker knows a topic that was just made: a node asks one of them
+// whether there is such a topic.
+func (j *job) knownEverywhere(topic string) {
+	j.t.Helper()
+	for id := int32(1); id <= 3; id++ {
+		eventually(j.t, 20*time.Second, "each broker knows the input", func() string {
+			leaders, err := j.s.broker(j.t, id).leaders(j.ctx, topic)
+			must(j.t, err)
+			return atLeast(int64(len(leaders)), partitions)
+		})
+	}
 }
 
 // give makes the broker the leader of the app's partitions as the roles say, and others of the
