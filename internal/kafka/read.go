@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -18,6 +19,9 @@ const (
 
 	tailWindow = 100      // offsets of Tail's first look back; each further one is ten times as wide
 	tailBytes  = 32 << 20 // records that Tail holds at once, at most
+	// tailTries is how often Tail asks again where a broker does not have what another one has
+	// named as the end: one that was deposed and has not heard of it, as it may be for seconds.
+	tailTries = 10
 )
 
 // Read calls fn for each committed record of a partition from offset from up to, not including,
@@ -194,6 +198,12 @@ func (a *Admin) tail(ctx context.Context, topic string, partition int32, start, 
 	for end > start {
 		from := max(start, end-window)
 		records, whole, err := a.newest(ctx, topic, partition, from, end)
+		for tries := 1; errors.Is(err, kerr.OffsetOutOfRange) && tries <= tailTries; tries++ {
+			if ended := a.cfg.Seam.Sleep(ctx, a.cfg.backoff(tries)); ended != nil {
+				break
+			}
+			records, whole, err = a.newest(ctx, topic, partition, from, end)
+		}
 		if err != nil {
 			return err
 		}
