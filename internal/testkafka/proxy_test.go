@@ -3,6 +3,7 @@ package testkafka
 import (
 	"encoding/binary"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,8 +113,8 @@ func TestProxy(t *testing.T) {
 	if !ask(t, p.Addr(), 3, long) {
 		t.Fatal("it does not forward")
 	}
-	told := 0
-	hits := p.Fail(Fault{Key: KeyEndTxn, Do: DropAnswer, Skip: 1, Times: 2, OnHit: func() { told++ }})
+	var told atomic.Int32
+	hits := p.Fail(Fault{Key: KeyEndTxn, Do: DropAnswer, Skip: 1, Times: 2, OnHit: func() { told.Add(1) }})
 	for i, want := range []bool{true, false, false, true} {
 		if got := ask(t, p.Addr(), KeyEndTxn, long); got != want {
 			t.Errorf("EndTxn %d: answered %v, want %v", i, got, want)
@@ -122,8 +123,8 @@ func TestProxy(t *testing.T) {
 			t.Error("another key was hit")
 		}
 	}
-	if hits.Count() != 2 || told != 2 {
-		t.Errorf("%d hits, %d told, want 2", hits.Count(), told)
+	if hits.Count() != 2 || told.Load() != 2 {
+		t.Errorf("%d hits, %d told, want 2", hits.Count(), told.Load())
 	}
 	hits.Remove()
 	all := p.Fail(Fault{Key: KeyProduce, Do: DropRequest})

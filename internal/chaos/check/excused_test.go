@@ -272,7 +272,9 @@ func TestMostlyExcused(t *testing.T) {
 // TestAsked: questions that had no answer are counted.
 func TestAsked(t *testing.T) {
 	f := aRun()
-	f.add(history.Event{Read: &history.Read{App: "one", Ask: "scan", Stale: true, Error: "nobody was there"}})
+	f.add(history.Event{Process: &history.Process{Name: "x", Start: 1, Started: time.UnixMilli(1)}})
+	f.add(history.Event{Read: &history.Read{App: "one", Ask: "scan", Stale: true, Node: "x", Began: time.UnixMilli(2), Ended: time.UnixMilli(3),
+		Error: "it did not answer"}})
 	rep, err := f.judge()
 	if err != nil {
 		t.Fatal(err)
