@@ -298,9 +298,7 @@ func (c *Cluster) stranger(r joinRequest) string {
 			"start it with another --join, or with an empty --data-dir", r.Member.Name, r.Member.Addr, r.ClusterID, c.c.Addr, state.ClusterID)
 	}
 	if (r.ClusterID != "" || r.HasLog) && r.Recovered.Compare(state.Recovered) < 0 {
-		return fmt.Sprintf("cluster %s has gone on without node %s, since tally node recover was run (so says the node at %s): "+
-			"remove node.json, %s, raft, apps and state in the data dir of %s, and it joins as a new node",
-			state.ClusterID, r.Member.Name, c.c.Addr, pastFile, r.Member.Name)
+		return goneOn(state.ClusterID, "node "+r.Member.Name, "the node at "+c.c.Addr, "the data dir of "+r.Member.Name)
 	}
 	if r.Member.Format < oldestFormat {
 		return fmt.Sprintf("node %s runs tally %s, which knows format %d, and this cluster needs at least %d: start a newer release",

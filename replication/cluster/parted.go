@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -24,9 +25,13 @@ func (c *Cluster) leftBehind(h *Hello) error {
 	if h.ClusterID == "" || h.ClusterID != c.ClusterID() || h.Recovered.Compare(c.State().Recovered) <= 0 {
 		return nil
 	}
-	return fmt.Errorf("cluster %s has gone on without this node, since tally node recover was run (so says node %s at %s): "+
-		"remove node.json, %s, raft, apps and state in %s, and it joins as a new node",
-		h.ClusterID, h.Name, h.Addr, pastFile, c.c.DataDir)
+	return errors.New(goneOn(h.ClusterID, "this node", fmt.Sprintf("node %s at %s", h.Name, h.Addr), c.c.DataDir))
+}
+
+// goneOn tells who was left behind what to do.
+func goneOn(cluster, without, says, dataDir string) string {
+	return fmt.Sprintf("cluster %s has gone on without %s, since tally node recover was run (so says %s): "+
+		"remove node.json, %s, raft, apps and state in %s, and it joins as a new node", cluster, without, says, pastFile, dataDir)
 }
 
 // parted is told by Raft of a node whose connection it has refused.

@@ -92,11 +92,8 @@ type recovering struct {
 }
 
 func (r *recovering) Snapshot() (raft.FSMSnapshot, error) {
-	if err := r.failed(); err != nil {
-		return nil, err
-	}
 	r.publish(r.state.Load().Recover(r.id))
-	return &snapshot{r.state.Load()}, nil
+	return r.fsm.Snapshot()
 }
 
 // finishRecovery drops the entries of before a recovery, which Raft drops last of all: were it

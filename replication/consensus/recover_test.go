@@ -52,6 +52,18 @@ func TestRecover(t *testing.T) {
 	}
 }
 
+// endAll forms the group, and ends it when the last node has a member "before". It gives that node.
+func (g *group) endAll() *node {
+	g.t.Helper()
+	g.form().propose(member("before"))
+	on := g.nodes[2]
+	on.has("before")
+	for _, n := range g.nodes {
+		n.kill()
+	}
+	return on
+}
+
 // TestRecoveredApart: the voters of before a recovery come back with their logs, and are most of
 // them. They and the node that goes on have a leader each, and neither's log gets anything of the
 // other's.
@@ -64,12 +76,7 @@ func TestRecoveredApart(t *testing.T) {
 			c.Parted = func(id, _ string) { parted <- id }
 		}
 	}
-	g.form().propose(member("before"))
-	on := g.nodes[2]
-	on.has("before")
-	for _, n := range g.nodes {
-		n.kill()
-	}
+	on := g.endAll()
 	if _, err := Recover(on.dir, on.id, on.addr, seam.World(), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
@@ -113,12 +120,7 @@ func TestRecoveredApart(t *testing.T) {
 func TestRecoveryCutShort(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, 3, quick)
-	g.form().propose(member("before"))
-	on := g.nodes[2]
-	on.has("before")
-	for _, n := range g.nodes {
-		n.kill()
-	}
+	on := g.endAll()
 	log := filepath.Join(on.dir, storeFile)
 	before, err := os.ReadFile(log)
 	if err != nil {
