@@ -248,11 +248,23 @@ func (w *bandTrial) restart() {
 	w.launchAt(i, w.band[i].dir)
 }
 
+// cut parts a node from everybody, and has it wait for nobody when it ends: it may end by itself on
+// a cut that comes while it is starting.
+func (w *bandTrial) cut(i int) {
+	node := w.band[i].node
+	node.guarded(func() { node.cfg.HandOverMax, node.cfg.DepartMax = time.Millisecond, time.Millisecond })
+	w.net.set(i, linkCut)
+}
+
 // die ends a node as kill -9 would.
 func (w *bandTrial) die(i int) {
+	w.cut(i) // before anything of it ends
+	w.fall(i)
+}
+
+// fall ends a node that is cut off.
+func (w *bandTrial) fall(i int) {
 	m := w.band[i]
-	w.net.set(i, linkCut) // before anything of it ends
-	m.node.cfg.HandOverMax, m.node.cfg.DepartMax, m.node.cfg.DrainTimeout = time.Millisecond, time.Millisecond, 500*time.Millisecond
 	for _, a := range m.node.running() {
 		for _, l := range a.lanes {
 			l.mu.Lock()
@@ -284,11 +296,11 @@ func (w *bandTrial) killAll() {
 	w.whole()
 	w.say("kill all")
 	for i := range w.band {
-		w.net.set(i, linkCut)
+		w.cut(i)
 	}
 	var dying sync.WaitGroup
 	for i := range w.band {
-		dying.Go(func() { w.die(i) })
+		dying.Go(func() { w.fall(i) })
 	}
 	dying.Wait()
 	for i, m := range w.band {
