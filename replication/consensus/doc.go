@@ -21,6 +21,9 @@
 // timeouts for it were tried and given up, since the leader's lease, which may not be longer than
 // they are, cannot be changed while Raft runs.
 //
+// The voters that have a silent leader notice it one after the other when Timing.Heartbeat has
+// passed, and not when Raft's own timers happen to look, which takes up to three times as long.
+//
 // After a proposal the leader writes an empty entry, which tells the others at once that the
 // proposal is committed; without it they would hear of it with the next of Raft's own rounds, 50 to
 // 100 ms later. A cluster at rest writes nothing.

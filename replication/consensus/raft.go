@@ -97,6 +97,7 @@ func (r *Raft) start() error {
 	r.run(func() { r.watchLeadership(notify) })
 	r.run(r.watchHalt)
 	r.run(r.spread)
+	r.run(r.watchSilence)
 	if r.onlyVoter() {
 		r.trans.stand(r.c.ID)
 	}

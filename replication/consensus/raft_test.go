@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -57,6 +59,36 @@ func TestLeaderKilled(t *testing.T) {
 	g.leader()
 	for _, n := range g.nodes {
 		n.propagates(t, leader)
+	}
+}
+
+// TestSilentLeader: the others elect one of them as soon as their patience ends. By the timers that
+// Raft has for it they would have done so by then in one of six groups; four of five must.
+func TestSilentLeader(t *testing.T) {
+	t.Parallel()
+	timing := Timing{Heartbeat: slow * 2 * time.Second, Election: slow * 4 * time.Second, Lease: slow * time.Second}
+	var soon atomic.Int32
+	t.Run("groups", func(t *testing.T) {
+		for i := range 5 {
+			t.Run(strconv.Itoa(i), func(t *testing.T) {
+				t.Parallel()
+				g := newGroup(t, 3, timing)
+				leader := g.form()
+				leader.propose(member("x"))
+				g.settled(leader)
+				g.cut(leader, true)
+				cut := time.Now()
+				g.leader()
+				took := time.Since(cut)
+				t.Logf("another leader after %s", took.Round(time.Millisecond))
+				if took < timing.Heartbeat+timing.silenceStep()+timing.Heartbeat/10 {
+					soon.Add(1)
+				}
+			})
+		}
+	})
+	if n := soon.Load(); n < 4 {
+		t.Errorf("%d of 5 groups had another leader when the patience of both others had ended", n)
 	}
 }
 
