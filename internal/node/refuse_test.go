@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -37,6 +39,34 @@ func TestMissingInput(t *testing.T) {
 		if got, ok, err := p.admin.Topic(p.ctx(), topic); err != nil || !ok || got.Partitions != 3 {
 			t.Errorf("%s: %+v, %v", topic, got, err)
 		}
+	}
+}
+
+// TestInputOfThisMoment: a broker that does not know the input yet, as one of several may not when it
+// was made just now, is asked again.
+func TestInputOfThisMoment(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 2)
+	var asked atomic.Int32
+	p.fake.ControlKey(int16(kmsg.Metadata), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		p.fake.KeepControl()
+		req := r.(*kmsg.MetadataRequest)
+		at := slices.IndexFunc(req.Topics, func(t kmsg.MetadataRequestTopic) bool { return t.Topic != nil && *t.Topic == p.in })
+		if at < 0 || asked.Add(1) > 2 {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.MetadataResponse)
+		for _, t := range req.Topics {
+			answer := kmsg.NewMetadataResponseTopic()
+			answer.Topic, answer.ErrorCode = t.Topic, kerr.UnknownTopicOrPartition.Code
+			resp.Topics = append(resp.Topics, answer)
+		}
+		return resp, nil, true
+	})
+	n := p.start()
+	defer n.stop()
+	if asked.Load() < 3 {
+		t.Errorf("the input was looked for %d times", asked.Load())
 	}
 }
 

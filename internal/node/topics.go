@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tally-kafka/tally/internal/kafka"
 	"github.com/tally-kafka/tally/processor/spec"
@@ -28,7 +29,7 @@ const ownExtraBytes = 64 << 10
 // that is missing and will be made has its name, and a Replication of 0.
 func (a *app) findTopics(ctx context.Context) error {
 	changelog, dead := spec.ChangelogTopic(a.name()), spec.DeadTopic(a.name())
-	all, err := a.node.topics(ctx, append(a.specTopics(), changelog, dead)...)
+	all, err := a.topics(ctx, append(a.specTopics(), changelog, dead)...)
 	if err != nil {
 		return err
 	}
@@ -47,7 +48,7 @@ func (a *app) findTopics(ctx context.Context) error {
 
 // findSpecTopics looks at the topics that the spec names.
 func (a *app) findSpecTopics(ctx context.Context) error {
-	all, err := a.node.topics(ctx, a.specTopics()...)
+	all, err := a.topics(ctx, a.specTopics()...)
 	if err != nil {
 		return err
 	}
@@ -84,24 +85,49 @@ func (n *Node) topics(ctx context.Context, names ...string) (map[string]kafka.To
 	return all, nil
 }
 
+// A topic that was made a moment ago may be unknown yet to the broker that is asked.
+const (
+	inputTries = 8
+	inputPause = 250 * time.Millisecond
+)
+
+// topics describes topics by name, the input among them. Before that counts as missing where it is
+// not made, it is looked for again.
+func (a *app) topics(ctx context.Context, names ...string) (map[string]kafka.Topic, error) {
+	for try := 1; ; try++ {
+		all, err := a.node.topics(ctx, names...)
+		if err != nil || !missing(all[a.spec.Input.Topic]) || a.inputToMake() > 0 || try == inputTries {
+			return all, err
+		}
+		if err := a.node.cfg.Seam.Sleep(ctx, inputPause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// inputToMake is the partitions with which a missing input is made; 0: it is not.
+func (a *app) inputToMake() int {
+	if create := a.node.cfg.CreateTopics; create > 0 || a.node.embedded == nil {
+		return create
+	}
+	return EmbeddedPartitions
+}
+
 func (a *app) find(ctx context.Context, name string) (kafka.Topic, error) {
 	all, err := a.node.topics(ctx, name)
 	return all[name], err
 }
 
 func (a *app) findInput(ctx context.Context) error {
-	t, err := a.find(ctx, a.spec.Input.Topic)
+	all, err := a.topics(ctx, a.spec.Input.Topic)
 	if err != nil {
 		return err
 	}
-	return a.takeInput(t)
+	return a.takeInput(all[a.spec.Input.Topic])
 }
 
 func (a *app) takeInput(t kafka.Topic) error {
-	name, create := a.spec.Input.Topic, a.node.cfg.CreateTopics
-	if create == 0 && a.node.embedded != nil {
-		create = EmbeddedPartitions
-	}
+	name, create := a.spec.Input.Topic, a.inputToMake()
 	if a.input = t; !missing(t) {
 		return nil
 	}
