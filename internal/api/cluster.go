@@ -22,6 +22,9 @@ type Cluster interface {
 	// Place says who has the lanes of an app, as far as this node knows; nil for an app that it
 	// does not know.
 	Place(app string) []Placement
+	// Listed is an app as the cluster's log has it, for a node at which it is not open; nil where
+	// the log has no such app, or not yet which lanes it has.
+	Listed(app string) *App
 	// Problems asks the leader what keeps the cluster from being as it shall be, until ctx ends. Of
 	// a leader that does not answer it has nothing.
 	Problems(ctx context.Context) ClusterProblems

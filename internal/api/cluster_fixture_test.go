@@ -38,6 +38,8 @@ type clusterNode struct {
 	// Guarded by testCluster.mu.
 	refuses, hangs bool
 	outside        bool        // it is in no cluster yet
+	closed         bool        // it has not opened the app
+	listed         int         // how often it was asked for an app that it has not opened
 	sees           []Placement // what it believes of the lanes; nil: the truth
 	copies         map[int]*state.Store
 	asked          []string // what other nodes asked: verb and lanes
@@ -122,10 +124,33 @@ func (n *clusterNode) Status(context.Context) Status {
 
 func (n *clusterNode) NotReady() []string { return nil }
 
+func (n *clusterNode) isClosed() (yes bool) {
+	n.c.change(func() { yes = n.closed })
+	return yes
+}
+
 func (n *clusterNode) Apps() []*App {
+	if n.isClosed() {
+		return nil
+	}
 	app := n.c.app.App
 	app.Lanes = n.lanes
 	return []*App{&app}
+}
+
+func (n *clusterNode) Listed(name string) *App {
+	app := n.c.app.App
+	if name != app.Name {
+		return nil
+	}
+	n.c.change(func() { n.listed++ })
+	app.Listed, app.Look, app.Lanes = true, nil, func() []LaneView {
+		if n.isClosed() {
+			return nil
+		}
+		return n.lanes()
+	}
+	return &app
 }
 
 func (n *clusterNode) Records() []AppInfo {

@@ -35,6 +35,9 @@ func TestAnyNodeAnswersAsOne(t *testing.T) {
 			for k := range a.lanes {
 				c.give(k, rnd.IntN(nodes))
 			}
+			for i, n := range c.nodes {
+				c.change(func() { n.closed = i >= nodes && rnd.IntN(2) == 0 })
+			}
 			group := fmt.Sprintf(`["user-%d","w%d"]`, rnd.IntN(20), rnd.IntN(4))
 			for _, q := range [][2]string{{"get?wait=5s", group}, {"get?wait=5s&fresh=true", group}, {"scan", ""},
 				{"scan", fmt.Sprintf(`["user-%d"]`, rnd.IntN(20))}, {"top?n=7", ""}, {"top?n=1000", ""}, {"top?n=10000", ""}} {
@@ -141,6 +144,39 @@ func TestReadWaitsForAnOwner(t *testing.T) {
 			}
 		}
 		c.change(func() { n := c.nodes[1]; n.refuses, n.hangs, n.member.Alive = false, false, true })
+	}
+}
+
+// TestClosedHere: a node that has not opened an app yet has others answer for their lanes, and its
+// own waited for.
+func TestClosedHere(t *testing.T) {
+	a := newTestApp(t, wordcount, 2, 2)
+	a.event(1, "k", "w")
+	c := newTestCluster(t, a, 2, Options{})
+	closed := func(yes bool) { c.change(func() { c.nodes[0].closed = yes }) }
+	closed(true)
+	for verb, body := range map[string]string{"get": `["k","w"]`, "scan": "", "top": ""} {
+		c.give(0, 1)
+		if _, got := ask(t, "POST", c.url(0, verb+"?wait=0s"), body); !strings.Contains(got, `"count":1`) {
+			t.Errorf("%s of another's lanes: %s", verb, got)
+		}
+		c.give(0, 0)
+		status, got := ask(t, "POST", c.url(0, verb+"?wait=20ms"), body)
+		if status != 503 || !strings.Contains(errorOf(t, got).Message, `app "wordcount" is not open at this node`) {
+			t.Errorf("%s of its own lane, too: status %d %s", verb, status, got)
+		}
+		c.change(func() { c.nodes[0].listed = 0 })
+		done := make(chan string)
+		go func() {
+			_, got := ask(t, "POST", c.url(0, verb+"?wait=1m"), body)
+			done <- got
+		}()
+		eventually(t, "it is on its way", func() (yes bool) { c.change(func() { yes = c.nodes[0].listed > 0 }); return yes })
+		closed(false)
+		if got := <-done; !strings.Contains(got, `"count":1`) {
+			t.Errorf("%s that waits for its own lane: %s", verb, got)
+		}
+		closed(true)
 	}
 }
 

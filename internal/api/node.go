@@ -45,6 +45,9 @@ type App struct {
 	// Partitioners are the known ways in which clients place a key, in the order of state.Hints'
 	// fields; none: a query asks all lanes.
 	Partitioners []func(key []byte, partitions int) int32
+	// Listed: the app was not open at this node when it was asked for, and this is what the
+	// cluster's log says of it. Lanes are those of the app once it is open, as the same one.
+	Listed bool
 	// Look asks for the input's end anew, soon and not too often; it does not wait. Nil: it is only
 	// looked at from time to time.
 	Look func()

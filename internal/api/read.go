@@ -59,7 +59,7 @@ func (s *Server) beginRead(r *http.Request, more ...string) (*read, error) {
 		return nil, err
 	}
 	began := s.opt.Seam.Now()
-	app, err := s.awaitApp(r.Context(), r.PathValue("app"), began.Add(wait))
+	app, err := s.awaitApp(r.Context(), r.PathValue("app"), q.Get("local") == "true", began.Add(wait))
 	if err != nil {
 		return nil, err
 	}
@@ -110,10 +110,11 @@ func (s *Server) parseWait(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// awaitApp finds an app by name, and waits until late for one that the cluster has and this node
-// is about to open. A node that has just started knows none before it is in its cluster again: what
-// it does not know is unknown only then.
-func (s *Server) awaitApp(ctx context.Context, name string, late time.Time) (*App, error) {
+// awaitApp finds an app by name. One that the cluster has and this node has not opened is answered
+// by others, and waited for until late only where this node's own lanes are asked for. A node that
+// has just started knows none before it is in its cluster again: what it does not know is unknown
+// only then.
+func (s *Server) awaitApp(ctx context.Context, name string, local bool, late time.Time) (*App, error) {
 	for settled := s.opt.Cluster == nil; ; {
 		app, err := s.app(name)
 		switch {
@@ -125,10 +126,13 @@ func (s *Server) awaitApp(ctx context.Context, name string, late time.Time) (*Ap
 			}
 			settled = true
 			continue
-		case !notOpen(err), !s.opt.Seam.Now().Before(late):
+		case !notOpen(err):
 			return nil, err
 		}
-		if sleep := s.opt.Seam.Sleep(ctx, openPause); sleep != nil {
+		if app := s.opt.Cluster.Listed(name); app != nil && !local {
+			return app, nil
+		}
+		if !s.opt.Seam.Now().Before(late) || s.opt.Seam.Sleep(ctx, openPause) != nil {
 			return nil, err
 		}
 	}

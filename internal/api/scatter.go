@@ -174,6 +174,10 @@ func (rd *read) shards(lanes []int, try int) (shards []shard, left []int, why er
 			continue
 		}
 		m := alive[try%len(alive)]
+		if err := rd.closedHere(m); err != nil {
+			left, why = append(left, k), err
+			continue
+		}
 		i := slices.IndexFunc(shards, func(sh shard) bool { return sh.member.ID == m.ID })
 		if i < 0 {
 			shards = append(shards, shard{member: m})
@@ -182,6 +186,17 @@ func (rd *read) shards(lanes []int, try int) (shards []shard, left []int, why er
 		shards[i].lanes, shards[i].copies = append(shards[i].lanes, k), max(shards[i].copies, len(alive))
 	}
 	return shards, left, why
+}
+
+// closedHere says that a member is this node, and has not opened the app yet.
+func (rd *read) closedHere(m Member) error {
+	if !m.Self || !rd.app.Listed {
+		return nil
+	}
+	if _, err := rd.s.app(rd.app.Name); err != nil {
+		return rd.notReady(asError(err).Message)
+	}
+	return nil
 }
 
 func (rd *read) ownerless(p Placement, lane int, members map[string]Member) error {

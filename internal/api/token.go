@@ -62,7 +62,7 @@ func (rd *read) tokenBounds(ctx context.Context, text string) ([]bound, error) {
 		if rd.s.opt.Seam.Sleep(ctx, openPause) != nil {
 			return nil, err
 		}
-		if rd.app, err = rd.s.awaitApp(ctx, rd.app.Name, rd.deadline); err != nil {
+		if rd.app, err = rd.s.awaitApp(ctx, rd.app.Name, false, rd.deadline); err != nil {
 			return nil, err
 		}
 	}

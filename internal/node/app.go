@@ -429,8 +429,13 @@ func (a *app) view() *api.App {
 		Name: a.name(), ID: a.id, Generation: a.generation, Spec: a.spec, Program: a.program,
 		Input: a.input.Name, Source: a.source(a.stateTask(0)).Name, Repartitions: a.repartitions, Lanes: a.laneViews, Look: a.look,
 		LaneCount: a.lanesN, Partitions: a.partitions, Standbys: a.standbys(),
-		Partitioners: []func([]byte, int) int32{kafka.PartitionMurmur2, kafka.PartitionCRC32},
+		Partitioners: partitioners(),
 	}
+}
+
+// partitioners are the ways in which clients place a key, in the order of state.Hints' fields.
+func partitioners() []func([]byte, int) int32 {
+	return []func([]byte, int) int32{kafka.PartitionMurmur2, kafka.PartitionCRC32}
 }
 
 // standbys is how many each lane is to have. The number may change while the app is open.

@@ -67,12 +67,12 @@ func TestBandWaitsForItsSeeds(t *testing.T) {
 // that has never reached Kafka: that has a vote, and gets no lanes, and the status says why.
 func TestBandOfTwoVoters(t *testing.T) {
 	p := onFake(t)
-	p.topic(p.in, 2)
+	p.topic(p.in, 4)
 	b := p.band(2, standbys(1))
 	b.until("two voters are too few", func(st api.Status) error {
 		return oneProblem(st, "no lane be taken over: start a third", "two nodes vote")
 	})
-	p.launch(listening(testkafka.FreeAddr(t)), joined(b.addrs), named("node-c"), func(c *Config) {
+	c := p.launch(listening(testkafka.FreeAddr(t)), joined(b.addrs), named("node-c"), func(c *Config) {
 		c.Brokers, c.UnreachableAt = []string{testkafka.FreeAddr(t)}, 200*time.Millisecond
 	})
 	b.until("three vote, and one has no Kafka", func(st api.Status) error {
@@ -81,6 +81,10 @@ func TestBandOfTwoVoters(t *testing.T) {
 		}
 		return oneProblem(st, "gets no lanes while another can have them: it has not reached Kafka yet: ", "node node-c")
 	})
+	sent := b.events(100, 0)
+	b.send(sent...)
+	b.nodes = append(b.nodes, c) // it has not opened the app, and asks the others
+	b.counted(sent)
 }
 
 // kafkaLine is what a node has of Kafka; it reaches other nodes meanwhile.

@@ -42,8 +42,8 @@ func TestMissingInput(t *testing.T) {
 	}
 }
 
-// TestInputOfThisMoment: a broker that does not know the input yet, as one of several may not when it
-// was made just now, is asked again.
+// TestInputOfThisMoment: a broker that does not know the input yet, as one of several may not when
+// it was made just now, is asked again.
 func TestInputOfThisMoment(t *testing.T) {
 	p := onFake(t)
 	p.topic(p.in, 2)
