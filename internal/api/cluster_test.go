@@ -52,6 +52,7 @@ func TestAnyNodeAnswersAsOne(t *testing.T) {
 }
 
 // A question makes one hop: who is asked for lanes that are not its own says so and asks nobody.
+// Who was asked first looks again, and tells people that it waits.
 func TestOneHop(t *testing.T) {
 	a := newTestApp(t, wordcount, 1, 1)
 	a.event(0, "k", "w")
@@ -63,7 +64,7 @@ func TestOneHop(t *testing.T) {
 		if verb == "top" || verb == "scan" || verb == "watch" {
 			status, body = ask(t, "POST", c.url(0, verb+"?wait=20ms"), "")
 		}
-		if e := errorOf(t, body); status != 421 || e.Code != CodeNotOwner {
+		if e := errorOf(t, body); status != 503 || e.Code != CodeNotReady || !strings.Contains(e.Message, "which node has lane 0 of app wordcount") {
 			t.Errorf("%s: status %d %s", verb, status, body)
 		}
 	}

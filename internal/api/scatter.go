@@ -66,9 +66,18 @@ func (rd *read) scatterSome(ctx context.Context, lanes []int, ask func(context.C
 			slices.Sort(lanes)
 			return lanes, err
 		case err != nil:
-			return nil, err
+			return nil, rd.forPeople(err, lanes)
 		}
 	}
+}
+
+// forPeople is what people are told at the end of the wait: which node has a lane is for nodes.
+func (rd *read) forPeople(err error, lanes []int) error {
+	var e *Error
+	if errors.As(err, &e) && e.Code == CodeNotOwner {
+		return rd.notReady(fmt.Sprintf("it is not known yet which node has lane %s of app %s", lanesText(lanes), rd.app.Name))
+	}
+	return err
 }
 
 // askAll asks all shards and returns their errors.
