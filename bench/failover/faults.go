@@ -16,7 +16,9 @@ const (
 	KillOwner       = "owner killed"
 	KillLeader      = "owner and leader killed"
 	StopOwner       = "owner stopped (SIGSTOP 10 s)"
+	StopLeader      = "owner and leader stopped (SIGSTOP 10 s)"
 	CutOwner        = "owner cut off (from all and from Kafka for 10 s)"
+	CutLeader       = "owner and leader cut off (from all and from Kafka for 10 s)"
 	Drain           = "drain"
 	Move            = "move"
 	Join            = "join of a fourth node"
@@ -27,7 +29,10 @@ const (
 )
 
 // AllFaults are those that there are.
-var AllFaults = []string{KillOwner, StopOwner, KillLeader, CutOwner, Move, Drain, Join, RollingRestart, KillAll}
+var AllFaults = []string{KillOwner, StopOwner, KillLeader, StopLeader, CutOwner, CutLeader, Move, Drain, Join, RollingRestart, KillAll}
+
+// Cuts are those that need Wires.
+var Cuts = []string{CutOwner, CutLeader}
 
 // Wires are proxies between the nodes, and between them and Kafka, so that a node can be cut off.
 type Wires struct {
@@ -37,9 +42,9 @@ type Wires struct {
 
 // Faults are all that this band can do.
 func (b *Tally) Faults() []string {
-	all := []string{KillOwner, StopOwner, KillLeader, Move, Drain, Join, RollingRestart, KillAll}
+	all := []string{KillOwner, StopOwner, KillLeader, StopLeader, Move, Drain, Join, RollingRestart, KillAll}
 	if b.Wires != nil {
-		all = append(all, CutOwner)
+		all = append(all, Cuts...)
 	}
 	return all
 }
@@ -57,8 +62,12 @@ func (b *Tally) Fault(ctx context.Context, fault string) (repair func(context.Co
 		return b.kill(b.victim(st, true))
 	case StopOwner:
 		return b.hang(b.victim(st, false))
+	case StopLeader:
+		return b.hang(b.victim(st, true))
 	case CutOwner:
 		return b.cut(b.victim(st, false))
+	case CutLeader:
+		return b.cut(b.victim(st, true))
 	case KillAll:
 		return b.killAll()
 	case Drain:

@@ -53,7 +53,7 @@ func (r Row) verdict() string {
 type bound struct{ median, most float64 }
 
 var bounds = map[string]bound{
-	KillOwner: {300, 1000}, StopOwner: {0, 2500}, CutOwner: {0, 2500}, KillLeader: {0, 2500},
+	KillOwner: {300, 1000}, StopOwner: {0, 2500}, CutOwner: {0, 2500}, KillLeader: {0, 2500}, StopLeader: {0, 2500}, CutLeader: {0, 2500},
 	RollingRestart: {0, 300}, Move: {0, 300}, Drain: {0, 300}, Join: {0, 300}, KillAll: {0, 3000},
 }
 

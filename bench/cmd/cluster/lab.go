@@ -101,8 +101,12 @@ func (l *lab) cut(ctx context.Context) failover.Table {
 	b := l.tally(t)
 	b.Wires = &failover.Wires{Net: link.New(l.sm, bench.Seed), Kafka: l.cluster}
 	defer b.Wires.Net.Close()
+	faults := l.o.chosen(failover.Cuts)
+	if len(faults) == 0 { // they were named for other parts
+		faults = failover.Cuts
+	}
 	return l.table(ctx, "A node cut off", "All connections go through TCP proxies, which cut those of one node, to the others and to Kafka.",
-		t, b, []string{failover.CutOwner})
+		t, b, faults)
 }
 
 func (l *lab) withGroups(ctx context.Context) failover.Table {

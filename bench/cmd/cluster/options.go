@@ -106,20 +106,28 @@ func (o options) wants(part string) bool {
 	if o.faults == "" {
 		return true
 	}
-	has := func(faults ...string) bool {
-		return slices.ContainsFunc(faults, func(f string) bool { return slices.Contains(split(o.faults), f) })
-	}
+	var faults []string
 	switch part {
 	case "gaps":
-		return has((&failover.Tally{}).Faults()...)
+		faults = (&failover.Tally{}).Faults()
 	case "cut":
-		return has(failover.CutOwner)
+		faults = failover.Cuts
 	case "groups":
-		return has(failover.KillAll)
+		faults = []string{failover.KillAll}
 	case "streams":
-		return has((&failover.Streams{}).Faults()...)
+		faults = (&failover.Streams{}).Faults()
 	}
-	return false
+	return len(o.chosen(faults)) > 0
+}
+
+// chosen are those of some faults that were asked for, or all where none was named.
+func (o options) chosen(faults []string) (chosen []string) {
+	for _, f := range faults {
+		if o.faults == "" || slices.Contains(split(o.faults), f) {
+			chosen = append(chosen, f)
+		}
+	}
+	return chosen
 }
 
 func split(list string) []string {

@@ -24,7 +24,9 @@ func TestWhatIsUnknownIsRefused(t *testing.T) {
 func TestFaultsChooseTheirParts(t *testing.T) {
 	for faults, want := range map[string]string{
 		"": strings.Join(allParts, ","), "owner killed": "gaps,streams", "move,drain": "gaps",
-		"owner cut off (from all and from Kafka for 10 s)": "cut", "all killed and started again": "gaps,groups",
+		"owner cut off (from all and from Kafka for 10 s)":                                                    "cut",
+		"owner and leader cut off (from all and from Kafka for 10 s),owner and leader stopped (SIGSTOP 10 s)": "gaps,cut",
+		"all killed and started again":                                                                        "gaps,groups",
 	} {
 		o, err := parse([]string{"--faults=" + faults})
 		if err != nil {
