@@ -40,6 +40,7 @@ type clusterNode struct {
 	outside        bool        // it is in no cluster yet
 	closed         bool        // it has not opened the app
 	listed         int         // how often it was asked for an app that it has not opened
+	resets         int         // of that app, of which it has heard
 	sees           []Placement // what it believes of the lanes; nil: the truth
 	copies         map[int]*state.Store
 	asked          []string // what other nodes asked: verb and lanes
@@ -143,7 +144,7 @@ func (n *clusterNode) Listed(name string) *App {
 	if name != app.Name {
 		return nil
 	}
-	n.c.change(func() { n.listed++ })
+	n.c.change(func() { n.listed++; app.Generation += n.resets })
 	app.Listed, app.Look, app.Lanes = true, nil, func() []LaneView {
 		if n.isClosed() {
 			return nil

@@ -96,6 +96,20 @@ func TestGetFoldsWhatLives(t *testing.T) {
 	}
 }
 
+// A node that has not opened the app is no silent one: what its lane may have is waited for,
+// whether it is asked itself or another node.
+func TestClosedIsNotSilent(t *testing.T) {
+	for node := range 2 {
+		_, c := newSilentCluster(t)
+		c.heal()
+		c.change(func() { c.nodes[0].closed = true })
+		status, body := ask(t, "POST", c.url(node, "get?wait=30ms"), `["u5","w"]`)
+		if status != 503 || !strings.Contains(body, "not open at this node") {
+			t.Errorf("asked at %d: status %d %s", node, status, body)
+		}
+	}
+}
+
 // What a living lane has of a key is no answer while the key's own lane is silent, or no lane is
 // its own.
 func TestGetOfStraysOfASilentLane(t *testing.T) {

@@ -181,6 +181,31 @@ func TestClosedHere(t *testing.T) {
 	}
 }
 
+// TestResetWhileClosed: who waits at a node that does not open the app is told that it was reset.
+func TestResetWhileClosed(t *testing.T) {
+	a := newTestApp(t, wordcount, 1, 1)
+	a.event(0, "k", "w")
+	c := newTestCluster(t, a, 2, Options{})
+	c.change(func() { c.nodes[0].closed = true })
+	for _, verb := range []string{"get", "scan", "watch"} {
+		c.change(func() { c.nodes[0].listed, c.nodes[0].resets = 0, 0 })
+		group := ""
+		if verb == "get" {
+			group = `["k","w"]`
+		}
+		done := make(chan string)
+		go func() {
+			_, body := ask(t, "POST", c.url(0, verb+"?wait=1m"), group)
+			done <- body
+		}()
+		eventually(t, "it is on its way", func() (yes bool) { c.change(func() { yes = c.nodes[0].listed > 0 }); return yes })
+		c.change(func() { c.nodes[0].resets = 1 })
+		if body := <-done; !strings.Contains(body, "was reset meanwhile") {
+			t.Errorf("%s: %s", verb, body)
+		}
+	}
+}
+
 // What remains of the wait goes along, with the positions that the read asks for.
 func TestForwardedWait(t *testing.T) {
 	a := newTestApp(t, wordcount, 2, 2)

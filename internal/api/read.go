@@ -129,8 +129,10 @@ func (s *Server) awaitApp(ctx context.Context, name string, local bool, late tim
 		case !notOpen(err):
 			return nil, err
 		}
-		if app := s.opt.Cluster.Listed(name); app != nil && !local {
-			return app, nil
+		if !local {
+			if app := s.opt.Cluster.Listed(name); app != nil {
+				return app, nil
+			}
 		}
 		if !s.opt.Seam.Now().Before(late) || s.opt.Seam.Sleep(ctx, openPause) != nil {
 			return nil, err
@@ -165,7 +167,7 @@ func (s *Server) app(name string) (*App, error) {
 	}
 	if s.opt.Cluster != nil && s.opt.Cluster.Place(name) != nil {
 		return nil, &Error{Status: http.StatusServiceUnavailable, Code: CodeNotReady,
-			Message: fmt.Sprintf("app %q is not open at this node", name), Next: "`tally status` says why; ask another node meanwhile"}
+			Message: fmt.Sprintf("app %q is not open at this node", name), Next: "`tally status` says why"}
 	}
 	e := &Error{Status: http.StatusNotFound, Code: CodeUnknownApp,
 		Message: fmt.Sprintf("this node has no app %q", name), Next: "it has " + strings.Join(known, ", ")}
@@ -257,9 +259,12 @@ func (rd *read) pause(ctx context.Context, why error) error {
 // generation, or of another app of the name.
 func (rd *read) reopened() (*App, error) {
 	now, err := rd.s.app(rd.app.Name)
+	if notOpen(err) { // it is just being opened, or this node cannot
+		if now, err = rd.s.opt.Cluster.Listed(rd.app.Name), nil; now == nil || now.ID == rd.app.ID && now.Generation == rd.app.Generation {
+			return rd.app, nil
+		}
+	}
 	switch {
-	case err != nil && asError(err).Code == CodeNotReady: // it is just being opened
-		return rd.app, nil
 	case err != nil:
 		return nil, err
 	case now.ID != rd.app.ID:

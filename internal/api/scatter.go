@@ -47,7 +47,7 @@ func (rd *read) scatter(ctx context.Context, lanes []int, ask func(context.Conte
 func (rd *read) scatterSome(ctx context.Context, lanes []int, ask func(context.Context, shard) error) (silent []int, err error) {
 	for try := 0; ; try++ {
 		shards, left, why := rd.shards(lanes, try)
-		allSilent := true
+		allSilent := why == nil || isSilence(why)
 		for i, err := range rd.askAll(ctx, shards, ask) {
 			if err == nil {
 				continue
@@ -161,32 +161,26 @@ func (rd *read) holders(p Placement) []string {
 }
 
 // shards finds out whom to ask for the lanes. left are those that nobody can be asked for, and why
-// says so of one of them. With --stale each try asks another of the lane's copies.
+// says so of one of them: of one that is not silent, if there is one. With --stale each try asks
+// another of the lane's copies.
 func (rd *read) shards(lanes []int, try int) (shards []shard, left []int, why error) {
 	if len(lanes) == 0 {
 		return nil, nil, rd.notReady("it is not known yet which lanes app " + rd.app.Name + " has")
 	}
-	members := rd.s.members()
+	members, closed := rd.s.members(), rd.closedHere()
 	at := map[int]Placement{}
 	for _, p := range rd.s.opt.Cluster.Place(rd.app.Name) {
 		at[p.Lane] = p
 	}
 	for _, k := range lanes {
-		var alive []Member
-		for _, id := range rd.holders(at[k]) {
-			if m, ok := members[id]; ok && (m.Alive || m.Self) {
-				alive = append(alive, m)
+		alive, err := rd.askable(at[k], k, members, closed)
+		if err != nil {
+			if left = append(left, k); why == nil || isSilence(why) {
+				why = err
 			}
-		}
-		if len(alive) == 0 {
-			left, why = append(left, k), rd.ownerless(at[k], k, members)
 			continue
 		}
 		m := alive[try%len(alive)]
-		if err := rd.closedHere(m); err != nil {
-			left, why = append(left, k), err
-			continue
-		}
 		i := slices.IndexFunc(shards, func(sh shard) bool { return sh.member.ID == m.ID })
 		if i < 0 {
 			shards = append(shards, shard{member: m})
@@ -197,9 +191,30 @@ func (rd *read) shards(lanes []int, try int) (shards []shard, left []int, why er
 	return shards, left, why
 }
 
-// closedHere says that a member is this node, and has not opened the app yet.
-func (rd *read) closedHere(m Member) error {
-	if !m.Self || !rd.app.Listed {
+// askable are the members that can be asked for a lane, or why there are none. closed says why this
+// one cannot.
+func (rd *read) askable(p Placement, lane int, members map[string]Member, closed error) (alive []Member, err error) {
+	for _, id := range rd.holders(p) {
+		switch m, ok := members[id]; {
+		case ok && m.Self && closed != nil:
+			err = closed
+		case ok && (m.Alive || m.Self):
+			alive = append(alive, m)
+		}
+	}
+	switch {
+	case len(alive) > 0:
+		return alive, nil
+	case err == nil:
+		err = rd.ownerless(p, lane, members)
+	}
+	return nil, err
+}
+
+// closedHere says that this node has not opened the app yet: it is there, so its lanes are not
+// silent, and they cannot be read.
+func (rd *read) closedHere() error {
+	if !rd.app.Listed {
 		return nil
 	}
 	if _, err := rd.s.app(rd.app.Name); err != nil {

@@ -23,6 +23,11 @@ func (s *silence) Error() string { return s.said.Error() }
 
 func (s *silence) Unwrap() error { return s.said }
 
+func isSilence(err error) bool {
+	var s *silence
+	return errors.As(err, &s)
+}
+
 // missed are silent lanes that a read leaves out, and the error that says why; the zero value is of
 // none.
 type missed struct {
@@ -33,8 +38,7 @@ type missed struct {
 // silent reports whether err says that nobody answers for the shard's lanes: of several copies that
 // may, each must have been asked by this try, the first being 0.
 func (sh *shard) silent(err error, try int) bool {
-	var s *silence
-	return errors.As(err, &s) && try+1 >= sh.copies
+	return isSilence(err) && try+1 >= sh.copies
 }
 
 // mayMiss reports whether parts of a group may be answered with, although there are these silent

@@ -52,6 +52,7 @@ type Node struct {
 	seeds      *seed.Keeper  // checkpoints for other nodes
 	seedPace   *seed.Pace    // of those of other nodes
 	disk       *disk
+	listed     listing // apps for who asks, while they are not open
 
 	mu sync.Mutex
 	// These three are written by connect alone, under mu, since the status is asked for meanwhile;
@@ -107,7 +108,7 @@ func start(ctx context.Context, cfg Config, end context.CancelCauseFunc) (_ *Nod
 	n := &Node{
 		cfg: cfg, started: cfg.Seam.Now(), incarnation: cfg.Seam.NewID(), waiting: "starting",
 		budget: processor.NewBudget(cfg.CommitsPerSecond), hosts: map[string]*host{}, clustered: make(chan struct{}), watched: map[string]time.Time{}, end: end,
-		disk: newDisk(),
+		disk: newDisk(), listed: listing{made: map[string]listedApp{}},
 	}
 	if cfg.TTY {
 		n.bars = mpb.New(mpb.WithOutput(cfg.Out), mpb.WithWidth(50))

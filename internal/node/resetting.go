@@ -14,9 +14,9 @@ import (
 	"github.com/tally-kafka/tally/replication/ownership"
 )
 
-// orderWait is how long an order waits to be taken: at once by an app that runs or cannot be
-// opened, never by one that is being reset.
-const orderWait = 2 * time.Second
+// orderWait is how long an order waits to be taken: at once by an app that runs, between two tries
+// (see inputTries) by one that cannot be opened, never by one that is being reset.
+const orderWait = 4 * time.Second
 
 // order is a reset that was asked for.
 type order struct {

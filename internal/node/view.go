@@ -118,46 +118,6 @@ func (v view) Place(app string) []api.Placement {
 	return all
 }
 
-// Listed is an app of the log that is not open here.
-func (v view) Listed(name string) *api.App {
-	rec := v.n.cluster.State().Apps[name]
-	if rec == nil || len(rec.Lanes) == 0 {
-		return nil
-	}
-	s, err := spec.Parse([]byte(rec.Spec), "the stored spec of app "+name)
-	if err != nil {
-		return nil // of a release that is not this one
-	}
-	a := &api.App{
-		Name: name, ID: rec.ID, Generation: rec.Generation, Spec: s, Program: spec.Compile(s),
-		Input: s.Input.Topic, Source: s.Input.Topic, Repartitions: rec.Repartitions, LaneCount: len(rec.Lanes),
-		Partitions: rec.Partitions, Standbys: rec.Standbys, Partitioners: partitioners(), Listed: true,
-	}
-	if rec.Repartitions > 0 {
-		a.Source = spec.RepartitionTopic(name)
-	}
-	open := func() *api.App {
-		for _, now := range v.n.Apps() {
-			if now.Name == name && now.ID == rec.ID && now.Generation == rec.Generation {
-				return now
-			}
-		}
-		return nil
-	}
-	a.Lanes = func() []api.LaneView {
-		if now := open(); now != nil {
-			return now.Lanes()
-		}
-		return nil
-	}
-	a.Look = func() {
-		if now := open(); now != nil {
-			now.Look()
-		}
-	}
-	return a
-}
-
 // Do sends a request to another member.
 func (v view) Do(ctx context.Context, member string, req *http.Request) (*http.Response, error) {
 	m := v.n.cluster.State().Members[member]

@@ -198,7 +198,7 @@ func (c *Cluster) checkRest(ctx context.Context, silent []string) {
 	for len(silent) > 0 {
 		var err error
 		if silent, err = c.checkSeeds(ctx, silent); err != nil {
-			if errors.As(err, new(*otherClusterError)) && c.isIn() {
+			if errors.As(err, new(*otherClusterError)) && c.WasIn() {
 				c.c.Log.Warn("a seed is not of this cluster any more: take it out of --join", "err", err)
 				return
 			}
@@ -285,8 +285,8 @@ func (c *Cluster) Failure() error {
 	return c.failure
 }
 
-// isIn reports whether this process was registered once.
-func (c *Cluster) isIn() bool {
+// WasIn reports whether this process was registered once: what its log says was news then.
+func (c *Cluster) WasIn() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.wasIn

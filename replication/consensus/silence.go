@@ -11,8 +11,8 @@ import (
 const silenceSlip = 50 * time.Millisecond
 
 // silenceStep is from one voter's end of patience to the next one's: longer than the time between
-// two heartbeats, by which what they last heard of the leader differs. So no two of them stand at
-// one moment and take each other's vote.
+// two heartbeats, by which what they last heard of the leader differs. So two of them hardly ever
+// stand at one moment and take each other's vote: only where Raft's own timer does it for one.
 func (t Timing) silenceStep() time.Duration { return t.Heartbeat/5 + 30*time.Millisecond }
 
 // watchSilence has a follower notice that its leader is silent when it is: the timer that Raft has
