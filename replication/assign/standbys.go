@@ -114,7 +114,7 @@ func (b *board) trimmable(l *lane, asked int) bool {
 			return false
 		case m.fit:
 			following++
-		case !m.reaches:
+		case !m.reaches && !m.Draining: // it may come back to its copy
 			cut = true
 		}
 	}

@@ -103,7 +103,7 @@ func (c *column) judgeAge(n *ask) {
 		rep.excusedOf(1, what, "beside a broker that may name an old end")
 	case missing <= 0 && !future:
 		rep.saw(1, what)
-	case c.troubles.clock(n.node, n.asOfMs), c.stages() == 2 && !future && c.troubles.clockAhead(n.asOfMs):
+	case c.troubles.clock(n.node, n.asOfMs), c.stages() == 2 && c.anothersAge(n, future):
 		rep.excusedOf(1, what, "by a clock that was off")
 	case future:
 		rep.fail("%s: %s says what it is as of %s, which was not yet", n.of.where, n.node, moment(n.asOfMs))
@@ -120,6 +120,16 @@ func (c *column) judgeAge(n *ask) {
 		rep.fail("%s: %s says as %s that it has %s up to %d, lag %d, as of %s; %v before that, %d events more were known",
 			n.of.where, n.node, n.role, c.source, n.at, n.lag, moment(n.asOfMs), ageSlack, missing)
 	}
+}
+
+// anothersAge reports whether the age of an answer through two stages may be of a node whose clock
+// was off: it is the older of what several say. One of the future is, where that node has it from
+// such a clock, and the clock of the node that answers was ahead, too.
+func (c *column) anothersAge(n *ask, future bool) bool {
+	if !future {
+		return c.troubles.clockAhead(n.asOfMs)
+	}
+	return c.troubles.ahead(n.node, n.of.endedMs) && c.troubles.anyClock(n.asOfMs)
 }
 
 // missing is how many events of the input were known before a moment, and how many of them are

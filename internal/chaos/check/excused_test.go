@@ -53,6 +53,12 @@ func TestExcused(t *testing.T) {
 			f.fault("clock", r.Parts[0].Node, `at=1s kind=clock target="owner" for=2s param="3600"`, r.Began, r.Ended)
 			r.Parts[0].AsOfMs = r.Ended.Add(time.Hour).UnixMilli()
 		}},
+		"two clocks that were ahead, and the age is of the other one": {Reads, "ages through two stages, by a clock that was off", func(f *fake) {
+			r := f.lastRead("get", roleOwner)
+			f.fault("clock", r.Parts[0].Node, `kind=clock param="30"`, r.Began, r.Ended)
+			f.fault("clock", "other", `kind=clock param="2"`, r.Began, r.Ended)
+			r.Parts[0].AsOfMs = r.Ended.UnixMilli() + 2000
+		}},
 		"a clock that was ahead while the answer was proved": {Reads, "ages through two stages, by a clock that was off", func(f *fake) {
 			r := f.answerLate("two")
 			f.fault("clock", r.Parts[0].Node, `kind=clock param="30"`, r.Ended.Add(-31*time.Second), r.Ended.Add(-28*time.Second))

@@ -167,9 +167,24 @@ func (t *troubles) clock(node string, readMs int64) bool {
 // clockAhead reports whether at a moment any node's clock may have been ahead. Of an app of two
 // stages others say too how far they are, and one of them then calls an old lag a new one.
 func (t *troubles) clockAhead(ms int64) bool {
+	for node := range t.clocks {
+		if t.ahead(node, ms) {
+			return true
+		}
+	}
+	return false
+}
+
+// ahead reports whether a node's clock may have been ahead at a moment.
+func (t *troubles) ahead(node string, ms int64) bool {
 	late := clockLate.Milliseconds()
-	for _, faults := range t.clocks {
-		if slices.ContainsFunc(faults, func(c clockOff) bool { return c.by > 0 && c.began-late <= ms && ms <= c.ended+late }) {
+	return slices.ContainsFunc(t.clocks[node], func(c clockOff) bool { return c.by > 0 && c.began-late <= ms && ms <= c.ended+late })
+}
+
+// anyClock is clock of all nodes.
+func (t *troubles) anyClock(readMs int64) bool {
+	for node := range t.clocks {
+		if t.clock(node, readMs) {
 			return true
 		}
 	}
