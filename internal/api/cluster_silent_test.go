@@ -17,9 +17,15 @@ func nextDigit(key []byte, n int) int32 { return int32(key[len(key)-1]-'0'+1) % 
 // newSilentCluster is three nodes with a lane each, of which the last one alone answers. The keys
 // of lane k are u0 to u8 whose digit is k mod 3.
 func newSilentCluster(t *testing.T) (*testApp, *testCluster) {
+	return newSilentClusterOf(t, 20*time.Millisecond)
+}
+
+// newSilentClusterOf is newSilentCluster where a node that has been asked has so much longer for
+// its answer than the wait.
+func newSilentClusterOf(t *testing.T, slack time.Duration) (*testApp, *testCluster) {
 	a := newTestApp(t, wordcount, 3, 3)
 	a.Partitioners = []func([]byte, int) int32{lastDigit, lastDigit}
-	c := newTestCluster(t, a, 3, Options{ForwardSlack: 20 * time.Millisecond, StaleTry: 10 * time.Millisecond})
+	c := newTestCluster(t, a, 3, Options{ForwardSlack: slack, StaleTry: 10 * time.Millisecond})
 	for i := range 9 {
 		a.event(int32(i%3), fmt.Sprint("u", i), "w")
 	}
@@ -100,7 +106,7 @@ func TestGetFoldsWhatLives(t *testing.T) {
 // whether it is asked itself or another node.
 func TestClosedIsNotSilent(t *testing.T) {
 	for node := range 2 {
-		_, c := newSilentCluster(t)
+		_, c := newSilentClusterOf(t, time.Minute)
 		c.heal()
 		c.change(func() { c.nodes[0].closed = true })
 		status, body := ask(t, "POST", c.url(node, "get?wait=30ms"), `["u5","w"]`)
@@ -125,7 +131,7 @@ func TestGetOfStraysOfASilentLane(t *testing.T) {
 
 // A lane about which somebody says something is not silent: what it says is the answer.
 func TestALoadingLaneIsNotSilent(t *testing.T) {
-	a, c := newSilentCluster(t)
+	a, c := newSilentClusterOf(t, time.Minute)
 	a.setLane(1, func(v *LaneView) { v.Store = nil })
 	c.change(func() { c.nodes[1].refuses = false })
 	if status, body := ask(t, "POST", c.url(2, "get?wait=30ms"), `["u5","w"]`); status != 503 || !strings.Contains(body, "lane 1 of app wordcount is not loaded") {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/tally-kafka/tally/internal/api"
 	"github.com/tally-kafka/tally/internal/chaos/history"
 	"github.com/tally-kafka/tally/internal/chaos/plan"
+	"github.com/tally-kafka/tally/internal/seam"
 )
 
 // Gauge is what a process had at a moment.
@@ -258,7 +260,8 @@ func (f *Figures) ofGets(gets []asked) {
 
 // asideOf are the directories that nodes have beside their stores: damaged stores that were set
 // aside, copies that they receive, and checkpoints that they give out. The last two are there for
-// as long as that takes.
+// as long as that takes, and a checkpoint for a while longer where the one that received it has
+// ended meanwhile: such a one is left behind when that is over.
 func (w *World) asideOf() (dirs []string) {
 	for _, mark := range []string{".damaged-", ".seeding", ".checkpoint"} {
 		found, err := filepath.Glob(filepath.Join(w.opt.Dir, history.DataDir, "*", "state", "*", "*"+mark+"*"))
@@ -267,7 +270,16 @@ func (w *World) asideOf() (dirs []string) {
 		}
 		dirs = append(dirs, found...)
 	}
-	return dirs
+	return slices.DeleteFunc(dirs, w.kept)
+}
+
+// checkpointLife is for how long a node keeps a checkpoint that nobody reads.
+const checkpointLife = 10 * time.Minute
+
+// kept reports whether a directory is a checkpoint that may be asked for again.
+func (w *World) kept(dir string) bool {
+	info, err := os.Stat(dir)
+	return strings.Contains(filepath.Base(dir), ".checkpoint") && err == nil && seam.World().Since(info.ModTime()) < checkpointLife
 }
 
 // asked is a get, from the moment when it was sent.

@@ -157,8 +157,13 @@ func TestFigures(t *testing.T) {
 // TestAside: what lies beside the stores is found, and the stores are not.
 func TestAside(t *testing.T) {
 	w := &World{opt: Options{Dir: t.TempDir()}}
-	for _, name := range []string{"0", "1", "0.damaged-20260101T000000.000", "1.seeding", "1.checkpoint7"} {
-		must(t, os.MkdirAll(filepath.Join(w.opt.Dir, history.DataDir, "a", "state", LocalApp, name), 0o700))
+	old := time.Now().Add(-checkpointLife)
+	for _, name := range []string{"0", "1", "0.damaged-20260101T000000.000", "1.seeding", "1.checkpoint", "2.checkpoint"} {
+		dir := filepath.Join(w.opt.Dir, history.DataDir, "a", "state", LocalApp, name)
+		must(t, os.MkdirAll(dir, 0o700))
+		if name == "1.checkpoint" { // nobody has read it for so long
+			must(t, os.Chtimes(dir, old, old))
+		}
 	}
 	if got := w.asideOf(); len(got) != 3 {
 		t.Errorf("beside the stores are %q", got)
