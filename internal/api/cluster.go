@@ -23,7 +23,8 @@ type Cluster interface {
 	// does not know.
 	Place(app string) []Placement
 	// Listed is an app as the cluster's log has it, for a node at which it is not open; nil where
-	// the log has no such app, or not yet which lanes it has.
+	// the log has no such app, or not yet which lanes it has, while the app is being reset, and
+	// before the node has been a member.
 	Listed(app string) *App
 	// Problems asks the leader what keeps the cluster from being as it shall be, until ctx ends. Of
 	// a leader that does not answer it has nothing.

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -237,7 +236,7 @@ func TestJoinWithARefusedSpec(t *testing.T) {
 		strings.Replace(wordcount, "group: [key, item]", "group: [item]", 1):                                     "group",
 		strings.NewReplacer("$APP", "other-app", "$IN", "no-such-topic", "$OUT", "other-out").Replace(wordcount): "no-such-topic",
 	} {
-		says(t, p.refused(named("node-b"), joined([]string{n.addr()}), inDir(dir), running(p.spec(text)), func(c *Config) { c.HandOverMax = time.Minute }), why)
+		says(t, p.refused(named("node-b"), joined([]string{n.addr()}), inDir(dir), running(p.spec(text))), why)
 		n.isOne()
 	}
 	p.launch(named("node-b"), joined([]string{n.addr()}), inDir(dir), noSpecs()).isReady()

@@ -270,14 +270,14 @@ func (w *World) asideOf() (dirs []string) {
 		}
 		dirs = append(dirs, found...)
 	}
-	return slices.DeleteFunc(dirs, w.kept)
+	return slices.DeleteFunc(dirs, mayBeAskedFor)
 }
 
-// checkpointLife is for how long a node keeps a checkpoint that nobody reads.
+// checkpointLife is for how long a node keeps a checkpoint that nobody reads: Life of
+// replication/seed, by default.
 const checkpointLife = 10 * time.Minute
 
-// kept reports whether a directory is a checkpoint that may be asked for again.
-func (w *World) kept(dir string) bool {
+func mayBeAskedFor(dir string) bool {
 	info, err := os.Stat(dir)
 	return strings.Contains(filepath.Base(dir), ".checkpoint") && err == nil && seam.World().Since(info.ModTime()) < checkpointLife
 }
