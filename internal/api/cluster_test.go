@@ -166,19 +166,25 @@ func TestClosedHere(t *testing.T) {
 		if status != 503 || !strings.Contains(errorOf(t, got).Message, `app "wordcount" is not open at this node`) {
 			t.Errorf("%s of its own lane, too: status %d %s", verb, status, got)
 		}
-		c.change(func() { c.nodes[0].listed = 0 })
-		done := make(chan string)
-		go func() {
-			_, got := ask(t, "POST", c.url(0, verb+"?wait=1m"), body)
-			done <- got
-		}()
-		eventually(t, "it is on its way", func() (yes bool) { c.change(func() { yes = c.nodes[0].listed > 0 }); return yes })
+		done := c.askClosed(verb, body)
 		closed(false)
 		if got := <-done; !strings.Contains(got, `"count":1`) {
 			t.Errorf("%s that waits for its own lane: %s", verb, got)
 		}
 		closed(true)
 	}
+}
+
+// askClosed asks the first node, which has not opened the app, and returns once it waits.
+func (c *testCluster) askClosed(verb, body string) (answer <-chan string) {
+	c.change(func() { c.nodes[0].listed = 0 })
+	done := make(chan string)
+	go func() {
+		_, got := ask(c.t, "POST", c.url(0, verb+"?wait=1m"), body)
+		done <- got
+	}()
+	eventually(c.t, "it is on its way", func() (yes bool) { c.change(func() { yes = c.nodes[0].listed > 0 }); return yes })
+	return done
 }
 
 // TestResetWhileClosed: who waits at a node that does not open the app is told that it was reset.
@@ -188,17 +194,12 @@ func TestResetWhileClosed(t *testing.T) {
 	c := newTestCluster(t, a, 2, Options{})
 	c.change(func() { c.nodes[0].closed = true })
 	for _, verb := range []string{"get", "scan", "watch"} {
-		c.change(func() { c.nodes[0].listed, c.nodes[0].resets = 0, 0 })
+		c.change(func() { c.nodes[0].resets = 0 })
 		group := ""
 		if verb == "get" {
 			group = `["k","w"]`
 		}
-		done := make(chan string)
-		go func() {
-			_, body := ask(t, "POST", c.url(0, verb+"?wait=1m"), group)
-			done <- body
-		}()
-		eventually(t, "it is on its way", func() (yes bool) { c.change(func() { yes = c.nodes[0].listed > 0 }); return yes })
+		done := c.askClosed(verb, group)
 		c.change(func() { c.nodes[0].resets = 1 })
 		if body := <-done; !strings.Contains(body, "was reset meanwhile") {
 			t.Errorf("%s: %s", verb, body)
