@@ -55,8 +55,8 @@ func TestWhatIsAcceptedIsReadAgain(t *testing.T) {
 	late, accepted := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		values, sizes, least := values, sizes, 1
-		// Half of the specs are of what grows most as it is written out, so that even the few tries of a
-		// short run meet the limit.
+		// Half of the specs are of what grows most as it is written out, so that even the few
+		// tries of a short run meet the limit.
 		if rapid.Bool().Draw(t, "grown") {
 			values, sizes, least = grown, sizes[3:], 2
 		}
