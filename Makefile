@@ -98,7 +98,7 @@ gosource: build ## The main job: the words of Go's own source, by package and by
 	./examples/gosource/run.sh --by-word
 
 # MUTANTFLAGS="-only a,b", "-checks chaos", "-all" for every check and not the first that catches a mutant.
-mutants: ## Wrong variants of the protocol, each of which a general check must catch (about 30 min)
+mutants: ## Wrong variants of the protocol, each of which a general check must catch (about 45 min)
 	$(GO) run ./internal/mutants --seeds 3 $(MUTANTFLAGS)
 
 # SEED=7 repeats one seed, SEEDS=20 runs so many, SEED=7 SEEDS=20 those from the seventh on. A seed mostly
@@ -125,7 +125,7 @@ soak: ## The same for two hours, with 50 M events and a million groups: SEED=7 F
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),2h) $(if $(SEED),-seed $(SEED)) \
 	  -rate $(or $(RATE),3600) -keys 1000000 -even $(if $(SHRINK),-shrink $(SHRINK)) $(CHAOSFLAGS)
 
-press: ## At the highest rate of this machine, faults every 10 s: memory, goroutines, files: SEED=7 FOR=20m
+press: ## At three quarters of the highest rate of this machine, faults every 10 s: memory, goroutines, files: SEED=7 FOR=20m
 	$(GO) run $(NOPGO) ./internal/chaos/cmd/chaos -for $(or $(FOR),20m) $(if $(SEED),-seed $(SEED)) \
 	  -keys 20000 -press -shrink 0 $(CHAOSFLAGS)
 

@@ -24,7 +24,7 @@ func newCmdDrain(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drain NODE",
 		Short: "Move all lanes away from a node, and give it none until --undo or its next start",
-		Long: `Move all lanes of a node to the others, one after another, and wait until it has none; it gets no new
+		Long: `Move all lanes of a node to the others, a few at a time, and wait until it has none; it gets no new
 ones until --undo, or until it is started again. Lanes that run go first; one that has stopped on an
 error goes too, and is not waited for to run. A stop by SIGTERM drains by itself.`,
 		Example: `  tally drain b --dry-run

@@ -51,7 +51,7 @@ func (j *job) verifyAudit(p *process) string {
 	ctx, cancel := context.WithTimeout(j.ctx, time.Minute)
 	defer cancel()
 	_ = p.client() // so that its address is known
-	cmd := exec.CommandContext(ctx, j.s.bin, "audit", "--server", p.addr, "--app", j.app)
+	cmd := exec.CommandContext(ctx, j.s.bin, p.m.guard.command(p.addr, "audit", "--app", j.app)...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		j.t.Fatalf("tally audit: %v\n%s", err, out)

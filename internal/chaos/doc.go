@@ -3,10 +3,10 @@
 //
 // There is no code here but tests; the packages below are the run of faults that `make chaos`
 // starts: link is a network that can be broken, plan the schedule of a seed, world all that runs
-// under it, history what it writes down, check what judges that, and cmd/chaos the command. The
-// tests start `tally run`, kill it (or freeze it, or its broker, or one answer) under load, and
-// then compare everything that can be seen from outside with a recount of the input that shares
-// nothing with tally.
+// under it, history what it writes down, check what judges that, opened what reads the copies of
+// dead nodes' stores for it, and cmd/chaos the command. The tests start `tally run`, kill it (or
+// freeze it, or its broker, or one answer) under load, and then compare everything that can be seen
+// from outside with a recount of the input that shares nothing with tally.
 //
 // Invariants:
 //

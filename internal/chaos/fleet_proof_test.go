@@ -53,6 +53,7 @@ func testFleet(t *testing.T, s *suite) {
 		{"rolling restart", 5, f.roll, true},
 		{"move and drain", 5, f.moveAndDrain, true},
 		{"join and leave", 3, f.joinAndLeave, true},
+		{"another authority", 3, f.changeAuthority, true},
 		{"two killed", 3, f.killTwo, false},
 		{"all killed", 3, f.killAll, true},
 		{"wiped", 3, f.wipe, false},

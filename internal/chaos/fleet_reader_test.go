@@ -68,7 +68,7 @@ func (f *fleet) read() *readers {
 	r := &readers{f: f, quit: quit}
 	clients := map[string]*api.Client{}
 	for _, name := range []string{"a", "b", "c"} {
-		c, err := api.NewClient("http://"+f.machines[name].listen, seam.World())
+		c, err := api.NewClient(f.guard.url(f.machines[name].listen), seam.World(), f.guard.options()...)
 		must(f.t, err)
 		clients[name] = c
 	}

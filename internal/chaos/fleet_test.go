@@ -29,6 +29,7 @@ type fleet struct {
 	join     string
 	net      *link.Network // between the nodes; nil: they reach each other without a proxy
 	brokers  []string      // by which the nodes reach Kafka
+	guard    *guard        // nil: without certificates and tokens
 	jobs     []*job
 	gauges   []*gauge
 	loads    []*load
@@ -36,13 +37,17 @@ type fleet struct {
 	frozen   freeze
 }
 
-// newFleet starts three nodes at once, and submits the apps to one of them.
+// newFleet starts three nodes at once, with certificates and tokens as on several machines, and
+// submits the apps to one of them.
 func newFleet(t *testing.T, s *suite) *fleet {
 	t.Helper()
-	f := &fleet{t: t, s: s, brokers: s.cluster.Addrs()}
+	f := &fleet{t: t, s: s, brokers: s.cluster.Addrs(), guard: newGuard(t, s.bin, nodeNames...)}
 	f.open(s.bin)
 	return f
 }
+
+// nodeNames are those of a fleet; the last one joins later.
+var nodeNames = []string{"a", "b", "c", "d"}
 
 // open starts the fleet with a binary.
 func (f *fleet) open(bin string) {
@@ -57,9 +62,9 @@ func (f *fleet) open(bin string) {
 		j.ctx = f.ctx
 		f.gauges = append(f.gauges, newGauge(j))
 	}
-	names, addrs := []string{"a", "b", "c", "d"}, freeAddrs(t, 4)
+	addrs := freeAddrs(t, len(nodeNames))
 	dialled := slices.Clone(addrs)
-	for i, name := range names {
+	for i, name := range nodeNames {
 		if f.net != nil {
 			var err error
 			dialled[i], err = f.net.Listen(name, addrs[i])
@@ -67,9 +72,9 @@ func (f *fleet) open(bin string) {
 		}
 	}
 	f.join = strings.Join(dialled[:3], ",")
-	for i, name := range names {
-		m := f.jobs[0].machine(name, "--join", f.join, "--advertise", dialled[i])
-		m.listen, m.bare, m.bin, m.brokers = addrs[i], true, bin, f.brokers
+	for i, name := range nodeNames {
+		m := f.jobs[0].machine(name, append(f.guard.run(name), "--join", f.join, "--advertise", dialled[i])...)
+		m.listen, m.bare, m.bin, m.brokers, m.guard = addrs[i], true, bin, f.brokers, f.guard
 		f.machines[name] = m
 	}
 	began := time.Now()
@@ -100,7 +105,7 @@ func (f *fleet) start(names ...string) {
 	f.t.Helper()
 	for _, name := range names {
 		f.up[name] = f.machines[name].start()
-		f.up[name].addr = "http://" + f.machines[name].listen
+		f.up[name].addr = f.guard.url(f.machines[name].listen)
 		if f.net != nil {
 			f.net.Register(name, f.up[name].cmd.Process.Pid)
 		}
@@ -140,7 +145,7 @@ func (f *fleet) tally(args ...string) string {
 	eventually(f.t, 40*time.Second, "tally "+strings.Join(args, " "), func() string {
 		ctx, cancel := context.WithTimeout(f.ctx, 35*time.Second)
 		defer cancel()
-		all := append(slices.Clone(args), "--server", f.any().addr)
+		all := f.guard.command(f.any().addr, args...)
 		var err error
 		out, err = exec.CommandContext(ctx, f.s.bin, all...).CombinedOutput()
 		var exit *exec.ExitError
@@ -298,7 +303,7 @@ func localStatus(ctx context.Context, p *process) (st api.Status, err error) {
 	if err != nil {
 		return st, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := p.m.guard.do(req)
 	if err != nil {
 		return st, err
 	}

@@ -31,6 +31,7 @@ type machine struct {
 	listen  string // default: a port that is free
 	bare    bool   // it is given no spec: the cluster has the apps
 	bin     string // default: the suite's
+	guard   *guard // nil: it has no certificate, and wants no token
 	starts  int
 }
 
@@ -164,7 +165,7 @@ func (p *process) client() *api.Client {
 	p.asked.Lock()
 	defer p.asked.Unlock()
 	if p.api == nil {
-		c, err := api.NewClient(p.addr, seam.World())
+		c, err := api.NewClient(p.addr, seam.World(), p.m.guard.options()...)
 		must(p.t, err)
 		p.api = c
 	}

@@ -4,8 +4,8 @@
 //
 // A mutant is a patch in testdata/mutants, whose first line says in a comment what it breaks. It is
 // applied to copies of the files; go's -overlay compiles the checks with the copies in the place of
-// the files, so the tree itself is never touched. No test exists for a mutant alone: one that
-// survives says that a general check is too weak.
+// the files, so the tree itself is never touched. A mutant that survives
+// says that a check is too weak: a general one, but for what only a test of one part can arrange.
 //
 // A mutant meets the checks that its files can reach, the fast ones first, until one catches it;
 // with -all it meets every one. The last and slowest is chaos: internal/chaos/cmd/chaos, 90 s of

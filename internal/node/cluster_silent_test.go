@@ -38,7 +38,7 @@ func TestBandAnswersAlone(t *testing.T) {
 	}
 	net.set(0, linkCut) // they hand nothing over, as killed ones
 	net.set(1, linkCut)
-	defer func() { net.set(0, linkUp); net.set(1, linkUp) }()
+	defer func() { net.set(0, linkUp); net.set(1, linkUp) }() // so that they can stop
 	until(t, func() error {
 		own, silent, err := b.lanesAlone()
 		for i := range 7 {
@@ -53,6 +53,39 @@ func TestBandAnswersAlone(t *testing.T) {
 		}
 		return err
 	})
+
+	before, err := b.nodes[2].client.Status(b.ctx())
+	p.must(err)
+	more := b.events(100, 100)
+	b.send(more...)
+	all := append(sent, more...)
+	until(t, func() error { // each counts on what it owns
+		own, silent, err := b.lanesAlone()
+		for i := range 7 {
+			key := fmt.Sprintf("user-%d", i)
+			if err == nil && slices.Contains(own, int(kafka.PartitionMurmur2([]byte(key), 4))) {
+				err = b.askAlone(fmt.Sprintf(`[%q,"and"]`, key), true, silent, count(all))
+			}
+		}
+		return err
+	})
+	now, err := b.nodes[2].client.Status(b.ctx())
+	p.must(err)
+	if was, is := owned(before), owned(now); !slices.Equal(was, is) {
+		t.Errorf("without a majority %v has become %v", was, is)
+	}
+	net.set(0, linkUp)
+	net.set(1, linkUp)
+	b.whole()
+	b.exact(all)
+}
+
+// owned says who owns each lane of the one app, and under which epoch.
+func owned(st api.Status) (lanes []string) {
+	for _, l := range st.Apps[0].Lanes {
+		lanes = append(lanes, fmt.Sprintf("%d: %s in %d", l.Lane, l.Owner, l.Epoch))
+	}
+	return lanes
 }
 
 // lanesAlone are the lanes that the last node runs, and those of the others, once nobody decides

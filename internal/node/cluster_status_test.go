@@ -184,6 +184,64 @@ func TestBandLeaderWithoutKafka(t *testing.T) {
 	b.exact(load())
 }
 
+// Without Kafka, and with each other, nodes keep what they own: no lane moves, who is asked answers
+// as of when it last knew, and once Kafka is back they count on.
+func TestBandWithoutKafka(t *testing.T) {
+	p := onFake(t)
+	p.topic(p.in, 4)
+	lines := make([]kafkaLine, 3)
+	b := p.band(3, standbys(1), func(c *Config) {
+		for i := range lines {
+			if c.Name == nodeName(i) {
+				lines[i].through(c)
+			}
+		}
+	})
+	sent := b.events(100, 0)
+	b.send(sent...)
+	b.counted(sent)
+	b.balanced()
+	before, err := b.nodes[0].client.Status(b.ctx())
+	p.must(err)
+	for i := range lines {
+		lines[i].set(true)
+	}
+	began := time.Now()
+	more := b.events(100, 100)
+	b.send(more...) // which nobody hears of
+	b.until("each node says that Kafka does not answer", func(st api.Status) error {
+		for i := range lines {
+			if len(problems(st, nodeName(i))) == 0 {
+				return fmt.Errorf("problems: %q", st.Problems)
+			}
+		}
+		if since := time.Since(began); since < 3*time.Second { // a node alone has lost its lanes by then
+			return fmt.Errorf("without Kafka for %v", since)
+		}
+		return nil
+	})
+	const group = `["user-1","and"]`
+	for _, n := range b.nodes {
+		got, err := n.client.Get(b.ctx(), b.app, []byte(group), api.ReadOptions{Stale: true})
+		old := func(part api.Part) bool {
+			return part.Role == api.RoleUnsure && time.UnixMilli(part.AsOfMs).Before(began.Add(time.Second))
+		}
+		if err != nil || string(got.Values) != count(sent)[group] || slices.ContainsFunc(got.Parts, func(p api.Part) bool { return !old(p) }) {
+			t.Errorf("asked at %s: %+v, %v; without Kafka since %v", n.url, got, err, began)
+		}
+	}
+	now, err := b.nodes[0].client.Status(b.ctx())
+	p.must(err)
+	if was, is := owned(before), owned(now); !slices.Equal(was, is) {
+		t.Errorf("without Kafka %v has become %v", was, is)
+	}
+	for i := range lines {
+		lines[i].set(false)
+	}
+	b.whole()
+	b.exact(append(sent, more...))
+}
+
 // The owner of a lane that nobody follows ends, and the leader cannot fence the lane: any node's
 // status says why it has no owner, until the fence has ended and the lane runs.
 func TestBandFenceFails(t *testing.T) {

@@ -269,6 +269,9 @@ func (c *Cluster) admit(ctx context.Context, r joinRequest) joinAnswer {
 	if answer.Refused = c.unwelcome(ctx, r, register); answer.Refused != "" {
 		return answer
 	}
+	if answer.Later, answer.Refused = c.addressOf(ctx, r.Member); answer.Later != "" || answer.Refused != "" {
+		return answer
+	}
 	if err := c.enlist(ctx, r.Member); err != nil {
 		return c.notNow(answer, err)
 	}
@@ -349,6 +352,30 @@ func (c *Cluster) unwelcome(ctx context.Context, r joinRequest, register ownersh
 			"remove node.json, %s and raft in it, and it is a new node", old.ID, old.Name, old.Addr, r.Member.Addr, pastFile)
 	}
 	return ""
+}
+
+// addressOf looks whether a node is where it says, if another member was last known there: that one
+// may have ended or moved, and an address can pass to another node, but not to one that only names
+// it. The words say why the node is not let in, refused for good.
+func (c *Cluster) addressOf(ctx context.Context, m ownership.Member) (later, refused string) {
+	var there string // the member that was known there
+	for _, other := range c.State().SortedMembers() {
+		if other.ID != m.ID && other.Addr == m.Addr {
+			there = other.Name
+		}
+	}
+	if there == "" || m.ID == c.c.ID {
+		return "", ""
+	}
+	h, err := ask(ctx, c.c, m.Addr, c.hello())
+	switch {
+	case err != nil:
+		return fmt.Sprintf("the address %s of node %s was node %s's, and the leader does not reach it there: %v", m.Addr, m.Name, there, err), ""
+	case h.NodeID != m.ID:
+		return "", fmt.Sprintf("the address %s, which node %s says is its own, is that of node %s: "+
+			"start it with a --listen and an --advertise at which the others reach it", m.Addr, m.Name, h.Name)
+	}
+	return "", ""
 }
 
 // enlist gives a node its place in Raft's group, without a vote, or a new address in it.

@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"context"
+	"slices"
 
 	"github.com/hashicorp/raft"
 )
@@ -33,15 +34,50 @@ func (r *Raft) Servers() []Server {
 // at a time.
 
 // AddNonvoter adds a node that gets the log and has no vote; of one that is there already it only
-// changes the address.
+// changes the address. An address that Raft's configuration has for another node passes to it.
 func (r *Raft) AddNonvoter(ctx context.Context, id, addr string) error {
+	if err := r.vacate(ctx, id, addr); err != nil {
+		return err
+	}
+	return r.setAddr(ctx, id, addr)
+}
+
+// vacate sees to it that Raft's configuration, which must not have an address twice, has no node
+// but one at an address. The other gets the address where it is now or, while nobody knows that,
+// its id, which is none: what is dialed is what addresses knows.
+func (r *Raft) vacate(ctx context.Context, id, addr string) error {
+	f := r.raft.GetConfiguration()
+	if err := f.Error(); err != nil {
+		return err
+	}
+	servers := f.Configuration().Servers
+	at := func(addr string) int {
+		return slices.IndexFunc(servers, func(s raft.Server) bool { return string(s.Address) == addr })
+	}
+	i := at(addr)
+	if i < 0 || string(servers[i].ID) == id {
+		return nil
+	}
+	other := string(servers[i].ID)
+	now := r.addrs.of(other, "")
+	if now == "" || at(now) >= 0 {
+		now = other
+	}
+	return r.setAddr(ctx, other, now)
+}
+
+// setAddr adds a node, or changes the address of one that is there.
+func (r *Raft) setAddr(ctx context.Context, id, addr string) error {
 	return r.change(ctx, func() raft.IndexFuture {
 		return r.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(addr), 0, r.c.Timing.Propose)
 	})
 }
 
-// Promote gives a node of the group a vote.
+// Promote gives a node of the group a vote, and its address as AddNonvoter does.
 func (r *Raft) Promote(ctx context.Context, id, addr string) error {
+	if err := r.vacate(ctx, id, addr); err != nil {
+		return err
+	}
 	return r.change(ctx, func() raft.IndexFuture {
 		return r.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(addr), 0, r.c.Timing.Propose)
 	})

@@ -104,24 +104,29 @@ func (t *Topics) Save(p Place) error {
 }
 
 // SaveAll copies all places of the apps that were not followed; where nobody has followed any, all
-// of what is there of them.
+// of what is there of them. Of those that come and go it copies what there is.
 func (t *Topics) SaveAll(run history.Run) error {
 	if err := os.MkdirAll(t.dir, 0o755); err != nil {
 		return err
 	}
 	all := followed(run.Apps)
+	var passing []Place
 	for _, a := range run.Apps {
-		if a.Passing {
-			continue
-		}
 		for p := range a.Partitions {
-			all = append(all, Place{a.Input, p}, Place{a.Output, p}, Place{a.Dead, p})
+			if a.Passing {
+				passing = append(passing, Place{a.Changelog, p}, Place{a.Output, p}, Place{a.Dead, p})
+			} else {
+				all = append(all, Place{a.Input, p}, Place{a.Output, p}, Place{a.Dead, p})
+			}
 		}
 	}
 	for _, p := range all {
 		if err := t.Save(p); err != nil {
 			return fmt.Errorf("save %s: %w", p, err)
 		}
+	}
+	for _, p := range passing {
+		_ = t.Save(p) // it is deleted, or was never submitted
 	}
 	return nil
 }

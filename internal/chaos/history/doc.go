@@ -12,6 +12,7 @@
 //	data/           the nodes' data dirs
 //	topics/         what the topics held: TOPIC-PARTITION.log as the judge reads it
 //	opened/         copies of the stores of nodes that have died in mid-run, by NODE-START
+//	report.txt      what was found, as it is printed; report.json the same for programs
 //
 // and of a run that did not prove everything also
 //

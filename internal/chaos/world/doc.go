@@ -10,10 +10,12 @@
 //   - Every fault is over before the world waits for the quiet, with all that it has begun: the
 //     nodes and brokers run, and the network is sound. What joined meanwhile leaves behind the
 //     quiet.
-//   - A fault counts as come at a step when a node was held there, and during a change of role when
-//     the node or the cluster says that it is under way.
+//   - A fault counts as come at a step when a node was held there, or where none was, at the last
+//     one that the node has passed; and during a change of role when the node or the cluster says
+//     that it is under way.
 //   - No process outlives the one that started it.
 //
 // It imports no code of the product but what asks a node (internal/api), the hash that places a key
-// (internal/kafka), and the memory that it shares with a node of a failpoint build.
+// (internal/kafka), and the names of the steps and the memory that it shares with a node of a
+// failpoint build (internal/step); and the clock (internal/seam).
 package world

@@ -123,15 +123,43 @@ func (w *World) restless(ctx context.Context, end *history.End) (why string, err
 	if end.Topics, err = w.ends(ctx); err != nil {
 		return "", err
 	}
-	for _, t := range end.Topics {
-		if t.End != t.LastStable {
-			return fmt.Sprintf("%s/%d ends at %d and can be read up to %d", t.Topic, t.Partition, t.End, t.LastStable), nil
-		}
+	if why = unended(end.Topics); why != "" {
+		return why, nil
 	}
 	if end.Waiting, err = w.waiting(ctx, end.Topics); err != nil || end.Waiting == 0 {
 		return "", err
 	}
 	return fmt.Sprintf("%d records behind what the groups have committed", end.Waiting), nil
+}
+
+// unended names a partition in which a transaction is open, "" where there is none.
+func unended(topics []history.Topic) string {
+	for _, t := range topics {
+		if t.End != t.LastStable {
+			return fmt.Sprintf("%s/%d ends at %d and can be read up to %d", t.Topic, t.Partition, t.End, t.LastStable)
+		}
+	}
+	return ""
+}
+
+// openMost is for how long at most Kafka leaves a transaction open whose owner was killed: 10 s, as
+// nodes ask for, the time between two looks, and some more.
+const openMost = 40 * time.Second
+
+// awaitEnded waits until Kafka has ended what the nodes had open as they were killed: a minute
+// after its last event a lane notes its position once more, and that may have been just then.
+func (w *World) awaitEnded() {
+	ctx, cancel := context.WithTimeout(context.Background(), openMost)
+	defer cancel()
+	for ctx.Err() == nil {
+		if topics, err := w.ends(ctx); err == nil && unended(topics) == "" {
+			return
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // audit has tally audit its own apps.

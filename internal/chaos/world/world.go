@@ -273,6 +273,9 @@ func (w *World) Live(ctx context.Context, s plan.Schedule) (Result, error) {
 	stopReading()
 	watching.Wait()
 	w.stopNodes()
+	if err == nil {
+		w.awaitEnded()
+	}
 	err = errors.Join(err, w.writeAnswers(), w.out.Close())
 	w.mu.Lock()
 	defer w.mu.Unlock()

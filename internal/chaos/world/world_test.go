@@ -139,6 +139,25 @@ func TestFlip(t *testing.T) {
 	}
 }
 
+// TestDamageable: where nothing can be turned over, or where nobody looks, is no damage.
+func TestDamageable(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"app/0/000001.sst": "x", "app/0/LOCK": "", "app/0.damaged-7/000001.sst": "x", "app/1.seed-4/000002.sst": "x",
+	} {
+		path := filepath.Join(dir, name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		must(t, os.WriteFile(path, []byte(text), 0o600))
+	}
+	files, err := damageable(dir)
+	if want := []string{filepath.Join(dir, "app/0/000001.sst"), filepath.Join(dir, "app/1.seed-4/000002.sst")}; err != nil || !slices.Equal(files, want) {
+		t.Errorf("%v, %v", files, err)
+	}
+	if files, err := damageable(filepath.Join(dir, "gone")); err != nil || files != nil {
+		t.Errorf("of no directory: %v, %v", files, err)
+	}
+}
+
 // TestRole: a role is resolved to who has it now, and to somebody else where nobody has.
 func TestRole(t *testing.T) {
 	w := &World{nodes: map[string]*node{}, views: map[string]view{}, links: link.New(seam.World(), 1)}

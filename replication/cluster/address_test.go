@@ -1,0 +1,92 @@
+package cluster
+
+import (
+	"fmt"
+	"testing"
+)
+
+// at gives a node another one's address, which has ended.
+func (n *tnode) at(g *gate) *tnode {
+	n.gate, n.conf.Addr = g, g.addr
+	n.conf.DialRaft, n.conf.DialSession = g.dialer("R"), g.dialer("S")
+	return n
+}
+
+// agreed waits until all of these nodes have each other alive, where they are.
+func agreed(t *testing.T, nodes ...*tnode) {
+	t.Helper()
+	for _, n := range nodes {
+		for _, o := range nodes {
+			eventually(t, func() error {
+				if m := n.State().Members[o.conf.ID]; m == nil || !m.Alive || m.Addr != o.conf.Addr {
+					return fmt.Errorf("%s has %s at %+v", n.conf.Name, o.conf.Name, m)
+				}
+				return nil
+			})
+		}
+	}
+}
+
+// TestAddressPassesOn: a node that comes where another one was is a node like any other, and the
+// other one stays a member; once it is back elsewhere, both count on.
+func TestAddressPassesOn(t *testing.T) {
+	t.Parallel()
+	nodes := inCluster(newNodes(t, 3))
+	gone := others(nodes, leaderOf(t, nodes...))[0]
+	rest := others(nodes, gone)
+	gone.stop()
+	came := newNode(t, "n3", rest[0].gate.addr).at(gone.gate).start().in()
+	came.voters(3)
+	rest[0].put("meanwhile")
+	came.has("meanwhile")
+	eventually(t, func() error {
+		if m := came.State().Members[gone.conf.ID]; m == nil || m.Alive {
+			return fmt.Errorf("who was there before is %+v", m)
+		}
+		return nil
+	})
+	gone.at(newGate(t)).start().in().has("meanwhile")
+	agreed(t, append(nodes, came)...)
+}
+
+// TestAddressesSwapped: nodes that come back each where the other one was find their places, be one
+// of them the only voter that is left, and the address of a leader that has moved is free.
+func TestAddressesSwapped(t *testing.T) {
+	t.Parallel()
+	nodes := inCluster(newNodes(t, 3))
+	pair := others(nodes, leaderOf(t, nodes...))
+	for _, n := range pair {
+		n.stop()
+	}
+	a, b := pair[0].gate, pair[1].gate
+	pair[0].at(b).start()
+	pair[1].at(a).start()
+	for _, n := range pair {
+		n.in()
+	}
+	nodes[0].put("after")
+	agreed(t, nodes...)
+
+	lone := newNode(t, "lone").start().in()
+	free := lone.gate
+	lone.stop()
+	lone.at(newGate(t)).start().in()
+	second := newNode(t, "second", lone.gate.addr).at(free).start().in()
+	agreed(t, lone, second)
+	lone.put("x")
+	second.has("x")
+}
+
+// TestAddressOfAnother: a node that says an address at which another member answers is not let in.
+func TestAddressOfAnother(t *testing.T) {
+	t.Parallel()
+	a := newNode(t, "a").start().in()
+	b := newNode(t, "b", a.gate.addr).start().in()
+	c := newNode(t, "c", a.gate.addr)
+	c.conf.Addr = b.gate.addr
+	c.refused("which node c says is its own, is that of node b", "--advertise")
+	agreed(t, a, b)
+	if members := a.State().Members; len(members) != 2 {
+		t.Errorf("%d members", len(members))
+	}
+}
