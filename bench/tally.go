@@ -52,7 +52,7 @@ func Tally(ctx context.Context, cfg kafka.Config, w Workload, binary, dir, topic
 	if err != nil {
 		return 0, u, fmt.Errorf("tally run: %w\n%s", err, log.String())
 	}
-	return sum, Usage{Took: took, CPU: used.CPU, RSSMB: used.PeakRSS >> 20}, nil
+	return sum, Usage{Took: took, CPU: used.CPU, RSSMB: used.PeakRSS / 1_000_000}, nil
 }
 
 // stop ends the process as a user does. What waits for its answer gets the end in any case.

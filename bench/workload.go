@@ -33,6 +33,17 @@ const (
 // Counts is how many increments all events make together.
 func (w Workload) Counts() int { return w.Events * max(1, w.Words) }
 
+// GroupsMost is how many groups there are at most.
+func (w Workload) GroupsMost() int {
+	switch {
+	case w.ByWord:
+		return vocabulary
+	case w.Words > 0:
+		return min(w.Keys*vocabulary, w.Counts())
+	}
+	return w.Keys
+}
+
 // Spec counts topic by key, by key and word, or by word, into another topic. lanes 0: as tally
 // chooses.
 func (w Workload) Spec(app, topic string, lanes int) string {

@@ -167,7 +167,7 @@ func (l Lab) restRow(b *Tally, leads bool, u measure.Usage) Row {
 	case b.Nodes > 1:
 		what = fmt.Sprintf("one of %d", b.Nodes)
 	}
-	cpu, rss := u.CPU.Seconds()/restFor.Seconds()*100, float64(u.PeakRSS)/(1<<20)
+	cpu, rss := u.CPU.Seconds()/restFor.Seconds()*100, float64(u.PeakRSS)/1e6
 	r := Row{Cells: []string{what + ", no app", fmt.Sprintf("%.2f", cpu), fmt.Sprintf("%.0f", rss)}}
 	if b.App != "" {
 		r.Cells[0] = fmt.Sprintf("%s, an app of %d lanes", what, b.Lanes)

@@ -58,12 +58,12 @@ func (s Streams) jvm() []string {
 	return []string{"-Xmx1g"}
 }
 
-// manyKeys are so many that an expert gives the heap more: 2 GB ran out with 5 million, whose
+// manyGroups are so many that an expert gives the heap more: 2 GB ran out with 5 million, whose
 // caches hold objects.
-const manyKeys = 2_000_000
+const manyGroups = 2_000_000
 
-func (s Streams) heap(keys int) []string {
-	if s.Expert && keys >= manyKeys {
+func (s Streams) heap(groups int) []string {
+	if s.Expert && groups >= manyGroups {
 		return []string{"-Xms6g", "-Xmx6g", "-XX:+UseParallelGC"}
 	}
 	return s.jvm()
@@ -73,7 +73,7 @@ func (s Streams) moreHeap() string {
 	if !s.Expert {
 		return ""
 	}
-	return fmt.Sprintf("; with %d keys or more %s", manyKeys, strings.Join(s.heap(manyKeys), " "))
+	return fmt.Sprintf("; with %d groups or more %s", manyGroups, strings.Join(s.heap(manyGroups), " "))
 }
 
 func (s Streams) form() string {
@@ -112,7 +112,7 @@ func (s Streams) CommandWith(j Job, more map[string]string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := append(s.heap(j.Workload.Keys), tmpdir, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+	args := append(s.heap(j.Workload.GroupsMost()), tmpdir, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 		"-cp", s.classes()+":"+filepath.Join(s.jars(), "*"), "Count", s.form(), file)
 	return exec.Command("java", args...), nil
 }
@@ -177,7 +177,7 @@ func (Streams) Adds() bool { return false }
 func (s Streams) State(j Job) string { return filepath.Join(j.Dir, "state") }
 
 func (s Streams) Settings() []string {
-	all := append(lines(s.settings()), threadsText("num.stream.threads"), "JVM "+strings.Join(s.jvm(), " ")+s.moreHeap(), "commit.interval.ms as the row says")
+	all := append(lines(s.settings()), threadsText("num.stream.threads"), "JVM "+strings.Join(s.jvm(), " ")+s.moreHeap(), "commit.interval.ms as the row says", "topic.segment.bytes=1073741824 in (w), so that what goes between the stages can be measured")
 	if s.Expert {
 		all = append(all, "Processor API, no repartition topic, record cache", tunedRocksDB())
 	}

@@ -63,6 +63,7 @@ func (w *Work) section(b *strings.Builder, r *Results, folder string, plots []pl
 	if w.By.Scale != r.Scale {
 		fmt.Fprintf(b, "**At scale %v, where the page is of scale %v.**\n\n", w.By.Scale, r.Scale)
 	}
+	w.then(b)
 	if w.Note != "" {
 		b.WriteString(w.Note + "\n\n")
 	}
@@ -74,6 +75,17 @@ func (w *Work) section(b *strings.Builder, r *Results, folder string, plots []pl
 	}
 	for _, p := range plots {
 		fmt.Fprintf(b, "\n![%s](%s/%s)\n", p.title, folder, p.name)
+	}
+}
+
+// then is what of a work's versions and settings is not as the page's foot has it now.
+func (w *Work) then(b *strings.Builder) {
+	for _, p := range w.By.Then {
+		if !strings.Contains(p.Value, "\n") {
+			fmt.Fprintf(b, "%s was %s then.\n\n", p.Name, p.Value)
+			continue
+		}
+		fmt.Fprintf(b, "<details><summary>%s had other settings then</summary>\n\n```\n%s\n```\n\n</details>\n\n", p.Name, p.Value)
 	}
 }
 

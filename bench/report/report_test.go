@@ -52,8 +52,8 @@ func TestPage(t *testing.T) {
 	page := string(text)
 	for _, want := range []string{
 		"| tally | 250 ms | 3 | 1,230,000 (1,000,000-1,500,000) | 1.10 (1.00-1.20) |",
-		"| kafka-streams-tuned | 250 ms | 10.0 | 10.0 | 3.94 |",
-		"| limit | 250 ms | 0.50 | 0.50 | 1.97 |", // better than tally, and printed like the others
+		"| kafka-streams-tuned | 250 ms | 10.0 | 10.0 | 4.00 |",
+		"| limit | 250 ms | 0.50 | 0.50 | 2.00 |", // better than tally, and printed like the others
 		"| pyspark | own | 2 | **wrong**: 3 groups wrong, 0 missing |",
 		"| kafka-streams | 250 ms | 0 | **wrong**: failed: it ended: / out of memory |",
 		"| tally, more | 250 ms | 0 | left out: it needs 38 GB |",
@@ -89,7 +89,8 @@ func TestPage(t *testing.T) {
 func TestPageKeepsWhatWasNotRun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "performance.md")
 	first := sample()
-	first.Versions = []Pair{{"tally", "tally v1"}}
+	first.Versions = []Pair{{"tally", "tally v1"}, {"Apache Kafka", "4.3.0"}}
+	first.Settings = append(first.Settings, Pair{"pyspark", "a=1\nb=2"}, Pair{"kafka-streams", "c=3"})
 	first.Stamp()
 	if err := first.Write(path); err != nil {
 		t.Fatal(err)
@@ -98,7 +99,8 @@ func TestPageKeepsWhatWasNotRun(t *testing.T) {
 	d.Row("tally", 0, "").Runs = []trial.Figures{{P50: 7}}
 	e := &Work{ID: "e", Kind: Latency, Title: "faster"}
 	e.Row("tally", 0, "").Runs = []trial.Figures{{P50: 8}}
-	second := &Results{Command: "make bench-peers WORK=d,e", Scale: 1, Works: []*Work{d, e}, Settings: []Pair{{"tally", "y=2"}}}
+	second := &Results{Command: "make bench-peers WORK=d,e", Scale: 1, Works: []*Work{d, e}, Settings: []Pair{{"tally", "y=2"}, {"pyspark", "a=2\nb=2"}}}
+	second.Versions = []Pair{{"tally", "tally v2"}, {"Apache Kafka", "4.3.1"}}
 	second.Stamp()
 	if err := second.Write(path); err != nil {
 		t.Fatal(err)
@@ -109,14 +111,18 @@ func TestPageKeepsWhatWasNotRun(t *testing.T) {
 	}
 	page, at := string(text), 0
 	for _, want := range []string{
-		"## (a) count per key\n\nMeasured by `make bench-peers` on 0001-01-01, tally v1.\n", "## (d) paced anew\n\n|", "## (e) faster\n\n|",
-		"## (f) restart\n\nMeasured by", "y=2", "x=1",
+		"## (a) count per key\n\nMeasured by `make bench-peers` on 0001-01-01, tally v1.\n",
+		"Apache Kafka was 4.3.0 then.\n\n<details><summary>pyspark had other settings then</summary>\n\n```\na=1\nb=2\n```", "## (d) paced anew\n\n|", "## (e) faster\n\n|",
+		"## (f) restart\n\nMeasured by", "a=1\nb=2", "y=2", "a=2\nb=2", "x=1", "c=3",
 	} {
 		i := strings.Index(page[at:], want)
 		if i < 0 {
 			t.Fatalf("the page has no %q where it should be:\n%s", want, page)
 		}
 		at += i
+	}
+	if strings.Contains(page, "kafka-streams had") || strings.Contains(page, "tally was") || strings.Contains(page, "limit had") {
+		t.Error("what is as it was is said to be another")
 	}
 	if strings.Contains(page, "(d) paced\n") {
 		t.Error("what was measured again is there twice")

@@ -57,6 +57,8 @@ type Stamp struct {
 	Tally   string // its version
 	Machine string // in a line
 	Scale   float64
+	// Then are versions and settings of the time that are others on the page now.
+	Then []Pair `json:",omitempty"`
 }
 
 // Row is one peer under one condition, run several times.
@@ -146,7 +148,7 @@ func (r *Results) Stamp() {
 		}
 	}
 	for _, w := range r.Works {
-		if w.By == (Stamp{}) {
+		if w.By.Command == "" {
 			w.By = Stamp{On: r.Began, Command: r.Command, Tally: tally}
 		}
 		if w.By.Scale == 0 { // one from before stamps said so: all of a page were of one machine
@@ -158,8 +160,8 @@ func (r *Results) Stamp() {
 func (r *Results) machine() string { return MachineLine(r.Machine) }
 
 // Over puts these results over older ones: a work that was run again replaces its table, what was
-// not run is kept, with its own stamp, and settings are those of all peers that either has. Works
-// then stand in the order of their letters.
+// not run is kept, with its own stamp and what was another version or setting then, and settings
+// are those of all peers that either has. Works then stand in the order of their letters.
 func (r *Results) Over(old *Results) {
 	old.Stamp()
 	works, rest := []*Work(nil), slices.Clone(r.Works)
@@ -167,6 +169,9 @@ func (r *Results) Over(old *Results) {
 		if i := slices.IndexFunc(rest, func(n *Work) bool { return n.ID == w.ID }); i >= 0 {
 			w = rest[i]
 			rest = slices.Delete(rest, i, i+1)
+		} else {
+			w.By.since(old.Versions, r.Versions)
+			w.By.since(slices.DeleteFunc(slices.Clone(old.Settings), func(p Pair) bool { return !w.concerns(p.Name) }), r.Settings)
 		}
 		works = append(works, w)
 	}
@@ -175,6 +180,24 @@ func (r *Results) Over(old *Results) {
 	for _, p := range old.Settings {
 		if !slices.ContainsFunc(r.Settings, func(n Pair) bool { return n.Name == p.Name }) {
 			r.Settings = append(r.Settings, p)
+		}
+	}
+}
+
+// concerns reports whether settings are of one of the work's programs, or of the brokers.
+func (w *Work) concerns(name string) bool {
+	return name == "brokers" || slices.ContainsFunc(w.Rows, func(r *Row) bool { return r.Peer == name })
+}
+
+// since notes what has become of what was so until now. The version of tally stands by itself.
+func (s *Stamp) since(old, now []Pair) {
+	named := func(all []Pair, name string) int {
+		return slices.IndexFunc(all, func(p Pair) bool { return p.Name == name })
+	}
+	for _, p := range old {
+		i := named(now, p.Name)
+		if p.Name != "tally" && i >= 0 && now[i].Value != p.Value && named(s.Then, p.Name) < 0 {
+			s.Then = append(s.Then, p)
 		}
 	}
 }

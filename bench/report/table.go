@@ -212,13 +212,13 @@ func (w *Work) ratios() string {
 		}
 		rate := ratio(own, r, func(f trial.Figures) float64 { return f.EventsPerSec })
 		cpu := ratio(r, own, func(f trial.Figures) float64 { return f.CPUPerM })
-		rss := over(r.peakRSS(), own.peakRSS())
+		rss := ratio(r, own, func(f trial.Figures) float64 { return f.RSSMB })
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.title(), r.commit(), number(rate), number(cpu), number(rss))
 	}
 	if b.Len() == 0 {
 		return ""
 	}
-	return "How many times better tally is (below 1: worse), by the figures above:\n\n" +
+	return "How many times better tally is (below 1: worse), by the figures above; of RSS, by the medians of the runs' peaks:\n\n" +
 		"| than | commit | events/s | CPU | RSS |\n|---|---|---:|---:|---:|\n" + b.String()
 }
 
@@ -243,11 +243,6 @@ func ratio(above, below *Row, of func(trial.Figures) float64) float64 {
 	a, _, _ := above.spread(of)
 	b, _, _ := below.spread(of)
 	return over(a, b)
-}
-
-func (r *Row) peakRSS() float64 {
-	_, _, high := r.spread(func(f trial.Figures) float64 { return f.RSSMB })
-	return high
 }
 
 func over(a, b float64) float64 {

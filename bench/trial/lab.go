@@ -218,7 +218,8 @@ func (c cost) since(before cost) cost {
 	return cost{c.peer.Sub(before.peer), c.brokers.Sub(before.brokers)}
 }
 
-const mega = 1 << 20
+// mega is the unit of --memory, too.
+const mega = 1_000_000
 
 // freeAddr is a loopback address that nobody listens on, below the kernel's ephemeral range so that
 // no client's connection takes it.

@@ -20,7 +20,7 @@ import (
 
 const (
 	getsPerSec  = 200
-	topsPerSec  = 2
+	topsPerSec  = 10
 	topGroups   = 20
 	queriesMost = 64 // at once
 	readyWait   = time.Minute

@@ -3,14 +3,13 @@ package chaos
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"regexp"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -49,55 +48,56 @@ func (b *badClients) page() {
 	}
 }
 
-// overTLS starts a second node, with certificates and tokens, and walks all its routes again and
-// again, as somebody who has no token, and as one whose token is of the wrong scope.
+// overTLS walks all routes of a second node, which has certificates and tokens and counts an app of
+// its own, again and again: as somebody who has no token, and as one whose token is of the wrong
+// scope.
 func (b *badClients) overTLS() {
-	dir := b.t.TempDir()
-	b.tally("certs", dir+"/certs", "--nodes", "s=127.0.0.1")
-	reader := b.secret(b.tally("token", "create", "reader", "--scope", "read", "--tokens", dir+"/tokens.json"))
-	m := b.j.machine("s", "--certs", dir+"/certs/s", "--tokens", dir+"/tokens.json", "--log-level", "debug")
-	m.dir, m.brokers, m.bare = dir+"/data", b.s.kafka.Brokers, true
-	p := m.start()
-	at := regexp.MustCompile(`ask it at https?://(\S+)`)
-	var addr string
-	eventually(b.t, 20*time.Second, "the second node says its address", func() string {
-		found := at.FindStringSubmatch(p.text())
-		if found == nil {
-			return "it has not"
+	g := newGuard(b.t, b.s.bin, "s")
+	reader := b.secret(b.tally("token", "create", "reader", "--scope", "read", "--tokens", g.tokens))
+	s := b.guarded(g)
+	s.whileCounting(func() {
+		for began := time.Now(); time.Since(began) < b.hold && !b.t.Failed(); {
+			s.walk(reader)
 		}
-		addr = strings.TrimRight(found[1], `"`)
-		return ""
 	})
-	for began := time.Now(); time.Since(began) < b.hold && !b.t.Failed(); {
-		b.walk(p, addr, dir, reader)
-	}
-	b.wantLogged(p, "no token", "a token that is not good", "more than the token's scope", "no certificate of a node", "reader",
+	s.wantLogged(s.p, "no token", "a token that is not good", "more than the token's scope", "no certificate of a node", "reader",
 		"no such route", "refusing a connection, which does not begin as one to this node does")
-	p.stop()
-	b.wantShort(p)
-	if text := p.text(); strings.Contains(text, strings.TrimPrefix(reader, "tally_")) {
+	s.load.stop()
+	s.p.stop()
+	b.wantShort(s.p)
+	if text := s.p.text(); strings.Contains(text, strings.TrimPrefix(reader, "tally_")) {
 		b.t.Error("a token in the log")
 	}
 }
 
-func (b *badClients) walk(p *process, addr, dir, reader string) {
-	ca, err := os.ReadFile(dir + "/certs/ca.crt")
-	must(b.t, err)
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(ca)
-	if c, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS12}); err == nil {
+// guarded is a second node on the same broker, under a load of its own.
+func (b *badClients) guarded(g *guard) *badClients {
+	j := &job{t: b.t, s: b.s, ctx: b.j.ctx, rand: b.j.rand, dir: b.t.TempDir(), app: "guarded"}
+	j.specFile = filepath.Join(j.dir, "spec.yaml")
+	j.writeSpec()
+	m := j.machine("s", append(g.run("s"), "--create-topics", fmt.Sprint(partitions), "--log-level", "debug")...)
+	m.brokers, m.guard = b.s.kafka.Brokers, g
+	s := &badClients{t: b.t, s: b.s, j: j, hold: b.hold, p: m.start()}
+	s.p.awaitStatus(30*time.Second, "the second node runs", allRun)
+	s.addr = strings.TrimPrefix(s.p.addr, "https://")
+	s.load = j.produce(clientsRate, cleanEvents(j.rand))
+	s.await("it counts", 2000)
+	return s
+}
+
+func (b *badClients) walk(reader string) {
+	g := b.p.m.guard
+	if c, err := tls.Dial("tcp", b.addr, &tls.Config{RootCAs: g.roots, MaxVersion: tls.VersionTLS12}); err == nil {
 		c.Close()
 		b.t.Error("TLS 1.2 is spoken")
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
-	defer client.CloseIdleConnections()
 	status := func(method, path, token string) (int, []byte) {
-		req, err := http.NewRequest(method, "https://"+addr+path, strings.NewReader("{}"))
+		req, err := http.NewRequest(method, b.p.addr+path, strings.NewReader("{}"))
 		must(b.t, err)
 		if token != "" {
 			req.Header.Set("Authorization", "Bearer "+token)
 		}
-		resp, err := client.Do(req)
+		resp, err := g.http.Do(req)
 		must(b.t, err)
 		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
@@ -118,7 +118,7 @@ func (b *badClients) walk(p *process, addr, dir, reader string) {
 			b.t.Errorf("%s: %s", route.at, body)
 		}
 	}
-	if p.ended() {
+	if b.p.ended() {
 		b.t.Error("the node has ended")
 	}
 }

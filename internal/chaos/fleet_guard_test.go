@@ -19,14 +19,14 @@ import (
 // guard is how the nodes of a fleet are reached that has certificates and tokens, as on several
 // machines; nil: anybody on this one may ask, and no connection is secret.
 type guard struct {
-	dir   string   // of each node, with its certificate
-	made  []string // by one authority each: the first is the one of now
-	nodes []string
-	files []string // the nodes' flag for tokens
-	flags []string // of the commands
-	token string
-	roots *x509.CertPool
-	http  *http.Client
+	dir    string   // of each node, with its certificate
+	made   []string // by one authority each: the first is the one of now
+	nodes  []string
+	tokens string   // the nodes' file
+	flags  []string // of the commands
+	token  string
+	roots  *x509.CertPool
+	http   *http.Client
 }
 
 func newGuard(t testing.TB, bin string, nodes ...string) *guard {
@@ -44,8 +44,9 @@ func newGuard(t testing.TB, bin string, nodes ...string) *guard {
 	for _, made := range g.made {
 		tally("certs", made, "--nodes", strings.Join(nodes, "=127.0.0.1,")+"=127.0.0.1")
 	}
-	tokens, admin, ca := filepath.Join(dir, "tokens.json"), filepath.Join(dir, "admin"), filepath.Join(dir, "ca.crt")
-	token, _, _ := bytes.Cut(tally("token", "create", "suite", "--scope", "admin", "--tokens", tokens), []byte("\n"))
+	g.tokens = filepath.Join(dir, "tokens.json")
+	admin, ca := filepath.Join(dir, "admin"), filepath.Join(dir, "ca.crt")
+	token, _, _ := bytes.Cut(tally("token", "create", "suite", "--scope", "admin", "--tokens", g.tokens), []byte("\n"))
 	must(t, os.WriteFile(admin, token, 0o600))
 	both := slices.Concat(g.read(t, g.made[0], "ca.crt"), g.read(t, g.made[1], "ca.crt"))
 	must(t, os.WriteFile(ca, both, 0o600))
@@ -55,7 +56,6 @@ func newGuard(t testing.TB, bin string, nodes ...string) *guard {
 	}
 	g.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: g.roots, MinVersion: tls.VersionTLS13}}}
 	t.Cleanup(g.http.CloseIdleConnections)
-	g.files = []string{"--tokens", tokens}
 	g.flags = []string{"--ca", ca, "--token", "@" + admin}
 	g.give(t, "ca.crt", g.read(t, g.made[0], "ca.crt"))
 	g.certify(t)
@@ -93,7 +93,7 @@ func (g *guard) run(node string) []string {
 	if g == nil {
 		return nil
 	}
-	return append([]string{"--certs", filepath.Join(g.dir, node)}, g.files...)
+	return []string{"--certs", filepath.Join(g.dir, node), "--tokens", g.tokens}
 }
 
 func (g *guard) url(addr string) string {

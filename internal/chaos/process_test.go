@@ -145,7 +145,7 @@ func (p *process) stop() {
 	}
 }
 
-var asksAt = regexp.MustCompile(`ask it at (http://\S+)`)
+var asksAt = regexp.MustCompile(`ask it at (https?://[^\s"]+)`)
 
 // client asks the node, once it has said its address.
 func (p *process) client() *api.Client {

@@ -250,6 +250,11 @@ func (s *simulation) enough() error {
 			return err
 		}
 	}
+	for _, key := range refusable() {
+		if s.sent[key] == 0 && s.seeds >= simLarge {
+			return fmt.Errorf("no request of the kind %s in %d seeds", key.Name(), s.seeds)
+		}
+	}
 	for _, what := range simColumns() {
 		if s.hits(what) == 0 {
 			return fmt.Errorf("no request in %d seeds was %s", s.seeds, what)
@@ -310,6 +315,9 @@ func TestSimEnough(t *testing.T) {
 		for _, what := range simActs() {
 			s.done.n[what] = 1
 		}
+		for _, key := range refusable() {
+			s.sent[key] = 1
+		}
 		for _, key := range []kmsg.Key{kmsg.EndTxn, kmsg.Fetch} {
 			s.sent[key] = simRefusedFrom
 			for _, what := range simWants(key, simRefusedFrom) {
@@ -328,7 +336,7 @@ func TestSimEnough(t *testing.T) {
 		"requests of the kind EndTxn were sent, and none was answer": func(s *simulation) { delete(s.hit, fault{kmsg.EndTxn, answerLost.String()}) },
 		"no request in 100 seeds was " + ofThePast:                   func(s *simulation) { delete(s.hit, fault{kmsg.Fetch, ofThePast}) },
 		"no request in 100 seeds was " + delayed: func(s *simulation) {
-			s.sent = map[kmsg.Key]int{kmsg.EndTxn: simDelayedFrom - 1, kmsg.Fetch: simDelayedFrom - 1}
+			s.sent[kmsg.EndTxn], s.sent[kmsg.Fetch] = simDelayedFrom-1, simDelayedFrom-1
 			delete(s.hit, fault{kmsg.EndTxn, delayed})
 			delete(s.hit, fault{kmsg.Fetch, delayed})
 		},
@@ -338,6 +346,7 @@ func TestSimEnough(t *testing.T) {
 		},
 		"requests of the kind EndTxn were sent, and none was " + refused: func(s *simulation) { delete(s.hit, fault{kmsg.EndTxn, refused}) },
 		"requests of the kind Fetch were sent, and none was " + delayed:  func(s *simulation) { delete(s.hit, fault{kmsg.Fetch, delayed}) },
+		"no request of the kind TxnOffsetCommit in 100 seeds":            func(s *simulation) { delete(s.sent, kmsg.TxnOffsetCommit) },
 		"no hang in 100 seeds":        func(s *simulation) { delete(s.done.n, "hang") },
 		"no drain in 100 seeds":       func(s *simulation) { delete(s.done.n, "drain") },
 		"events in 100 seeds":         func(s *simulation) { s.events-- },

@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 )
 
@@ -75,6 +77,75 @@ func TestAddressesSwapped(t *testing.T) {
 	agreed(t, lone, second)
 	lone.put("x")
 	second.has("x")
+}
+
+// TestAddressPassedOnBeforeAColdStart: voters that start again find each other where they were,
+// before anybody leads, also the one whose address another node has had meanwhile.
+func TestAddressPassedOnBeforeAColdStart(t *testing.T) {
+	t.Parallel()
+	a := newNode(t, "a").start().in()
+	b := newNode(t, "b", a.gate.addr).start().in()
+	a.voters(2)
+	c := newNode(t, "c", a.gate.addr).start().in()
+	for _, n := range []*tnode{a, b, c} {
+		n.voters(3)
+		n.remembered()
+	}
+	b.stop()
+	newNode(t, "d", leaderOf(t, a, c).gate.addr).at(b.gate).start().in().stop()
+	a.put("x")
+	c.has("x")
+	a.stop() // for good
+	c.stop()
+	b.start()
+	c.start()
+	leaderOf(t, b, c)
+}
+
+// TestAddressOfOneThatStarts: a voter that has not registered yet keeps its address, too, and who
+// is refused for an address has taken nobody's place.
+func TestAddressOfOneThatStarts(t *testing.T) {
+	t.Parallel()
+	nodes := newNodes(t, 3)
+	slow, held := nodes[2], atomic.Bool{}
+	held.Store(true)
+	slow.refuse(func(call string) error {
+		if call == "join" && held.Load() {
+			return errors.New("held")
+		}
+		return nil
+	})
+	for _, n := range nodes {
+		n.start()
+	}
+	for _, n := range nodes[:2] {
+		n.in()
+	}
+	if leaderOf(t, nodes...) == slow { // which registers with itself
+		slow.in()
+	}
+	d := newNode(t, "d", nodes[0].gate.addr)
+	d.conf.Addr = slow.gate.addr
+	d.refused("is that of node " + slow.conf.Name)
+	held.Store(false)
+	slow.in()
+	agreed(t, nodes...)
+
+	gone := others(nodes, leaderOf(t, nodes...))[0]
+	gone.stop()
+	came := newNode(t, "came", others(nodes, gone)[0].gate.addr).at(gone.gate).start().in()
+	eventually(t, func() error {
+		if m := came.State().Members[gone.conf.ID]; m == nil || m.Alive {
+			return fmt.Errorf("who was there before is %+v", m)
+		}
+		return nil
+	})
+	again := newNode(t, gone.conf.Name, came.gate.addr, others(nodes, gone)[0].gate.addr)
+	again.conf.Addr = came.conf.Addr
+	again.refused("is that of node came")
+	if leaderOf(t, others(nodes, gone)...).State().Members[gone.conf.ID] == nil {
+		t.Error("a node that was refused has another one's place")
+	}
 }
 
 // TestAddressOfAnother: a node that says an address at which another member answers is not let in.

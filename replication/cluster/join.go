@@ -263,13 +263,13 @@ func (c *Cluster) admit(ctx context.Context, r joinRequest) joinAnswer {
 	if answer.Refused = c.stranger(r); answer.Refused != "" {
 		return answer
 	}
+	if answer.Later, answer.Refused = c.addressOf(ctx, r.Member); answer.Later != "" || answer.Refused != "" {
+		return answer
+	}
 	if answer.Later = c.succeed(ctx, r.Member); answer.Later != "" {
 		return answer
 	}
 	if answer.Refused = c.unwelcome(ctx, r, register); answer.Refused != "" {
-		return answer
-	}
-	if answer.Later, answer.Refused = c.addressOf(ctx, r.Member); answer.Later != "" || answer.Refused != "" {
 		return answer
 	}
 	if err := c.enlist(ctx, r.Member); err != nil {
@@ -362,6 +362,11 @@ func (c *Cluster) addressOf(ctx context.Context, m ownership.Member) (later, ref
 	for _, other := range c.State().SortedMembers() {
 		if other.ID != m.ID && other.Addr == m.Addr {
 			there = other.Name
+		}
+	}
+	for _, s := range c.raft.Servers() {
+		if there == "" && s.ID != m.ID && s.Addr == m.Addr { // it has not registered yet
+			there = s.ID
 		}
 	}
 	if there == "" || m.ID == c.c.ID {

@@ -480,6 +480,9 @@ func TestAddresses(t *testing.T) {
 	moved.Register.Member.Addr, moved.Register.Member.Incarnation = "state:2", "fourth"
 	state, _ = state.Take(moved)
 	is("x", "state:2") // it is back where it was when it was heard elsewhere
+	if got := a.of("y", "y@conf:2"); got != "conf:2" {
+		t.Errorf("y, whose address has passed to another, is at %s", got)
+	}
 }
 
 func TestLogRepeats(t *testing.T) {

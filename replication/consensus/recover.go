@@ -68,7 +68,7 @@ func recoverStore(db *raftboltdb.BoltStore, dir, id, addr string, s seam.Seam, l
 	}
 	done := Recovered{ID: id}
 	for _, s := range before.Servers {
-		done.Before = append(done.Before, Server{ID: string(s.ID), Addr: string(s.Address), Voter: s.Suffrage == raft.Voter})
+		done.Before = append(done.Before, Server{ID: string(s.ID), Addr: lastPlace(string(s.Address)), Voter: s.Suffrage == raft.Voter})
 	}
 	if done.Index, err = lastEntry(db, snaps); err != nil {
 		return Recovered{}, err

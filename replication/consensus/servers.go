@@ -42,9 +42,10 @@ func (r *Raft) AddNonvoter(ctx context.Context, id, addr string) error {
 	return r.setAddr(ctx, id, addr)
 }
 
-// vacate sees to it that Raft's configuration, which must not have an address twice, has no node
-// but one at an address. The other gets the address where it is now or, while nobody knows that,
-// its id, which is none: what is dialed is what addresses knows.
+// vacate sees to it that Raft's configuration, which must not have an address twice, has no other
+// node at an address. That one gets the address where it is now or, where that is taken too or not
+// known, "id@address": a word of its own, of which addresses reads the address, since it is all
+// that a node knows of the others until somebody leads after a cold start.
 func (r *Raft) vacate(ctx context.Context, id, addr string) error {
 	f := r.raft.GetConfiguration()
 	if err := f.Error(); err != nil {
@@ -59,9 +60,9 @@ func (r *Raft) vacate(ctx context.Context, id, addr string) error {
 		return nil
 	}
 	other := string(servers[i].ID)
-	now := r.addrs.of(other, "")
-	if now == "" || at(now) >= 0 {
-		now = other
+	now := r.addrs.of(other, addr)
+	if at(now) >= 0 {
+		now = joinTarget(other, now)
 	}
 	return r.setAddr(ctx, other, now)
 }

@@ -47,7 +47,7 @@ func (s *stream) Close() error { return s.c.Listener.Close() }
 
 // Dial connects to "id@address" and says whom the connection is for.
 func (s *stream) Dial(target raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	id, addr := splitTarget(target)
+	id, addr := splitTarget(string(target))
 	if addr == "" {
 		return nil, fmt.Errorf("no address is known of node %s", id)
 	}

@@ -144,12 +144,23 @@ func (t *transport) TimeoutNow(
 
 // target is how the stream is told both whom to reach and where: "id@address".
 func (t *transport) target(id raft.ServerID, addr raft.ServerAddress) raft.ServerAddress {
-	return raft.ServerAddress(string(id) + "@" + t.addrs.of(string(id), string(addr)))
+	return raft.ServerAddress(joinTarget(string(id), t.addrs.of(string(id), string(addr))))
 }
 
-func splitTarget(target raft.ServerAddress) (id, addr string) {
-	id, addr, _ = strings.Cut(string(target), "@")
+func joinTarget(id, addr string) string { return id + "@" + addr }
+
+func splitTarget(target string) (id, addr string) {
+	id, addr, _ = strings.Cut(target, "@")
 	return id, addr
+}
+
+// lastPlace is the address that Raft's configuration has for a node, be it one that has passed to
+// another: see Raft.vacate.
+func lastPlace(word string) string {
+	if _, addr := splitTarget(word); addr != "" {
+		return addr
+	}
+	return word
 }
 
 // close ends everything: what this node asks and what it is asked.
@@ -195,7 +206,7 @@ func (a *addresses) of(id, fallback string) string {
 	if ok && h.instead == known {
 		return h.addr
 	}
-	return cmp.Or(known.addr, fallback)
+	return cmp.Or(known.addr, lastPlace(fallback))
 }
 
 func (a *addresses) member(id string) place {

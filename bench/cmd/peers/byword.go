@@ -45,6 +45,7 @@ func (r *runner) pacedByWord(ctx context.Context, id string, rate int) error {
 		at(p, 0)
 	}
 	for _, p := range r.field.only(r.field.streams()) {
+		at(p, 10*time.Millisecond)
 		at(p, 25*time.Millisecond)
 		at(p, 100*time.Millisecond)
 	}

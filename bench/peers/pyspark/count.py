@@ -2,8 +2,8 @@
 
 count.py FILE reads a JSON object: brokers, in, out, words, checkpoint, trigger (an object of one
 argument of DataStreamWriter.trigger), source and sink (further options of Kafka's source and sink),
-spark (settings of the session). It prints "running" when the query has started, and ends with
-SIGTERM.
+spark (settings of the session). It prints "running" when the query has started, and with a SIGTERM
+stops the query and ends.
 
 The state is exact; the sink to Kafka is at-least-once, which is all that Spark offers.
 """
@@ -11,6 +11,7 @@ The state is exact; the sink to Kafka is at-least-once, which is all that Spark 
 import json
 import signal
 import sys
+import threading
 
 from pyspark.sql import SparkSession
 from pyspark.sql.functions import col, explode, split, struct, to_json
@@ -49,8 +50,13 @@ def main(job):
         .start()
     )
     print("running", flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    query.awaitTermination()
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    # Waited for in short steps: a handler runs between two of them.
+    while not ended.is_set() and not query.awaitTermination(0.1):
+        pass
+    query.stop()
+    spark.stop()
 
 
 with open(sys.argv[1]) as file:
