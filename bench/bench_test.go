@@ -19,8 +19,8 @@ import (
 	"github.com/tally-kafka/tally/internal/testkafka"
 )
 
-// warmed is when the brokers have had a run that does not count: their code is compiled in the first
-// one, which would pay for it alone.
+// warmed is done when the brokers have had a run that does not count: their code is compiled in the
+// first one, which would pay for it alone.
 var warmed sync.Once
 
 var scale = flag.Float64("scale", 1, "multiplies the number of events")

@@ -149,8 +149,8 @@ func (s Spark) session(partitions int) map[string]string {
 		"spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows":         "false",
 	}
 	if s.RealTime {
-		// An aggregation is not yet among what real-time mode vouches for: its second stage begins
-		// when the batch ends, so that the batches must be short.
+		// An aggregation is not among what real-time mode of 4.2.0 vouches for: its second stage
+		// begins when the batch ends, so that the batches must be short.
 		settings["spark.sql.streaming.realTimeMode.allowlistCheck"] = "false"
 	}
 	return settings
