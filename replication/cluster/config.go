@@ -83,6 +83,7 @@ type Timing struct {
 	Voters    time.Duration // between two looks at the voters (1 s)
 	Yield     time.Duration // without Kafka until a leader gives way to a voter that reaches it (5 s)
 	DeadVoter time.Duration // until a dead voter is replaced (10 min)
+	BareVoter time.Duration // the same while one more death would leave no majority (5 s)
 	Unknown   time.Duration // until a server that never registered is taken out (1 min)
 	// TTL and Ping are of the sessions (see there for the defaults).
 	TTL, Ping time.Duration
@@ -98,6 +99,7 @@ func (t Timing) orDefaults() Timing {
 		Voters:    cmp.Or(t.Voters, time.Second),
 		Yield:     cmp.Or(t.Yield, 5*time.Second),
 		DeadVoter: cmp.Or(t.DeadVoter, 10*time.Minute),
+		BareVoter: cmp.Or(t.BareVoter, 5*time.Second),
 		Unknown:   cmp.Or(t.Unknown, time.Minute),
 		TTL:       t.TTL,
 		Ping:      t.Ping,

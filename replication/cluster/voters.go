@@ -63,26 +63,34 @@ func votersWanted(state *ownership.State) int {
 }
 
 // nextStep decides the next change of the group; one at a time, and each leaves a quorum of nodes
-// that are alive. A dead voter keeps its vote until another takes its place.
+// that are alive. A dead voter keeps its vote until another takes its place, or where there are more
+// than wanted; for long where that can wait, as it mostly comes back.
 func nextStep(t Timing, state *ownership.State, servers []consensus.Server, w *watch, now time.Time, healthy func(id string) bool) step {
 	for _, s := range servers {
 		if !s.Voter && state.Members[s.ID] == nil && w.gone(s.ID, now, t.Unknown) {
 			return step{do: "remove", id: s.ID, why: "it has never registered, or was forgotten"}
 		}
 	}
-	var voters []consensus.Server
-	gone := ""
+	var voters, dead []consensus.Server
 	for _, s := range servers {
 		if s.Voter {
 			voters = append(voters, s)
-			if gone == "" && w.gone(s.ID, now, t.DeadVoter) {
-				gone = s.ID
+			if !w.dead[s.ID].IsZero() {
+				dead = append(dead, s)
 			}
 		}
 	}
+	patience := t.DeadVoter
+	if alive := len(voters) - len(dead); alive == len(voters)/2+1 {
+		patience = t.BareVoter
+	}
+	gone := ""
+	if i := slices.IndexFunc(dead, func(s consensus.Server) bool { return w.gone(s.ID, now, patience) }); i >= 0 {
+		gone = dead[i].ID
+	}
 	wanted := votersWanted(state)
 	if gone != "" && len(voters) > wanted {
-		return step{do: "demote", id: gone, why: fmt.Sprintf("it has been dead for %s, and another has its place", t.DeadVoter)}
+		return step{do: "demote", id: gone, why: fmt.Sprintf("it has been dead for %s, and there are more than %d voters", patience, wanted)}
 	}
 	if len(voters) < wanted || gone != "" && len(voters) == wanted {
 		if s, ok := candidate(state, servers, voters, w, healthy); ok {

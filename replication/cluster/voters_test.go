@@ -30,6 +30,14 @@ func TestNextStep(t *testing.T) {
 		{"a+ b+ c+ d! e", ""},
 		{"a+ b+ c+! d e f", "promote d"},
 		{"a+ b+ c+! d", ""},
+		{"a+ b+ c+!5 d", "promote d"}, // one more death would leave no majority
+		{"a+ b+ c+!5 d+", "demote c"},
+		{"a+ b+ c+!5", ""},
+		{"a+ b+ c+!5 d+ e+ f", ""}, // one more would not
+		{"a+ b+ c+!5 d+ e+", ""},
+		{"a+ b+ c+!5 d+ e+!", "demote c"},
+		{"a+ b+ c+! d+ e+!5", "demote e"},
+		{"a+ b+ c+! d+ e+!", ""},
 		{"a+ b+ c+!! d", "promote d"},
 		{"a+ b+ c+!! d!", ""},
 		{"a+ b+ c+!!", ""},
@@ -60,6 +68,8 @@ func stepOf(group string) string {
 		switch {
 		case strings.Contains(word, "!!"):
 			w.dead[id] = now.Add(-times.DeadVoter)
+		case strings.Contains(word, "!5"):
+			w.dead[id] = now.Add(-times.BareVoter)
 		case strings.Contains(word, "?"):
 			w.dead[id] = now.Add(-times.Unknown)
 		}
