@@ -110,7 +110,7 @@ func (l *lab) cut(ctx context.Context) failover.Table {
 }
 
 func (l *lab) withGroups(ctx context.Context) failover.Table {
-	t := l.trial("tally-groups", min(l.o.tries, 5))
+	t := l.trial("tally-groups", l.o.tries)
 	t.Groups = l.o.groups
 	return l.table(ctx, fmt.Sprintf("With %d groups", l.o.groups), "The gap is the time from the kill to the first commits, the start of the processes included.",
 		t, l.tally(t), []string{failover.KillAll})
