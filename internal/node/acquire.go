@@ -70,15 +70,16 @@ func (l *lane) checkStill(ctx context.Context) error {
 	return err
 }
 
-// freshGrant is how long a grant is taken to be the newest without asking Kafka: a takeover is not
-// held up by the question.
+// freshGrant is how long a grant is taken to be the newest without asking Kafka, by a node that has
+// the leader's word: a takeover is not held up by the question. One that stood still, or was cut
+// off, may hear only now of what was granted long ago, and then of what has come of it since.
 const freshGrant = 250 * time.Millisecond
 
 // checkGrant looks behind the fence whether another process has taken the lane under a later grant
 // while this one was away, held up or cut off. From the fence on nobody else writes there, and
 // nothing is written under the older epoch behind the newer one.
 func (l *lane) checkGrant(ctx context.Context) error {
-	if l.stays == 1 && l.seam().Since(l.grantedAt) < freshGrant {
+	if l.stays == 1 && l.seam().Since(l.grantedAt) < freshGrant && l.app.node.cluster.Renewed() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)

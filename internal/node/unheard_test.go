@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -35,6 +36,27 @@ func TestUnheardGrant(t *testing.T) {
 			}
 			return oneProblem(st, "though its pings come", ": its lanes are moved", "the cluster's log has not reached node "+before.Owner)
 		})
+	}
+}
+
+// TestGrantHeardLate: a node that hears only now that a lane was granted to it, as one that stood
+// still does, and has not the leader's word, looks in Kafka what has come of that grant since, and
+// writes nothing under it: epochs never fall in a changelog.
+func TestGrantHeardLate(t *testing.T) {
+	w, old, before := movedUnheard(t)
+	w.runsAt(old, before, before.Standbys[0])
+	n := w.band[old].node
+	w.until(func() error {
+		if n.cluster.Renewed() {
+			return fmt.Errorf("%s has the leader's word", before.Owner)
+		}
+		return nil
+	})
+	l := n.running()[0].lanes[before.Lane]
+	late := &lane{app: l.app, k: l.k, tasks: l.tasks, epoch: before.Epoch, stays: 1, grantedAt: l.seam().Now()}
+	var e *epochError
+	if err := late.checkGrant(w.ctx()); !errors.As(err, &e) || e.floor <= before.Epoch {
+		t.Errorf("a grant in epoch %d, heard when another node runs the lane: %v", before.Epoch, err)
 	}
 }
 
