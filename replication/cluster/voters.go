@@ -63,8 +63,8 @@ func votersWanted(state *ownership.State) int {
 }
 
 // nextStep decides the next change of the group; one at a time, and each leaves a quorum of nodes
-// that are alive. A dead voter keeps its vote until another takes its place, or where there are more
-// than wanted; for long where that can wait, as it mostly comes back.
+// that are alive. A dead voter keeps its vote until another takes its place, or for as long as
+// there are no more than wanted; that waits where it can, since the dead mostly come back.
 func nextStep(t Timing, state *ownership.State, servers []consensus.Server, w *watch, now time.Time, healthy func(id string) bool) step {
 	for _, s := range servers {
 		if !s.Voter && state.Members[s.ID] == nil && w.gone(s.ID, now, t.Unknown) {
