@@ -226,11 +226,10 @@ func (s Spark) Settings() []string {
 		all = append(all, "source "+name+"="+value)
 	}
 	all = append(all, "source startingOffsets=earliest", "spark.local.dir and java.io.tmpdir: folders of the run")
-	if !s.RealTime {
-		all = append(all, "trigger processingTime=0 seconds: a batch behind the other")
-	}
 	if s.RealTime {
 		all = append(all, "minBatchDuration and the trigger's duration: the commit interval of the row")
+	} else {
+		all = append(all, "trigger processingTime=0 seconds: a batch behind the other")
 	}
 	return append(append(all, prefixed("sink ", lines(s.sink()))...), "outputMode update; the sink to Kafka is at-least-once")
 }

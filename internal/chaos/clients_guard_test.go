@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -53,7 +52,7 @@ func (b *badClients) page() {
 // scope.
 func (b *badClients) overTLS() {
 	g := newGuard(b.t, b.s.bin, "s")
-	reader := b.secret(b.tally("token", "create", "reader", "--scope", "read", "--tokens", g.tokens))
+	reader := g.newToken(b.t, b.s.bin, "reader", "read")
 	s := b.guarded(g)
 	s.whileCounting(func() {
 		for began := time.Now(); time.Since(began) < b.hold && !b.t.Failed(); {
@@ -183,22 +182,4 @@ var routesExpected = []walked{
 	{"POST /v1/apps/{app}/values", 403, true},
 	{"POST /v1/node/{call}", 403, true},
 	{"GET /v1/node/checkpoint/{app}/{lane}/{id}/{file}", 403, true},
-}
-
-func (b *badClients) tally(args ...string) string {
-	b.t.Helper()
-	out, err := exec.Command(b.s.bin, args...).Output()
-	if err != nil {
-		b.t.Fatalf("tally %s: %v", strings.Join(args, " "), err)
-	}
-	return string(out)
-}
-
-func (b *badClients) secret(out string) string {
-	b.t.Helper()
-	text, _, _ := strings.Cut(strings.TrimSpace(out), "\n")
-	if !strings.HasPrefix(text, "tally_") {
-		b.t.Fatal("no token")
-	}
-	return text
 }

@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"net/http"
@@ -33,24 +32,16 @@ func newGuard(t testing.TB, bin string, nodes ...string) *guard {
 	t.Helper()
 	dir := t.TempDir()
 	g := &guard{dir: filepath.Join(dir, "live"), made: []string{filepath.Join(dir, "one"), filepath.Join(dir, "two")}, nodes: nodes}
-	tally := func(args ...string) []byte {
-		t.Helper()
-		out, err := exec.Command(bin, args...).Output()
-		if err != nil {
-			t.Fatalf("tally %s: %v", strings.Join(args, " "), err)
-		}
-		return out
-	}
 	for _, made := range g.made {
-		tally("certs", made, "--nodes", strings.Join(nodes, "=127.0.0.1,")+"=127.0.0.1")
+		output(t, bin, "certs", made, "--nodes", strings.Join(nodes, "=127.0.0.1,")+"=127.0.0.1")
 	}
 	g.tokens = filepath.Join(dir, "tokens.json")
 	admin, ca := filepath.Join(dir, "admin"), filepath.Join(dir, "ca.crt")
-	token, _, _ := bytes.Cut(tally("token", "create", "suite", "--scope", "admin", "--tokens", g.tokens), []byte("\n"))
-	must(t, os.WriteFile(admin, token, 0o600))
+	g.token = g.newToken(t, bin, "suite", "admin")
+	must(t, os.WriteFile(admin, []byte(g.token), 0o600))
 	both := slices.Concat(g.read(t, g.made[0], "ca.crt"), g.read(t, g.made[1], "ca.crt"))
 	must(t, os.WriteFile(ca, both, 0o600))
-	g.token, g.roots = string(token), x509.NewCertPool()
+	g.roots = x509.NewCertPool()
 	if !g.roots.AppendCertsFromPEM(both) {
 		t.Fatal("no authority")
 	}
@@ -60,6 +51,26 @@ func newGuard(t testing.TB, bin string, nodes ...string) *guard {
 	g.give(t, "ca.crt", g.read(t, g.made[0], "ca.crt"))
 	g.certify(t)
 	return g
+}
+
+// newToken adds a token to the nodes' file.
+func (g *guard) newToken(t testing.TB, bin, name, scope string) string {
+	t.Helper()
+	token, _, _ := strings.Cut(output(t, bin, "token", "create", name, "--scope", scope, "--tokens", g.tokens), "\n")
+	if !strings.HasPrefix(token, "tally_") {
+		t.Fatal("no token")
+	}
+	return token
+}
+
+// output is what a command prints that asks no node.
+func output(t testing.TB, bin string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(bin, args...).Output()
+	if err != nil {
+		t.Fatalf("tally %s: %v", strings.Join(args, " "), err)
+	}
+	return string(out)
 }
 
 func (g *guard) read(t testing.TB, path ...string) []byte {

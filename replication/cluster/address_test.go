@@ -14,6 +14,17 @@ func (n *tnode) at(g *gate) *tnode {
 	return n
 }
 
+// hasDead waits until the node has another one as a member that is dead.
+func (n *tnode) hasDead(gone *tnode) {
+	n.t.Helper()
+	eventually(n.t, func() error {
+		if m := n.State().Members[gone.conf.ID]; m == nil || m.Alive {
+			return fmt.Errorf("%s has %s as %+v", n.conf.Name, gone.conf.Name, m)
+		}
+		return nil
+	})
+}
+
 // agreed waits until all of these nodes have each other alive, where they are.
 func agreed(t *testing.T, nodes ...*tnode) {
 	t.Helper()
@@ -41,12 +52,7 @@ func TestAddressPassesOn(t *testing.T) {
 	came.voters(3)
 	rest[0].put("meanwhile")
 	came.has("meanwhile")
-	eventually(t, func() error {
-		if m := came.State().Members[gone.conf.ID]; m == nil || m.Alive {
-			return fmt.Errorf("who was there before is %+v", m)
-		}
-		return nil
-	})
+	came.hasDead(gone)
 	gone.at(newGate(t)).start().in().has("meanwhile")
 	agreed(t, append(nodes, came)...)
 }
@@ -134,12 +140,7 @@ func TestAddressOfOneThatStarts(t *testing.T) {
 	gone := others(nodes, leaderOf(t, nodes...))[0]
 	gone.stop()
 	came := newNode(t, "came", others(nodes, gone)[0].gate.addr).at(gone.gate).start().in()
-	eventually(t, func() error {
-		if m := came.State().Members[gone.conf.ID]; m == nil || m.Alive {
-			return fmt.Errorf("who was there before is %+v", m)
-		}
-		return nil
-	})
+	came.hasDead(gone)
 	again := newNode(t, gone.conf.Name, came.gate.addr, others(nodes, gone)[0].gate.addr)
 	again.conf.Addr = came.conf.Addr
 	again.refused("is that of node came")

@@ -116,7 +116,7 @@ func (f *fault) flip(ctx context.Context) error {
 // lock has none, and what was set aside as damaged is not opened any more.
 func damageable(dir string) (files []string, err error) {
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || strings.Contains(path, ".damaged-") {
+		if err != nil || !d.Type().IsRegular() || strings.Contains(path, damagedMark) {
 			return nil // what is gone meanwhile is not damaged
 		}
 		if info, err := d.Info(); err == nil && info.Size() > 0 {

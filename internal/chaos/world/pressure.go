@@ -263,7 +263,7 @@ func (f *Figures) ofGets(gets []asked) {
 // as long as that takes, and a checkpoint for a while longer where the one that received it has
 // ended meanwhile: such a one is left behind when that is over.
 func (w *World) asideOf() (dirs []string) {
-	for _, mark := range []string{".damaged-", ".seeding", ".checkpoint"} {
+	for _, mark := range []string{damagedMark, ".seeding", ".checkpoint"} {
 		found, err := filepath.Glob(filepath.Join(w.opt.Dir, history.DataDir, "*", "state", "*", "*"+mark+"*"))
 		if err != nil {
 			panic("world: " + err.Error()) // the pattern is bad
@@ -272,6 +272,9 @@ func (w *World) asideOf() (dirs []string) {
 	}
 	return slices.DeleteFunc(dirs, mayBeAskedFor)
 }
+
+// damagedMark is in the name of a store that was set aside.
+const damagedMark = ".damaged-"
 
 // checkpointLife is for how long a node keeps a checkpoint that nobody reads: Life of
 // replication/seed, by default.
